@@ -1,0 +1,6 @@
+"""`python -m charrnn`, the same as `charrnn`."""
+
+from charrnn.cli.app import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Turns the settings classes into command-line options, so that no default, bound or help text is written twice."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from charrnn.errors import UsageError
+from charrnn.settings import Option, Settings, ValueType, flag_of
+
+S = TypeVar("S", bound=Settings)
+
+
+def with_settings(
+    *classes: type[Settings], chosen: str | None = None, leave_out: tuple[str, ...] = ()
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a command every option of these settings classes, and hands it those that the user set.
+
+    The command's own parameters come first; it receives one more keyword, `given`: name → value of the options that the
+    user wrote, and nothing of those that were left at their default (`settings_from` fills them in).
+
+    chosen: what the help says in place of the default, for options whose value is chosen when the command runs.
+    leave_out: names that do not become options.
+    """
+    options = {
+        name: entry for cls in classes for name, entry in cls.options().items() if name not in leave_out
+    }
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def wrapper(**arguments: Any) -> Any:
+            given = {name: value for name in options if (value := arguments.pop(name)) is not None}
+            return command(**arguments, given=given)
+
+        own = inspect.signature(command, eval_str=True)
+        parameters = [p for p in own.parameters.values() if p.name != "given"]
+        parameters += [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, *entry, chosen))
+            for name, entry in options.items()
+        ]
+        wrapper.__signature__ = own.replace(parameters=parameters)
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        return wrapper
+
+    return decorate
+
+
+def _annotation(name: str, value_type: ValueType, default: Any, details: Option, chosen: str | None) -> Any:
+    flags = details.flags or (flag_of(name, details),)
+    if value_type.type is bool:
+        flags = tuple(f"{flag}/--no-{flag.removeprefix('--')}" if default else flag for flag in flags)
+    shown = chosen if chosen is not None else _shown(default, value_type)
+    info = typer.Option(
+        *flags,
+        help=details.help,
+        show_default=shown or False,
+        rich_help_panel=details.panel,
+        metavar=details.metavar or ("|".join(details.choices) if details.choices else None),
+    )
+    return Annotated[typing.Optional[value_type.type], info]  # noqa: UP045 - a runtime value, not an annotation
+
+
+def _shown(default: Any, value_type: ValueType) -> str | None:
+    if default is None or value_type.type is bool:
+        return None
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def settings_from(cls: type[S], given: dict[str, Any], defaults: S | None = None) -> S:
+    """The settings of a class with what the user gave, the rest from `defaults` (the class's own if None).
+
+    Raises UsageError where a value is out of bounds.
+    """
+    mine = {name: value for name, value in given.items() if name in cls.options()}
+    return defaults.changed(**mine) if defaults is not None else cls(**mine)
+
+
+def only_one_of(**flags: Any) -> None:
+    """Raises UsageError where more than one of these flags (name with underscores → value or None) was given."""
+    named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} exclude each other", f"give {named[0]} or {named[1]}")

@@ -1,0 +1,285 @@
+"""Every option in one place: its default, its bounds, its help, and its form in JSON.
+
+A settings class is a frozen dataclass whose fields are made by `option`. The command line reads flags, help and defaults
+from here; a run's `settings.json` is written from here and checked against here when it is read back; the library takes
+the same objects. To add an option, add a field.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from charrnn.errors import CharrnnError, UsageError
+
+
+@dataclass(frozen=True)
+class Option:
+    """What is known of an option besides its name, type and default.
+
+    at_least, at_most: inclusive bounds; above, below: exclusive ones. choices: the only values allowed.
+    flags: what to write on the command line; empty means the field's name with dashes. panel: its group in the help.
+    """
+
+    help: str
+    at_least: float | None = None
+    at_most: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] | None = None
+    flags: tuple[str, ...] = ()
+    panel: str = "Options"
+    metavar: str | None = None
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with a value of the right type, as `at least 1`; None if nothing is."""
+        if self.choices is not None:
+            return None if value in self.choices else "one of " + ", ".join(self.choices)
+        if isinstance(value, float) and not math.isfinite(value):
+            return "a finite number"
+        bounds = (
+            (self.at_least, "at least", lambda bound: value >= bound),
+            (self.above, "above", lambda bound: value > bound),
+            (self.at_most, "at most", lambda bound: value <= bound),
+            (self.below, "below", lambda bound: value < bound),
+        )
+        held = [(f"{words} {bound:g}", holds(bound)) for bound, words, holds in bounds if bound is not None]
+        return None if all(fine for _, fine in held) else " and ".join(words for words, _ in held)
+
+
+def option(default: Any, help: str, **details: Any) -> Any:
+    """A dataclass field with a default and what `Option` holds."""
+    return field(default=default, metadata={"option": Option(help=help, **details)})
+
+
+S = TypeVar("S", bound="Settings")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of the settings classes: values are checked when an object is made, so an object that exists is in bounds."""
+
+    def __post_init__(self) -> None:
+        for name, (value_type, _, details) in self.options().items():
+            value = getattr(self, name)
+            flag = flag_of(name, details)
+            if value is None:
+                if not value_type.optional:
+                    raise UsageError(f"{flag} needs a value")
+                continue
+            if value_type.type is float and type(value) is int:
+                value = float(value)
+                object.__setattr__(self, name, value)
+            if type(value) is not value_type.type:
+                raise UsageError(f"{flag} must be {value_type.words}, not {value!r}")
+            wanted = details.problem(value)
+            if wanted is not None:
+                raise UsageError(f"{flag} must be {wanted}, not {value!r}")
+
+    @classmethod
+    def options(cls) -> dict[str, tuple[ValueType, Any, Option]]:
+        """Name → (type, default, details) of every option, in order."""
+        hints = typing.get_type_hints(cls)
+        return {
+            f.name: (ValueType.of(hints[f.name]), f.default, f.metadata["option"])
+            for f in dataclasses.fields(cls)
+            if "option" in f.metadata
+        }
+
+    def changed(self: S, **values: Any) -> S:
+        """A copy with these values in place of its own, checked again."""
+        return dataclasses.replace(self, **values)
+
+    def to_json(self) -> dict[str, Any]:
+        """Name → value, all JSON's own types."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls: type[S], data: Any, source: str) -> S:
+        """The settings that `to_json` gave. `source` names the file in the error.
+
+        Raises CharrnnError where a name is missing or unknown, or a value is of the wrong type or out of bounds.
+        """
+        names = [f.name for f in dataclasses.fields(cls)]
+        if not isinstance(data, dict):
+            raise CharrnnError(f"{source}: the settings are not a JSON object")
+        strange = sorted(set(data) ^ set(names))
+        if strange:
+            state = "unknown" if strange[0] in data else "missing"
+            raise CharrnnError(f"{source}: {state} setting {strange[0]!r}")
+        try:
+            return cls(**data)
+        except UsageError as error:
+            raise CharrnnError(f"{source}: {error.message}") from None
+
+
+@dataclass(frozen=True)
+class ValueType:
+    """The type of an option's value: int, float, str or bool, and whether None is allowed."""
+
+    type: type
+    optional: bool
+
+    @classmethod
+    def of(cls, hint: Any) -> ValueType:
+        arguments = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        (value_type,) = (a for a in arguments if a is not types.NoneType)
+        return cls(value_type, types.NoneType in arguments)
+
+    @property
+    def words(self) -> str:
+        return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[self.type]
+
+
+def flag_of(name: str, details: Option) -> str:
+    """The flag a person types for an option, `--hidden-size` for hidden_size."""
+    return details.flags[0] if details.flags else "--" + name.replace("_", "-")
+
+
+RECURRENCES = ("lstm", "gru", "rnn")
+MODEL = "Model"
+TRAINING = "Training"
+DATA = "Data"
+
+
+@dataclass(frozen=True)
+class ModelSettings(Settings):
+    """The shape of a network; with the vocabulary's size V, all that is needed to build one."""
+
+    recurrence: str = option(
+        "lstm",
+        "Recurrence: long short-term memory, gated recurrent unit, or the plain (vanilla) one.",
+        choices=RECURRENCES,
+        flags=("--model",),
+        panel=MODEL,
+    )
+    layers: int = option(1, "Recurrent layers, one on top of the other.", at_least=1, at_most=64, panel=MODEL)
+    hidden_size: int = option(
+        384, "Cells in each layer (H).", at_least=1, at_most=65536, flags=("--hidden-size",), panel=MODEL
+    )
+    embedding_size: int = option(64, "Numbers that stand for a character (E).", at_least=1, at_most=65536, panel=MODEL)
+    dropout: float = option(
+        0.0, "Share of values dropped between layers and before the output.", at_least=0, below=1, panel=MODEL
+    )
+
+
+@dataclass(frozen=True)
+class TrainingSettings(Settings):
+    """How a network is trained. With the corpus, the model settings and the device, it determines a run."""
+
+    batch_size: int = option(
+        16, "Parallel streams the text is cut into (B).", at_least=1, at_most=1_000_000, panel=TRAINING
+    )
+    seq_length: int = option(
+        64,
+        "Characters between two updates (T): the window of truncated backpropagation through time.",
+        at_least=1,
+        at_most=1_000_000,
+        panel=TRAINING,
+    )
+    learning_rate: float = option(
+        8e-3, "Peak learning rate of AdamW, after warm-up.", above=0, at_most=10, panel=TRAINING
+    )
+    warmup_steps: int = option(
+        100,
+        "Steps over which the rate rises to its peak; at most a tenth of the run.",
+        at_least=0,
+        at_most=1_000_000_000,
+        panel=TRAINING,
+    )
+    grad_clip: float = option(
+        1.0, "Largest norm of the gradient; a longer one is scaled back. 0: never.", at_least=0, panel=TRAINING
+    )
+    weight_decay: float = option(
+        0.01, "Decoupled weight decay on weight matrices.", at_least=0, at_most=10, panel=TRAINING
+    )
+    steps: int = option(
+        1000, "Length of the run in updates.", at_least=1, at_most=10_000_000_000, panel="Length (one of these)"
+    )
+    evaluations: int = option(
+        10,
+        "How often the validation loss is measured, and the run saved, over its length.",
+        at_least=1,
+        at_most=1_000_000,
+        panel=TRAINING,
+    )
+    patience: int = option(
+        5,
+        "Stop early after this many evaluations without a better one, once validation has clearly turned. 0: never.",
+        at_least=0,
+        at_most=1_000_000,
+        panel=TRAINING,
+    )
+    val_fraction: float = option(
+        0.1, "Share of the text, at its end, held out for validation.", above=0, at_most=0.5, panel=DATA
+    )
+    seed: int = option(
+        1, "Seed of initial weights, offsets and dropout.", at_least=0, at_most=2**63 - 1, panel=TRAINING
+    )
+
+
+FILTERS = "Which characters may be drawn"
+
+
+@dataclass(frozen=True)
+class SampleSettings(Settings):
+    """How text is drawn from a network: logits → top-k → top-p → min-p → temperature → draw."""
+
+    length: int = option(1000, "Characters to write.", at_least=0, at_most=10**12)
+    temperature: float = option(
+        0.8,
+        "Divides the logits: low is cautious, high is wild, 1 is the model's own.",
+        at_least=0.01,
+        at_most=100,
+        flags=("--temperature", "--temp", "-t"),
+        panel=FILTERS,
+    )
+    greedy: bool = option(False, "Always take the likeliest character.", panel=FILTERS)
+    top_k: int = option(0, "Draw from the k likeliest characters only. 0: all.", at_least=0, panel=FILTERS)
+    top_p: float = option(
+        1.0,
+        "Draw from the likeliest characters that together have this probability (nucleus). 1: all.",
+        above=0,
+        at_most=1,
+        panel=FILTERS,
+    )
+    min_p: float = option(
+        0.0,
+        "Drop characters less likely than this share of the likeliest one's probability. 0: none.",
+        at_least=0,
+        at_most=1,
+        panel=FILTERS,
+    )
+    num: int = option(
+        1, "How many texts to write, drawn side by side.", at_least=1, at_most=100_000, flags=("--num", "-n")
+    )
+    stop: str | None = option(None, "End a text once it has written this.", metavar="TEXT")
+    seed: int | None = option(
+        None, "Seed of the draws; without one each call differs, and says its seed.", at_least=0, at_most=2**63 - 1
+    )
+
+
+SIGNALS = ("auto", "c", "h", "input", "forget", "output", "candidate", "reset", "update")
+PALETTES = ("blue-red", "purple-orange", "karpathy")
+COLORS = ("auto", "truecolor", "256", "16", "none")
+
+
+@dataclass(frozen=True)
+class InspectSettings(Settings):
+    """What of a cell is shown, and of which piece of text."""
+
+    signal: str = option(
+        "auto", "What to colour by: cell state, hidden state or a gate. auto: c if there is one, else h.",
+        choices=SIGNALS,
+    )
+    start: int = option(0, "First character shown, counted from the text's beginning.", at_least=0, at_most=10**12)
+    length: int = option(1500, "Characters shown.", at_least=1, at_most=1_000_000)
+    top: bool = option(
+        False, "Under each character the five likeliest next ones (the true one marked) and the surprise in bits."
+    )
+    palette: str = option("blue-red", "Colours, for negative–positive.", choices=PALETTES, panel="Appearance")
+    color: str = option("auto", "How many colours; auto asks the terminal.", choices=COLORS, panel="Appearance")
