@@ -273,7 +273,8 @@ class InspectSettings(Settings):
     """What of a cell is shown, and of which piece of text."""
 
     signal: str = option(
-        "auto", "What to colour by: cell state, hidden state or a gate. auto: c if there is one, else h.",
+        "auto",
+        "What to colour by: cell state, hidden state or a gate. auto: c if there is one, else h.",
         choices=SIGNALS,
     )
     start: int = option(0, "First character shown, counted from the text's beginning.", at_least=0, at_most=10**12)

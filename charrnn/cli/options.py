@@ -27,9 +27,7 @@ def with_settings(
     chosen: what the help says in place of the default, for options whose value is chosen when the command runs.
     leave_out: names that do not become options.
     """
-    options = {
-        name: entry for cls in classes for name, entry in cls.options().items() if name not in leave_out
-    }
+    options = {name: entry for cls in classes for name, entry in cls.options().items() if name not in leave_out}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
@@ -40,7 +38,9 @@ def with_settings(
         own = inspect.signature(command, eval_str=True)
         parameters = [p for p in own.parameters.values() if p.name != "given"]
         parameters += [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, *entry, chosen))
+            inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, *entry, chosen)
+            )
             for name, entry in options.items()
         ]
         wrapper.__signature__ = own.replace(parameters=parameters)
