@@ -1,8 +1,8 @@
 """Every option in one place: its default, its bounds, its help, and its form in JSON.
 
-A settings class is a frozen dataclass whose fields are made by `option`. The command line reads flags, help and defaults
-from here; a run's `settings.json` is written from here and checked against here when it is read back; the library takes
-the same objects. To add an option, add a field.
+A settings class is a frozen dataclass whose fields are made by `option`. The command line reads flags, help and
+defaults from here; a run's settings are written from here and checked against here when they are read back; the library
+takes the same objects. To add an option, add a field.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ S = TypeVar("S", bound="Settings")
 
 @dataclass(frozen=True)
 class Settings:
-    """Base of the settings classes: values are checked when an object is made, so an object that exists is in bounds."""
+    """Base of the settings classes. Values are checked when an object is made: one that exists is in bounds."""
 
     def __post_init__(self) -> None:
         for name, (value_type, _, details) in self.options().items():
@@ -141,6 +141,7 @@ def flag_of(name: str, details: Option) -> str:
 
 
 RECURRENCES = ("lstm", "gru", "rnn")
+DEVICES = ("auto", "cpu", "cuda", "mps")
 MODEL = "Model"
 TRAINING = "Training"
 DATA = "Data"

@@ -1,0 +1,78 @@
+"""Cuts a text into B parallel streams and the streams into windows of T characters.
+
+Which characters a step reads is a function of the seed and the step's number alone, so the number is all that has to be
+saved for training to go on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from charrnn.errors import CharrnnError
+
+LARGEST_ON_DEVICE = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one step reads. inputs, targets: (B, T) ids; targets[b, t] is the character after inputs[b, t].
+
+    begins_epoch: the streams begin here, so the state before this window is zero rather than carried.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    begins_epoch: bool
+
+
+class Batches:
+    """The windows of a text, epoch after epoch.
+
+    Each epoch begins at a fresh random offset of up to T or more characters, so that windows are cut elsewhere each
+    time. What is left over at the end, less than B · T + T characters, belongs to other epochs.
+    """
+
+    def __init__(self, ids: np.ndarray, batch_size: int, seq_length: int, seed: int, device: torch.device):
+        """ids: (N,). Raises CharrnnError where the text is too short for one window of every stream."""
+        self.batch_size, self.seq_length, self.seed, self.device = batch_size, seq_length, seed, device
+        self.windows_per_epoch = windows_per_epoch(len(ids), batch_size, seq_length)
+        if self.windows_per_epoch < 1:
+            needed = batch_size * seq_length + seq_length
+            raise CharrnnError(
+                f"{len(ids):,} characters to train on are too few for {batch_size} streams and windows of {seq_length}"
+                f" ({needed:,} needed)",
+                "give more text, or a smaller --batch-size or --seq-length",
+            )
+        self._ids = torch.from_numpy(ids)
+        if ids.nbytes <= LARGEST_ON_DEVICE:
+            self._ids = self._ids.to(device)
+
+    def window(self, step: int) -> Window:
+        """What step number `step` (from 0) reads."""
+        epoch, index = divmod(step, self.windows_per_epoch)
+        length = self.windows_per_epoch * self.seq_length
+        slack = len(self._ids) - 1 - self.batch_size * length
+        offset = derived_seed(self.seed, "offset", epoch) % (slack + 1)
+        start = index * self.seq_length
+
+        def columns(first: int) -> Tensor:
+            streams = self._ids[first : first + self.batch_size * length].view(self.batch_size, length)
+            return streams[:, start : start + self.seq_length].to(self.device, torch.long, non_blocking=True)
+
+        return Window(columns(offset), columns(offset + 1), begins_epoch=index == 0)
+
+
+def windows_per_epoch(characters: int, batch_size: int, seq_length: int) -> int:
+    """Steps in an epoch: as many whole windows as every stream has, T − 1 characters being kept for the offset."""
+    return max(0, (characters - seq_length) // (batch_size * seq_length))
+
+
+def derived_seed(seed: int, purpose: str, number: int) -> int:
+    """A seed for one purpose and one step or epoch: unrelated seeds for neighbouring numbers, the same everywhere."""
+    digest = hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -1,0 +1,406 @@
+"""The training loop. It yields events and prints nothing; who runs it draws them.
+
+Every number that a step depends on comes from the settings, the seed and the step's number, or is part of a save. So
+a run that was interrupted, however often, ends bit for bit as one that was not (on a CPU, with as many threads).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from charrnn.errors import CharrnnError
+from charrnn.model.network import RECURRENCES, CharRNN, State, detached
+from charrnn.model.run import Progress, RunWriter, Save
+from charrnn.model.score import score
+from charrnn.settings import TrainingSettings
+from charrnn.training.batches import Batches, derived_seed
+
+SECONDS_BETWEEN_REPORTS = 0.1
+SECONDS_BETWEEN_SAVES = 300
+SHARE_OF_TIME_FOR_SAVES = 0.03
+ADAM_BETAS = (0.9, 0.99)
+CLEARLY_TURNED = 1.01
+NOT_FINITE_IN_A_ROW = 10
+EXPLOSIONS = 3
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """Some steps were made. nats: their mean training loss; characters_per_second: over them."""
+
+    step: int
+    nats: float
+    characters_per_second: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The whole validation part was scored. train_nats: mean training loss since the last evaluation.
+
+    network: in evaluation mode; not to be changed.
+    """
+
+    step: int
+    train_nats: float
+    validation_nats: float
+    is_best: bool
+    seconds: float
+    network: CharRNN
+
+
+@dataclass(frozen=True)
+class Saved:
+    step: int
+    path: Path
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SaveFailed:
+    """The disk refused; training goes on, the save before this one stays, and it is tried again later."""
+
+    step: int
+    error: OSError
+
+
+@dataclass(frozen=True)
+class Exploded:
+    """Too many steps in a row were not finite: back to the save of `step`, with rates multiplied by `rate_scale`."""
+
+    step: int
+    rate_scale: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Training is over. reason: `done`, `early` (validation had turned) or `stopped` (asked to)."""
+
+    reason: str
+    progress: Progress
+    train_nats: float | None
+    unsaved: OSError | None = None
+
+
+Event = Stepped | Evaluated | Saved | SaveFailed | Exploded | Finished
+
+
+@dataclass
+class Requests:
+    """What a person or a signal asks of a loop that runs; looked at after every step."""
+
+    stop: bool = False
+    save: bool = False
+
+
+class Trainer:
+    """The network, its optimiser and the streams' state, and how one step changes them."""
+
+    def __init__(self, network: CharRNN, settings: TrainingSettings, train_ids: np.ndarray):
+        self.network, self.settings = network, settings
+        self.device = network.output.weight.device
+        self.batches = Batches(train_ids, settings.batch_size, settings.seq_length, settings.seed, self.device)
+        self.parameters = dict(network.named_parameters())
+        decayed = [p for p in self.parameters.values() if p.ndim > 1]
+        others = [p for p in self.parameters.values() if p.ndim <= 1]
+        self.optimiser = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            betas=ADAM_BETAS,
+            fused=True,
+        )
+        self.masks = torch.Generator(self.device)
+        self.rate_scale = 1.0
+        self.restart(0, 0)
+
+    def restart(self, step: int, skipped: int) -> None:
+        """Sets the counters, with a zero state."""
+        self.step = step
+        self.state: State = self.network.initial_state(self.settings.batch_size)
+        self.skipped = torch.full((), float(skipped), device=self.device)
+        self.skipped_in_a_row = torch.zeros((), device=self.device)
+        self.loss_sum = torch.zeros((), dtype=torch.float64 if self.device.type != "mps" else None, device=self.device)
+
+    def learning_rate(self) -> float:
+        """Rises in a straight line over the warm-up, then falls to zero along half a cosine over the rest of the run
+        (Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5, without restarts)."""
+        total = self.settings.steps
+        warmup = min(self.settings.warmup_steps, total // 10)
+        peak = self.settings.learning_rate * self.rate_scale
+        if self.step < warmup:
+            return peak * (self.step + 1) / warmup
+        return peak * 0.5 * (1 + math.cos(math.pi * (self.step - warmup) / (total - warmup)))
+
+    def make_step(self) -> None:
+        """Reads one window and updates the weights.
+
+        Where the loss or a gradient is not finite, the weights stay as they are and the streams' state becomes zero.
+        That is decided on the device, without waiting for it.
+        """
+        window = self.batches.window(self.step)
+        if window.begins_epoch:
+            self.state = self.network.initial_state(self.settings.batch_size)
+        self.masks.manual_seed(derived_seed(self.settings.seed, "dropout", self.step))
+        self.network.train()
+        logits, state = self.network(window.inputs, self.state, self.masks)
+        loss = cross_entropy(logits.flatten(0, 1), window.targets.flatten())
+        self.optimiser.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(
+            self.parameters.values(), self.settings.grad_clip or math.inf, foreach=True
+        )
+        finite = torch.isfinite(norm) & torch.isfinite(loss.detach())
+        self.optimiser.found_inf = finite.logical_not().float()
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate()
+        self.optimiser.step()
+        self.state = tuple(
+            tuple(torch.where(finite, part, torch.zeros_like(part)) for part in layer) for layer in detached(state)
+        )
+        self.skipped += self.optimiser.found_inf
+        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * self.optimiser.found_inf
+        self.loss_sum += torch.where(finite, loss.detach(), 0.0)
+        self.step += 1
+
+    def model_tensors(self) -> dict[str, Tensor]:
+        return dict(self.network.state_dict())
+
+    def training_tensors(self) -> dict[str, Tensor]:
+        tensors = {}
+        for name, parameter in self.parameters.items():
+            moments = self.optimiser.state[parameter]
+            tensors[f"adam.m.{name}"], tensors[f"adam.v.{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
+        for number, layer in enumerate(self.state, start=1):
+            for part, values in zip(self._state_parts(), layer, strict=True):
+                tensors[f"state.{number}.{part}"] = values
+        return tensors
+
+    def load(self, model: dict[str, Tensor], training: dict[str, Tensor], progress: Progress) -> None:
+        """Makes this trainer what it was when the save was made."""
+        self.network.load_state_dict(model)
+        self.restart(progress.step, progress.skipped_steps)
+        self.rate_scale = progress.rate_scale
+        for name, parameter in self.parameters.items():
+            self.optimiser.state[parameter] = {
+                "step": torch.tensor(float(progress.step - progress.skipped_steps), device=self.device),
+                "exp_avg": training[f"adam.m.{name}"].to(self.device),
+                "exp_avg_sq": training[f"adam.v.{name}"].to(self.device),
+            }
+        self.state = tuple(
+            tuple(training[f"state.{number}.{part}"].to(self.device) for part in self._state_parts())
+            for number in range(1, self.network.settings.layers + 1)
+        )
+
+    def _state_parts(self) -> tuple[str, ...]:
+        return ("h", "c") if RECURRENCES[self.network.settings.recurrence].has_cell_state else ("h",)
+
+
+@dataclass
+class _Window:
+    """Training loss since some moment: a sum over steps, read from the device only when asked."""
+
+    sum_before: float = 0.0
+    step_before: int = 0
+    time_before: float = field(default_factory=time.perf_counter)
+
+
+def train(
+    writer: RunWriter,
+    network: CharRNN,
+    train_ids: np.ndarray,
+    validation_ids: np.ndarray,
+    *,
+    resume: Save | None = None,
+    requests: Requests | None = None,
+) -> Iterator[Event]:
+    """Trains a network as the run's settings say, and saves it into the run.
+
+    network: freshly initialised, or with the weights to begin from; on the device to train on. resume: a save of this
+    run to go on from. requests: how to ask for a stop or a save while it runs.
+    Raises CharrnnError where training cannot go on: nothing finite is left after repeated explosions, or the last save
+    cannot be written.
+    """
+    return _Loop(writer, network, train_ids, validation_ids, requests or Requests()).events(resume)
+
+
+class _Loop:
+    def __init__(
+        self,
+        writer: RunWriter,
+        network: CharRNN,
+        train_ids: np.ndarray,
+        validation_ids: np.ndarray,
+        requests: Requests,
+    ):
+        self.writer, self.requests, self.validation_ids = writer, requests, validation_ids
+        self.settings = writer.run.settings.training
+        self.trainer = Trainer(network, self.settings, train_ids)
+        self.progress = Progress()
+        self.explosions = 0
+        self.train_nats: float | None = None
+        total, count = self.settings.steps, min(self.settings.evaluations, self.settings.steps)
+        self.evaluate_at = {round(total * k / count) for k in range(1, count + 1)}
+
+    def events(self, resume: Save | None) -> Iterator[Event]:
+        if resume is not None:
+            self._go_back_to(resume)
+        self.began = time.perf_counter() - self.progress.seconds
+        self.saved_at_step, self.saved_at_time, self.save_seconds = self.trainer.step, time.perf_counter(), 0.0
+        self._mark()
+        self.reported = _Window(self._loss_sum(), self.trainer.step)
+        reason = "done"
+        while self.trainer.step < self.settings.steps:
+            self.trainer.make_step()
+            now = time.perf_counter()
+            due = now - self.reported.time_before >= SECONDS_BETWEEN_REPORTS
+            if (due or self.trainer.device.type == "cpu") and self._has_exploded():
+                yield self._recover()
+                continue
+            if due or self.trainer.step in self.evaluate_at:
+                yield self._report(now)
+            if self.trainer.step in self.evaluate_at:
+                yield self._evaluate()
+                turned = self._has_turned()
+                yield self._save(finished=turned)
+                if turned:
+                    reason = "early"
+                    break
+            elif self.requests.save or self._save_is_due(now):
+                self.requests.save = False
+                yield self._save()
+            if self.requests.stop and self.trainer.step < self.settings.steps:
+                reason = "stopped"
+                break
+        yield from self._finish(reason)
+
+    def _seconds(self) -> float:
+        return time.perf_counter() - self.began
+
+    def _loss_sum(self) -> float:
+        return self.trainer.loss_sum.item()
+
+    def _mark(self) -> None:
+        """Begins the span over which the training loss of the next evaluation is taken."""
+        self.since_evaluation = _Window(self._loss_sum(), self.trainer.step)
+
+    def _mean_since(self, window: _Window) -> float:
+        return (self._loss_sum() - window.sum_before) / max(1, self.trainer.step - window.step_before)
+
+    def _report(self, now: float) -> Stepped:
+        steps = self.trainer.step - self.reported.step_before
+        event = Stepped(
+            step=self.trainer.step,
+            nats=self._mean_since(self.reported),
+            characters_per_second=steps
+            * self.settings.batch_size
+            * self.settings.seq_length
+            / (now - self.reported.time_before),
+            learning_rate=self.trainer.learning_rate(),
+            seconds=self._seconds(),
+        )
+        self.reported = _Window(self._loss_sum(), self.trainer.step)
+        return event
+
+    def _evaluate(self) -> Evaluated:
+        self.train_nats = train_nats = self._mean_since(self.since_evaluation)
+        nats = score(self.trainer.network, self.validation_ids).mean
+        best = math.isfinite(nats) and (self.progress.best_nats is None or nats < self.progress.best_nats)
+        self.progress = self.progress.changed(
+            step=self.trainer.step,
+            validation_nats=nats if math.isfinite(nats) else None,
+            best_nats=nats if best else self.progress.best_nats,
+            best_step=self.trainer.step if best else self.progress.best_step,
+            evaluations_without_better=0 if best else self.progress.evaluations_without_better + 1,
+        )
+        event = Evaluated(self.trainer.step, train_nats, nats, best, self._seconds(), self.trainer.network)
+        self.writer.log(
+            "evaluation",
+            step=event.step,
+            train_nats=_finite(train_nats),
+            validation_nats=_finite(nats),
+            learning_rate=self.trainer.learning_rate(),
+            seconds=round(event.seconds, 3),
+        )
+        self._mark()
+        self.reported = _Window(self._loss_sum(), self.trainer.step)
+        return event
+
+    def _has_turned(self) -> bool:
+        """Validation has got worse by more than a hair, and for as many evaluations as patience allows."""
+        patience, progress = self.settings.patience, self.progress
+        if not patience or progress.evaluations_without_better < patience or progress.best_nats is None:
+            return False
+        return progress.validation_nats is None or progress.validation_nats > CLEARLY_TURNED * progress.best_nats
+
+    def _save_is_due(self, now: float) -> bool:
+        wait = max(SECONDS_BETWEEN_SAVES, self.save_seconds / SHARE_OF_TIME_FOR_SAVES)
+        return now - self.saved_at_time >= wait
+
+    def _save(self, finished: bool = False) -> Saved | SaveFailed:
+        trainer, start = self.trainer, time.perf_counter()
+        evaluated_here = self.progress.step == trainer.step
+        self.progress = self.progress.changed(
+            step=trainer.step,
+            seconds=self._seconds(),
+            validation_nats=self.progress.validation_nats if evaluated_here else None,
+            rate_scale=trainer.rate_scale,
+            skipped_steps=int(trainer.skipped.item()),
+            finished=finished or trainer.step == self.settings.steps,
+        )
+        try:
+            self.writer.commit(self.progress, trainer.model_tensors(), trainer.training_tensors())
+            event = Saved(trainer.step, self.writer.run.path, time.perf_counter() - start)
+            self.saved_at_step = trainer.step
+        except OSError as error:
+            event = SaveFailed(trainer.step, error)
+        self.saved_at_time = time.perf_counter()
+        self.save_seconds = self.saved_at_time - start
+        self.reported.time_before = self.saved_at_time
+        return event
+
+    def _has_exploded(self) -> bool:
+        return self.trainer.skipped_in_a_row.item() >= NOT_FINITE_IN_A_ROW
+
+    def _recover(self) -> Exploded:
+        """Back to the last save (or the beginning), with half the rate."""
+        self.explosions += 1
+        scale = self.trainer.rate_scale / 2
+        if self.explosions > EXPLOSIONS or not self.writer.run.saves():
+            raise CharrnnError(
+                f"training exploded at step {self.trainer.step}: no finite loss in {NOT_FINITE_IN_A_ROW} steps",
+                "use a lower --learning-rate, or a lower --grad-clip",
+            )
+        self._go_back_to(self.writer.run.save("last"))
+        self.trainer.rate_scale = scale
+        self._mark()
+        self.reported = _Window(self._loss_sum(), self.trainer.step)
+        self.writer.log("explosion", step=self.trainer.step, rate_scale=scale)
+        return Exploded(self.trainer.step, scale)
+
+    def _go_back_to(self, save: Save) -> None:
+        run = self.writer.run
+        self.trainer.load(run.read_model(save), run.read_training(save), save.progress)
+        self.progress = save.progress
+
+    def _finish(self, reason: str) -> Iterator[Event]:
+        if self.trainer.step > self.since_evaluation.step_before:
+            self.train_nats = self._mean_since(self.since_evaluation)
+        unsaved = None
+        if self.saved_at_step != self.trainer.step:
+            event = self._save(finished=reason == "early")
+            unsaved = event.error if isinstance(event, SaveFailed) else None
+            yield event
+        yield Finished(reason, self.progress, self.train_nats, unsaved)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
