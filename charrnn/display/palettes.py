@@ -1,0 +1,147 @@
+"""Background colours for the strengths of a signal, and the ink that is legible on each, in true colour, 256 and 16.
+
+A palette is two hues that a colour-blind eye tells apart. From faint to strong a colour gains lightness and, above all,
+chroma in OKLCH (Ottosson 2020, bottosson.github.io/posts/oklab), where equal steps look equal. Every strength sets
+itself off from a dark page and from a white one alike, because a program cannot know which of the two it is drawing on.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+RGB = tuple[int, int, int]
+BLACK: RGB = (0, 0, 0)
+WHITE: RGB = (255, 255, 255)
+LEAST_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
+
+
+@dataclass(frozen=True)
+class Hue:
+    """One direction of a palette.
+
+    name: in the legend. angle: the hue in OKLCH, degrees. faint, strong: (lightness 0–1, chroma) at its two ends.
+    cube: five of the 256 colours, faint to strong. dark, bright: its two backgrounds among the 16 colours (SGR 40–47,
+    100–107).
+    """
+
+    name: str
+    angle: float
+    faint: tuple[float, float]
+    strong: tuple[float, float]
+    cube: tuple[int, int, int, int, int]
+    dark: int
+    bright: int
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The hues of values below and above zero."""
+
+    negative: Hue
+    positive: Hue
+
+
+BLUE = Hue("blue", 258, (0.40, 0.045), (0.57, 0.22), (60, 61, 25, 26, 27), 44, 104)
+RED = Hue("red", 26, (0.40, 0.05), (0.57, 0.23), (95, 131, 124, 160, 196), 41, 101)
+PURPLE = Hue("purple", 303, (0.40, 0.05), (0.56, 0.26), (96, 97, 91, 92, 93), 45, 105)
+ORANGE = Hue("orange", 60, (0.42, 0.045), (0.76, 0.17), (94, 130, 172, 208, 214), 43, 103)
+GREEN = Hue("green", 150, (0.38, 0.035), (0.54, 0.15), (22, 23, 28, 29, 34), 42, 102)  # for probabilities
+
+# "karpathy" is as in Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078), where blue is the excited end.
+PALETTES = {
+    "blue-red": Palette(BLUE, RED),
+    "purple-orange": Palette(PURPLE, ORANGE),
+    "karpathy": Palette(RED, BLUE),
+}
+
+
+@dataclass(frozen=True)
+class Swatch:
+    """Background and ink of one strength: as RGB, as numbers of the 256 colours, and as SGR codes of the 16."""
+
+    background: RGB
+    ink: RGB
+    faded_ink: RGB
+    background_256: int
+    ink_256: int
+    faded_ink_256: int
+    codes_16: str
+
+
+@cache
+def swatch(hue: Hue, strength: float) -> Swatch:
+    """The colours of a hue at a strength above 0 and up to 1."""
+    lightness, chroma = (a + (b - a) * strength for a, b in zip(hue.faint, hue.strong, strict=True))
+    background = oklch(lightness, chroma, hue.angle)
+    ink = ink_on(background)
+    index = hue.cube[math.ceil(5 * strength - 1e-9) - 1]
+    white_on_index = ink_on(rgb_of_256(index)) == WHITE
+    return Swatch(
+        background=background,
+        ink=ink,
+        faded_ink=tuple(round(0.62 * a + 0.38 * b) for a, b in zip(ink, background, strict=True)),  # type: ignore[arg-type]
+        background_256=index,
+        ink_256=231 if white_on_index else 16,
+        faded_ink_256=252 if white_on_index else 236,
+        codes_16=_codes_16(hue, strength),
+    )
+
+
+def _codes_16(hue: Hue, strength: float) -> str:
+    """Dark, bright, and bright with bold type: a third of the way each. Black ink except on dark backgrounds."""
+    if strength <= 0.4:
+        return f"{30 if hue.dark == 43 else 97};{hue.dark}"
+    return f"{'1;' if strength > 0.8 else ''}30;{hue.bright}"
+
+
+def ink_on(background: RGB) -> RGB:
+    """White where that has a contrast of 4.5, black elsewhere; one of them has it on every colour."""
+    return WHITE if contrast(WHITE, background) >= LEAST_CONTRAST else BLACK
+
+
+def contrast(one: RGB, other: RGB) -> float:
+    """Contrast ratio of two colours, 1–21 (WCAG 2.2, "contrast ratio")."""
+    low, high = sorted((_luminance(one), _luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def _luminance(color: RGB) -> float:
+    red, green, blue = (_linear(channel / 255) for channel in color)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _linear(channel: float) -> float:
+    return channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+
+
+def _gamma(channel: float) -> float:
+    return 12.92 * channel if channel <= 0.0031308 else 1.055 * channel ** (1 / 2.4) - 0.055
+
+
+def oklch(lightness: float, chroma: float, hue: float) -> RGB:
+    """OKLCH (lightness 0–1, chroma, hue in degrees) to sRGB; chroma is lowered until the colour is one of sRGB's."""
+    while True:
+        a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
+        long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
+        medium = (lightness - 0.1055613458 * a - 0.0638541728 * b) ** 3
+        short = (lightness - 0.0894841775 * a - 1.2914855480 * b) ** 3
+        channels = (
+            4.0767416621 * long - 3.3077115913 * medium + 0.2309699292 * short,
+            -1.2684380046 * long + 2.6097574011 * medium - 0.3413193965 * short,
+            -0.0041960863 * long - 0.7034186147 * medium + 1.7076147010 * short,
+        )
+        if chroma < 0.002 or all(-0.0005 <= channel <= 1.0005 for channel in channels):
+            red, green, blue = (round(255 * _gamma(min(max(channel, 0.0), 1.0))) for channel in channels)
+            return red, green, blue
+        chroma -= 0.002
+
+
+def rgb_of_256(index: int) -> RGB:
+    """What xterm shows for colours 16–255: a 6×6×6 cube, then 24 greys."""
+    if index >= 232:
+        return (8 + 10 * (index - 232),) * 3
+    steps = (0, 95, 135, 175, 215, 255)
+    red, rest = divmod(index - 16, 36)
+    return steps[red], steps[rest // 6], steps[rest % 6]
