@@ -1,0 +1,406 @@
+"""What a person names on the command line → the ids that a model trains on, their identity and their split."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import hashlib
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from charrnn.errors import CharrnnError, UsageError
+from charrnn.text import catalogue
+from charrnn.text.vocabulary import CODE_POINTS, Vocabulary, code_points, decoded
+
+STDIN = "-"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+FIRST_BLOCK = 8192  # bytes in which a NUL marks a file of a folder as binary
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """A text to train on, as ids.
+
+    name: short, after the file, folder or catalogue entry. specs: as the user wrote them. files: those read, in order.
+    passed_over: files of a folder or pattern that are not text. ids: (N,) of `vocabulary.id_type`.
+    sha256: of the exact bytes trained on: the files one after the other, without byte order marks unless as bytes.
+    size: the number of those bytes.
+    """
+
+    name: str
+    specs: list[str]
+    files: list[str]
+    passed_over: list[str]
+    vocabulary: Vocabulary
+    ids: np.ndarray
+    sha256: str
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def split(self, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:
+        """Training ids, the first ⌊N·(1 − val_fraction)⌋, and validation ids, the rest. Both are views."""
+        # In fractions: 100 characters at 0.29 are 71 and 29, whatever 1 − 0.29 is in binary.
+        cut = int(len(self) * (1 - Fraction(repr(float(val_fraction)))))
+        return self.ids[:cut], self.ids[cut:]
+
+    def text(self, start: int = 0, stop: int | None = None) -> str:
+        """Characters start…stop (in ids) for display; bytes are read as UTF-8 with replacement."""
+        return self.vocabulary.text(self.ids[start:stop])
+
+    def with_vocabulary(self, vocabulary: Vocabulary) -> Corpus:
+        """The same text in another vocabulary's ids. Raises CharrnnError where that lacks one of its characters."""
+        if vocabulary == self.vocabulary:
+            return self
+        if vocabulary.kind != self.vocabulary.kind:
+            raise CharrnnError(f"{self.name} was read as {self.vocabulary.kind}, not as {vocabulary.kind}")
+        new_ids = vocabulary.encode(self.vocabulary.characters, source=self.name)
+        return replace(self, vocabulary=vocabulary, ids=new_ids[self.ids])
+
+
+def corpora_folder() -> Path:
+    """Where corpora lie: `corpora/` in $CHARRNN_HOME, else in the current directory."""
+    return Path(os.environ.get("CHARRNN_HOME", "")) / "corpora"
+
+
+def shown(path: Path | str) -> str:
+    r"""A path as text that can be written anywhere: bytes of a file name that are not UTF-8 become `\xNN`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def load_corpus(
+    specs: Sequence[str],
+    *,
+    as_bytes: bool = False,
+    vocabulary: Vocabulary | None = None,
+    folder: Path | None = None,
+    progress: catalogue.Progress | None = None,
+) -> Corpus:
+    """Finds, reads and encodes what a person asked for; several are joined in the order given.
+
+    specs: each `-` for stdin, the path of a file or folder, a glob pattern, or a name in the corpora folder or the
+        catalogue, with or without `.txt`; the first of these that exists.
+    as_bytes: a vocabulary of bytes; nothing is decoded, a byte order mark stays.
+    vocabulary: use this one (its kind decides over as_bytes) rather than the text's own.
+    folder: the corpora folder; `corpora_folder()` if None. progress: for a corpus that is fetched or built.
+
+    Raises UsageError where nothing has that name, CharrnnError where something cannot be read, is not UTF-8, is empty,
+    or has but one character to learn.
+    """
+    if vocabulary is not None:
+        as_bytes = vocabulary.kind == "bytes"
+    finds = _found(specs, folder, progress)
+    try:
+        texts, passed_over = _read_all(finds, as_bytes)
+        if vocabulary is None:
+            vocabulary = Vocabulary.of_bytes() if as_bytes else _vocabulary_of(texts)
+            _refuse_one_character(texts, vocabulary)
+        return Corpus(
+            name=_joined([find.name for find in finds]),
+            specs=[shown(spec) for spec in specs],
+            files=[text.source for text in texts],
+            passed_over=passed_over,
+            vocabulary=vocabulary,
+            ids=_ids_of(texts, vocabulary),
+            sha256=_sha256_of(texts),
+            size=sum(len(text.raw) - text.start for text in texts),
+        )
+    except MemoryError:
+        raise CharrnnError(f"{', '.join(map(shown, specs))} does not fit into memory") from None
+
+
+def read_text(
+    spec: str, *, as_bytes: bool = False, folder: Path | None = None, progress: catalogue.Progress | None = None
+) -> str | bytes:
+    """The whole text that a spec of `load_corpus` names: a str without byte order mark, or bytes exactly as they are.
+
+    Raises UsageError and CharrnnError as `load_corpus` does, but takes a text of any characters, even none.
+    """
+    texts, _ = _read_all(_found([spec], folder, progress), as_bytes, may_be_empty=True)
+    if as_bytes:
+        return b"".join(text.raw for text in texts)
+    return "".join(piece for text in texts for piece in text.pieces())
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file to read; stdin if it has no path. optional: passed over, rather than an error, where it is not text."""
+
+    path: Path | None
+    optional: bool = False
+
+    @property
+    def source(self) -> str:
+        return "the standard input" if self.path is None else shown(self.path)
+
+
+@dataclass(frozen=True)
+class _Find:
+    """What one spec stands for."""
+
+    name: str
+    files: list[_File]
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A file that has been read: raw[start:] is its text, `length` characters (or bytes) long."""
+
+    source: str
+    raw: bytes
+    start: int
+    length: int
+
+    def pieces(self) -> Iterator[str]:
+        return decoded(self.raw, self.source, self.start)
+
+
+def _found(specs: Sequence[str], folder: Path | None, progress: catalogue.Progress | None) -> list[_Find]:
+    if not specs:
+        raise UsageError("no corpus is named", "name a file, a folder, or one that `charrnn corpora` lists")
+    if list(specs).count(STDIN) > 1:
+        raise UsageError(f"`{STDIN}` stands there twice, but the standard input can be read only once")
+    return [_find(spec, folder or corpora_folder(), progress) for spec in specs]
+
+
+def _find(spec: str, folder: Path, progress: catalogue.Progress | None) -> _Find:
+    if spec == STDIN:
+        return _Find("stdin", [_File(None)])
+    if not spec or "\0" in spec:
+        raise UsageError(f"{spec!r} names no corpus")
+    other = spec.removesuffix(".txt") if spec.endswith(".txt") else spec + ".txt"
+    for start in (Path(), folder):
+        if _status(start / spec) is not None:
+            return _find_at(start / spec)
+        status = _status(start / other)
+        if status is not None and stat.S_ISREG(status.st_mode):  # with `.txt` added or removed, only a file is meant
+            return _find_at(start / other)
+        if start == Path() and (matches := _matches(spec)):
+            return _Find(_joined([_name_at(file.path) for file in matches if file.path]), matches)
+    entry = catalogue.find(spec)
+    if entry is not None:
+        return _find_at(catalogue.ensure(entry, folder, progress))
+    raise UsageError(f"there is no file, folder or corpus {shown(spec)!r}", _advice(spec, folder))
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What a path leads to, through links; None if there is nothing. Raises CharrnnError where that cannot be told."""
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> CharrnnError:
+    return CharrnnError(f"{shown(path)} cannot be read: {error.strerror or error}")
+
+
+def _find_at(path: Path) -> _Find:
+    status = _status(path)
+    is_folder = status is not None and stat.S_ISDIR(status.st_mode)
+    return _Find(_name_at(path), _files_below(path) if is_folder else [_File(path)])
+
+
+def _name_at(path: Path) -> str:
+    return shown(path.resolve().name if path.is_dir() else path.stem) or "corpus"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return "+".join(names) if len(names) < 3 else f"{names[0]}+{len(names) - 1}"
+
+
+def _files_below(folder: Path) -> list[_File]:
+    """The files below a folder, sorted by path; nothing hidden, and no linked folder, as that might be a loop."""
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(Path(error.filename), error) from None
+
+    paths = []
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        paths += [Path(parent, name) for name in files if not name.startswith(".")]
+    return [_File(path, optional=True) for path in _sorted(paths) if _is_file(path)]
+
+
+def _is_file(path: Path) -> bool:
+    status = _status(path)
+    return status is not None and stat.S_ISREG(status.st_mode)
+
+
+def _sorted(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: path.as_posix())
+
+
+def _matches(pattern: str) -> list[_File]:
+    """The files that a glob pattern matches, and those below the folders it matches, each once, sorted by path."""
+    if not any(sign in pattern for sign in "*?["):
+        return []
+    path = Path(pattern)
+    try:
+        matches = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+    except (ValueError, IndexError, re.error):
+        raise UsageError(
+            f"{shown(pattern)!r} is not a pattern", "write ** as a folder of its own, as in src/**/*.c"
+        ) from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    hidden_too = any(part.startswith(".") for part in path.parts if part != "..")
+    found = set()
+    for match in matches:
+        if hidden_too or not any(part.startswith(".") for part in match.parts if part != ".."):
+            found |= {file.path for file in _files_below(match)} if match.is_dir() else {match}
+    return [_File(match, optional=True) for match in _sorted(match for match in found if match and _is_file(match))]
+
+
+def _advice(spec: str, folder: Path) -> str:
+    known = {name: name for name in catalogue.names()}
+    known |= {path.stem: shown(path.name) for path in texts_in(folder)}
+    beside = Path(spec).parent
+    known |= {path.stem: shown(path) for path in texts_in(beside)}
+    by_lower = {name.lower(): text for name, text in known.items()}
+    near = difflib.get_close_matches(Path(spec).stem.lower(), by_lower, n=3, cutoff=0.6)
+    suggestion = f"perhaps {' or '.join(by_lower[name] for name in near)}? " if near else ""
+    return suggestion + "`charrnn corpora` lists what can be had by name"
+
+
+def texts_in(folder: Path) -> list[Path]:
+    """What lies in a folder under a name that is not hidden, sorted, without a README; nothing without a folder."""
+    try:
+        entries = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except (OSError, ValueError):
+        return []
+    return _sorted(path for path in entries if path.name != "README.md")
+
+
+def _read_all(finds: list[_Find], as_bytes: bool, may_be_empty: bool = False) -> tuple[list[_Text], list[str]]:
+    """The texts, and the names of the optional files that are none. Raises CharrnnError where nothing is left."""
+    texts, passed_over = [], []
+    for file in (file for find in finds for file in find.files):
+        raw = _read_stdin() if file.path is None else _read(file.path, file.optional)
+        text = None if raw is None else _as_text(file, raw, as_bytes)
+        if text is None:
+            passed_over.append(file.source)
+        else:
+            texts.append(text)
+    what = ", ".join(find.name for find in finds)
+    if not texts:
+        if not passed_over:
+            raise CharrnnError(f"{what} holds no files")
+        raise CharrnnError(
+            f"{what} holds no text: {len(passed_over)} files are binary or not UTF-8",
+            None if as_bytes else "use --bytes for text in another encoding",
+        )
+    if not may_be_empty and not any(text.length for text in texts):
+        raise CharrnnError(f"{what} is empty")
+    return texts, passed_over
+
+
+def _as_text(file: _File, raw: bytes, as_bytes: bool) -> _Text | None:
+    if as_bytes:
+        return _Text(file.source, raw, 0, len(raw))
+    start = len(BYTE_ORDER_MARK) if raw.startswith(BYTE_ORDER_MARK) else 0
+    try:
+        return _Text(file.source, raw, start, sum(map(len, decoded(raw, file.source, start))))
+    except CharrnnError:
+        if file.optional:
+            return None
+        raise
+
+
+def _read(path: Path, only_text: bool) -> bytes | None:
+    """A file's bytes; None if it is binary and only text is wanted. Raises CharrnnError where it cannot be read."""
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFIFO):
+            what = {stat.S_IFDIR: "a folder", stat.S_IFSOCK: "a socket"}.get(kind, "a device")
+            raise CharrnnError(f"{shown(path)} is {what}, not a text")
+        with path.open("rb", buffering=0) as file:
+            promised = os.fstat(file.fileno()).st_size
+            if only_text:
+                if b"\0" in (file.read(FIRST_BLOCK) or b""):
+                    return None
+                file.seek(0)
+            raw = file.read() or b""
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if len(raw) < promised:
+        raise CharrnnError(
+            f"{shown(path)} became shorter while it was read: {len(raw):,} of {promised:,} bytes",
+            "try again once nothing writes to it",
+        )
+    return raw
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        raise CharrnnError("the standard input is closed")
+    try:
+        if _is_endless(sys.stdin.buffer):
+            raise CharrnnError("the standard input is a device, not a text")
+        return sys.stdin.buffer.read()
+    except (OSError, ValueError) as error:
+        raise CharrnnError(f"the standard input cannot be read: {error}") from None
+
+
+def _is_endless(stream: BinaryIO) -> bool:
+    """Whether a stream is a device such as /dev/zero, as against a terminal, a pipe, a file or nothing (/dev/null)."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False  # not a real stream, as in tests
+    nothing = Path(os.devnull)
+    return stat.S_ISCHR(status.st_mode) and not stream.isatty() and not os.path.samestat(status, nothing.stat())
+
+
+def _vocabulary_of(texts: list[_Text]) -> Vocabulary:
+    seen = np.zeros(CODE_POINTS, bool)
+    for text in texts:
+        for piece in text.pieces():
+            seen[code_points(piece)] = True
+    return Vocabulary.of_code_points(np.flatnonzero(seen))
+
+
+def _refuse_one_character(texts: list[_Text], vocabulary: Vocabulary) -> None:
+    if len(vocabulary) == 1 or sum(text.length for text in texts) == 1:
+        what = "a single byte" if vocabulary.kind == "bytes" else f"the one character {vocabulary.characters!r}"
+        raise CharrnnError(
+            f"{texts[0].source} holds only {what}", "give a text with at least two different characters to learn from"
+        )
+
+
+def _ids_of(texts: list[_Text], vocabulary: Vocabulary) -> np.ndarray:
+    ids = np.empty(sum(text.length for text in texts), vocabulary.id_type)
+    filled = 0
+    for text in texts:
+        if vocabulary.kind == "bytes":
+            ids[filled : filled + text.length] = np.frombuffer(text.raw, np.uint8)
+            filled += text.length
+            continue
+        for piece in text.pieces():
+            try:
+                ids[filled : filled + len(piece)] = vocabulary.encode(piece, source=text.source)
+            except CharrnnError:  # again with the whole file, so that counts and places are those of the file
+                vocabulary.encode("".join(text.pieces()), source=text.source)
+            filled += len(piece)
+    return ids
+
+
+def _sha256_of(texts: list[_Text]) -> str:
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(memoryview(text.raw)[text.start :])
+    return digest.hexdigest()

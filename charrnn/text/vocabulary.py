@@ -1,0 +1,251 @@
+"""Characters ↔ ids: the code points of a text in sorted order, or the 256 bytes."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from charrnn.errors import CharrnnError
+
+CODE_POINTS = 0x110000  # Unicode has this many, surrogates among them
+PIECE = 1 << 20  # characters or bytes handled at a time, so that no temporary grows with the text
+SHOWN = 8  # unknown characters that an error names
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a model can read and write; a character's id is its place in it.
+
+    kind: "characters" (Unicode code points) or "bytes" (all 256, whatever the text).
+    characters: id → character; empty for bytes.
+
+    Raises CharrnnError where these contradict each other, or a character is there twice or is half of a surrogate pair.
+    """
+
+    kind: str
+    characters: str
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("characters", "bytes"):
+            raise CharrnnError(f"a vocabulary is of characters or of bytes, not of {self.kind!r}")
+        if self.kind == "bytes":
+            if self.characters:
+                raise CharrnnError("a vocabulary of bytes lists no characters")
+            return
+        if not self.characters:
+            raise CharrnnError("a vocabulary needs at least one character")
+        if len(self.characters) > CODE_POINTS or len(set(self.characters)) != len(self.characters):
+            raise CharrnnError("a vocabulary holds a character twice")
+        surrogate = next((c for c in self.characters if "\ud800" <= c <= "\udfff"), None)
+        if surrogate is not None:
+            raise CharrnnError(f"U+{ord(surrogate):04X} is half of a surrogate pair, not a character")
+
+    @classmethod
+    def of(cls, text: str) -> Vocabulary:
+        """The sorted code points of a text. Raises CharrnnError where it is empty or holds a lone surrogate."""
+        seen = np.zeros(CODE_POINTS, bool)
+        for _, piece in _pieces(text):
+            seen[code_points(piece)] = True
+        return cls.of_code_points(np.flatnonzero(seen))
+
+    @classmethod
+    def of_code_points(cls, points: np.ndarray) -> Vocabulary:
+        """A vocabulary of these code points (integers), in this order."""
+        return cls("characters", points.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass"))
+
+    @classmethod
+    def of_bytes(cls) -> Vocabulary:
+        """The 256 bytes; a byte's id is its value."""
+        return cls("bytes", "")
+
+    def __len__(self) -> int:
+        return 256 if self.kind == "bytes" else len(self.characters)
+
+    @property
+    def id_type(self) -> np.dtype:
+        """The smallest unsigned type that holds every id."""
+        return np.dtype(np.uint8 if len(self) <= 1 << 8 else np.uint16 if len(self) <= 1 << 16 else np.uint32)
+
+    def encode(
+        self, text: str | bytes, *, source: str = "the text", skip_unknown: bool = False, hint: str | None = None
+    ) -> np.ndarray:
+        """Ids (N,) of `id_type`. Text is taken as UTF-8 where bytes meet a vocabulary of characters, or the reverse.
+
+        source: what an error calls the text. skip_unknown: leave out characters that the vocabulary lacks.
+        hint: what an error about unknown characters advises.
+
+        Raises CharrnnError where a character is unknown (it names them, how often, and the first place), or the bytes
+        are not UTF-8.
+        """
+        if self.kind == "bytes":
+            return np.frombuffer(self._to_bytes(text, source, skip_unknown, hint), np.uint8).copy()
+        if isinstance(text, bytes):
+            text = "".join(decoded(text, source))
+        ids = np.empty(len(text), self.id_type)
+        unknown = _Unknown()
+        filled = 0
+        for start, piece in _pieces(text):
+            points = code_points(piece)
+            found = self._ids[np.minimum(points, len(self._ids) - 1)]
+            if found.min() < 0:
+                if not skip_unknown:
+                    unknown.add(points, found < 0, start)
+                found = found[found >= 0]
+            ids[filled : filled + len(found)] = found
+            filled += len(found)
+        if unknown.first:
+            raise CharrnnError(f"{source} holds what the model does not know: {unknown.named()}", hint)
+        return ids if filled == len(ids) else ids[:filled].copy()
+
+    def _to_bytes(self, text: str | bytes, source: str, skip_unknown: bool, hint: str | None) -> bytes:
+        if isinstance(text, bytes):
+            return text
+        try:
+            return text.encode("utf-8", "ignore" if skip_unknown else "strict")
+        except UnicodeEncodeError:
+            unknown = _Unknown()
+            for start, piece in _pieces(text):
+                points = code_points(piece)
+                unknown.add(points, (points >= 0xD800) & (points <= 0xDFFF), start)
+            raise CharrnnError(f"{source} holds what UTF-8 cannot write: {unknown.named()}", hint) from None
+
+    @cached_property
+    def _ids(self) -> np.ndarray:
+        """Code point → id, −1 where there is none; its last entry stands for all code points beyond."""
+        points = code_points(self.characters)
+        table = np.full(int(points.max()) + 2, -1, np.int32)
+        table[points] = np.arange(len(points), dtype=np.int32)
+        return table
+
+    @cached_property
+    def _points(self) -> np.ndarray:
+        return code_points(self.characters)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str | bytes:
+        """The text with these ids (N,): a str, or bytes from a vocabulary of bytes.
+
+        Raises IndexError where an id is not one of the vocabulary's.
+        """
+        ids = np.asarray(ids)
+        if ids.size == 0:
+            return b"" if self.kind == "bytes" else ""
+        if ids.dtype.kind not in "iu":
+            raise TypeError(f"ids are whole numbers, not {ids.dtype}")
+        if int(ids.min()) < 0 or int(ids.max()) >= len(self):
+            raise IndexError(f"an id is outside 0…{len(self) - 1}")
+        if self.kind == "bytes":
+            return ids.astype(np.uint8).tobytes()
+        return "".join(
+            self._points[ids[start : start + PIECE]].tobytes().decode("utf-32-le")
+            for start in range(0, len(ids), PIECE)
+        )
+
+    def text(self, ids: Sequence[int] | np.ndarray) -> str:
+        """As `decode`, but always a str: bytes are read as UTF-8, with U+FFFD for what is not. For display."""
+        text = self.decode(ids)
+        return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+
+    @cached_property
+    def symbols(self) -> list[str]:
+        r"""A printable string for each id: the character, or an escape such as `\n`; `\xNN` for bytes beyond ASCII."""
+        if self.kind == "bytes":
+            return [chr(b) if 0x20 <= b < 0x7F else f"\\x{b:02x}" for b in range(256)]
+        return [c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in self.characters]
+
+    def extended_with(self, text: str) -> Vocabulary:
+        """This vocabulary and, after it, the text's further characters in sorted order: every id keeps its character."""
+        if self.kind == "bytes":
+            return self
+        new = sorted(set(text).difference(self.characters))
+        return Vocabulary("characters", self.characters + "".join(new)) if new else self
+
+    def to_json(self) -> dict[str, str]:
+        return {"kind": self.kind, "characters": self.characters}
+
+    @classmethod
+    def from_json(cls, data: Any, source: str) -> Vocabulary:
+        """What `to_json` gave. `source` names the file in the CharrnnError raised for anything else."""
+        if not isinstance(data, dict) or set(data) != {"kind", "characters"}:
+            raise CharrnnError(f"{source}: a vocabulary has a kind and characters, and nothing else")
+        if not all(isinstance(value, str) for value in data.values()):
+            raise CharrnnError(f"{source}: a vocabulary's kind and characters are texts")
+        try:
+            return cls(data["kind"], data["characters"])
+        except CharrnnError as error:
+            raise CharrnnError(f"{source}: {error.message}") from None
+
+
+class StreamDecoder:
+    """Ids that come a few at a time → text as soon as it is whole: a character of several bytes waits for its last."""
+
+    def __init__(self, vocabulary: Vocabulary):
+        self._vocabulary = vocabulary
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text that these ids complete."""
+        text = self._vocabulary.decode(ids)
+        return self._utf8.decode(text) if isinstance(text, bytes) else text
+
+    def end(self) -> str:
+        """What was still waiting, as U+FFFD; the decoder is as new afterwards."""
+        rest = self._utf8.decode(b"", True)
+        self._utf8.reset()
+        return rest
+
+
+class _Unknown:
+    """Code points that a vocabulary lacks, each with its count and its first offset."""
+
+    def __init__(self) -> None:
+        self.count: dict[int, int] = {}
+        self.first: dict[int, int] = {}
+
+    def add(self, points: np.ndarray, unknown: np.ndarray, start: int) -> None:
+        """Of a piece that starts at character `start`: its code points (N,), and which of them are unknown (N,)."""
+        places = np.flatnonzero(unknown)
+        found, first, counts = np.unique(points[places], return_index=True, return_counts=True)
+        for point, place, count in zip(found.tolist(), places[first].tolist(), counts.tolist(), strict=True):
+            self.first.setdefault(point, start + place)
+            self.count[point] = self.count.get(point, 0) + count
+
+    def named(self) -> str:
+        named = []
+        for point, place in sorted(self.first.items(), key=lambda item: item[1])[:SHOWN]:
+            sign = f"{chr(point)!r} " if chr(point).isprintable() else ""
+            times = f"{self.count[point]} times, first " if self.count[point] > 1 else ""
+            named.append(f"{sign}U+{point:04X} ({times}at character {place})")
+        more = len(self.first) - len(named)
+        return ", ".join(named) + (f" and {more} more characters" if more else "")
+
+
+def code_points(text: str) -> np.ndarray:
+    """The code points (N,) of a text as little-endian uint32, lone surrogates among them."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+def decoded(raw: bytes, source: str, start: int = 0) -> Iterator[str]:
+    """UTF-8 from byte `start` on as text, in pieces of about a million bytes.
+
+    Raises CharrnnError with the offset in `raw` of the first byte that is not UTF-8.
+    """
+    while start < len(raw):
+        stop = start + PIECE
+        try:
+            text, used = codecs.utf_8_decode(raw[start:stop], "strict", stop >= len(raw))
+        except UnicodeDecodeError as error:
+            place = start + error.start
+            raise CharrnnError(
+                f"{source} is not UTF-8: byte 0x{raw[place]:02X} at offset {place}", "use --bytes to take it as bytes"
+            ) from None
+        yield text
+        start += used
+
+
+def _pieces(text: str) -> Iterator[tuple[int, str]]:
+    return ((start, text[start : start + PIECE]) for start in range(0, len(text), PIECE))
