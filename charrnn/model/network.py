@@ -88,6 +88,15 @@ class CharRNN(nn.Module):
         nn.init.xavier_uniform_(self.output.weight, generator=generator)
         nn.init.zeros_(self.output.bias)
 
+    @torch.no_grad()
+    def begin_from(self, weights: dict[str, Tensor]) -> None:
+        """Takes over the weights of a network of the same shape, whose vocabulary may be the beginning of this one's.
+
+        The characters beyond it keep the weights they have.
+        """
+        for name, parameter in self.named_parameters():
+            parameter[: len(weights[name])] = weights[name]
+
     def initial_state(self, batch_size: int) -> State:
         """The state before any character: zeros, (B, H) each, where the weights are."""
         weight = self.output.weight

@@ -1,0 +1,139 @@
+"""`charrnn evaluate`: how many nats a text costs a model."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.errors import CharrnnError
+from charrnn.settings import DEVICES
+from charrnn.units import bits, count, perplexity
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+    from charrnn.text.vocabulary import Vocabulary
+
+
+def register(app: typer.Typer) -> None:
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    run: Annotated[
+        str | None, typer.Argument(help="A run's name or folder.", metavar="[RUN]", show_default="the newest")
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Argument(help="A file, or - for standard input.", metavar="[TEXT]", show_default="the held-out text"),
+    ] = None,
+    per_line: Annotated[
+        bool, typer.Option("--per-line", help="Each line with its own loss, the most surprising told apart.")
+    ] = False,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out characters that the model does not know.")
+    ] = False,
+    checkpoint: Annotated[
+        str, typer.Option(help="Which weights: best, last, or the step of a save.", metavar="best|last|STEP")
+    ] = "best",
+    device: Annotated[str, typer.Option(help="Where to compute.", metavar="|".join(DEVICES))] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+) -> None:
+    """Score a text: nats and bits per character, perplexity.
+
+    The text is read in one go from a zero state; its first character is not scored. With one argument, that is the
+    text if no run has that name.
+
+    [bold]charrnn evaluate notes.txt[/bold]  ·  [bold]charrnn evaluate shakespeare sonnets.txt --per-line[/bold]
+    """
+    from charrnn.model.device import choose_device
+    from charrnn.model.run import open_run
+    from charrnn.model.score import score
+    from charrnn.text.corpus import read_text
+
+    run, text = _sorted_out(run, text)
+    opened = open_run(run)
+    network, save = opened.load_network(checkpoint, choose_device(device))
+    if text is None:
+        source, ids = "the held-out text", opened.held_out()
+    else:
+        source = "standard input" if text == "-" else text
+        raw = read_text(text, as_bytes=opened.vocabulary.kind == "bytes")
+        ids = opened.vocabulary.encode(
+            raw, source=source, skip_unknown=skip_unknown, hint="use --skip-unknown to leave them out"
+        )
+    if len(ids) < 2:
+        raise CharrnnError(f"{source} is too short to score: it has {len(ids)} characters the model knows")
+    result = score(network, ids)
+    lines = _lines(opened.vocabulary, ids, result.nats) if per_line else None
+    figures = {
+        "run": opened.name,
+        "step": save.step,
+        "text": source,
+        "characters": len(result.nats),
+        "nats_per_character": result.mean,
+        "bits_per_character": bits(result.mean),
+        "perplexity": perplexity(result.mean),
+    }
+    if as_json:
+        print(json.dumps(figures if lines is None else {**figures, "lines": lines}))
+        return
+    _show(figures, lines)
+
+
+def _sorted_out(run: str | None, text: str | None) -> tuple[str | None, str | None]:
+    """`evaluate TEXT`: a single argument that no run is called by is the text, and the run is the newest."""
+    from charrnn.model.run import open_run
+
+    if run is None or text is not None:
+        return run, text
+    try:
+        open_run(run)
+    except CharrnnError:
+        from pathlib import Path
+
+        if run == "-" or Path(run).exists():
+            return None, run
+        raise
+    return run, None
+
+
+def _lines(vocabulary: Vocabulary, ids: np.ndarray, nats: Tensor) -> list[dict[str, Any]]:
+    """Number, text, characters and mean nats of each line, its newline counted with it. The first character of the text
+    has no cost and is not counted."""
+    newline = vocabulary.encode("\n", skip_unknown=True)
+    ends = [*(i + 1 for i in (ids == newline[0]).nonzero()[0].tolist())] if len(newline) else []
+    bounds = [0, *ends, *([len(ids)] if not ends or ends[-1] < len(ids) else [])]
+    lines = []
+    for number, (start, stop) in enumerate(itertools.pairwise(bounds), start=1):
+        costs = nats[max(0, start - 1) : stop - 1].double()
+        mean = costs.mean().item() if len(costs) else None
+        text = vocabulary.text(ids[start:stop]).removesuffix("\n")
+        lines.append({"line": number, "text": text, "characters": len(costs), "nats_per_character": mean})
+    return lines
+
+
+def _show(figures: dict[str, Any], lines: list[dict[str, Any]] | None) -> None:
+    from charrnn.display.tables import key_values
+    from charrnn.display.terminal import Terminal
+
+    terminal = Terminal.of(sys.stdout)
+    for line in lines or []:
+        nats = line["nats_per_character"]
+        cost = "     –" if nats is None else f"{bits(nats):6.3f}"
+        terminal.write(f"{cost}  {line['text']}\n")
+    if lines is not None:
+        terminal.write("\n(bits per character of each line)\n\n")
+    rows = [
+        ("run", f"{figures['run']}, step {count(figures['step'])}"),
+        ("text", f"{figures['text']}, {count(figures['characters'])} characters scored"),
+        ("loss", f"{figures['nats_per_character']:.4f} nats per character"),
+        ("", f"{figures['bits_per_character']:.4f} bits per character"),
+        ("perplexity", f"{figures['perplexity']:.3f}"),
+    ]
+    key_values(rows, terminal)

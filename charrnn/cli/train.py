@@ -1,0 +1,269 @@
+"""`charrnn train`: from a text to a trained run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.options import only_one_of, settings_from, with_settings
+from charrnn.errors import CharrnnError, ExitCode, UsageError
+from charrnn.settings import DEVICES, ModelSettings, TrainingSettings, flag_of
+
+if TYPE_CHECKING:
+    from charrnn.model.network import CharRNN
+    from charrnn.model.run import Run, RunWriter, Save
+    from charrnn.text.corpus import Corpus
+
+LENGTH = "Length (one of these)"
+RUN = "Run"
+DATA = "Data"
+DEFAULT_CORPUS = "python"
+CHOSEN = "chosen for corpus, device and time"
+NAME_OF_A_CORPUS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("train")(train)
+
+
+@with_settings(ModelSettings, TrainingSettings, chosen=CHOSEN)
+def train(
+    corpus: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Files, folders, glob patterns, - for standard input, or names (see: charrnn corpora).",
+            metavar="CORPUS...",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the run.", rich_help_panel=RUN, show_default="after the corpus")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run (--name, or the newest) exactly.", rich_help_panel=RUN)
+    ] = False,
+    init_from: Annotated[
+        str | None, typer.Option(help="Begin from another run's weights.", metavar="RUN", rich_help_panel=RUN)
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Length of the run in readings of the text.", rich_help_panel=LENGTH)
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Length of the run in time. Fixed as a number of steps by timing the first few.",
+            rich_help_panel=LENGTH,
+            show_default="5, on a GPU 3",
+        ),
+    ] = None,
+    as_bytes: Annotated[
+        bool, typer.Option("--bytes", help="Learn bytes, of any file, rather than characters.", rich_help_panel=DATA)
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="Where to compute.", metavar="|".join(DEVICES), rich_help_panel="Machine")
+    ] = "auto",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="End with one JSON object on stdout; all else goes to stderr.")
+    ] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Train a model on a text.
+
+    Without further options, model and length are chosen to finish well in about five minutes (three on a GPU).
+
+    [bold]charrnn train shakespeare.txt[/bold]  ·  [bold]charrnn train src/ --minutes 20 --name mine[/bold]  ·
+    [bold]charrnn train shakespeare.txt --resume[/bold]
+    """
+    only_one_of(steps=given.get("steps"), epochs=epochs, minutes=minutes)
+    only_one_of(resume=resume or None, init_from=init_from)
+    for flag, length in (("--epochs", epochs), ("--minutes", minutes)):
+        if length is not None and not 0 < length < 1e9:
+            raise UsageError(f"{flag} must be above 0, not {length:g}")
+    settings_from(ModelSettings, given), settings_from(TrainingSettings, given)  # out of bounds? then say so at once
+
+    from charrnn.cli.watch import Watch
+
+    out = sys.stderr if as_json else sys.stdout
+    watch = Watch(out)
+    if resume:
+        writer, network, parts, save = _resumed(corpus, name, {**given, "epochs": epochs, "minutes": minutes}, device)
+        watch.resumed(writer.run, save)
+    else:
+        specs = corpus or [_offered_corpus()]
+        text = _load(specs, as_bytes)
+        writer, network, parts = _begun(text, name, init_from, given, epochs, minutes, device, watch)
+        save = None
+    with writer:
+        finished = watch.run(writer, network, *parts, resume=save)
+    watch.summary(writer.run, finished)
+    if as_json:
+        print(json.dumps(watch.as_json(writer.run, finished)))
+    if watch.exit_code != ExitCode.SUCCESS:
+        raise typer.Exit(watch.exit_code)
+
+
+def _offered_corpus() -> str:
+    """With no corpus named: in a terminal the one that every machine has, if the person likes; else a mistake."""
+    from charrnn.display.terminal import is_terminal
+
+    if is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        typer.echo(f"No corpus named. {DEFAULT_CORPUS}: the source of this Python's standard library.", err=True)
+        if typer.confirm("Train on that?", default=True, err=True):
+            return DEFAULT_CORPUS
+    raise UsageError("no corpus named", f"name one, such as: charrnn train {DEFAULT_CORPUS}")
+
+
+def _load(specs: list[str], as_bytes: bool) -> Corpus:
+    from charrnn.cli.progress import transfer_bar
+    from charrnn.text.corpus import load_corpus
+
+    with transfer_bar() as progress:
+        return load_corpus(specs, as_bytes=as_bytes, progress=progress)
+
+
+def _begun(
+    corpus: Corpus,
+    name: str | None,
+    init_from: str | None,
+    given: dict[str, Any],
+    epochs: float | None,
+    minutes: float | None,
+    device_name: str,
+    watch: Any,
+) -> tuple[RunWriter, CharRNN, tuple[Any, Any]]:
+    """A new run: settings chosen, the network made, the folder written."""
+    import torch
+
+    from charrnn.model import device as devices
+    from charrnn.model.network import CharRNN
+    from charrnn.model.run import (
+        HELD_OUT_CHARACTERS,
+        CorpusIdentity,
+        Origin,
+        RunSettings,
+        RunWriter,
+        checked_name,
+        free_name,
+        open_run,
+        runs_folder,
+    )
+    from charrnn.training import presets
+
+    device = devices.choose_device(device_name)
+    folder = runs_folder()
+    name = checked_name(name) if name is not None else free_name(corpus.name, folder)
+    if (folder / name).exists():
+        raise UsageError(
+            f"there is a run {name} already", f"choose another --name, or go on with --resume --name {name}"
+        )
+    weights = None
+    if init_from is not None:
+        parent = open_run(init_from)
+        _refuse_contradictions(parent.settings.model, given, f"{parent.name}, from which this begins,")
+        given = {**parent.settings.model.to_json(), **given}
+        weights = parent.read_model(parent.save("best"))
+        corpus = corpus.with_vocabulary(parent.vocabulary.extended_with(corpus.vocabulary.characters))
+    val_fraction = settings_from(TrainingSettings, given).val_fraction
+    train_ids, validation_ids = corpus.split(val_fraction)
+    if len(validation_ids) < 2:
+        raise CharrnnError(
+            f"{corpus.name} is too short: {len(corpus.ids)} characters leave none to validate on", "give more text"
+        )
+    steps = given.get("steps")
+    if steps is None and epochs is None and minutes is None:
+        minutes = presets.DEFAULT_MINUTES[device.type]
+    choice = presets.choose(
+        len(train_ids), len(corpus.vocabulary), device, minutes or presets.DEFAULT_MINUTES[device.type], given
+    )
+    length = presets.length_of(
+        choice,
+        len(corpus.vocabulary),
+        train_ids,
+        validation_ids,
+        device,
+        steps=steps,
+        epochs=epochs,
+        minutes=minutes,
+        evaluations=given.get("evaluations"),
+    )
+    training = choice.training.changed(steps=length.steps, evaluations=length.evaluations)
+    network = CharRNN(choice.model, len(corpus.vocabulary))
+    network.initialise(torch.Generator().manual_seed(training.seed))
+    if weights is not None:
+        network.begin_from(weights)
+    settings = RunSettings(
+        choice.model,
+        training,
+        CorpusIdentity(
+            name=corpus.name,
+            specs=shlex.join(corpus.specs),
+            sha256=corpus.sha256,
+            characters=len(corpus.ids),
+            held_out=len(validation_ids),
+        ),
+        Origin.here(devices.device_name(device), choice.because),
+    )
+    kept = corpus.vocabulary.decode(validation_ids[:HELD_OUT_CHARACTERS])
+    held_out = kept.encode() if isinstance(kept, str) else kept
+    writer = RunWriter.create(name, settings, corpus.vocabulary, held_out, folder)
+    watch.begun(writer.run, corpus, length)
+    return writer, network.to(device), (train_ids, validation_ids)
+
+
+def _resumed(
+    specs: list[str] | None, name: str | None, given: dict[str, Any], device_name: str
+) -> tuple[RunWriter, CharRNN, tuple[Any, Any], Save]:
+    """A run that exists, with the same text, at its last save."""
+    from charrnn.model.device import choose_device
+    from charrnn.model.network import CharRNN
+    from charrnn.model.run import RunWriter, open_run
+
+    run = open_run(name)
+    _refuse_contradictions(run.settings.model, given, run.name)
+    _refuse_contradictions(run.settings.training, given, run.name)
+    for flag in ("epochs", "minutes"):
+        if given.get(flag) is not None:
+            raise UsageError(
+                f"{run.name} has its length, {run.settings.training.steps:,} steps; --{flag} would change it",
+                f"leave --{flag} out, or begin a new run with --init-from {run.name}",
+            )
+    save = run.save("last")
+    if save.progress.finished:
+        raise UsageError(
+            f"{run.name} is finished, at step {save.step:,}", f"train it further with --init-from {run.name}"
+        )
+    corpus = _load(specs or _specs_that_are_names(run), run.vocabulary.kind == "bytes")
+    if corpus.sha256 != run.settings.corpus.sha256:
+        raise UsageError(
+            f"{run.name} was trained on another text ({run.settings.corpus.name}, SHA-256 "
+            f"{run.settings.corpus.sha256[:12]}…) than {corpus.name} ({corpus.sha256[:12]}…)",
+            "name the text it was begun on",
+        )
+    corpus = corpus.with_vocabulary(run.vocabulary)
+    network = CharRNN(run.settings.model, len(run.vocabulary)).to(choose_device(device_name))
+    return RunWriter.open(run), network, corpus.split(run.settings.training.val_fraction), save
+
+
+def _specs_that_are_names(run: Run) -> list[str]:
+    """What the run was begun on, where those are names in corpora/ or the catalogue. A path in a run is not opened: the
+    run may come from a stranger."""
+    specs = shlex.split(run.settings.corpus.specs)
+    if not specs or not all(NAME_OF_A_CORPUS.fullmatch(spec) for spec in specs):
+        raise UsageError(
+            f"{run.name} was trained on {run.settings.corpus.specs}",
+            f"name it again: charrnn train {run.settings.corpus.specs} --resume --name {run.name}",
+        )
+    return specs
+
+
+def _refuse_contradictions(settings: ModelSettings | TrainingSettings, given: dict[str, Any], whose: str) -> None:
+    for name, (_, _, details) in settings.options().items():
+        if given.get(name) not in (None, getattr(settings, name)):
+            flag = flag_of(name, details)
+            raise UsageError(f"{whose} has {flag} {getattr(settings, name)}, not {given[name]}", f"leave {flag} out")

@@ -1,0 +1,253 @@
+"""What a person sees while a run is trained: the plan, a bar, a line and a sample at each evaluation, the summary."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import sys
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tqdm import tqdm
+
+from charrnn.display.plots import loss_curve
+from charrnn.display.tables import key_values
+from charrnn.display.terminal import Terminal, safe_text
+from charrnn.errors import CharrnnError, ExitCode
+from charrnn.settings import SampleSettings
+from charrnn.units import bits, count, duration
+
+if TYPE_CHECKING:
+    from charrnn.model.network import CharRNN
+    from charrnn.model.run import Run, RunWriter, Save
+    from charrnn.text.corpus import Corpus
+    from charrnn.training.loop import Evaluated, Event, Finished, Requests
+    from charrnn.training.presets import Length
+
+SAMPLE_CHARACTERS = 160
+FIRST_CHARACTERS_SHOWN = 3
+
+
+class Watch:
+    """Draws the events of one training. Lines go to `out`; the bar, if there is a terminal, to stderr."""
+
+    def __init__(self, out: TextIO):
+        self.out = out
+        self.terminal = Terminal.of(out)
+        self.exit_code = ExitCode.SUCCESS
+        self.training_curve: list[tuple[float, float]] = []
+        self.evaluations: list[Evaluated] = []
+        self.last_speed = 0.0
+        self._bar: tqdm | None = None
+
+    def line(self, text: str) -> None:
+        """Writes a line above the bar."""
+        if self._bar is not None:
+            self._bar.clear()
+        self.terminal.write(text + "\n")
+        self.out.flush()
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def begun(self, run: Run, corpus: Corpus, length: Length) -> None:
+        """Says what was chosen, why, and how long it will take."""
+        training, text = run.settings.training, run.settings.corpus
+        files = f" in {len(corpus.files)} files" if len(corpus.files) > 1 else ""
+        passed_over = f", {len(corpus.passed_over)} that are no text passed over" if corpus.passed_over else ""
+        self.line(
+            f"corpus   {text.name}: {count(text.characters)} characters{files}{passed_over}, "
+            f"{len(run.vocabulary)} different; the last {count(text.held_out)} held out"
+        )
+        self.line(f"model    {_described(run)}")
+        self.line(
+            f"plan     {count(training.steps)} steps of {training.batch_size} streams × {training.seq_length} "
+            f"characters at rate {training.learning_rate:g}, {training.evaluations} evaluations: "
+            f"about {duration(length.seconds)}"
+        )
+        self.line(f"device   {run.settings.origin.device}")
+        self.line(f"because  {run.settings.origin.chosen_because}")
+        self.line(f"run      {run.path}")
+
+    def resumed(self, run: Run, save: Save) -> None:
+        self.line(f"run      {run.path}: {_described(run)}")
+        self.line(f"resumed  at step {count(save.step)} of {count(run.settings.training.steps)}")
+
+    def run(
+        self, writer: RunWriter, network: CharRNN, train_ids: Any, validation_ids: Any, *, resume: Save | None
+    ) -> Finished:
+        """Trains to the end, drawing what happens, and obeying signals."""
+        from charrnn.training.loop import Finished, Requests, train
+
+        requests = Requests()
+        total = writer.run.settings.training.steps
+        with self._signals(requests), self._drawn_bar(total, resume.step if resume else 0):
+            for event in train(writer, network, train_ids, validation_ids, resume=resume, requests=requests):
+                self._show(event, writer)
+                if isinstance(event, Finished):
+                    finished = event
+        if finished.unsaved is not None:
+            raise CharrnnError(
+                f"the last state could not be saved: {finished.unsaved.strerror}",
+                f"make room; {writer.run.name} can be resumed from the save before it",
+            )
+        return finished
+
+    @contextlib.contextmanager
+    def _drawn_bar(self, total: int, initial: int) -> Iterator[None]:
+        with tqdm(
+            total=total,
+            initial=initial,
+            unit="step",
+            disable=None,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            leave=False,
+            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}",
+        ) as self._bar:
+            yield
+        self._bar = None
+
+    @contextlib.contextmanager
+    def _signals(self, requests: Requests) -> Iterator[None]:
+        """Ctrl-C and SIGTERM: stop after this step. A second Ctrl-C: at once. SIGUSR1: save."""
+
+        def stop(number: int, _: Any) -> None:
+            if requests.stop and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            requests.stop = True
+            self.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+            if number == signal.SIGINT:
+                self.line("stopping after this step; press Ctrl-C again to stop at once, unsaved")
+
+        def save(*_: Any) -> None:
+            requests.save = True
+
+        handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGUSR1: save}
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _show(self, event: Event, writer: RunWriter) -> None:
+        from charrnn.training import loop
+
+        match event:
+            case loop.Stepped():
+                self.training_curve.append((event.step, event.nats))
+                self.last_speed = event.characters_per_second
+                if self._bar is not None:
+                    speed = f"{event.characters_per_second / 1e3:.1f}k ch/s"
+                    self._bar.set_postfix_str(f" {event.nats:.3f} nats {bits(event.nats):.2f} bpc {speed}", False)
+                    self._bar.update(event.step - self._bar.n)
+            case loop.Evaluated():
+                self.evaluations.append(event)
+                self._show_evaluation(event, writer.run)
+            case loop.SaveFailed():
+                self.line(f"not saved at step {count(event.step)}: {event.error.strerror}; the save before it stays")
+            case loop.Exploded():
+                self.line(f"exploded; back to step {count(event.step)} with the learning rate × {event.rate_scale:g}")
+
+    def _show_evaluation(self, event: Evaluated, run: Run) -> None:
+        self.line(
+            f"step {count(event.step):>7}  train {event.train_nats:.3f}  validation {event.validation_nats:.3f} nats"
+            f" ({bits(event.validation_nats):.3f} bpc){'  best' if event.is_best else ''}  {duration(event.seconds)}"
+        )
+        if self.terminal.is_terminal:
+            width = max(20, min(100, self.terminal.width - 2))
+            for piece in _sample(event.network, run, event.step).split("\n"):
+                for row in textwrap.wrap(safe_text(piece), width - 4, drop_whitespace=False) or [""]:
+                    self.line(f"    {row}")
+
+    def summary(self, run: Run, finished: Finished) -> None:
+        """What came out, the curve, and what to do next."""
+        from charrnn.training.advice import advice
+
+        progress, training = finished.progress, run.settings.training
+        read = progress.step * training.batch_size * training.seq_length
+        epochs = read / max(1, run.settings.corpus.characters - run.settings.corpus.held_out)
+        rows = [("run", str(run.path)), ("model", _described(run))]
+        if finished.train_nats is not None:
+            rows.append(("training loss", _losses(finished.train_nats)))
+        if progress.best_nats is not None:
+            at = "" if progress.best_step == progress.step else f", at step {count(progress.best_step)}"
+            rows.append(("validation loss", f"{_losses(progress.best_nats)}{at}"))
+        stopped = {"done": "", "early": ", stopped early: validation had turned", "stopped": ", stopped"}
+        rows.append(("steps", f"{count(progress.step)} of {count(training.steps)}{stopped[finished.reason]}"))
+        rows.append(("read", f"{count(read)} characters, {epochs:.1f} times the text"))
+        if progress.seconds:
+            rows.append(("time", f"{duration(progress.seconds)}, {count(read / progress.seconds)} characters a second"))
+        self.line("")
+        key_values(rows, self.terminal)
+        curves = {
+            "training": self.training_curve,
+            "validation": [(e.step, e.validation_nats) for e in self.evaluations],
+        }
+        if len(self.training_curve) > 1:
+            self.line("")
+            for row in loss_curve(
+                curves, width=min(100, self.terminal.width), height=12, unicode=self.terminal.unicode
+            ):
+                self.line(row)
+        said = advice(run.settings.model, finished, self.evaluations, training.steps, epochs)
+        if said:
+            self.line("")
+            for row in textwrap.wrap(said, min(100, self.terminal.width)) if self.terminal.is_terminal else [said]:
+                self.line(row)
+        self.line("\nnext:")
+        for command in _next_commands(run, finished):
+            self.line(f"  {command}")
+
+    def as_json(self, run: Run, finished: Finished) -> dict[str, Any]:
+        """The summary for a program. Losses in nats per character."""
+        progress = finished.progress
+        return {
+            "run": run.name,
+            "path": str(run.path),
+            "reason": finished.reason,
+            "step": progress.step,
+            "seconds": round(progress.seconds, 3),
+            "train_nats": finished.train_nats,
+            "best_validation_nats": progress.best_nats,
+            "best_step": progress.best_step,
+            "model": run.settings.model.to_json(),
+            "training": run.settings.training.to_json(),
+        }
+
+
+def _described(run: Run) -> str:
+    from charrnn.model.network import parameter_count
+
+    model = run.settings.model
+    parameters = parameter_count(model, len(run.vocabulary))
+    return (
+        f"{model.recurrence} {model.layers}×{model.hidden_size}, embedding {model.embedding_size}, "
+        f"dropout {model.dropout:g}, {count(parameters)} parameters"
+    )
+
+
+def _losses(nats: float) -> str:
+    return f"{nats:.4f} nats, {bits(nats):.4f} bits per character"
+
+
+def _next_commands(run: Run, finished: Finished) -> list[str]:
+    if finished.reason == "stopped":
+        again = f"charrnn train {run.settings.corpus.specs} --resume --name {run.name}"
+        return [again, f"charrnn sample {run.name} --temperature 0.8", f"charrnn inspect {run.name} --cell 42"]
+    first_cell = min(42, run.settings.model.hidden_size - 1)
+    return [
+        f"charrnn sample {run.name} --temperature 0.8",
+        f"charrnn inspect {run.name} --cell {first_cell}",
+        f"charrnn evaluate {run.name} {shlex.quote('some other text.txt')}",
+    ]
+
+
+def _sample(network: CharRNN, run: Run, step: int) -> str:
+    from charrnn.sampling.generate import generate
+
+    settings = SampleSettings(length=SAMPLE_CHARACTERS, temperature=0.8, seed=step)
+    drawn = [ids[0] for ids in generate(network, settings, vocabulary=run.vocabulary)]
+    return run.vocabulary.text(drawn)
