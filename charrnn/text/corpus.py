@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import errno
 import hashlib
@@ -100,23 +101,22 @@ def load_corpus(
     if vocabulary is not None:
         as_bytes = vocabulary.kind == "bytes"
     finds = _found(specs, folder, progress)
-    try:
+    with _within_memory(specs):
         texts, passed_over = _read_all(finds, as_bytes)
         if vocabulary is None:
             vocabulary = Vocabulary.of_bytes() if as_bytes else _vocabulary_of(texts)
             _refuse_one_character(texts, vocabulary)
-        return Corpus(
-            name=_joined([find.name for find in finds]),
-            specs=[shown(spec) for spec in specs],
-            files=[text.source for text in texts],
-            passed_over=passed_over,
-            vocabulary=vocabulary,
-            ids=_ids_of(texts, vocabulary),
-            sha256=_sha256_of(texts),
-            size=sum(len(text.raw) - text.start for text in texts),
-        )
-    except MemoryError:
-        raise CharrnnError(f"{', '.join(map(shown, specs))} does not fit into memory") from None
+        ids = _ids_of(texts, vocabulary)
+    return Corpus(
+        name=_joined([find.name for find in finds]),
+        specs=[shown(spec) for spec in specs],
+        files=[text.source for text in texts],
+        passed_over=passed_over,
+        vocabulary=vocabulary,
+        ids=ids,
+        sha256=_sha256_of(texts),
+        size=sum(len(text.raw) - text.start for text in texts),
+    )
 
 
 def read_text(
@@ -126,10 +126,20 @@ def read_text(
 
     Raises UsageError and CharrnnError as `load_corpus` does, but takes a text of any characters, even none.
     """
-    texts, _ = _read_all(_found([spec], folder, progress), as_bytes, may_be_empty=True)
-    if as_bytes:
-        return b"".join(text.raw for text in texts)
-    return "".join(piece for text in texts for piece in text.pieces())
+    finds = _found([spec], folder, progress)
+    with _within_memory([spec]):
+        texts, _ = _read_all(finds, as_bytes, may_be_empty=True)
+        if as_bytes:
+            return b"".join(text.raw for text in texts)
+        return "".join(piece for text in texts for piece in text.pieces())
+
+
+@contextlib.contextmanager
+def _within_memory(specs: Sequence[str]) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:
+        raise CharrnnError(f"{', '.join(map(shown, specs))} does not fit into memory") from None
 
 
 @dataclass(frozen=True)
@@ -200,7 +210,7 @@ def _status(path: Path) -> os.stat_result | None:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
             return None
         raise _unreadable(path, error) from None
 

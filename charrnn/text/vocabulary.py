@@ -158,7 +158,7 @@ class Vocabulary:
         return [c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in self.characters]
 
     def extended_with(self, text: str) -> Vocabulary:
-        """This vocabulary and, after it, the text's further characters in sorted order: every id keeps its character."""
+        """This vocabulary and, after it, the text's new characters in sorted order: every id keeps its character."""
         if self.kind == "bytes":
             return self
         new = sorted(set(text).difference(self.characters))
