@@ -1,0 +1,247 @@
+"""Each property on strings labelled by hand.
+
+In the texts below ⏎ stands for a newline. Binary properties: ‹ and › stand around the characters after which the
+property holds. Graded ones: under each character one digit, its value after that character was read.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.errors import CharrnnError, UsageError
+from charrnn.inspection.properties import ANY, CATALOGUE, Text, find_property
+from charrnn.inspection.source_code import find_language, guess_language, kind_of, tokens_of
+
+BINARY = {
+    "newline follows": ["a‹b›⏎c‹d⏎›⏎e"],
+    "word ends": ["H‹i›, ‹a› ‹b›3c", "ét‹é›."],
+    "upper case": ["a‹BÉ› 1‹Z›"],
+    "capitals run": ["A‹BC› aB‹C›d"],
+    "in number": ["a ‹3.14›, ‹1,000›. ‹2›"],
+    "inside “…”": ['a ‹"b›" c', '‹"a⏎›⏎b‹" c›', "x ‹“y›” z", "y” z", '‹"a “b” c›"'],
+    "inside parentheses": ["a ‹(b (c) d›) e", ") ‹(a⏎›⏎b"],
+    "in brackets": ["f‹(a›)‹[b›]"],
+    "speaker name": ["‹A B›:⏎x: y⏎‹⏎Cd›:⏎z⏎‹⏎E›: f", "1:⏎⏎Not a name, for it is far too long for that it goes on: x"],
+    "stage direction": ["Enter‹ A›⏎b ‹[c›] d⏎Exits⏎Exeunt‹ all›"],
+    "in math": [
+        "a ‹$x›$ b",
+        r"\$5 $‹$y$›$",
+        r"\‹(z\›) \‹[w\›]",
+        r"\begin{align*‹}q\end{align*›}",
+        "‹$x⏎›⏎y ‹$z›$",
+    ],
+    "in command": [r"‹\ab›{c} \\ \3"],
+    "code fence": ["```p‹y⏎x⏎``›`⏎y⏎~~‹~⏎z"],
+    "heading": ["‹# H›⏎a # b⏎‹== C ==›⏎#d"],
+    "in link": ["‹[[l]›] ‹[a](b›) [c]"],
+    "URL": ["a ‹http://x.y/z› b (‹www.q›) wwww.a"],
+    "inside a tag": ["a‹<b c='1'›>d‹</b›> < ‹<!-- x --›>"],
+    "attribute value": ['<a b=‹"c d›" e=‹\'f›\'>g="h"'],
+}
+
+GRADED = {
+    "line position": [("ab⏎cd⏎⏎e", "12012001")],
+    "characters to the newline": [("ab⏎cd⏎⏎e", "10210010")],
+    "position in word": [("Hi, a b3c.", "1200101010"), ("été", "123")],
+    "sentence position": [('Hi. You?" No', "123012345012"), ("a.b? c⏎⏎d", "123401201")],
+    "paragraph position": [("ab⏎c⏎⏎d⏎ ⏎ef", "123450123012")],
+    "bracket depth": [("f(a[1], {b})", "011221112210"), ("(a⏎⏎b", "11100")],
+    "brace depth": [("{(a{b})}", "11122110")],
+    "lines into the speech": [("A:⏎x⏎y⏎⏎B:⏎z", "0011223000" + "11")],
+    "indentation": [("  a b⏎⏎ c", "122220011"), ("\ta⏎x", "8800")],
+    "environment depth": [(r"\begin{a}x\end{a}y", "000000001111111100")],
+    "tag depth": [("<a><br><c/>d</a>", "0011111111111110")],
+}
+
+PYTHON = {
+    "in string": """
+        x = f‹"a›{b‹}c›" + r‹'y›'  # "no"⏎s = ‹"›"⏎""",
+    "docstring": '''
+        def f():⏎    ‹"""D.""›"⏎    return "x"⏎''',
+    "in comment": """
+        x = "#"  ‹# why "not›⏎‹#›⏎""",
+    "string or comment": """
+        x = ‹"#›"  ‹# why›⏎""",
+    "keyword": """
+        ‹if› a ‹is› ‹None›: "for"⏎""",
+    "if condition": """
+        if‹ a[1:2] and {1: 2}›: b if‹ c ›else d⏎elif‹(x)›:⏎    [e for e in f if‹ e›]  # if a⏎""",
+    "def or class header": """
+        class‹ A(B)›:⏎    def‹ f(a: int = {1: 2}) -> None›: pass⏎""",
+    "in brackets": """
+        f‹(")", [1]›)  # (⏎""",
+}
+C = {
+    "in comment": "int a; ‹/* b *›/ c; ‹// d›⏎e",
+    "preprocessor line": "int a;⏎‹#include <a.h>›⏎b;⏎",
+    "if condition": "if‹ (a(1) && b›) c; else if‹ (d›) {⏎}⏎",
+    "in string": 'char *a = ‹"b\\"c›";⏎',
+}
+
+
+def unmarked(text: str) -> tuple[str, str]:
+    """A marked text → the text itself, and a line of `·` and `1` under it."""
+    characters, values, inside = [], [], False
+    for character in text.strip(" \n").replace("⏎", "\n"):
+        if character in "‹›":
+            inside = character == "‹"
+        else:
+            characters.append(character)
+            values.append("·1"[inside])
+    return "".join(characters), "".join(values)
+
+
+def labels(name: str, text: str, language: str | None = None) -> str:
+    values = CATALOGUE[name].of(Text(text, language))
+    return "".join("·1"[int(value)] if values.dtype == bool else f"{value:.0f}" for value in values)
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BINARY.items() for text in texts])
+def test_a_binary_property_holds_exactly_where_marked(name, text):
+    text, expected = unmarked(text)
+    assert labels(name, text) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"), [(name, *pair) for name, pairs in GRADED.items() for pair in pairs]
+)
+def test_a_graded_property_has_exactly_the_values_below(name, text, expected):
+    assert labels(name, text.replace("⏎", "\n")) == expected
+
+
+@pytest.mark.parametrize(
+    ("language", "name", "text"),
+    [("python", *entry) for entry in PYTHON.items()] + [("c", *entry) for entry in C.items()],
+)
+def test_a_property_of_source_code_holds_exactly_where_marked(language, name, text):
+    text, expected = unmarked(text)
+    assert labels(name, text, language) == expected
+
+
+def test_the_hash_of_a_word_is_that_of_the_whole_word_at_each_of_its_letters():
+    values = labels("hash of the word", "the cat sat on the mat")
+    words = [values[start : start + size] for start, size in ((0, 3), (4, 3), (8, 3), (12, 2), (15, 3), (19, 3))]
+    assert all(len(set(word)) == 1 for word in words)
+    assert words[0] == words[4]
+    assert len(set(words)) > 1
+
+
+def test_t_mod_7_counts_from_the_first_character():
+    assert labels("t mod 7", "a" * 9) == "111····11"
+
+
+def test_every_property_of_the_catalogue_is_labelled_by_hand_somewhere():
+    labelled = {*BINARY, *GRADED, *PYTHON, *C, "hash of the word", "t mod 7"}
+    assert labelled == set(CATALOGUE)
+
+
+@given(
+    st.text(alphabet="aB1 \n\t\r\"'“”()[]{}<>=/$\\#`:.,?é", max_size=60),
+    st.sampled_from([None, "python", "c", "tex", "xml"]),
+)
+@settings(deadline=None, max_examples=60)
+def test_every_property_gives_a_finite_value_for_every_character_of_any_text(characters, language):
+    text = Text(characters, language)
+    for chosen in CATALOGUE.values():
+        if text.kind in chosen.applies:
+            values = chosen.of(text)
+            assert values.shape == (len(characters),)
+            assert np.isfinite(values).all()
+            assert values.min(initial=0) >= 0
+
+
+@given(st.text(alphabet='ab\n"“”()[]{}', min_size=1, max_size=60), st.data())
+@settings(deadline=None, max_examples=60)
+def test_what_does_not_look_ahead_is_the_same_whatever_comes_later(characters, data):
+    cut = data.draw(st.integers(1, len(characters)))
+    for name in (
+        "line position",
+        "position in word",
+        "inside “…”",
+        "inside parentheses",
+        "bracket depth",
+        "indentation",
+    ):
+        whole, part = CATALOGUE[name].of(Text(characters)), CATALOGUE[name].of(Text(characters[:cut]))
+        assert np.array_equal(whole[:cut], part)
+        assert not CATALOGUE[name].looks_ahead
+
+
+def test_a_text_cut_out_of_a_docstring_is_read_as_one():
+    body = "the words of a docstring that goes on and on " * 3
+    code = f'x = 1\ndef f(a):\n    return a + 1\n\ndef g():\n    """Some words for those who read it {body}"""\n'
+    characters = body + '"""\n' + code * 5
+    values = CATALOGUE["string or comment"].of(Text(characters, "python"))
+    assert values[: len(body)].all()
+    assert not values[characters.index("x = 1") : characters.index("def g")].any()
+
+
+def test_lexer_offsets_survive_carriage_returns_and_leading_blank_lines():
+    characters = '\n\n\r\nx = "a"\r\n'
+    values = CATALOGUE["in string"].of(Text(characters, "python"))
+    assert [i for i, value in enumerate(values) if value] == [characters.index('"'), characters.index('"') + 1]
+    tokens = tokens_of(characters, "python")
+    assert tokens.starts[0] == 0
+    assert (tokens.starts[1:] == tokens.ends[:-1]).all()
+    assert tokens.ends[-1] == len(characters)
+
+
+def test_a_users_expression_holds_from_the_first_to_the_last_character_of_a_match():
+    chosen = find_property("thou=\\bthou\\w*")
+    assert chosen.name == "thou"
+    assert "".join("·1"[int(v)] for v in chosen.of(Text("a thoult thou"))) == "··111111·1111"
+
+
+def test_a_users_function_is_binary_or_graded_by_what_it_returns(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "def vowels(text):\n    return [c in 'aeiou' for c in text]\n\n"
+        "def codes(text):\n    return [ord(c) for c in text]\n\n"
+        "def short(text):\n    return [1, 2]\n"
+    )
+    vowels, codes, short = (find_property(f"{file}:{name}") for name in ("vowels", "codes", "short"))
+    assert vowels.kind == "binary"
+    assert vowels.of(Text("hello")).tolist() == [False, True, False, False, True]
+    assert codes.kind == "graded"
+    assert codes.of(Text("ab")).tolist() == [97.0, 98.0]
+    with pytest.raises(CharrnnError, match="2 values for 5 characters"):
+        short.of(Text("hello"))
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("speker", "no property 'speker'"),
+        ("mine=(", "regular expression"),
+        ("nowhere.py:f", "no file nowhere.py"),
+    ],
+)
+def test_a_property_that_is_none_is_refused_in_one_line(argument, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        find_property(argument)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_unique_part_of_a_name_is_enough():
+    assert find_property("docstr") is CATALOGUE["docstring"]
+
+
+def test_languages_are_found_by_name_and_guessed_from_file_names():
+    assert find_language("C++") == "cpp"
+    assert find_language(".rs") == "rust"
+    assert guess_language(["a.py", "b.py", "README.md"]) == "python"
+    assert guess_language(["shakespeare.txt"]) is None
+    assert guess_language([]) is None
+    assert (kind_of(None), kind_of("python"), kind_of("tex"), kind_of("html")) == ("prose", "code", "tex", "xml")
+    with pytest.raises(UsageError, match="knows no language"):
+        find_language("klingonian")
+
+
+def test_every_property_says_what_it_is_and_where_it_applies():
+    for chosen in CATALOGUE.values():
+        assert chosen.kind in ("binary", "graded")
+        assert chosen.definition.endswith((".", ":"))
+        assert chosen.applies and chosen.applies <= ANY
