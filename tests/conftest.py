@@ -1,0 +1,42 @@
+"""What tests share: a small network, a short text, a home folder of their own."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from charrnn.model.network import CharRNN
+from charrnn.settings import ModelSettings
+
+torch.set_num_threads(1)  # small matrices; more threads only wait for each other
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that corpora/ and checkpoints/ are looked for in, and the current directory."""
+    monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "corpora").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def short_text() -> str:
+    """Some 20,000 characters with something to learn: sentences made of a few words."""
+    words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "then", "sleeps", "until"]
+    draw = random.Random(7)
+    sentences = (" ".join(draw.choices(words, k=draw.randint(3, 9))).capitalize() + ".\n" for _ in range(600))
+    return "".join(sentences)
+
+
+def small_network(
+    recurrence: str = "lstm", *, layers: int = 2, vocabulary_size: int = 11, **settings: object
+) -> CharRNN:
+    """A freshly initialised network of 7 hidden units in double precision, so that rounding hides nothing."""
+    shape = {"hidden_size": 7, "embedding_size": 5} | settings
+    network = CharRNN(ModelSettings(recurrence=recurrence, layers=layers, **shape), vocabulary_size)
+    network.initialise(torch.Generator().manual_seed(3))
+    return network.double().eval()
