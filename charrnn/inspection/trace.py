@@ -1,0 +1,264 @@
+"""A text through a network: the states and gates of every cell after every character.
+
+The fused recurrence gives h of all steps; one matrix product over a whole chunk then gives every gate of every step at
+once, from the layer's input and h of the step before; and c follows by the elementwise scan
+c_t = f_t ⊙ c_{t−1} + i_t ⊙ g_t (Hochreiter & Schmidhuber 1997; Gers et al. 2000 for the forget gate).
+
+Values at character t are those after reading character t. Shapes: B streams, T characters of a chunk, N of the text,
+H hidden size, V vocabulary, K cells asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from charrnn.errors import UsageError
+from charrnn.model.network import RECURRENCES, CharRNN, State, gate_rows
+
+NUMBERS_AT_A_TIME = 1 << 24
+LONGEST_CHUNK = 8192
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One coordinate of a layer's state; layers count from 1, cells in a layer from 0."""
+
+    layer: int
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.layer}:{self.index}"
+
+
+def all_cells(network: CharRNN) -> list[Cell]:
+    """Every cell, layer by layer."""
+    return [
+        Cell(layer, index)
+        for layer in range(1, network.settings.layers + 1)
+        for index in range(network.settings.hidden_size)
+    ]
+
+
+def find_cell(name: str, layers: int, hidden_size: int, layer: int | None = None) -> Cell:
+    """The cell that a person calls `2:17`, or by a number that counts through all layers, or within `layer` if given.
+
+    Raises UsageError where there is none such.
+    """
+    match = re.fullmatch(r"(?:(\d{1,9}):)?(\d{1,9})", name.strip(), re.ASCII)
+    if match is None:
+        raise UsageError(f"a cell is a number or LAYER:INDEX, not {name!r}", "as in --cell 42 or --cell 2:17")
+    index = int(match[2])
+    if layer is not None and not 1 <= layer <= layers:
+        raise UsageError(f"layer {layer} does not exist; {_extent(layers, hidden_size)}")
+    if match[1] is not None:
+        cell = Cell(int(match[1]), index)
+        if layer not in (None, cell.layer):
+            raise UsageError(f"--cell {name} is not in --layer {layer}", "give one of the two")
+    elif layer is not None:
+        cell = Cell(layer, index)
+    else:
+        cell = Cell(index // hidden_size + 1, index % hidden_size)
+    if not (1 <= cell.layer <= layers and cell.index < hidden_size):
+        raise UsageError(f"cell {name.strip()} does not exist; {_extent(layers, hidden_size)}")
+    return cell
+
+
+def _extent(layers: int, hidden_size: int) -> str:
+    kind = "1 layer" if layers == 1 else f"{layers} layers"
+    return f"this model has {kind} of {hidden_size} cells, 1:0 to {layers}:{hidden_size - 1}"
+
+
+def signals_of(recurrence: str) -> tuple[str, ...]:
+    """What can be seen of a cell: `c` of an LSTM, `h`, and the gates by name."""
+    kind = RECURRENCES[recurrence]
+    return (*(("c",) if kind.has_cell_state else ()), "h", *kind.gates)
+
+
+def find_signal(name: str, recurrence: str) -> str:
+    """The signal of this name; `auto` is c where there is one, else h. Raises UsageError where there is none such."""
+    known = signals_of(recurrence)
+    if name == "auto":
+        return known[0]
+    if name not in known:
+        raise UsageError(f"this model ({recurrence}) has no signal {name!r}; it has {', '.join(known)}")
+    return name
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A stretch of the text.
+
+    start: its first character. signals: name → values (T, K), or (B, T, K) where B streams were read, with columns in
+    the order of the cells asked for. log_probabilities: of the next character, (T, V) or (B, T, V) in nats, if asked
+    for. state: after its last character.
+    """
+
+    start: int
+    signals: dict[str, np.ndarray]
+    log_probabilities: np.ndarray | None
+    state: State
+
+
+def trace(
+    network: CharRNN,
+    ids: np.ndarray,
+    *,
+    signals: Sequence[str] | None = None,
+    cells: Sequence[Cell] | None = None,
+    state: State | None = None,
+    predictions: bool = False,
+    chunk: int | None = None,
+) -> Iterator[Chunk]:
+    """Reads a text and gives the signals of cells, a chunk at a time, so that memory does not grow with the text.
+
+    ids: (N,), or (B, N) for B texts of one length read side by side. signals: of `signals_of`; None is all.
+    cells: None is all, layer by layer. state: before the first character; None is zeros. predictions: whether to give
+    log_probabilities. chunk: characters at a time; chosen by size if None. The network must be in evaluation mode.
+    """
+    recurrence = network.settings.recurrence
+    signals = signals_of(recurrence) if signals is None else tuple(find_signal(name, recurrence) for name in signals)
+    columns = _columns(network, cells)
+    streams = np.atleast_2d(ids)
+    state = network.initial_state(len(streams)) if state is None else state
+    if chunk is None:
+        kept = sum(len(places) for places, _ in columns)
+        each = len(streams) * (
+            network.settings.hidden_size * (network.settings.layers + 2)
+            + kept * (len(signals) + 8)
+            + network.vocabulary_size * predictions
+        )
+        chunk = max(1, min(LONGEST_CHUNK, NUMBERS_AT_A_TIME // each))
+    for start in range(0, streams.shape[1], chunk):
+        piece = torch.from_numpy(np.ascontiguousarray(streams[:, start : start + chunk])).to(
+            network.output.weight.device
+        )
+        values, log_probabilities, state = _read(network, piece, state, signals, columns, predictions)
+        if ids.ndim == 1:
+            values = {name: array[0] for name, array in values.items()}
+            log_probabilities = None if log_probabilities is None else log_probabilities[0]
+        yield Chunk(start, values, log_probabilities, state)
+
+
+def state_after(network: CharRNN, ids: np.ndarray, state: State | None = None) -> State:
+    """The state after reading a text (N,), or B of them (B, N)."""
+    streams = np.atleast_2d(ids)
+    state = network.initial_state(len(streams)) if state is None else state
+    for start in range(0, streams.shape[1], LONGEST_CHUNK):
+        piece = torch.from_numpy(np.ascontiguousarray(streams[:, start : start + LONGEST_CHUNK]))
+        with torch.inference_mode():
+            state = network.advance(piece.to(network.output.weight.device), state)[1]
+    return state
+
+
+def _columns(network: CharRNN, cells: Sequence[Cell] | None) -> list[tuple[np.ndarray, Tensor]]:
+    """For each layer where the cells asked for stand among the columns, and which of the layer's cells they are."""
+    chosen = all_cells(network) if cells is None else list(cells)
+    device = network.output.weight.device
+    layers = []
+    for layer in range(1, network.settings.layers + 1):
+        places = [place for place, cell in enumerate(chosen) if cell.layer == layer]
+        indices = torch.tensor([chosen[place].index for place in places], dtype=torch.long, device=device)
+        layers.append((np.array(places, np.int64), indices))
+    return layers
+
+
+@torch.inference_mode()
+def _read(
+    network: CharRNN,
+    ids: Tensor,
+    state: State,
+    signals: Sequence[str],
+    columns: list[tuple[np.ndarray, Tensor]],
+    predictions: bool,
+) -> tuple[dict[str, np.ndarray], np.ndarray | None, State]:
+    hidden, after = network.advance(ids, state)
+    count = sum(len(places) for places, _ in columns)
+    number_type = np.float64 if network.output.weight.dtype == torch.float64 else np.float32
+    values = {name: np.empty((*ids.shape, count), number_type) for name in signals}
+    for depth, (places, indices) in enumerate(columns):
+        if not len(places):
+            continue
+        before = torch.cat([state[depth][0].unsqueeze(1), hidden[depth][:, :-1]], dim=1)
+        layer_input = network.embedding(ids.long()) if depth == 0 else hidden[depth - 1]
+        found = _layer_signals(network, depth, indices, layer_input, before, state[depth], after[depth], signals)
+        found["h"] = hidden[depth][:, :, indices]
+        for name in signals:
+            values[name][:, :, places] = _array(found[name])
+    log_probabilities = None
+    if predictions:
+        log_probabilities = _array(torch.log_softmax(network.output(hidden[-1]), dim=-1))
+    return values, log_probabilities, after
+
+
+def _layer_signals(
+    network: CharRNN,
+    depth: int,
+    indices: Tensor,
+    layer_input: Tensor,
+    before: Tensor,
+    state: tuple[Tensor, ...],
+    after: tuple[Tensor, ...],
+    signals: Sequence[str],
+) -> dict[str, Tensor | np.ndarray]:
+    """The gates, and c, of some cells (K) of one layer, (B, T, K) each, as far as `signals` need them.
+
+    before: h before each character (B, T, H). state, after: the layer's own before and after this chunk.
+    """
+    recurrence = network.settings.recurrence
+    wanted = [gate for gate in RECURRENCES[recurrence].gates if gate in _gates_needed(recurrence, signals)]
+    if not wanted:
+        return {}
+    layer = network.recurrences[depth]
+    size = network.settings.hidden_size
+    rows = torch.cat([gate_rows(recurrence, gate, size).start + indices for gate in wanted])
+    from_input = linear(layer_input, layer.weight_ih_l0[rows], layer.bias_ih_l0[rows]).split(len(indices), dim=-1)
+    from_hidden = linear(before, layer.weight_hh_l0[rows], layer.bias_hh_l0[rows]).split(len(indices), dim=-1)
+    found: dict[str, Tensor | np.ndarray] = {}
+    for gate, ours, carried in zip(wanted, from_input, from_hidden, strict=True):
+        if gate != "candidate":
+            found[gate] = torch.sigmoid(ours + carried)
+        elif recurrence == "gru":
+            found[gate] = torch.tanh(ours + found["reset"] * carried)  # PyTorch's form: r after the product with W_hn
+        else:
+            found[gate] = torch.tanh(ours + carried)
+    if "c" in signals:
+        found["c"] = _cell_states(
+            _array(found["forget"]), _array(found["input"] * found["candidate"]), _array(state[1][:, indices])
+        )
+        drift = np.abs(found["c"][:, -1] - _array(after[1][:, indices]))
+        assert (drift <= 1e-3 * (1 + np.abs(found["c"][:, -1]))).all(), "c of the scan is not c of the recurrence"
+    return found
+
+
+def _gates_needed(recurrence: str, signals: Sequence[str]) -> set[str]:
+    needed = set(signals)
+    if "c" in signals:
+        needed |= {"input", "forget", "candidate"}
+    if recurrence == "gru" and "candidate" in signals:
+        needed.add("reset")
+    return needed
+
+
+def _cell_states(forget: np.ndarray, added: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """c (B, T, K) by c_t = f_t ⊙ c_{t−1} + added_t, from f and i ⊙ g (B, T, K) and c before the first step (B, K)."""
+    states = np.ascontiguousarray(added.transpose(1, 0, 2))
+    forget = np.ascontiguousarray(forget.transpose(1, 0, 2))
+    carried = np.empty_like(before)
+    for step in range(len(states)):
+        np.multiply(forget[step], before, out=carried)
+        states[step] += carried
+        before = states[step]
+    return states.transpose(1, 0, 2)
+
+
+def _array(tensor: Tensor | np.ndarray) -> np.ndarray:
+    if isinstance(tensor, np.ndarray):
+        return tensor
+    return (tensor if tensor.dtype == torch.float64 else tensor.float()).cpu().numpy()

@@ -1,0 +1,185 @@
+"""Signals of a traced text against a plain loop of steps by the equations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.errors import UsageError
+from charrnn.inspection.trace import Cell, all_cells, find_cell, find_signal, signals_of, state_after, trace
+from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.sampling.step import plain_step
+from charrnn.settings import ModelSettings
+
+VOCABULARY = 11
+
+
+def network_of(recurrence: str, layers: int = 2, hidden_size: int = 7, dtype: torch.dtype = torch.float64) -> CharRNN:
+    generator = torch.Generator().manual_seed(3)
+    network = CharRNN(ModelSettings(recurrence, layers, hidden_size, 5, 0.3), VOCABULARY)
+    for parameter in network.parameters():
+        with torch.no_grad():
+            parameter.normal_(0, 0.5, generator=generator)
+    return network.to(dtype).eval()
+
+
+def some_ids(*shape: int) -> np.ndarray:
+    return np.random.default_rng(5).integers(0, VOCABULARY, shape).astype(np.uint8)
+
+
+def whole(network: CharRNN, ids: np.ndarray, **details) -> dict[str, np.ndarray]:
+    chunks = list(trace(network, ids, **details))
+    return {name: np.concatenate([chunk.signals[name] for chunk in chunks], axis=-2) for name in chunks[0].signals}
+
+
+def step_by_step(network: CharRNN, ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Name → (N, L·H), by the textbook's equations, one character after the other."""
+    size, kind = network.settings.hidden_size, network.settings.recurrence
+    weights = {name: value.detach().numpy() for name, value in network.state_dict().items()}
+    h = [np.zeros(size) for _ in network.recurrences]
+    c = [np.zeros(size) for _ in network.recurrences]
+    rows = {name: [] for name in signals_of(kind)}
+
+    def sigmoid(x):
+        return 1 / (1 + np.exp(-x))
+
+    for character in ids:
+        x, now = weights["embedding.weight"][character], {name: [] for name in rows}
+        for depth in range(len(h)):
+            w = {
+                part: weights[f"recurrences.{depth}.{part}_l0"]
+                for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            }
+            ours = np.split(w["weight_ih"] @ x + w["bias_ih"], len(RECURRENCES[kind].gates))
+            carried = np.split(w["weight_hh"] @ h[depth] + w["bias_hh"], len(RECURRENCES[kind].gates))
+            if kind == "lstm":
+                i, f, o = (sigmoid(ours[k] + carried[k]) for k in (0, 1, 3))
+                g = np.tanh(ours[2] + carried[2])
+                c[depth] = f * c[depth] + i * g
+                h[depth] = o * np.tanh(c[depth])
+                values = {"c": c[depth], "input": i, "forget": f, "candidate": g, "output": o}
+            elif kind == "gru":
+                r, z = sigmoid(ours[0] + carried[0]), sigmoid(ours[1] + carried[1])
+                n = np.tanh(ours[2] + r * carried[2])
+                h[depth] = (1 - z) * n + z * h[depth]
+                values = {"reset": r, "update": z, "candidate": n}
+            else:
+                h[depth] = np.tanh(ours[0] + carried[0])
+                values = {"candidate": h[depth]}
+            x = h[depth]
+            for name, value in {**values, "h": h[depth]}.items():
+                now[name].append(value)
+        for name in rows:
+            rows[name].append(np.concatenate(now[name]))
+    return {name: np.array(values) for name, values in rows.items()}
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_every_signal_of_every_layer_equals_the_plain_loop(recurrence, dtype, tolerance):
+    network = network_of(recurrence, dtype=dtype)
+    ids = some_ids(300)
+    expected = step_by_step(network, ids)
+    for chunk in (None, 300, 64, 1):
+        found = whole(network, ids, chunk=chunk)
+        assert set(found) == set(signals_of(recurrence)) == set(expected)
+        for name, values in found.items():
+            assert values.dtype == (np.float64 if dtype == torch.float64 else np.float32)
+            np.testing.assert_allclose(values, expected[name], atol=tolerance, rtol=0)
+
+
+def test_h_is_the_output_gate_times_tanh_c():
+    found = whole(network_of("lstm"), some_ids(200))
+    np.testing.assert_allclose(found["h"], found["output"] * np.tanh(found["c"]), atol=1e-14)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_chosen_cells_and_signals_are_columns_of_the_whole_in_the_order_asked_for(recurrence):
+    network, ids = network_of(recurrence), some_ids(90)
+    everything = whole(network, ids)
+    cells = [Cell(2, 3), Cell(1, 6), Cell(2, 0), Cell(1, 6)]
+    columns = [all_cells(network).index(cell) for cell in cells]
+    for name in signals_of(recurrence):
+        found = whole(network, ids, signals=[name], cells=cells, chunk=40)
+        assert list(found) == [name]
+        np.testing.assert_allclose(found[name], everything[name][:, columns], atol=1e-14)
+
+
+def test_streams_side_by_side_equal_each_on_its_own():
+    network, ids = network_of("lstm"), some_ids(3, 50)
+    together = whole(network, ids, chunk=16)
+    for stream in range(3):
+        for name, values in whole(network, ids[stream]).items():
+            np.testing.assert_allclose(together[name][stream], values, atol=1e-14)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_a_trace_goes_on_from_a_given_state(recurrence):
+    network, ids = network_of(recurrence), some_ids(120)
+    state = state_after(network, ids[:70])
+    later = whole(network, ids[70:], state=state)
+    for name, values in whole(network, ids).items():
+        np.testing.assert_allclose(later[name], values[70:], atol=1e-13)
+
+
+def test_predictions_are_those_of_the_plain_step():
+    network, ids = network_of("gru"), some_ids(40)
+    found = np.concatenate([chunk.log_probabilities for chunk in trace(network, ids, predictions=True, chunk=17)])
+    state, expected = network.initial_state(1), []
+    with torch.no_grad():
+        for character in ids:
+            logits, state = plain_step(network, torch.tensor([int(character)]), state)
+            expected.append(torch.log_softmax(logits[0], -1).numpy())
+    np.testing.assert_allclose(found, np.array(expected), atol=1e-12)
+    np.testing.assert_allclose(np.exp(found).sum(axis=-1), 1, atol=1e-12)
+
+
+def test_chunks_say_where_they_start_and_cover_the_text_once():
+    chunks = list(trace(network_of("rnn"), some_ids(100), signals=["h"], chunk=30))
+    assert [(chunk.start, len(chunk.signals["h"])) for chunk in chunks] == [(0, 30), (30, 30), (60, 30), (90, 10)]
+    assert chunks[0].log_probabilities is None
+    assert list(trace(network_of("rnn"), some_ids(0), signals=["h"])) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "expected"),
+    [("42", None, "1:42"), ("300", None, "2:44"), ("2:17", None, "2:17"), ("17", 2, "2:17"), ("2:17", 2, "2:17")],
+)
+def test_a_cell_is_found_by_every_way_to_name_it(name, layer, expected):
+    assert str(find_cell(name, 2, 256, layer)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "message"),
+    [
+        ("9999", None, "cell 9999 does not exist; this model has 1 layer of 384 cells, 1:0 to 1:383"),
+        ("2:0", None, "cell 2:0 does not exist"),
+        ("1:384", None, "cell 1:384 does not exist"),
+        ("0:1", None, "cell 0:1 does not exist"),
+        ("1", 2, "layer 2 does not exist"),
+        ("1:5", 1, None),
+        ("five", None, "a cell is a number or LAYER:INDEX, not 'five'"),
+        ("-1", None, "a cell is a number"),
+        ("٣", None, "a cell is a number"),
+        ("1:" + "9" * 5000, None, "a cell is a number"),
+    ],
+)
+def test_a_cell_that_does_not_exist_is_refused_with_what_there_is(name, layer, message):
+    if message is None:
+        assert str(find_cell(name, 1, 384, layer)) == name
+        return
+    with pytest.raises(UsageError, match=message):
+        find_cell(name, 1, 384, layer)
+
+
+def test_a_layer_and_a_cell_of_another_layer_exclude_each_other():
+    with pytest.raises(UsageError, match="not in --layer 1"):
+        find_cell("2:17", 2, 256, 1)
+
+
+def test_a_signal_that_the_recurrence_lacks_is_refused_with_those_it_has():
+    assert [find_signal("auto", kind) for kind in ("lstm", "gru", "rnn")] == ["c", "h", "h"]
+    assert find_signal("forget", "lstm") == "forget"
+    with pytest.raises(UsageError, match=r"\(gru\) has no signal 'c'; it has h, reset, update, candidate"):
+        find_signal("c", "gru")
