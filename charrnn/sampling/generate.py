@@ -1,0 +1,157 @@
+"""A stream of characters: the prime warms the state, then each character is drawn from the logits and read back in."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from charrnn.errors import CharrnnError
+from charrnn.model.network import CharRNN, State
+from charrnn.sampling.filters import filtered
+from charrnn.sampling.step import FastStep
+from charrnn.settings import SampleSettings
+from charrnn.text.vocabulary import Vocabulary
+
+STOPPED = -1  # what a stream yields once its text has ended
+PRIME_CHUNK = 1024  # characters of a prime read at once
+NOISE_BLOCK = 1 << 18  # numbers of noise drawn at once, at most, but never less than a character's
+
+
+def fresh_seed() -> int:
+    """A seed nobody chose, short enough to type again."""
+    return secrets.randbelow(10**9)
+
+
+def generate(
+    network: CharRNN,
+    settings: SampleSettings,
+    prime: np.ndarray | None = None,
+    *,
+    vocabulary: Vocabulary,
+    state: State | None = None,
+) -> Iterator[np.ndarray]:
+    """Writes `settings.num` texts side by side, a character of each at a time, in memory that does not grow.
+
+    prime: ids (P,) that every stream reads first; they are not yielded, and `settings.stop` is not looked for in them.
+    Without one (None or empty) a stream reads one newline (the first character of the vocabulary if it has none), as if
+    a line were beginning; it is not yielded either.
+    state: the state before the prime, one row for all streams or N; None: zeros.
+
+    Yields N = `settings.num` ids as int64 (N,), up to `settings.length` times; −1 (`STOPPED`) for a stream that has
+    written `settings.stop`, whose characters are the last it yields. Ends early when all streams have stopped.
+
+    The weights are taken when this is called. Without a seed in the settings each call draws its own. Stream i of a
+    seed is the same text for any number of streams and on any device, except where rounding decides between two
+    characters (float32: about once in a million characters).
+
+    Raises CharrnnError where the stop text holds characters that the vocabulary lacks or is empty.
+    """
+    stop = _stop_ids(settings, vocabulary)
+    if prime is None or len(prime) == 0:
+        prime = opening(vocabulary)
+    state = _warmed(network, np.asarray(prime)[:-1], network.initial_state(1) if state is None else state)
+    state = tuple(tuple(part.expand(settings.num, -1).contiguous() for part in layer) for layer in state)
+    ids = torch.full((settings.num,), int(prime[-1]), dtype=torch.int64, device=network.output.weight.device)
+    return _written(FastStep(network, settings.num), settings, ids, state, stop)
+
+
+def _written(
+    step: FastStep, settings: SampleSettings, ids: Tensor, state: State, stop: np.ndarray | None
+) -> Iterator[np.ndarray]:
+    noise: _GumbelNoise | None = None
+    ending = None if stop is None else _Ending(stop, settings.num)
+    for written in range(settings.length):
+        with torch.inference_mode():  # left before each yield: it would otherwise hold in the caller's code too
+            logits, state = step(ids, state)
+            if not settings.greedy:
+                if noise is None:
+                    noise = _GumbelNoise(settings, logits)
+                logits = filtered(logits, settings) + noise.next(settings.length - written)
+            ids = logits.argmax(dim=-1)
+            drawn = ids.cpu().numpy().copy()
+        if ending is not None:
+            drawn[ending.stopped] = STOPPED
+            ending.read(drawn)
+        yield drawn
+        if ending is not None and ending.stopped.all():
+            return
+
+
+class _GumbelNoise:
+    """Standard Gumbel noise (N, V) for one character after another.
+
+    argmax(logits + noise) is a draw from softmax(logits) (Gumbel 1954; Maddison et al. 2014, arXiv 1411.0030). Each
+    stream has a source of its own on the CPU, so what it draws depends on neither device nor number of streams. Noise
+    that belongs to a character, rather than one number for all, lets small changes of the logits change few draws.
+    """
+
+    def __init__(self, settings: SampleSettings, like: Tensor):
+        seed = fresh_seed() if settings.seed is None else settings.seed
+        self._sources = [np.random.default_rng((seed, stream)) for stream in range(settings.num)]
+        self._vocabulary_size, self._device = like.shape[-1], like.device
+        self._block: Iterator[Tensor] = iter(())
+
+    def next(self, still_wanted: int) -> Tensor:
+        """The noise of the next character, (N, V). still_wanted: characters to come, this one included."""
+        noise = next(self._block, None)
+        if noise is None:
+            most = NOISE_BLOCK // (len(self._sources) * self._vocabulary_size)
+            self._block = iter(self._drawn(max(1, min(most, still_wanted))).unbind())
+            noise = next(self._block)
+        return noise
+
+    def _drawn(self, characters: int) -> Tensor:
+        noise = np.empty((characters, len(self._sources), self._vocabulary_size), np.float32)
+        for stream, source in enumerate(self._sources):
+            noise[:, stream] = source.standard_exponential((characters, self._vocabulary_size))
+        np.maximum(noise, np.finfo(np.float32).tiny, out=noise)  # a zero would become infinite
+        np.log(noise, out=noise)
+        return torch.from_numpy(np.negative(noise, out=noise)).to(self._device)
+
+
+class _Ending:
+    """Watches what each stream writes for the stop text. `stopped` (N,): which have written it."""
+
+    def __init__(self, stop: np.ndarray, streams: int):
+        self._stop = stop
+        self._latest = np.full((streams, len(stop)), STOPPED)
+        self.stopped = np.zeros(streams, bool)
+
+    def read(self, drawn: np.ndarray) -> None:
+        self._latest[:, :-1] = self._latest[:, 1:]
+        self._latest[:, -1] = drawn
+        self.stopped |= (self._latest == self._stop).all(axis=1)
+
+
+def _stop_ids(settings: SampleSettings, vocabulary: Vocabulary) -> np.ndarray | None:
+    if settings.stop is None:
+        return None
+    if not settings.stop:
+        raise CharrnnError("the stop text is empty", "give it at least one character")
+    hint = "the model can never write it; choose another stop text"
+    return vocabulary.encode(settings.stop, source="the stop text", hint=hint).astype(np.int64)
+
+
+def opening(vocabulary: Vocabulary) -> np.ndarray:
+    """What is read before the first character of a text without a prime, ids (1,): a newline, or else id 0."""
+    has_newline = vocabulary.kind == "bytes" or "\n" in vocabulary.characters
+    return vocabulary.encode("\n") if has_newline else np.zeros(1, vocabulary.id_type)
+
+
+@torch.inference_mode()
+def _warmed(network: CharRNN, ids: np.ndarray, state: State) -> State:
+    """The state after reading ids (P,) from `state` (1 or N rows)."""
+    rows = state[0][0].shape[0]
+    was_training = network.training
+    network.eval()
+    try:
+        for start in range(0, len(ids), PRIME_CHUNK):
+            chunk = torch.from_numpy(ids[start : start + PRIME_CHUNK].astype(np.int64)).to(state[0][0].device)
+            _, state = network.advance(chunk.expand(rows, -1), state)
+    finally:
+        network.train(was_training)
+    return state
