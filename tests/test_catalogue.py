@@ -1,0 +1,381 @@
+"""Corpora known by name: building, and downloads from a server on this host."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import io
+import shutil
+import socketserver
+import ssl
+import subprocess
+import sysconfig
+import threading
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import CharrnnError
+from charrnn.text import catalogue
+from charrnn.text.catalogue import Download, Entry, FetchError, StandardLibrary, ZipDownload, ensure, https_opener
+
+TEXT = b"To be, or not to be: that is the question.\n" * 5000
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def entry(url: str, data: bytes = TEXT) -> Entry:
+    return Entry("play", "a play", Download(url, len(data), sha256(data)))
+
+
+def zip_of(**files: bytes) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return packed.getvalue()
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    """Answers a path as `server.pages` says: a status, headers and a body."""
+
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        status, headers, body = self.server.pages.get(self.path, (404, {}, b"nothing here"))
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+            if value is not None:
+                self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    daemon_threads = True
+
+    def __init__(self, context: ssl.SSLContext | None = None):
+        self.pages: dict[str, tuple[int, dict[str, str | None], bytes]] = {}
+        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), Answers)
+        if context is not None:
+            self.socket = context.wrap_socket(self.socket, server_side=True)
+        self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, request, client_address):
+        pass  # a client that hangs up early, as it should in some tests
+
+
+@contextmanager
+def running(server: Server):
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory) -> Path:
+    """A certificate for 127.0.0.1, with its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("the openssl command makes the certificate, and is missing")
+    path = tmp_path_factory.mktemp("certificate") / "both.pem"
+    command = f"req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout {path} -out {path}.crt"
+    names = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    made = subprocess.run([openssl, *command.split(), *names], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"this openssl makes no certificate: {made.stderr.strip().splitlines()[-1]}")
+    path.write_text(path.read_text() + Path(f"{path}.crt").read_text())
+    return path
+
+
+@pytest.fixture
+def server(certificate):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with running(Server(context)) as server:
+        server.pages["/play.txt"] = (200, {}, TEXT)
+        yield server
+
+
+@pytest.fixture
+def opener(certificate, monkeypatch):
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return https_opener(ssl.create_default_context(cafile=certificate))
+
+
+def refused(an_entry: Entry, folder: Path, opener, progress=None) -> CharrnnError:
+    """The error that this entry ends in; nothing of it may be left in the folder."""
+    with pytest.raises(CharrnnError) as caught:
+        ensure(an_entry, folder, progress, opener)
+    assert list(folder.iterdir()) == []
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+def test_a_download_arrives_whole_with_its_progress_told(server, opener, tmp_path):
+    told = []
+    path = ensure(
+        entry(server.url + "/play.txt"), tmp_path / "new" / "corpora", lambda *done: told.append(done), opener
+    )
+    assert path == tmp_path / "new" / "corpora" / "play.txt"
+    assert path.read_bytes() == TEXT
+    assert [p.name for p in path.parent.iterdir()] == ["play.txt"]
+    assert told == sorted(told)
+    assert told[-1] == (len(TEXT), len(TEXT))
+    assert len(told) > 1
+
+
+def test_a_file_of_that_name_is_used_as_it_lies(server, opener, tmp_path):
+    (tmp_path / "play.txt").write_text("mine")
+    assert ensure(entry(server.url + "/play.txt"), tmp_path, None, opener).read_text() == "mine"
+    assert server.asked == []
+
+
+def test_the_mode_of_a_download_follows_the_umask(server, opener, tmp_path):
+    (tmp_path / "own").touch()
+    path = ensure(entry(server.url + "/play.txt"), tmp_path, None, opener)
+    assert path.stat().st_mode == (tmp_path / "own").stat().st_mode
+
+
+def test_a_page_that_is_missing_is_named_with_the_place_for_the_file(server, opener, tmp_path):
+    error = refused(entry(server.url + "/gone.txt"), tmp_path, opener)
+    assert f"{server.url}/gone.txt: the server answers 404 Not Found" in error.message
+    assert str(tmp_path / "play.txt") in error.hint
+
+
+def test_a_text_with_another_hash_is_refused(server, opener, tmp_path):
+    server.pages["/play.txt"] = (200, {}, TEXT[:-1] + b"?")
+    assert "its SHA-256 is " in refused(entry(server.url + "/play.txt"), tmp_path, opener).message
+
+
+def test_a_text_of_another_announced_size_is_refused(server, opener, tmp_path):
+    server.pages["/play.txt"] = (200, {}, TEXT + b"!")
+    message = refused(entry(server.url + "/play.txt"), tmp_path, opener).message
+    assert "announces 215,001 bytes, 215,000 are expected" in message
+
+
+def test_a_text_that_goes_on_past_its_size_is_cut_off(server, opener, tmp_path):
+    server.pages["/play.txt"] = (200, {"Content-Length": None}, TEXT * 20)
+    told = []
+    error = refused(entry(server.url + "/play.txt"), tmp_path, opener, lambda done, total: told.append(done))
+    assert "more than the 215,000 bytes" in error.message
+    assert max(told) <= len(TEXT)
+
+
+@pytest.mark.parametrize("headers", [{"Content-Length": None}, {"Content-Length": str(len(TEXT))}])
+def test_a_text_that_ends_too_soon_is_refused(server, opener, tmp_path, headers):
+    server.pages["/play.txt"] = (200, headers, TEXT[:1000])
+    message = refused(entry(server.url + "/play.txt"), tmp_path, opener).message
+    assert "ended after 1,000 of 215,000 bytes" in message or "IncompleteRead" in message
+
+
+def test_redirects_to_https_are_followed(server, opener, tmp_path):
+    server.pages["/moved"] = (302, {"Location": server.url + "/play.txt"}, b"")
+    assert ensure(entry(server.url + "/moved"), tmp_path, None, opener).read_bytes() == TEXT
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:PORT/play.txt", "file:///etc/passwd", "ftp://127.0.0.1/x", "//["])
+def test_redirects_to_anything_but_https_are_refused(server, opener, tmp_path, target):
+    with running(Server()) as unsafe:
+        unsafe.pages["/play.txt"] = (200, {}, TEXT)
+        target = target.replace("PORT", str(unsafe.server_port))
+        server.pages["/moved"] = (302, {"Location": target}, b"")
+        message = refused(entry(server.url + "/moved"), tmp_path, opener).message
+        assert any(words in message for words in ("not https", "not allowed", "Invalid"))
+        assert unsafe.asked == []
+
+
+def test_the_body_of_a_redirect_is_not_read(server, opener, tmp_path):
+    headers = {"Location": server.url + "/play.txt", "Content-Length": str(10**12)}
+    server.pages["/moved"] = (307, headers, b"far less than was announced")
+    assert ensure(entry(server.url + "/moved"), tmp_path, None, opener).read_bytes() == TEXT
+
+
+def test_redirects_that_never_end_are_refused(server, opener, tmp_path):
+    server.pages["/moved"] = (302, {"Location": server.url + "/moved"}, b"")
+    assert "302" in refused(entry(server.url + "/moved"), tmp_path, opener).message
+
+
+def test_an_address_that_is_not_https_is_not_opened(tmp_path):
+    with running(Server()) as unsafe:
+        unsafe.pages["/play.txt"] = (200, {}, TEXT)
+        assert "http" in refused(entry(unsafe.url + "/play.txt"), tmp_path, https_opener()).message
+        assert unsafe.asked == []
+    assert "file" in refused(entry("file:///etc/passwd"), tmp_path, https_opener()).message
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(server, opener, tmp_path):
+    message = refused(entry(server.url + "/play.txt"), tmp_path, https_opener()).message
+    assert "certificate" in message.lower()
+    assert server.asked == []
+
+
+def test_a_host_without_a_server_is_one_line(opener, tmp_path):
+    with running(Server()) as gone:
+        url = f"https://127.0.0.1:{gone.server_port}/play.txt"
+    assert "refused" in refused(entry(url), tmp_path, opener).message
+
+
+def test_no_network_is_one_line_that_says_where_to_put_the_file(tmp_path, opener, monkeypatch):
+    def unresolved(*arguments, **details):
+        raise catalogue.socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(catalogue.socket, "getaddrinfo", unresolved)
+    error = refused(entry("https://host.invalid/play.txt"), tmp_path, opener)
+    assert "no network, or no such host: Name or service not known" in error.message
+    assert error.hint == f"save the text by hand as {tmp_path / 'play.txt'}"
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, SystemExit, MemoryError])
+def test_an_interrupted_download_leaves_nothing(server, opener, tmp_path, failure):
+    def interrupt(done, total):
+        raise failure
+
+    with pytest.raises(failure):
+        ensure(entry(server.url + "/play.txt"), tmp_path, interrupt, opener)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "corpora").write_text("a file")
+    with pytest.raises(CharrnnError, match=r"play\.txt cannot be written"):
+        ensure(entry("https://host.invalid/play.txt"), tmp_path / "corpora", None, https_opener())
+
+
+def zipped(url: str, archive: bytes, data: bytes = TEXT) -> Entry:
+    return Entry("play", "a play", ZipDownload(url, len(archive), sha256(archive), len(data), sha256(data)))
+
+
+def test_the_only_member_of_an_archive_is_unpacked(server, opener, tmp_path):
+    archive = zip_of(play=TEXT)
+    server.pages["/play.zip"] = (200, {}, archive)
+    told = []
+    path = ensure(zipped(server.url + "/play.zip", archive), tmp_path, lambda *done: told.append(done), opener)
+    assert path.read_bytes() == TEXT
+    assert told[-1] == (len(archive), len(archive))
+    assert [p.name for p in tmp_path.iterdir()] == ["play.txt"]
+
+
+def lying_about_its_size(archive: bytes, size: int) -> bytes:
+    """The archive, with another unpacked size in its directory."""
+    place = archive.index(b"PK\x01\x02") + 24
+    return archive[:place] + size.to_bytes(4, "little") + archive[place + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("archive", "words"),
+    [
+        (zip_of(play=TEXT, more=b"x"), "holds 2 files"),
+        (zip_of(), "holds 0 files"),
+        (zip_of(play=TEXT * 2), "has 430,000 bytes, 215,000 are expected"),
+        (lying_about_its_size(zip_of(play=TEXT * 2), len(TEXT)), "cannot be unpacked|SHA-256|more than"),
+        (zip_of(play=TEXT[::-1]), "SHA-256"),
+        (b"no archive at all", "cannot be unpacked"),
+        (zip_of(play=TEXT)[:-30], "cannot be unpacked"),
+        (zip_of(play=TEXT).replace(b"\x08\x00", b"\x63\x00"), "cannot be unpacked"),
+    ],
+    ids=["two members", "none", "too large", "lying size", "other text", "no zip", "cut", "unknown method"],
+)
+def test_an_archive_that_is_not_as_expected_is_refused(server, opener, tmp_path, archive, words):
+    server.pages["/play.zip"] = (200, {}, archive)
+    error = refused(zipped(server.url + "/play.zip", archive), tmp_path, opener)
+    assert any(word in error.message for word in words.split("|"))
+    assert error.hint.endswith("(unpacked from the archive)")
+
+
+def test_an_archive_with_another_hash_is_not_even_opened(server, opener, tmp_path):
+    archive = zip_of(play=TEXT)
+    server.pages["/play.zip"] = (200, {}, archive[:-1] + b"?")
+    assert "its SHA-256 is " in refused(zipped(server.url + "/play.zip", archive), tmp_path, opener).message
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch) -> Path:
+    root = tmp_path / "library"
+    root.mkdir()
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: str(root))
+    return root
+
+
+def test_the_standard_library_is_joined_in_sorted_order_without_tests_and_packages(library, tmp_path):
+    files = {
+        "b.py": b"b = 1\n",
+        "a/z.py": b"az = 1\n",
+        "a.py": b"a = 1",
+        "Z.py": b"Z = 1\r\n",
+        "test/t.py": b"no\n",
+        "a/tests/t.py": b"no\n",
+        "idlelib/idle_test/t.py": b"no\n",
+        "site-packages/p.py": b"no\n",
+        "a/__pycache__/c.py": b"no\n",
+        "empty.py": b"",
+        "notes.txt": b"no\n",
+    }
+    for name, data in files.items():
+        (library / name).parent.mkdir(parents=True, exist_ok=True)
+        (library / name).write_bytes(data)
+    path = ensure(Entry("python", "", StandardLibrary()), tmp_path / "corpora")
+    assert path.read_bytes() == b"Z = 1\na = 1\naz = 1\nb = 1\n"
+
+
+def test_the_standard_library_is_decoded_as_each_file_declares_and_what_cannot_be_is_left_out(library, tmp_path):
+    (library / "bom.py").write_bytes(b"\xef\xbb\xbfx = '\xc3\xa9'\n")
+    (library / "latin.py").write_bytes(b"# coding: latin-1\ny = '\xe9'\n")
+    (library / "lies.py").write_bytes(b"# coding: ascii\nno = '\xe9'\n")
+    (library / "unknown.py").write_bytes(b"# coding: klingon\nno = 1\n")
+    told = []
+    path = ensure(Entry("python", "", StandardLibrary()), tmp_path / "corpora", lambda *done: told.append(done))
+    assert path.read_text(encoding="utf-8") == "x = 'é'\n# coding: latin-1\ny = 'é'\n"
+    assert told[-1][0] == told[-1][1] == sum(p.stat().st_size for p in library.iterdir())
+
+
+def test_a_python_without_the_source_of_its_library_says_so(library, tmp_path):
+    with pytest.raises(CharrnnError, match="keeps no source"):
+        ensure(Entry("python", "", StandardLibrary()), tmp_path / "corpora")
+
+
+def test_this_pythons_own_library_makes_a_corpus_of_code(tmp_path):
+    path = ensure(catalogue.ENTRIES["python"], tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert len(text) > 3_000_000
+    assert "def dataclass(" in text
+    assert "import unittest.mock\nimport unittest.test" not in text
+
+
+def test_names_are_found_with_and_without_their_suffix():
+    assert catalogue.names() == ["python", "shakespeare", "names", "enwik8"]
+    for name in catalogue.names():
+        assert catalogue.find(name) is catalogue.find(f"{name}.txt") is catalogue.ENTRIES[name]
+    assert catalogue.find("nothing") is None
+
+
+def test_every_address_of_the_catalogue_is_https_with_a_pinned_hash_and_size():
+    sources = [e.source for e in catalogue.ENTRIES.values() if not isinstance(e.source, StandardLibrary)]
+    assert len(sources) == 3
+    for source in sources:
+        assert source.origin.startswith("https://")
+        assert len(source.sha256) == 64
+        assert source.size > 0
+
+
+def test_a_reason_of_several_lines_is_told_in_one(tmp_path):
+    class Broken:
+        origin, size = "somewhere", None
+
+        def write(self, file, progress, opener):
+            raise FetchError("it is broken")
+
+    assert "from somewhere: it is broken" in refused(Entry("play", "", Broken()), tmp_path, https_opener()).message

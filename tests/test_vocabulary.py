@@ -1,0 +1,211 @@
+"""Characters ↔ ids."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.errors import CharrnnError
+from charrnn.text import vocabulary as vocabulary_module
+from charrnn.text.vocabulary import StreamDecoder, Vocabulary, code_points, decoded
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@pytest.fixture
+def tiny_pieces(monkeypatch):
+    """Pieces of four characters or bytes, so that short texts have many joins."""
+    monkeypatch.setattr(vocabulary_module, "PIECE", 4)
+
+
+@settings(deadline=None, derandomize=True)
+@given(TEXTS)
+def test_decoding_gives_back_what_was_encoded(text):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabulary_module, "PIECE", 4)
+        vocabulary = Vocabulary.of(text)
+        ids = vocabulary.encode(text)
+        assert vocabulary.decode(ids) == text
+        assert vocabulary.text(ids) == text
+        assert ids.dtype == vocabulary.id_type
+        assert ids.tolist() == [vocabulary.characters.index(c) for c in text]
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.binary())
+def test_bytes_are_their_own_ids(raw):
+    vocabulary = Vocabulary.of_bytes()
+    assert vocabulary.encode(raw).tolist() == list(raw)
+    assert vocabulary.decode(vocabulary.encode(raw)) == raw
+    assert vocabulary.text(list(raw)) == raw.decode("utf-8", "replace")
+
+
+def test_characters_are_the_sorted_code_points_control_characters_among_them():
+    vocabulary = Vocabulary.of("b\r\na\0\x1bé\U0001f600b")
+    assert vocabulary.characters == "\0\n\r\x1babé\U0001f600"
+    assert len(vocabulary) == 8
+
+
+@pytest.mark.parametrize(
+    ("count", "id_type"), [(256, np.uint8), (257, np.uint16), (65536, np.uint16), (65537, np.uint32)]
+)
+def test_ids_take_the_smallest_type_that_holds_them(count, id_type):
+    points = np.concatenate([np.arange(0xD800), np.arange(0xE000, 0xE000 + 20000)])[:count]
+    vocabulary = Vocabulary.of_code_points(points)
+    assert vocabulary.id_type == id_type
+    assert vocabulary.encode(vocabulary.characters).tolist() == list(range(count))
+
+
+def test_a_text_meets_a_vocabulary_of_bytes_as_utf_8_and_bytes_a_vocabulary_of_characters():
+    assert Vocabulary.of_bytes().encode("é").tolist() == [0xC3, 0xA9]
+    assert Vocabulary.of("aé").encode("éa".encode()).tolist() == [1, 0]
+
+
+def test_unknown_characters_are_named_with_count_and_first_place(tiny_pieces):
+    with pytest.raises(CharrnnError) as caught:
+        Vocabulary.of("abc").encode("aéab\x07bcéa", source="prime", hint="use --skip-unknown")
+    assert caught.value.message == (
+        "prime holds what the model does not know: 'é' U+00E9 (2 times, first at character 1), U+0007 (at character 4)"
+    )
+    assert caught.value.hint == "use --skip-unknown"
+
+
+def test_of_many_unknown_characters_only_the_first_few_are_named():
+    with pytest.raises(CharrnnError, match=r"U\+0069 \(at character 8\) and 5 more characters$"):
+        Vocabulary.of("a").encode("abcdefghijklmn")
+
+
+def test_unknown_characters_can_be_skipped(tiny_pieces):
+    vocabulary = Vocabulary.of("abc")
+    assert vocabulary.text(vocabulary.encode("xaxxxxxbxc", skip_unknown=True)) == "abc"
+    assert len(vocabulary.encode("xyz", skip_unknown=True)) == 0
+
+
+@pytest.mark.parametrize("vocabulary", [Vocabulary.of("ab"), Vocabulary.of_bytes()], ids=["characters", "bytes"])
+def test_a_lone_surrogate_is_an_unknown_character_and_not_a_crash(vocabulary):
+    with pytest.raises(CharrnnError, match=r"U\+D800 \(at character 1\)"):
+        vocabulary.encode("a\ud800b")
+    assert vocabulary.text(vocabulary.encode("a\ud800b", skip_unknown=True)) == "ab"
+
+
+def test_an_id_outside_the_vocabulary_is_an_error():
+    for vocabulary in (Vocabulary.of("abc"), Vocabulary.of_bytes()):
+        for bad in (-1, len(vocabulary)):
+            with pytest.raises(IndexError):
+                vocabulary.decode([0, bad])
+    with pytest.raises(TypeError):
+        Vocabulary.of("abc").decode([0.0])
+
+
+def test_nothing_encodes_and_decodes_to_nothing():
+    for vocabulary, nothing in ((Vocabulary.of("a"), ""), (Vocabulary.of_bytes(), b"")):
+        assert len(vocabulary.encode(nothing)) == 0
+        assert vocabulary.decode([]) == nothing
+        assert vocabulary.text([]) == ""
+
+
+@settings(deadline=None, derandomize=True)
+@given(TEXTS, st.text(st.characters(exclude_categories=["Cs"])))
+def test_an_extended_vocabulary_keeps_every_old_id_and_knows_the_new_text(old, new):
+    vocabulary = Vocabulary.of(old)
+    extended = vocabulary.extended_with(new)
+    added = extended.characters[len(vocabulary) :]
+    assert extended.characters.startswith(vocabulary.characters)
+    assert list(added) == sorted(set(new) - set(old))
+    assert extended.encode(old).tolist() == vocabulary.encode(old).tolist()
+    assert extended.decode(extended.encode(old + new)) == old + new
+
+
+def test_bytes_need_no_extension():
+    assert Vocabulary.of_bytes().extended_with("é") == Vocabulary.of_bytes()
+
+
+def test_every_id_has_a_printable_symbol():
+    assert Vocabulary.of("\n a\0é\u202e").symbols == ["\\x00", "\\n", " ", "a", "é", "\\u202e"]
+    symbols = Vocabulary.of_bytes().symbols
+    assert (symbols[0x0A], symbols[0x41], symbols[0x7F], symbols[0xE9]) == ("\\x0a", "A", "\\x7f", "\\xe9")
+    assert len(set(symbols)) == 256
+
+
+@settings(deadline=None, derandomize=True)
+@given(TEXTS)
+def test_json_gives_the_vocabulary_back(text):
+    for vocabulary in (Vocabulary.of(text), Vocabulary.of(text).extended_with("zyx"), Vocabulary.of_bytes()):
+        assert Vocabulary.from_json(json.loads(json.dumps(vocabulary.to_json())), "file") == vocabulary
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [],
+        {},
+        {"kind": "characters"},
+        {"kind": "characters", "characters": ""},
+        {"kind": "characters", "characters": "aba"},
+        {"kind": "characters", "characters": "a\ud800"},
+        {"kind": "characters", "characters": ["a"]},
+        {"kind": "characters", "characters": "ab", "more": 1},
+        {"kind": "words", "characters": "ab"},
+        {"kind": "bytes", "characters": "ab"},
+        {"kind": ["bytes"], "characters": ""},
+    ],
+)
+def test_json_that_is_no_vocabulary_is_refused_by_the_name_of_its_file(data):
+    with pytest.raises(CharrnnError, match=r"^vocabulary\.json: "):
+        Vocabulary.from_json(data, "vocabulary.json")
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.binary(max_size=60), st.lists(st.integers(0, 60)))
+def test_a_stream_decoder_gives_the_same_text_however_the_bytes_are_cut(raw, cuts):
+    decoder = StreamDecoder(Vocabulary.of_bytes())
+    bounds = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
+    pieces = [decoder.feed(list(raw[a:b])) for a, b in itertools.pairwise(bounds)]
+    assert "".join(pieces) + decoder.end() == raw.decode("utf-8", "replace")
+    assert decoder.feed([0x61]) == "a"
+
+
+def test_a_stream_decoder_of_characters_waits_for_nothing():
+    decoder = StreamDecoder(Vocabulary.of("aé"))
+    assert (decoder.feed([1]), decoder.feed([]), decoder.feed([0, 1]), decoder.end()) == ("é", "", "aé", "")
+
+
+@settings(deadline=None, derandomize=True)
+@given(TEXTS.map(str.encode), st.integers(0, 3))
+def test_decoding_in_pieces_equals_decoding_at_once(raw, start):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabulary_module, "PIECE", 4)
+        prefixed = b"\xff" * start + raw
+        assert "".join(decoded(prefixed, "file", start)) == raw.decode()
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.binary(max_size=40))
+def test_the_offset_of_the_first_undecodable_byte_is_the_one_python_names(raw):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabulary_module, "PIECE", 4)
+        try:
+            expected = raw.decode()
+        except UnicodeDecodeError as error:
+            with pytest.raises(CharrnnError) as caught:
+                list(decoded(raw, "file"))
+            assert caught.value.message == f"file is not UTF-8: byte 0x{raw[error.start]:02X} at offset {error.start}"
+            assert "--bytes" in caught.value.hint
+        else:
+            assert "".join(decoded(raw, "file")) == expected
+
+
+def test_code_points_are_those_of_ord():
+    text = "a\0é\ud800\U0010ffff"
+    assert code_points(text).tolist() == [ord(c) for c in text]
+
+
+def test_a_vocabulary_of_nothing_is_refused():
+    with pytest.raises(CharrnnError, match="at least one character"):
+        Vocabulary.of("")
