@@ -104,7 +104,7 @@ class Origin(Settings):
     @classmethod
     def here(cls, device: str, chosen_because: str) -> Origin:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(now, device, __version__, torch.__version__, platform.python_version(), chosen_because)
+        return cls(now, device, __version__, str(torch.__version__), platform.python_version(), chosen_because)
 
 
 @dataclass(frozen=True)
