@@ -21,13 +21,12 @@ from itertools import groupby
 
 from rich.cells import cell_len, chop_cells
 
-from charrnn.display.palettes import GREEN, PALETTES, Hue, Swatch, swatch
+from charrnn.display.palettes import GREEN, PALETTES, Hue, Paint
 from charrnn.display.terminal import Terminal, escaped, safe_text
 
 TAB_STOP = 4
 FEWEST_COLUMNS = 20
 GUTTER = 5  # columns left of the rows of `--top`, for their names
-RESET = "\x1b[0m"
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 # Zero-width in some terminals and not in others, or merged with what stands before: spelled out, as columns must hold.
@@ -105,9 +104,11 @@ class View:
         palette = PALETTES[self.palette]
         return palette.negative if level < 0 else palette.positive
 
-    def swatch(self, level: int) -> Swatch:
-        """The colours of a level other than 0."""
-        return swatch(self.hue(level), self.scale.strength(level))
+    def painted(self, paint: Paint, text: str, level: int, *, faded: bool = False) -> str:
+        """Text in the colours of a level. faded: signs that stand for whitespace, set back behind the text."""
+        if level:
+            return paint.on(text, self.hue(level), self.scale.strength(level), faded=faded)
+        return paint.styled(text, paint.faint) if faded else text
 
 
 @dataclass(frozen=True)
@@ -240,9 +241,10 @@ def render(view: View, terminal: Terminal) -> Iterator[str]:
         yield from _with_successors(view, view.successors, terminal, paint)
         return
     for line in layout(view, terminal.width, unicode=terminal.unicode):
-        yield "".join(paint(run.text, view, run.level, faded=run.stands_in) for run in runs(line))
+        yield "".join(view.painted(paint, run.text, run.level, faded=run.stands_in) for run in runs(line))
         if not paint.colored:
             yield from (row for _, row in value_rows(view, line))
+            yield ""
 
 
 def value_rows(view: View, line: Line) -> Iterator[tuple[str, str]]:
@@ -268,41 +270,6 @@ def _row(line: Line, signs: Iterable[str]) -> str:
     return "".join(padded).rstrip()
 
 
-class Paint:
-    """Puts the colours of a level around text, in as many colours as there are ("truecolor", "256", "16", "none")."""
-
-    def __init__(self, colors: str):
-        self.colors = colors
-        self.colored = colors != "none"
-
-    def __call__(self, text: str, view: View, level: int, *, faded: bool = False) -> str:
-        """Text on a level's background. faded: signs that stand for whitespace, set back behind the text."""
-        if level:
-            return self.styled(text, self._on(view.swatch(level), faded))
-        return self.styled(text, self.faint) if faded else text
-
-    def on(self, text: str, hue: Hue, strength: float, extra: str = "") -> str:
-        """Text on the background of a hue, with further SGR codes."""
-        return self.styled(text, ";".join(filter(None, (self._on(swatch(hue, strength), False), extra))))
-
-    def styled(self, text: str, codes: str) -> str:
-        """Text between SGR codes and a reset."""
-        return f"\x1b[{codes}m{text}{RESET}" if self.colored and codes else text
-
-    @property
-    def faint(self) -> str:
-        """A grey that is legible on black and on white; with 16 colours, the terminal's own idea of faint."""
-        return {"truecolor": "38;2;128;128;128", "256": "38;5;244", "16": "2", "none": ""}[self.colors]
-
-    def _on(self, colors: Swatch, faded: bool) -> str:
-        if self.colors == "truecolor":
-            ink = colors.faded_ink if faded else colors.ink
-            return "38;2;{};{};{};48;2;{};{};{}".format(*ink, *colors.background)
-        if self.colors == "256":
-            return f"38;5;{colors.faded_ink_256 if faded else colors.ink_256};48;5;{colors.background_256}"
-        return colors.codes_16 if self.colored else ""
-
-
 def legend_words(view: View) -> str:
     """What the colours of a view mean, in words."""
     hues = PALETTES[view.palette]
@@ -322,12 +289,12 @@ def _legend(view: View, terminal: Terminal, paint: Paint) -> Iterator[str]:
     title = safe_text(view.title, keep_newlines=False, keep_tabs=False)
     dot, minus = ("·", "−") if terminal.unicode else ("-", "-")
     if not paint.colored:
-        rows = "sign and tenths of its size" if view.scale is SignalScale.SIGNED else "tenths"
-        parts = [title, f"under each character the {rows} (blank below .05)", *notes(view)]
+        rows = "the sign of its value and the tenths" if view.scale is SignalScale.SIGNED else "the tenths of its value"
+        parts = [title, f"under each character {rows}, blank below .05", *notes(view)]
         yield from _wrapped(f" {dot} ".join(parts), terminal)
     else:
         low, high = (f"{minus}1", "+1") if view.scale is SignalScale.SIGNED else ("0", "1")
-        bar = "".join(paint("  ", view, level) for level in view.scale.levels)
+        bar = "".join(view.painted(paint, "  ", level) for level in view.scale.levels)
         columns = cell_len(low) + 2 * len(view.scale.levels) + cell_len(high) + 4
         words = f" {dot} ".join([f"{title}", legend_words(view), *notes(view)])
         if columns + cell_len(words) <= terminal.width:
@@ -391,7 +358,7 @@ def _stretch_rows(view: View, successors: Successors, stretch: Line, terminal: T
         return (paint.styled(name.ljust(GUTTER), paint.faint) + row).rstrip()
 
     positions = [glyph.first for glyph in stretch]
-    yield named("text", "".join(paint(run.text, view, run.level, faded=run.stands_in) for run in runs(stretch)))
+    yield named("text", "".join(view.painted(paint, run.text, run.level, faded=run.stands_in) for run in runs(stretch)))
     if not paint.colored:
         for name, row in value_rows(view, stretch):
             yield named(name, row)
@@ -422,8 +389,8 @@ def _successor(successors: Successors, glyph: Glyph, place: int, terminal: Termi
     came = successors.true[glyph.first] == place
     level = SignalScale.UNIT.level(successors.probabilities[glyph.first][place])
     if level:
-        return paint.on(text, GREEN, level / 10, "1;4" if came else "")
-    return paint.styled(text, "1;4" if came else paint.faint)
+        return paint.on(text, GREEN, level / 10, marked=came)
+    return paint.styled(text, paint.mark if came else paint.faint)
 
 
 def _in_a_column(symbol: str, unicode: bool) -> str:

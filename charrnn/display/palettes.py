@@ -22,8 +22,8 @@ class Hue:
     """One direction of a palette.
 
     name: in the legend. angle: the hue in OKLCH, degrees. faint, strong: (lightness 0–1, chroma) at its two ends.
-    cube: five of the 256 colours, faint to strong. dark, bright: its two backgrounds among the 16 colours (SGR 40–47,
-    100–107).
+    cube: five of the 256 colours, faint to strong. dark, bright: SGR codes of ink and background among the 16 colours,
+    whose true colours each terminal chooses for itself. line: SGR code of thin lines among these.
     """
 
     name: str
@@ -31,8 +31,9 @@ class Hue:
     faint: tuple[float, float]
     strong: tuple[float, float]
     cube: tuple[int, int, int, int, int]
-    dark: int
-    bright: int
+    dark: tuple[int, int]
+    bright: tuple[int, int]
+    line: int
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,13 @@ class Palette:
     positive: Hue
 
 
-BLUE = Hue("blue", 258, (0.40, 0.045), (0.57, 0.22), (60, 61, 25, 26, 27), 44, 104)
-RED = Hue("red", 26, (0.40, 0.05), (0.57, 0.23), (95, 131, 124, 160, 196), 41, 101)
-PURPLE = Hue("purple", 303, (0.40, 0.05), (0.56, 0.26), (96, 97, 91, 92, 93), 45, 105)
-ORANGE = Hue("orange", 60, (0.42, 0.045), (0.76, 0.17), (94, 130, 172, 208, 214), 43, 103)
-GREEN = Hue("green", 150, (0.38, 0.035), (0.54, 0.15), (22, 23, 28, 29, 34), 42, 102)  # for probabilities
+BLUE = Hue("blue", 258, (0.40, 0.045), (0.57, 0.22), (17, 18, 19, 26, 27), (97, 44), (97, 104), 94)
+RED = Hue("red", 26, (0.40, 0.05), (0.57, 0.23), (52, 88, 124, 160, 196), (97, 41), (30, 101), 91)
+PURPLE = Hue("purple", 303, (0.40, 0.05), (0.56, 0.26), (53, 54, 91, 92, 93), (97, 45), (30, 105), 95)
+ORANGE = Hue("orange", 60, (0.42, 0.045), (0.76, 0.17), (94, 130, 172, 208, 214), (30, 43), (30, 103), 33)
+GREEN = Hue(
+    "green", 150, (0.38, 0.035), (0.54, 0.15), (22, 22, 28, 28, 34), (30, 42), (30, 102), 32
+)  # for probabilities
 
 # "karpathy" is as in Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078), where blue is the excited end.
 PALETTES = {
@@ -90,10 +93,9 @@ def swatch(hue: Hue, strength: float) -> Swatch:
 
 
 def _codes_16(hue: Hue, strength: float) -> str:
-    """Dark, bright, and bright with bold type: a third of the way each. Black ink except on dark backgrounds."""
-    if strength <= 0.4:
-        return f"{30 if hue.dark == 43 else 97};{hue.dark}"
-    return f"{'1;' if strength > 0.8 else ''}30;{hue.bright}"
+    """Three steps: dark, bright, and bright with a line under the text."""
+    ink, background = hue.dark if strength <= 0.4 else hue.bright
+    return f"{ink};{background}{';4' if strength > 0.8 else ''}"
 
 
 def ink_on(background: RGB) -> RGB:
@@ -145,3 +147,49 @@ def rgb_of_256(index: int) -> RGB:
     steps = (0, 95, 135, 175, 215, 255)
     red, rest = divmod(index - 16, 36)
     return steps[red], steps[rest // 6], steps[rest % 6]
+
+
+class Paint:
+    """Puts colours around text, as many as there are: "truecolor", "256", "16" or "none"."""
+
+    def __init__(self, colors: str):
+        self.colors = colors
+        self.colored = colors != "none"
+
+    @property
+    def faint(self) -> str:
+        """SGR of a grey that is legible on black and on white; with 16 colours, the terminal's own idea of faint."""
+        return {"truecolor": "38;2;128;128;128", "256": "38;5;244"}.get(self.colors, "2")
+
+    @property
+    def mark(self) -> str:
+        """SGR that makes one character stand out among its neighbours."""
+        return "4" if self.colors == "16" else "1;4"  # among 16 colours bold turns black ink grey on many terminals
+
+    def styled(self, text: str, codes: str) -> str:
+        """Text between SGR codes and a reset."""
+        return f"\x1b[{codes}m{text}\x1b[0m" if self.colored and text else text
+
+    def on(self, text: str, hue: Hue, strength: float, *, faded: bool = False, marked: bool = False) -> str:
+        """Text on a hue's background. faded: with less contrast than text has. marked: to stand out."""
+        if not self.colored:
+            return text
+        colors = swatch(hue, strength)
+        if self.colors == "truecolor":
+            ink = colors.faded_ink if faded else colors.ink
+            codes = "38;2;{};{};{};48;2;{};{};{}".format(*ink, *colors.background)
+        elif self.colors == "256":
+            codes = f"38;5;{colors.faded_ink_256 if faded else colors.ink_256};48;5;{colors.background_256}"
+        else:
+            codes = colors.codes_16
+        return self.styled(text, f"{codes};{self.mark}" if marked else codes)
+
+    def in_ink(self, text: str, hue: Hue) -> str:
+        """Text in a hue's strongest colour, on no background."""
+        colors = swatch(hue, 1.0)
+        codes = {
+            "truecolor": "38;2;{};{};{}".format(*colors.background),
+            "256": f"38;5;{colors.background_256}",
+            "16": str(hue.line),
+        }
+        return self.styled(text, codes.get(self.colors, ""))

@@ -1,0 +1,57 @@
+"""The self-contained HTML page: one file without scripts that fetches nothing, to open from a disk or to pass on."""
+
+from __future__ import annotations
+
+from html import escape
+
+from charrnn.display.terminal import escaped, safe_text
+
+# Nothing is loaded and nothing runs, whatever a text in the page says.
+CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #ffffff; --ink: #1c1e21; --faint: #767676; --rule: #d9dce0; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #121417; --ink: #dfe2e6; --faint: #8b8f94; --rule: #33383e; }
+}
+body { margin: 2rem auto; max-width: 70rem; padding: 0 1.5rem; background: var(--paper); color: var(--ink);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.4rem; font-weight: 600; margin: 0 0 .3rem; }
+h2 { font-size: 1.05rem; font-weight: 600; margin: 2rem 0 .4rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: 0 1rem; margin: 0; color: var(--faint); }
+dd { margin: 0; overflow-wrap: anywhere; }
+""".strip()
+
+
+def html_text(text: str) -> str:
+    """Text for HTML or XML, in elements and in attributes: escaped, and without characters that these cannot hold.
+
+    Newlines and tabs stay; other controls become visible forms, as in a terminal.
+    """
+    allowed = safe_text(text).replace("\ufffe", escaped("\ufffe")).replace("\uffff", escaped("\uffff"))
+    return escape(allowed, quote=True)
+
+
+def page(title: str, facts: dict[str, str], body: str, style: str) -> str:
+    """A page with a heading, a list of facts (name → value, both text) and a body of HTML with the CSS for it."""
+    listed = "".join(f"<dt>{html_text(name)}</dt><dd>{html_text(value)}</dd>" for name, value in facts.items())
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8"/>
+<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}"/>
+<meta name="viewport" content="width=device-width, initial-scale=1"/>
+<meta name="referrer" content="no-referrer"/>
+<title>{html_text(title)}</title>
+<style>
+{STYLE}
+{style}
+</style>
+</head>
+<body>
+<h1>{html_text(title)}</h1>
+<dl>{listed}</dl>
+{body}
+</body>
+</html>
+"""
