@@ -1,0 +1,265 @@
+"""`charrnn inspect`: what cells do, character by character, and which of them follow what."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.options import settings_from, with_settings
+from charrnn.errors import CharrnnError, UsageError
+from charrnn.settings import DEVICES, InspectSettings
+from charrnn.units import NATS_PER_BIT, count
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from charrnn.display.activations import Successors, View
+    from charrnn.inspection.trace import Cell
+    from charrnn.model.network import CharRNN
+    from charrnn.model.run import Run, Save
+
+WARM_UP = 10_000  # characters read before the first one shown, so that values are those of a long read
+LIKELIEST = 5
+
+
+def register(app: typer.Typer) -> None:
+    app.command("inspect")(inspect)
+
+
+@with_settings(InspectSettings)
+def inspect(
+    run: Annotated[
+        str | None, typer.Argument(help="A run's name or folder.", metavar="[RUN]", show_default="the newest")
+    ] = None,
+    cell: Annotated[
+        list[str] | None,
+        typer.Option("--cell", "-c", help="A cell to show: 42, or LAYER:INDEX as 2:17. Repeatable.", metavar="CELL"),
+    ] = None,
+    layer: Annotated[int | None, typer.Option(help="The layer that --cell counts in, from 1.", metavar="LAYER")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="A file to read, or - for standard input.", show_default="the held-out text", metavar="FILE"),
+    ] = None,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out characters that the model does not know.")
+    ] = False,
+    checkpoint: Annotated[
+        str, typer.Option(help="Which weights: best, last, or the step of a save.", metavar="best|last|STEP")
+    ] = "best",
+    device: Annotated[str, typer.Option(help="Where to compute.", metavar="|".join(DEVICES))] = "auto",
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write to this file; its suffix decides.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Look at cells: the text coloured by what each does after reading each character.
+
+    [bold]charrnn inspect --cell 42[/bold]  ·  [bold]charrnn inspect shakespeare --cell 2:17 --signal forget[/bold]
+    """
+    from charrnn.inspection.trace import find_cell
+    from charrnn.model.device import choose_device
+    from charrnn.model.run import open_run
+
+    settings = settings_from(InspectSettings, given)
+    if layer is not None and not cell:
+        raise UsageError("--layer needs a --cell to count in it", "as in --layer 2 --cell 17")
+    opened = open_run(run)
+    model = opened.settings.model
+    cells = [find_cell(name, model.layers, model.hidden_size, layer) for name in cell or []]
+    network, save = opened.load_network(checkpoint, choose_device(device))
+    source, ids = _text(opened, text, skip_unknown)
+    picture = _look(opened, save, network, source, ids, cells, settings)
+    if as_json:
+        print(json.dumps(picture.to_json(), ensure_ascii=False))
+    elif output is not None:
+        from charrnn.display.export import export
+
+        export(picture.views(settings.palette), output, heading=picture.heading())
+        print(f"written to {output}", file=sys.stderr)
+    else:
+        _show(picture, settings)
+
+
+def _text(run: Run, spec: str | None, skip_unknown: bool) -> tuple[str, np.ndarray]:
+    """What the text is called, and its ids (N,)."""
+    from charrnn.text.corpus import read_text
+
+    if spec is None:
+        return "held-out text", run.held_out()
+    source = "standard input" if spec == "-" else spec
+    raw = read_text(spec, as_bytes=run.vocabulary.kind == "bytes")
+    return source, run.vocabulary.encode(
+        raw, source=source, skip_unknown=skip_unknown, hint="use --skip-unknown to leave them out"
+    )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A stretch of text and what cells do on it.
+
+    symbols: T characters. values: (T, K) of the signal for the K cells. likeliest, probabilities: (T, 5) ids and their
+    probabilities. following: T ids of the characters that followed, −1 where the text ends. surprise: T bits of those,
+    NaN there.
+    """
+
+    run: Run
+    save: Save
+    source: str
+    start: int
+    cells: list[Cell]
+    signal: str
+    with_successors: bool
+    symbols: list[str]
+    values: np.ndarray
+    likeliest: np.ndarray
+    probabilities: np.ndarray
+    following: np.ndarray
+    surprise: np.ndarray
+
+    def heading(self) -> str:
+        import numpy as np
+
+        model = self.run.settings.model
+        known = self.surprise[np.isfinite(self.surprise)]
+        loss = f" · {known.mean():.2f} bits/char" if len(known) else ""
+        return (
+            f"{self.run.name} (step {count(self.save.step)}) · {model.recurrence} {model.layers}×{model.hidden_size} · "
+            f"{self.source}, characters {count(self.start)}–{count(self.start + len(self.symbols) - 1)}{loss}"
+        )
+
+    def views(self, palette: str) -> list[View]:
+        """One view for each cell; c is shown as tanh(c)."""
+        import numpy as np
+
+        from charrnn.display.activations import SignalScale, View
+
+        scale = SignalScale.SIGNED if self.signal in ("c", "h", "candidate") else SignalScale.UNIT
+        shown = np.tanh(self.values) if self.signal == "c" else self.values
+        name = {"c": "tanh(c)", "h": "h"}.get(
+            self.signal, f"{self.signal}{'' if self.signal == 'candidate' else ' gate'}"
+        )
+        return [
+            View(
+                self.symbols,
+                shown[:, place].tolist(),
+                f"{name} of cell {cell}",
+                scale,
+                palette,
+                self._successors() if self.with_successors else None,
+            )
+            for place, cell in enumerate(self.cells)
+        ]
+
+    def _successors(self) -> Successors:
+        from charrnn.display.activations import Successors
+
+        signs = _signs(self.run)
+        return Successors(
+            symbols=[[signs[one] for one in row] for row in self.likeliest],
+            probabilities=self.probabilities.tolist(),
+            true=self._places_of_true(),
+            surprise=self.surprise.tolist(),
+        )
+
+    def _places_of_true(self) -> list[int | None]:
+        hits = self.likeliest == self.following[:, None]
+        return [int(row.argmax()) if row.any() else None for row in hits]
+
+    def to_json(self) -> dict[str, Any]:
+        signs = _signs(self.run)
+        data = {
+            "run": self.run.name,
+            "step": self.save.step,
+            "model": self.run.settings.model.to_json(),
+            "text": self.source,
+            "start": self.start,
+            "characters": self.symbols,
+            "surprise_bits": [None if value != value else value for value in self.surprise.tolist()],
+            "cells": [
+                {"cell": str(cell), "signal": self.signal, "values": self.values[:, place].tolist()}
+                for place, cell in enumerate(self.cells)
+            ],
+        }
+        if self.with_successors:
+            data["likeliest_next"] = [
+                {signs[one]: value for one, value in zip(ones, values, strict=True)}
+                for ones, values in zip(self.likeliest.tolist(), self.probabilities.tolist(), strict=True)
+            ]
+        return data
+
+
+def _signs(run: Run) -> list[str]:
+    """One string for each id, as a view wants them: the character itself; bytes beyond ASCII as `\\xNN`."""
+    vocabulary = run.vocabulary
+    if vocabulary.kind == "characters":
+        return list(vocabulary.characters)
+    return [chr(byte) if byte < 0x80 else sign for byte, sign in enumerate(vocabulary.symbols)]
+
+
+def _look(
+    run: Run,
+    save: Save,
+    network: CharRNN,
+    source: str,
+    ids: np.ndarray,
+    cells: list[Cell],
+    settings: InspectSettings,
+) -> Picture:
+    import numpy as np
+
+    from charrnn.inspection.trace import find_signal, state_after, trace
+
+    if settings.start >= len(ids):
+        raise CharrnnError(f"the {source} ends before character {settings.start}: it has {len(ids)}", "lower --start")
+    signal = find_signal(settings.signal, run.settings.model.recurrence)
+    stop = min(settings.start + settings.length, len(ids))
+    state = state_after(network, ids[max(0, settings.start - WARM_UP) : settings.start])
+    following = np.full(stop - settings.start, -1, np.int64)
+    following[: len(ids) - settings.start - 1] = ids[settings.start + 1 : stop + 1]
+    values, likeliest, probabilities, surprise = [], [], [], []
+    for chunk in trace(
+        network, ids[settings.start : stop], signals=[signal], cells=cells, state=state, predictions=True
+    ):
+        values.append(chunk.signals[signal])
+        logs = chunk.log_probabilities
+        order = np.argsort(-logs, axis=1, kind="stable")[:, :LIKELIEST]
+        likeliest.append(order)
+        probabilities.append(np.exp(np.take_along_axis(logs, order, 1)))
+        true = following[chunk.start : chunk.start + len(logs)]
+        bits = -logs[np.arange(len(logs)), true] / NATS_PER_BIT
+        surprise.append(np.where(true >= 0, bits, np.nan))
+    signs = _signs(run)
+    return Picture(
+        run,
+        save,
+        source,
+        settings.start,
+        cells,
+        signal,
+        settings.top,
+        [signs[one] for one in ids[settings.start : stop].tolist()],
+        np.concatenate(values),
+        np.concatenate(likeliest),
+        np.concatenate(probabilities),
+        following,
+        np.concatenate(surprise),
+    )
+
+
+def _show(picture: Picture, settings: InspectSettings) -> None:
+    from charrnn.display.activations import render
+    from charrnn.display.terminal import Terminal
+
+    terminal = Terminal.of(sys.stdout, settings.color)
+    terminal.write(picture.heading() + "\n")
+    for view in picture.views(settings.palette):
+        terminal.write("\n")
+        for line in render(view, terminal):
+            terminal.write(line + "\n", styled=True)

@@ -1,0 +1,153 @@
+"""`charrnn inspect` as a person meets it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from charrnn.cli.app import app
+from charrnn.errors import CharrnnError
+from charrnn.inspection.trace import Cell, state_after, trace
+from charrnn.model.network import CharRNN
+from charrnn.model.run import CorpusIdentity, Origin, Progress, Run, RunSettings, RunWriter, training_shapes
+from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.vocabulary import Vocabulary
+
+
+def make_run(folder, text: str, *, recurrence: str = "lstm", layers: int = 1, as_bytes: bool = False) -> Run:
+    """A run of an untrained network whose held-out text is `text`."""
+    vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(text)
+    model = ModelSettings(recurrence, layers, 6, 4)
+    network = CharRNN(model, len(vocabulary))
+    network.initialise(torch.Generator().manual_seed(1))
+    origin = Origin(created="2020-01-01T00:00:00", device="cpu")
+    settings = RunSettings(model, TrainingSettings(batch_size=2), CorpusIdentity(name="a", characters=99), origin)
+    with RunWriter.create("a", settings, vocabulary, text.encode(), folder / "checkpoints") as writer:
+        moments = {name: torch.zeros(shape) for name, shape in training_shapes(model, len(vocabulary), 2).items()}
+        writer.commit(Progress(step=3, validation_nats=1.0), network.state_dict(), moments)
+        return writer.run
+
+
+def invoke(*arguments: str, standard_input: str | None = None) -> str:
+    result = CliRunner().invoke(app, ["inspect", *arguments], input=standard_input, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(*arguments: str) -> str:
+    with pytest.raises(CharrnnError) as caught:
+        CliRunner().invoke(app, ["inspect", *arguments], catch_exceptions=False)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def run(home, short_text) -> Run:
+    return make_run(home, short_text)
+
+
+def test_a_cell_is_shown_with_a_heading_a_legend_and_a_row_of_values(run):
+    lines = invoke("--cell", "4", "--length", "60").splitlines()
+    assert lines[0].startswith("a (step 3) · lstm 1×6 · held-out text, characters 0–59 · ")
+    assert lines[0].endswith("bits/char")
+    assert "tanh(c) of cell 1:4" in lines[2]
+    shown = "".join(run.vocabulary.decode(run.held_out()[:20])).split("\n")[0].replace(" ", "·")
+    at = next(place for place, line in enumerate(lines) if line.startswith(shown))
+    assert set(lines[at + 1]) <= set("+- ")
+    assert set(lines[at + 2]) <= set("0123456789 ")
+
+
+def test_several_cells_come_one_after_another(run):
+    shown = invoke("--cell", "4", "--cell", "1:2", "--length", "30")
+    assert shown.index("cell 1:4") < shown.index("cell 1:2")
+
+
+@pytest.mark.parametrize("signal", ["auto", "h", "forget"])
+def test_json_holds_the_values_of_one_long_read(run, signal):
+    data = json.loads(invoke("--cell", "3", "--start", "200", "--length", "40", "--json", "--signal", signal, "--top"))
+    network, _ = run.load_network()
+    ids = run.held_out()
+    name = {"auto": "c"}.get(signal, signal)
+    (chunk,) = trace(network, ids[:241], signals=[name], cells=[Cell(1, 3)], predictions=True)
+    np.testing.assert_allclose(data["cells"][0]["values"], chunk.signals[name][200:240, 0], atol=1e-5)
+    assert data["cells"][0]["cell"] == "1:3"
+    assert data["cells"][0]["signal"] == name
+    assert "".join(data["characters"]) == run.vocabulary.decode(ids[200:240])
+    surprise = -chunk.log_probabilities[np.arange(200, 240), ids[201:241]] / np.log(2)
+    np.testing.assert_allclose(data["surprise_bits"], surprise, atol=1e-4)
+    likeliest = data["likeliest_next"][0]
+    assert len(likeliest) == 5
+    assert list(likeliest.values()) == sorted(likeliest.values(), reverse=True)
+
+
+def test_the_last_character_of_a_text_has_no_surprise(run):
+    length = len(run.held_out())
+    data = json.loads(invoke("--cell", "3", "--start", str(length - 2), "--json"))
+    assert data["surprise_bits"][-1] is None
+    assert data["surprise_bits"][0] > 0
+
+
+def test_a_stretch_far_into_the_text_is_read_with_a_warm_state(home, short_text, monkeypatch):
+    import charrnn.cli.inspect as module
+
+    run = make_run(home, short_text)
+    monkeypatch.setattr(module, "WARM_UP", 50)
+    data = json.loads(invoke("--cell", "0", "--start", "300", "--length", "5", "--json"))
+    network, _ = run.load_network()
+    ids = run.held_out()
+    (chunk,) = trace(network, ids[300:305], signals=["c"], state=state_after(network, ids[250:300]))
+    np.testing.assert_allclose(data["cells"][0]["values"], chunk.signals["c"][:, 0], atol=1e-6)
+
+
+def test_top_shows_five_successors_under_each_character(run):
+    lines = invoke("--cell", "1", "--length", "20", "--top").splitlines()
+    assert [line.split()[0] for line in lines if line[:2] in {f"{k} " for k in range(1, 6)}] == list("12345")
+    assert any(line.startswith("bits") for line in lines)
+
+
+def test_text_comes_from_a_file_or_from_standard_input(run, tmp_path):
+    (tmp_path / "other.txt").write_text("the lazy fox")
+    by_file = invoke("--cell", "1", "--text", str(tmp_path / "other.txt"), "--json")
+    by_input = invoke("--cell", "1", "--text", "-", "--json", standard_input="the lazy fox")
+    assert json.loads(by_file)["cells"] == json.loads(by_input)["cells"]
+    assert json.loads(by_input)["text"] == "standard input"
+
+
+def test_unknown_characters_are_named_or_skipped(run, tmp_path):
+    (tmp_path / "other.txt").write_text("the læzy fox")
+    assert "U+00E6" in refused("--cell", "1", "--text", str(tmp_path / "other.txt"))
+    data = json.loads(invoke("--cell", "1", "--text", str(tmp_path / "other.txt"), "--skip-unknown", "--json"))
+    assert "".join(data["characters"]) == "the lzy fox"
+
+
+def test_a_model_of_bytes_shows_what_is_beyond_ascii_as_escapes(home):
+    make_run(home, "caf\u00e9 au lait\n" * 20, as_bytes=True)
+    shown = invoke("--cell", "1", "--length", "15")
+    assert "caf\\xc3\\xa9·au·lait↵" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cell", "9999"], "cell 9999 does not exist; this model has 1 layer of 6 cells, 1:0 to 1:5"),
+        (["--cell", "1", "--layer", "2"], "layer 2 does not exist"),
+        (["--layer", "1"], "--layer needs a --cell"),
+        (["--cell", "1", "--signal", "reset"], "no signal 'reset'"),
+        (["--cell", "1", "--start", "99999999"], "ends before character 99999999"),
+        (["--cell", "1", "--palette", "grey"], "--palette must be one of"),
+        (["--cell", "1", "--checkpoint", "77"], "no checkpoint '77'"),
+        (["--cell", "1", "--text", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(run, arguments, message):
+    assert message in refused(*arguments)
+
+
+@pytest.mark.parametrize("recurrence", ["gru", "rnn"])
+def test_recurrences_without_a_cell_state_are_shown_by_h(home, short_text, recurrence):
+    make_run(home, short_text, recurrence=recurrence, layers=2)
+    assert "h of cell 2:3" in invoke("--cell", "9", "--length", "20")
