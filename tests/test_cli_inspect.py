@@ -109,6 +109,17 @@ def test_top_shows_five_successors_under_each_character(run):
     assert any(line.startswith("bits") for line in lines)
 
 
+@pytest.mark.parametrize("suffix", [".html", ".svg", ".txt", ".json", ".csv"])
+def test_output_is_written_in_the_format_of_its_suffix(run, tmp_path, suffix):
+    file = tmp_path / f"picture{suffix}"
+    assert invoke("--cell", "1", "--length", "40", "--output", str(file)) == ""
+    assert "cell 1:1" in file.read_text()
+
+
+def test_a_suffix_that_names_no_format_is_refused_before_anything_is_read(run, tmp_path):
+    assert ".html" in refused("nowhere", "--cell", "1", "--output", str(tmp_path / "picture.docx"))
+
+
 def test_text_comes_from_a_file_or_from_standard_input(run, tmp_path):
     (tmp_path / "other.txt").write_text("the lazy fox")
     by_file = invoke("--cell", "1", "--text", str(tmp_path / "other.txt"), "--json")

@@ -68,6 +68,10 @@ def inspect(
     from charrnn.model.run import open_run
 
     settings = settings_from(InspectSettings, given)
+    if output is not None:
+        from charrnn.display.export import export, format_of
+
+        format_of(output)
     if layer is not None and not cell:
         raise UsageError("--layer needs a --cell to count in it", "as in --layer 2 --cell 17")
     opened = open_run(run)
@@ -79,9 +83,7 @@ def inspect(
     if as_json:
         print(json.dumps(picture.to_json(), ensure_ascii=False))
     elif output is not None:
-        from charrnn.display.export import export
-
-        export(picture.views(settings.palette), output, heading=picture.heading())
+        export(output, picture.views(settings.palette), picture.facts())
         print(f"written to {output}", file=sys.stderr)
     else:
         _show(picture, settings)
@@ -123,16 +125,18 @@ class Picture:
     following: np.ndarray
     surprise: np.ndarray
 
-    def heading(self) -> str:
+    def facts(self) -> dict[str, str]:
+        """What is looked at, name → value."""
         import numpy as np
 
         model = self.run.settings.model
+        facts = {
+            "run": f"{self.run.name} (step {count(self.save.step)})",
+            "model": f"{model.recurrence} {model.layers}×{model.hidden_size}",
+            "text": f"{self.source}, characters {count(self.start)}–{count(self.start + len(self.symbols) - 1)}",
+        }
         known = self.surprise[np.isfinite(self.surprise)]
-        loss = f" · {known.mean():.2f} bits/char" if len(known) else ""
-        return (
-            f"{self.run.name} (step {count(self.save.step)}) · {model.recurrence} {model.layers}×{model.hidden_size} · "
-            f"{self.source}, characters {count(self.start)}–{count(self.start + len(self.symbols) - 1)}{loss}"
-        )
+        return {**facts, "loss": f"{known.mean():.2f} bits/char"} if len(known) else facts
 
     def views(self, palette: str) -> list[View]:
         """One view for each cell; c is shown as tanh(c)."""
@@ -258,7 +262,7 @@ def _show(picture: Picture, settings: InspectSettings) -> None:
     from charrnn.display.terminal import Terminal
 
     terminal = Terminal.of(sys.stdout, settings.color)
-    terminal.write(picture.heading() + "\n")
+    terminal.write(" · ".join(picture.facts().values()) + "\n")
     for view in picture.views(settings.palette):
         terminal.write("\n")
         for line in render(view, terminal):
