@@ -371,7 +371,7 @@ def test_every_address_of_the_catalogue_is_https_with_a_pinned_hash_and_size():
         assert source.size > 0
 
 
-def test_a_reason_of_several_lines_is_told_in_one(tmp_path):
+def test_a_source_is_anything_with_origin_size_and_write(tmp_path):
     class Broken:
         origin, size = "somewhere", None
 

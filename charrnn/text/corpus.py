@@ -311,7 +311,7 @@ def _read_all(finds: list[_Find], as_bytes: bool, may_be_empty: bool = False) ->
         if not passed_over:
             raise CharrnnError(f"{what} holds no files")
         raise CharrnnError(
-            f"{what} holds no text: {len(passed_over)} files are binary or not UTF-8",
+            f"{what} holds no text (binary or not UTF-8: {len(passed_over)})",
             None if as_bytes else "use --bytes for text in another encoding",
         )
     if not may_be_empty and not any(text.length for text in texts):

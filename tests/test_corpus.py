@@ -1,0 +1,573 @@
+"""Finding, reading, encoding and splitting what a person names."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+import socket
+import stat
+import sys
+import tempfile
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.errors import CharrnnError, ExitCode, UsageError
+from charrnn.text import catalogue
+from charrnn.text import corpus as corpus_module
+from charrnn.text.catalogue import Entry
+from charrnn.text.corpus import Corpus, corpora_folder, load_corpus, read_text, shown, texts_in
+from charrnn.text.vocabulary import Vocabulary
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX has these files")
+
+
+class Written:
+    """A source of the catalogue that writes a given text."""
+
+    origin, size = "a test", None
+
+    def write(self, file, progress, opener):
+        file.write(b"from the catalogue")
+        progress(18, 18)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch) -> Path:
+    """An empty current directory, and a catalogue of one text that needs no network."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CHARRNN_HOME", raising=False)
+    monkeypatch.setattr(catalogue, "ENTRIES", {"known": Entry("known", "", Written())})
+    return tmp_path
+
+
+def put(name: str, data: bytes | str = "some text") -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def stdin_of(monkeypatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def whole(corpus: Corpus) -> str:
+    return corpus.text(0, len(corpus))
+
+
+def failure(*specs: str, **options) -> CharrnnError:
+    with pytest.raises(CharrnnError) as caught:
+        load_corpus(specs, **options)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+# What a file becomes
+
+
+def test_a_file_becomes_ids_of_its_sorted_characters():
+    put("tale.txt", "banana\n")
+    corpus = load_corpus(["tale.txt"])
+    assert corpus.vocabulary.characters == "\nabn"
+    assert corpus.ids.tolist() == [2, 1, 3, 1, 3, 1, 0]
+    assert corpus.ids.dtype == np.uint8
+    assert corpus.ids.flags.writeable
+    assert (corpus.name, corpus.specs, corpus.files, corpus.passed_over) == ("tale", ["tale.txt"], ["tale.txt"], [])
+    assert (len(corpus), corpus.size) == (7, 7)
+    assert corpus.sha256 == hashlib.sha256(b"banana\n").hexdigest()
+
+
+def test_line_endings_and_nuls_are_kept():
+    put("a.txt", b"a\r\nb\rc\n\0\x1b")
+    assert whole(load_corpus(["a.txt"])) == "a\r\nb\rc\n\0\x1b"
+
+
+def test_a_bom_is_dropped_and_not_part_of_the_vocabulary():
+    put("with.txt", b"\xef\xbb\xbfab")
+    put("without.txt", b"ab")
+    with_mark, without = load_corpus(["with.txt"]), load_corpus(["without.txt"])
+    assert whole(with_mark) == "ab"
+    assert (with_mark.sha256, with_mark.size) == (without.sha256, 2)
+    assert whole(load_corpus(["with.txt", "with.txt"])) == "abab"
+
+
+def test_a_bom_inside_a_text_is_a_character_of_it():
+    put("a.txt", "a\ufeffb")
+    assert whole(load_corpus(["a.txt"])) == "a\ufeffb"
+
+
+def test_as_bytes_nothing_is_decoded_and_a_bom_stays():
+    put("a.txt", b"\xef\xbb\xbf\xff\0")
+    corpus = load_corpus(["a.txt"], as_bytes=True)
+    assert corpus.vocabulary == Vocabulary.of_bytes()
+    assert corpus.ids.tolist() == [0xEF, 0xBB, 0xBF, 0xFF, 0]
+    assert corpus.sha256 == hashlib.sha256(b"\xef\xbb\xbf\xff\0").hexdigest()
+    assert corpus.ids.flags.writeable
+
+
+def test_bytes_that_are_not_utf_8_are_one_line_with_offset_and_the_way_out():
+    put("a.txt", b"\xef\xbb\xbfabc\xff")
+    error = failure("a.txt")
+    assert error.message == "a.txt is not UTF-8: byte 0xFF at offset 6"
+    assert "--bytes" in error.hint
+
+
+def test_a_text_larger_than_one_piece_is_whole():
+    text = "".join(random.Random(0).choices("abcé\U0001f600\n", k=900_000))
+    put("a.txt", text)
+    corpus = load_corpus(["a.txt"])
+    assert whole(corpus) == text
+    assert corpus.size == len(text.encode())
+
+
+def test_a_given_vocabulary_is_used_and_its_kind_decides():
+    put("a.txt", "cab")
+    vocabulary = Vocabulary.of("ab").extended_with("c")
+    corpus = load_corpus(["a.txt"], vocabulary=vocabulary)
+    assert corpus.vocabulary is vocabulary
+    assert corpus.ids.tolist() == [2, 0, 1]
+    assert load_corpus(["a.txt"], vocabulary=Vocabulary.of_bytes()).ids.tolist() == [99, 97, 98]
+    assert load_corpus(["a.txt"], vocabulary=vocabulary, as_bytes=True).ids.tolist() == [2, 0, 1]
+
+
+def test_what_a_given_vocabulary_lacks_is_counted_over_the_whole_file():
+    put("a.txt", "ab" * 600_000 + "xax")
+    error = failure("a.txt", vocabulary=Vocabulary.of("ab"))
+    assert error.message == "a.txt holds what the model does not know: 'x' U+0078 (2 times, first at character 1200000)"
+
+
+def test_the_same_text_can_be_put_into_another_vocabulary():
+    put("a.txt", "hello")
+    corpus = load_corpus(["a.txt"])
+    extended = Vocabulary.of("xyz").extended_with(corpus.vocabulary.characters)
+    changed = corpus.with_vocabulary(extended)
+    assert whole(changed) == "hello"
+    assert changed.ids.tolist() == extended.encode("hello").tolist()
+    assert changed.ids.dtype == extended.id_type
+    assert changed.sha256 == corpus.sha256
+    with pytest.raises(CharrnnError, match="does not know"):
+        corpus.with_vocabulary(Vocabulary.of("h"))
+    with pytest.raises(CharrnnError, match="read as characters"):
+        corpus.with_vocabulary(Vocabulary.of_bytes())
+
+
+# The split
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.integers(2, 300), st.floats(0, 0.5, exclude_min=True))
+def test_a_split_is_contiguous_and_loses_nothing(length, fraction):
+    corpus = corpus_of(np.arange(length, dtype=np.uint16))
+    train, validation = corpus.split(fraction)
+    assert np.concatenate([train, validation]).tolist() == list(range(length))
+    assert len(train) == length * (1 - Fraction(str(fraction))) // 1
+    assert len(train) > 0
+    assert len(validation) > 0
+
+
+def corpus_of(ids: np.ndarray) -> Corpus:
+    return Corpus("a", ["a"], ["a"], [], Vocabulary.of_code_points(np.arange(len(ids))), ids, "", len(ids))
+
+
+@pytest.mark.parametrize(
+    ("length", "fraction", "sizes"), [(100, 0.29, (71, 29)), (1_115_394, 0.1, (1_003_854, 111_540)), (10, 0.3, (7, 3))]
+)
+def test_the_training_part_is_rounded_down(length, fraction, sizes):
+    corpus = corpus_of(np.zeros(length, np.uint8)) if length < 1000 else None
+    if corpus is None:
+        corpus = Corpus("a", [], [], [], Vocabulary.of("a"), np.zeros(length, np.uint8), "", length)
+    assert tuple(map(len, corpus.split(fraction))) == sizes
+
+
+# Finding it
+
+
+def test_a_name_is_a_path_first_then_in_corpora_then_in_the_catalogue():
+    assert whole(load_corpus(["known"])) == "from the catalogue"
+    put("corpora/known.txt", "from corpora")
+    assert whole(load_corpus(["known"])) == "from corpora"
+    put("known", "from the path")
+    assert whole(load_corpus(["known"])) == "from the path"
+
+
+@pytest.mark.parametrize("lies", ["tale.txt", "tale", "corpora/tale.txt", "corpora/tale"])
+@pytest.mark.parametrize("spec", ["tale", "tale.txt"])
+def test_a_name_is_found_with_and_without_its_suffix(lies, spec):
+    put(lies, "found")
+    assert whole(load_corpus([spec])) == "found"
+
+
+def test_the_exact_name_comes_before_the_one_with_another_suffix():
+    put("tale", "bare")
+    put("tale.txt", "suffixed")
+    assert whole(load_corpus(["tale"])) == "bare"
+    assert whole(load_corpus(["tale.txt"])) == "suffixed"
+
+
+def test_a_folder_is_not_taken_for_a_text_of_that_name():
+    Path("tale").mkdir()
+    put("corpora/tale.txt", "the text")
+    assert whole(load_corpus(["tale.txt"])) == "the text"
+
+
+@pytest.mark.parametrize("spec", ["known", "known.txt"])
+def test_a_text_of_the_catalogue_is_brought_with_its_progress_told(spec):
+    told = []
+    corpus = load_corpus([spec], progress=lambda *done: told.append(done))
+    assert whole(corpus) == "from the catalogue"
+    assert corpus.name == "known"
+    assert corpus.files == [str(Path("corpora/known.txt"))]
+    assert told == [(18, 18)]
+
+
+def test_the_corpora_folder_can_be_named(tmp_path):
+    put("elsewhere/tale.txt", "found")
+    assert whole(load_corpus(["tale"], folder=tmp_path / "elsewhere")) == "found"
+
+
+def test_the_corpora_folder_is_in_charrnn_home_or_here(monkeypatch, tmp_path):
+    assert corpora_folder() == Path("corpora")
+    monkeypatch.setenv("CHARRNN_HOME", str(tmp_path / "home"))
+    assert corpora_folder() == tmp_path / "home" / "corpora"
+    put("home/corpora/tale.txt", "at home")
+    assert whole(load_corpus(["tale"])) == "at home"
+
+
+def test_several_are_joined_in_the_order_given():
+    put("b.txt", "one")
+    put("a.txt", "two")
+    put("corpora/c.txt", "three")
+    corpus = load_corpus(["b.txt", "a.txt", "c"])
+    assert whole(corpus) == "onetwothree"
+    assert corpus.name == "b+2"
+    assert corpus.sha256 == hashlib.sha256(b"onetwothree").hexdigest()
+    assert load_corpus(["b.txt", "a.txt"]).name == "b+a"
+
+
+@pytest.mark.parametrize(("spec", "near"), [("knwon", "known"), ("TAIL", "tale.txt"), ("beside.tx", "beside.txt")])
+def test_an_unknown_name_is_answered_with_the_nearest_ones(spec, near):
+    put("corpora/tale.txt")
+    put("beside.txt")
+    error = failure(spec)
+    assert isinstance(error, UsageError)
+    assert error.exit_code == ExitCode.USAGE
+    assert spec in error.message
+    assert f"perhaps {near}?" in error.hint
+
+
+@pytest.mark.parametrize(
+    "spec", ["", "a\0b", "x" * 5000, "nowhere/at/all", "corpora/../nothing", "[", "a**b", "\udcff"]
+)
+def test_what_names_nothing_is_one_line(spec):
+    assert isinstance(failure(spec), UsageError)
+
+
+def test_no_name_at_all_is_one_line():
+    assert isinstance(failure(), UsageError)
+
+
+# Folders and patterns
+
+
+def test_the_text_files_below_a_folder_are_read_in_sorted_order():
+    for name in ("b.txt", "a/z.md", "a.py", "a/b/c", "Z.txt"):
+        put(f"texts/{name}", f"<{name}>")
+    corpus = load_corpus(["texts"])
+    assert whole(corpus) == "<Z.txt><a.py><a/b/c><a/z.md><b.txt>"
+    assert corpus.name == "texts"
+    assert whole(load_corpus(["texts/"])) == whole(corpus)
+
+
+def test_the_current_folder_goes_by_its_name(tmp_path):
+    put("a.txt", "ab")
+    assert load_corpus(["."]).name == tmp_path.name
+
+
+def test_what_is_hidden_or_not_text_is_passed_over_and_told():
+    put("texts/a.txt", "kept")
+    put("texts/.hidden", "no")
+    put("texts/.git/config", "no")
+    put("texts/picture.png", b"\x89PNG\0")
+    put("texts/latin.txt", b"caf\xe9")
+    corpus = load_corpus(["texts"])
+    assert whole(corpus) == "kept"
+    assert corpus.files == [str(Path("texts/a.txt"))]
+    assert corpus.passed_over == [str(Path("texts/latin.txt")), str(Path("texts/picture.png"))]
+
+
+def test_as_bytes_a_folder_gives_text_in_any_encoding():
+    put("texts/latin.txt", b"caf\xe9")
+    put("texts/picture.png", b"\x89PNG\0")
+    corpus = load_corpus(["texts"], as_bytes=True)
+    assert corpus.ids.tolist() == list(b"caf\xe9")
+    assert len(corpus.passed_over) == 1
+
+
+def test_a_nul_beyond_the_first_block_does_not_make_a_text_binary():
+    put("texts/a.txt", b"a" * corpus_module.FIRST_BLOCK + b"\0")
+    assert len(load_corpus(["texts"])) == corpus_module.FIRST_BLOCK + 1
+
+
+def test_a_folder_without_text_is_one_line():
+    Path("texts").mkdir()
+    assert failure("texts").message == "texts holds no files"
+    put("texts/latin.txt", b"caf\xe9")
+    error = failure("texts")
+    assert error.message == "texts holds no text (binary or not UTF-8: 1)"
+    assert "--bytes" in error.hint
+
+
+@POSIX
+def test_loops_of_links_and_special_files_do_not_hang_a_folder():
+    put("texts/a/a.txt", "kept")
+    put("outside/no.txt", "no")
+    Path("texts/a/loop").symlink_to("..")
+    Path("texts/self").symlink_to("self")
+    Path("texts/broken").symlink_to("nowhere")
+    Path("texts/folder").symlink_to("../outside")
+    Path("texts/linked.txt").symlink_to("../outside/no.txt")
+    os.mkfifo("texts/pipe")
+    assert whole(load_corpus(["texts"])) == "keptno"
+    assert whole(load_corpus(["texts/**/*.txt"])) == "keptno"
+    assert whole(load_corpus(["texts/folder"])) == "no"
+
+
+def test_a_pattern_gives_its_files_in_sorted_order():
+    for name in ("b.txt", "a.txt", "c.md", "sub/d.txt", "sub/deep/e.txt", ".hidden.txt"):
+        put(f"texts/{name}", f"<{name}>")
+    assert whole(load_corpus(["texts/*.txt"])) == "<a.txt><b.txt>"
+    assert whole(load_corpus(["texts/[ac].*"])) == "<a.txt><c.md>"
+    assert whole(load_corpus(["texts/**/*.txt"])) == "<a.txt><b.txt><sub/d.txt><sub/deep/e.txt>"
+    assert whole(load_corpus(["texts/**"])) == "<a.txt><b.txt><c.md><sub/d.txt><sub/deep/e.txt>"
+    assert whole(load_corpus(["texts/.*.txt"])) == "<.hidden.txt>"
+    assert whole(load_corpus([str(Path("texts/?.md").absolute())])) == "<c.md>"
+    assert load_corpus(["texts/*.txt"]).name == "a+b"
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file():
+    put("a[1].txt", "itself")
+    put("a1.txt", "other")
+    assert whole(load_corpus(["a[1].txt"])) == "itself"
+
+
+# The standard input
+
+
+def test_a_dash_reads_the_standard_input(monkeypatch):
+    stdin_of(monkeypatch, b"\xef\xbb\xbfa\r\nb")
+    put("a.txt", "<")
+    corpus = load_corpus(["a.txt", "-"])
+    assert whole(corpus) == "<a\r\nb"
+    assert corpus.files == ["a.txt", "the standard input"]
+
+
+def test_the_standard_input_is_read_once(monkeypatch):
+    stdin_of(monkeypatch, b"ab")
+    assert isinstance(failure("-", "-"), UsageError)
+
+
+def test_a_standard_input_that_is_closed_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    assert failure("-").message == "the standard input is closed"
+    closed = io.TextIOWrapper(io.BytesIO())
+    closed.close()
+    monkeypatch.setattr(sys, "stdin", closed)
+    assert "cannot be read" in failure("-").message
+
+
+@POSIX
+@pytest.mark.parametrize(("device", "words"), [("/dev/zero", "is a device"), ("/dev/null", "is empty")])
+def test_an_endless_standard_input_is_refused_and_none_is_empty(monkeypatch, device, words):
+    with Path(device).open() as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        assert words in failure("-").message
+
+
+# Everything that is no text
+
+
+def test_an_empty_corpus_is_one_line():
+    put("a.txt", "")
+    put("mark.txt", b"\xef\xbb\xbf")
+    assert failure("a.txt").message == "a is empty"
+    assert failure("mark.txt").message == "mark is empty"
+    assert failure("a.txt", as_bytes=True).message == "a is empty"
+    assert failure("a.txt", vocabulary=Vocabulary.of("ab")).message == "a is empty"
+
+
+def test_a_corpus_of_one_character_is_one_line():
+    put("a.txt", "aaaa")
+    put("b.txt", "b")
+    assert failure("a.txt").message == "a.txt holds only the one character 'a'"
+    assert failure("b.txt", as_bytes=True).message == "b.txt holds only a single byte"
+    assert len(load_corpus(["b.txt"], vocabulary=Vocabulary.of("ab"))) == 1
+
+
+@POSIX
+@pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
+def test_devices_are_refused(device):
+    assert failure(device).message == f"{device} is a device, not a text"
+
+
+@POSIX
+def test_a_socket_is_refused():
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket")
+        assert failure("socket").message == "socket is a socket, not a text"
+
+
+@POSIX
+def test_a_fifo_is_read_to_its_end():
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_bytes(b"through a pipe" * 10_000))
+    writer.start()
+    corpus = load_corpus(["pipe"])
+    writer.join()
+    assert whole(corpus) == "through a pipe" * 10_000
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_one_line(monkeypatch):
+    path = put("a.txt", "a text of some length")
+    real = os.fstat
+
+    def fstat_then_shrink(descriptor):
+        status = real(descriptor)
+        if stat.S_ISREG(status.st_mode) and status.st_size > 5:
+            os.truncate(path, 5)
+        return status
+
+    monkeypatch.setattr(corpus_module.os, "fstat", fstat_then_shrink)
+    assert failure("a.txt").message == "a.txt became shorter while it was read: 5 of 21 bytes"
+
+
+def test_a_file_that_vanishes_before_it_is_read_is_one_line(monkeypatch):
+    path = put("texts/a.txt")
+    real = corpus_module._read_all
+    monkeypatch.setattr(corpus_module, "_read_all", lambda *arguments: (path.unlink(), real(*arguments))[1])
+    assert "a.txt cannot be read: No such file" in failure("texts").message
+
+
+def test_what_may_not_be_read_is_one_line():
+    put("a.txt").chmod(0)
+    if os.access("a.txt", os.R_OK):
+        pytest.skip("this user may read everything")
+    assert failure("a.txt").message == "a.txt cannot be read: Permission denied"
+    put("texts/closed/a.txt").parent.chmod(0)
+    try:
+        assert "cannot be read: Permission denied" in failure("texts").message
+        assert "cannot be read: Permission denied" in failure("texts/closed/a.txt").message
+    finally:
+        Path("texts/closed").chmod(0o700)
+
+
+def test_an_error_of_the_disk_is_one_line(monkeypatch):
+    put("a.txt")
+
+    def broken(*arguments, **details):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Path, "open", broken)
+    assert failure("a.txt").message == "a.txt cannot be read: Input/output error"
+
+
+def test_a_text_too_large_for_memory_is_one_line(monkeypatch):
+    put("a.txt")
+
+    def too_much(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(corpus_module, "_ids_of", too_much)
+    assert failure("a.txt").message == "a.txt does not fit into memory"
+
+
+@POSIX
+def test_a_file_name_that_is_not_utf_8_can_be_shown():
+    name = os.fsdecode(b"caf\xe9.txt")
+    try:
+        put(name, "ab")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    corpus = load_corpus([name])
+    assert corpus.files == ["caf\\xe9.txt"]
+    assert corpus.name == "caf\\xe9"
+    assert shown(name).encode() == b"caf\\xe9.txt"
+
+
+# Reading a text alone
+
+
+def test_a_text_can_be_read_alone(monkeypatch):
+    put("corpora/tale.txt", b"\xef\xbb\xbfa\r\n")
+    assert read_text("tale") == "a\r\n"
+    assert read_text("tale", as_bytes=True) == b"\xef\xbb\xbfa\r\n"
+    stdin_of(monkeypatch, b"piped")
+    assert read_text("-") == "piped"
+    put("empty", b"")
+    assert (read_text("empty"), read_text("empty", as_bytes=True)) == ("", b"")
+    put("bad", b"ab\xff")
+    with pytest.raises(CharrnnError, match="bad is not UTF-8: byte 0xFF at offset 2"):
+        read_text("bad")
+
+
+def test_what_lies_in_a_folder_leaves_out_the_readme_and_what_is_hidden():
+    for name in ("b.txt", "a.txt", ".aside-1-c.txt", "README.md", "books/x.txt"):
+        put(f"corpora/{name}")
+    assert [path.name for path in texts_in(Path("corpora"))] == ["a.txt", "b.txt", "books"]
+    assert texts_in(Path("nowhere")) == []
+
+
+# Whatever the bytes
+
+
+def mutated(text: bytes, chance: random.Random) -> bytes:
+    """The text with a few bytes changed, removed, doubled or put in."""
+    data = bytearray(text)
+    for _ in range(chance.randrange(1, 6)):
+        place = chance.randrange(len(data) + 1)
+        length = chance.choice((0, 1, 1, 2, len(data)))
+        data[place : place + length] = chance.randbytes(chance.choice((0, 1, 1, 3)))
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    "rounds", [pytest.param(1000, id="a few"), pytest.param(20_000, id="many", marks=pytest.mark.slow)]
+)
+def test_a_mutated_text_is_a_corpus_or_one_line(rounds):
+    chance = random.Random(1)
+    outcomes = set()
+    for _ in range(rounds):
+        raw = mutated("To be, or not – ça alors! 😀\r\n".encode(), chance)
+        put("a.txt", raw)
+        try:
+            corpus = load_corpus(["a.txt"])
+        except CharrnnError as error:
+            assert error.message.startswith(("a.txt is not UTF-8", "a.txt holds only", "a is empty"))
+            outcomes.add("refused")
+        else:
+            assert whole(corpus).encode() == raw.removeprefix(b"\xef\xbb\xbf")
+            outcomes.add("read")
+    assert outcomes == {"read", "refused"}
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(st.lists(st.binary(max_size=30), min_size=1, max_size=3), st.booleans())
+def test_any_bytes_are_a_corpus_or_one_line(files, as_bytes):
+    with tempfile.TemporaryDirectory() as folder:
+        for number, raw in enumerate(files):
+            Path(folder, f"{number}").write_bytes(raw)
+        for specs in ([folder], [str(Path(folder, f"{n}")) for n in range(len(files))]):
+            try:
+                corpus = load_corpus(specs, as_bytes=as_bytes)
+            except CharrnnError:
+                continue
+            assert len(corpus) == len(corpus.ids) > 0
+            assert int(corpus.ids.max()) < len(corpus.vocabulary)
+            assert len(corpus.files) + len(corpus.passed_over) == len(files)
