@@ -188,10 +188,9 @@ class Watch:
         }
         if len(self.training_curve) > 1:
             self.line("")
-            for row in loss_curve(
-                curves, width=min(100, self.terminal.width), height=12, unicode=self.terminal.unicode
-            ):
-                self.line(row)
+            width = min(100, self.terminal.width)
+            rows = loss_curve(curves, width, unicode=self.terminal.unicode, colors=self.terminal.colors)
+            self.terminal.write("".join(row + "\n" for row in rows), styled=True)
         said = advice(run.settings.model, finished, self.evaluations, training.steps, epochs)
         if said:
             self.line("")
