@@ -80,11 +80,13 @@ def sample(
 ) -> None:
     """Write text with a trained model, as it comes.
 
-    Without a prime the text begins as if a line were beginning. A pipe or file gets exact characters; on a terminal,
-    characters that would drive it are shown as signs. Several texts (--num) follow one another, each ended with a
-    newline if it has none; --json keeps them apart.
+    Without a prime the text begins as if a line were beginning. A pipe or a
+    file gets the exact characters; on a terminal, those that would drive it are
+    shown as signs. Several texts follow one another, each ended with a newline
+    if it has none of its own; --json keeps them apart.
 
-    [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]  ·  [bold]charrnn sample --num 20 --stop "."[/bold]  ·
+    [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]
+    [bold]charrnn sample --num 20 --stop "."[/bold]
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
     """
     settings = settings_from(SampleSettings, given)

@@ -18,7 +18,8 @@ from charrnn.text.vocabulary import Vocabulary
 
 STOPPED = -1  # what a stream yields once its text has ended
 PRIME_CHUNK = 1024  # characters of a prime read at once
-NOISE_BLOCK = 1 << 18  # numbers of noise drawn at once, at most, but never less than a character's
+NOISE_CHARACTERS = 256  # for so many characters noise is drawn at once,
+NOISE_NUMBERS = 1 << 20  # or for fewer (one at least), so that its block holds no more than this
 
 
 def fresh_seed() -> int:
@@ -99,8 +100,8 @@ class _GumbelNoise:
         """The noise of the next character, (N, V). still_wanted: characters to come, this one included."""
         noise = next(self._block, None)
         if noise is None:
-            most = NOISE_BLOCK // (len(self._sources) * self._vocabulary_size)
-            self._block = iter(self._drawn(max(1, min(most, still_wanted))).unbind())
+            fitting = NOISE_NUMBERS // (len(self._sources) * self._vocabulary_size)
+            self._block = iter(self._drawn(max(1, min(NOISE_CHARACTERS, fitting, still_wanted))).unbind())
             noise = next(self._block)
         return noise
 
