@@ -294,9 +294,10 @@ def _legend(view: View, terminal: Terminal, paint: Paint) -> Iterator[str]:
         yield from _wrapped(f" {dot} ".join(parts), terminal)
     else:
         low, high = (f"{minus}1", "+1") if view.scale is SignalScale.SIGNED else ("0", "1")
-        bar = "".join(view.painted(paint, "  ", level) for level in view.scale.levels)
-        columns = cell_len(low) + 2 * len(view.scale.levels) + cell_len(high) + 4
-        words = f" {dot} ".join([f"{title}", legend_words(view), *notes(view)])
+        step = 2 if terminal.width >= 30 else 1
+        bar = "".join(view.painted(paint, " " * step, level) for level in view.scale.levels)
+        columns = cell_len(low) + step * len(view.scale.levels) + cell_len(high) + 4
+        words = f" {dot} ".join([title, legend_words(view), *notes(view)])
         if columns + cell_len(words) <= terminal.width:
             yield f"{low} {bar} {high}  {words}"
         else:

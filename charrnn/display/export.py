@@ -65,7 +65,7 @@ class HTML:
         hues = {hue for view in views for hue in (PALETTES[view.palette].negative, PALETTES[view.palette].positive)}
         style = [
             "pre { font: .95rem/1.6 ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace; margin: .6rem 0 0;",
-            "  white-space: pre-wrap; overflow-wrap: anywhere; }",
+            "  white-space: pre-wrap; word-break: break-all; }",
             "pre i, .legend i { font-style: normal; }",
             "pre i:hover { outline: 2px solid var(--ink); }",
             ".legend { color: var(--faint); margin: 0; }",
@@ -83,12 +83,12 @@ class HTML:
 
     def _section(self, view: View) -> str:
         text = "".join("".join(self._glyph(view, glyph) for glyph in line) + "\n" for line in layout(view, None))
-        low = "−1" if view.scale is SignalScale.SIGNED else "0"
+        low, high = ("−1", "+1") if view.scale is SignalScale.SIGNED else ("0", "1")
         bar = "".join(f'<i class="{self._class(view, level)}">  </i>' for level in view.scale.levels)
         words = " · ".join([legend_words(view), *notes(view)])
         return (
             f"<section>\n<h2>{html_text(view.title)}</h2>\n"
-            f'<p class="legend">{low} <span style="white-space: pre">{bar}</span> +1 {html_text(words)}</p>\n'
+            f'<p class="legend">{low} <span style="white-space: pre">{bar}</span> {high} {html_text(words)}</p>\n'
             f"<pre>{text}</pre>\n</section>"
         )
 
@@ -97,9 +97,8 @@ class HTML:
         return f"{view.hue(level).name}-{round(10 * view.scale.strength(level))}" if level else ""
 
     def _glyph(self, view: View, glyph: Glyph) -> str:
-        about = html_text(
-            "\n".join(_said(view, position) for position in range(glyph.first, glyph.first + glyph.count))
-        )
+        said = "\n".join(_said(view, position) for position in range(glyph.first, glyph.first + glyph.count))
+        about = html_text(said).replace("\n", "&#10;")  # XML makes a bare one a blank
         classes = " ".join(
             filter(None, (self._class(view, glyph.level), "w" if glyph.stands_in and not glyph.level else ""))
         )
@@ -124,7 +123,7 @@ class SVG:
             f"<title>{html_text('; '.join(view.title for view in views))}</title>",
             "<style>.paper{fill:#fff}text{fill:#1c1e21;white-space:pre;"
             f"font:{self.size}px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}}"
-            "@media(prefers-color-scheme:dark){.paper{fill:#121417}text{fill:#dfe2e6}}</style>",
+            "rect{shape-rendering:crispEdges}@media(prefers-color-scheme:dark){.paper{fill:#121417}text{fill:#dfe2e6}}</style>",
             f'<rect class="paper" width="{width:g}" height="{height:g}" rx="8" fill="#fff"/>',
         ]
         for number, line in enumerate(lines):

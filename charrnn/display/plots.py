@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
+from rich.cells import cell_len, chop_cells
 
 from charrnn.display.palettes import BLUE, GREEN, ORANGE, PURPLE, Paint
 from charrnn.display.terminal import safe_text
@@ -20,6 +20,7 @@ HUES = (BLUE, ORANGE, PURPLE, GREEN)  # of the first series, the second, …
 LETTERS = ".ox+"
 FEWEST_ROWS = 3
 STEEP_BEGINNING = 0.04  # share of the x-axis
+LARGEST = 1e300  # beyond it differences overflow
 FEWEST_COLUMNS = 24
 QUARTERS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"  # bits: upper left 1, upper right 2, lower left 4, lower right 8
 
@@ -41,16 +42,17 @@ def loss_curve(
     Points that are not finite are left out, and their number is said. colors: as in `Terminal`; the rows hold colour
     sequences unless it is "none".
     """
-    points = [point for every in series.values() for point in every if all(map(math.isfinite, point))]
-    y_range = None
+    means = {name: _averaged(points, 2 * width) for name, points in series.items()}
+    points = [point for every in means.values() for point in every]
+    notes, y_range = _left_out(series), None
     if points:
-        first, last = _padded([x for x, _ in points])
-        low, high = _padded([y for _, y in points])
-        top = max((y for x, y in points if x >= first + STEEP_BEGINNING * (last - first)), default=high)
+        first, last = min(x for x, _ in points), max(x for x, _ in points)
+        low, high = min(y for _, y in points), max(y for _, y in points)
+        top = max(y for x, y in points if x >= first + STEEP_BEGINNING * (last - first))
         if high - low > 1.5 * (top - low) > 0:
             y_range = (low, top)
-            y_label += f" (from {high:.3g} at the beginning)"
-    return _plot(series, width, height, unicode, colors, x_label, y_label, True, None, y_range)
+            notes.append(f"begins at {high:.3g}, above")
+    return notes + _plot(means, width, height, unicode, colors, x_label, y_label, True, None, y_range)
 
 
 def scatter(
@@ -66,7 +68,8 @@ def scatter(
     colors: str = "none",
 ) -> list[str]:
     """A dot for each point (x, y), else as `loss_curve`. Ranges are those of the points unless they are given."""
-    return _plot(series, width, height, unicode, colors, x_label, y_label, False, x_range, y_range)
+    finite = {name: [point for point in points if all(map(_is_drawable, point))] for name, points in series.items()}
+    return _left_out(series) + _plot(finite, width, height, unicode, colors, x_label, y_label, False, x_range, y_range)
 
 
 def sparkline(values: Sequence[float], width: int, *, unicode: bool = True) -> str:
@@ -84,16 +87,42 @@ def sparkline(values: Sequence[float], width: int, *, unicode: bool = True) -> s
     blocks = BLOCKS if unicode else ASCII_BLOCKS
     top = len(blocks) - 1
     return "".join(
-        (blocks[round(top * (mean / 2 - low / 2) / (high / 2 - low / 2))] if high > low else blocks[top // 2])
+        (blocks[round(top * (mean - low) / (high - low))] if high > low else blocks[top // 2])
         if math.isfinite(mean)
         else " "
         for mean in means
     )
 
 
+def _is_drawable(value: float) -> bool:
+    return abs(value) < LARGEST
+
+
+def _left_out(series: Mapping[str, Sequence[Point]]) -> list[str]:
+    number = sum(not all(map(_is_drawable, point)) for points in series.values() for point in points)
+    if not number:
+        return []
+    return [
+        "1 point that is not finite is left out" if number == 1 else f"{number} points that are not finite are left out"
+    ]
+
+
+def _averaged(points: Sequence[Point], shares: int) -> list[Point]:
+    """At most so many points, each the mean of those in its share of the x-axis; in order of x."""
+    finite = sorted(point for point in points if all(map(_is_drawable, point)))
+    if len(finite) <= shares:
+        return finite
+    first, last = finite[0][0], finite[-1][0]
+    by_share = itertools.groupby(
+        finite, lambda point: int((point[0] - first) / (last - first) * shares) if last > first else 0
+    )
+    members = [list(group) for _, group in by_share]
+    return [(_mean([x for x, _ in group]), _mean([y for _, y in group])) for group in members]
+
+
 def _mean(values: Sequence[float]) -> float:
-    finite = [value for value in values if math.isfinite(value)]
-    return sum(value / len(finite) for value in finite) if finite else math.nan
+    drawable = [value for value in values if _is_drawable(value)]
+    return sum(drawable) / len(drawable) if drawable else math.nan
 
 
 @dataclass
@@ -121,7 +150,7 @@ class _Area:
         low, high = bounds
         if not low <= value <= high:
             return None
-        return round((value / 2 - low / 2) / (high / 2 - low / 2) * (size - 1))  # halves: high − low may overflow
+        return round((value - low) / (high - low) * (size - 1))
 
 
 def _plot(
@@ -138,26 +167,23 @@ def _plot(
 ) -> list[str]:
     width, height = max(width, FEWEST_COLUMNS), max(height, FEWEST_ROWS)
     paint = Paint(colors)
-    finite = {name: [p for p in points if all(map(math.isfinite, p))] for name, points in series.items()}
-    every = [point for points in finite.values() for point in points]
-    left_out = sum(map(len, series.values())) - len(every)
-    rows = [f"{left_out} points that are not finite are left out"] if left_out else []
+    every = [point for points in series.values() for point in points]
     if not every:
-        return [*rows, "no points to draw"]
+        return ["no points to draw"]
 
-    low, high = y_range or _padded([y for _, y in every])
+    low, high = y_range or _apart([y for _, y in every])
     marks = _round_numbers(low, high, max(2, height // 2))
     labels = _labels(marks)
     margin = max(map(len, labels)) + 2
-    quarters = unicode and (paint.colored or len(finite) == 1)
+    quarters = unicode and (paint.colored or len(series) == 1)
     area = _Area(
-        width - margin, height, (2, 2) if quarters else (1, 1), x_range or _padded([x for x, _ in every]), (low, high)
+        width - margin, height, (2, 2) if quarters else (1, 1), x_range or _apart([x for x, _ in every]), (low, high)
     )
-    drawn = [list(_dots_of(points, area, joined)) for points in finite.values()]
+    drawn = [list(_dots_of(points, area, joined)) for points in series.values()]
     grid = _quartered(drawn, area) if quarters else _lettered(drawn, area, unicode)
 
     at_row = {(area.down(mark) or 0) // area.dots[1]: label for mark, label in zip(marks, labels, strict=True)}
-    rows += _key(list(finite), y_label, width, paint, quarters, unicode)
+    rows = _key(list(series), y_label, width, paint, quarters, unicode)
     edge, tick = ("│", "┤") if unicode else ("|", "+")
     for number, row in enumerate(grid):
         label = at_row.get(number, "")
@@ -168,10 +194,10 @@ def _plot(
     return rows
 
 
-def _padded(values: Sequence[float]) -> tuple[float, float]:
+def _apart(values: Sequence[float]) -> tuple[float, float]:
     """Least and greatest value, apart from each other even where there is one value only."""
     low, high = min(values), max(values)
-    if high / 2 - low / 2 > 1e-12 * max(abs(low), abs(high)):
+    if high - low > 1e-12 * max(abs(low), abs(high)):
         return low, high
     space = abs(low) * 0.05 or 0.5
     return low - space, high + space
@@ -179,7 +205,7 @@ def _padded(values: Sequence[float]) -> tuple[float, float]:
 
 def _round_numbers(low: float, high: float, about: int) -> list[float]:
     """Multiples of 1, 2 or 5 times a power of ten that lie in a range, about as many as asked."""
-    rough = max((high / about - low / about), 1e-300)
+    rough = max((high - low) / about, 1e-300)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next((factor * power for factor in (1, 2, 5) if factor * power >= rough), 10 * power)
     first = math.ceil(low / step - 1e-9)
@@ -208,12 +234,11 @@ def _dots_of(points: Sequence[Point], area: _Area, joined: bool) -> Iterator[tup
             if across is not None and down is not None:
                 yield across, down
         return
-    shares: dict[int, list[float]] = {}
-    for x, y in points:
-        across = area.across(x)
-        if across is not None:
-            shares.setdefault(across, []).append(y)
-    places = [(across, down) for across in sorted(shares) if (down := area.down(_mean(shares[across]))) is not None]
+    places = [
+        (across, down)
+        for x, y in points
+        if (across := area.across(x)) is not None and (down := area.down(y)) is not None
+    ]
     yield from places[:1]
     for (x0, y0), (x1, y1) in itertools.pairwise(places):
         steps = max(x1 - x0, abs(y1 - y0))
@@ -249,17 +274,20 @@ def _letter(which: int, unicode: bool) -> str:
 
 def _key(names: list[str], y_label: str, width: int, paint: Paint, quarters: bool, unicode: bool) -> list[str]:
     """What the curves are: each name after a piece of its curve; a further row where the first is full."""
+    pieces: list[tuple[str, int]] = []  # text in its colours, columns
+    for which, name in enumerate(names):
+        sample = ("▀▀" if quarters else _letter(which, unicode)) + " "
+        inked = paint.in_ink(sample, HUES[which % len(HUES)])
+        for part in chop_cells(safe_text(name, keep_newlines=False, keep_tabs=False), width - len(sample)) or [""]:
+            pieces.append((inked + part, len(sample) + cell_len(part)))
+    for part in chop_cells(safe_text(y_label, keep_newlines=False, keep_tabs=False), width):
+        pieces.append((paint.styled(part, paint.faint), cell_len(part)))
     rows, columns = [""], 0
-    for which, name in enumerate([*names, ""]):
-        name = safe_text(name or y_label, keep_newlines=False, keep_tabs=False)
-        piece = ("▀▀" if quarters else _letter(which, unicode)) + " " if which < len(names) else ""
-        needed = cell_len(piece + name)
+    for text, needed in pieces:
         if columns and columns + 3 + needed > width:
             rows, columns = [*rows, ""], 0
-        gap = "   " if columns else ""
-        rows[-1] += gap + (paint.in_ink(piece, HUES[which % len(HUES)]) if piece else "")
-        rows[-1] += name if piece else paint.styled(name, paint.faint)
-        columns += len(gap) + needed
+        rows[-1] += ("   " if columns else "") + text
+        columns += (3 if columns else 0) + needed
     return rows
 
 

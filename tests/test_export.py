@@ -1,0 +1,175 @@
+"""Files of coloured text: well-formed, self-contained, and with nothing of the text alive in them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.display.activations import SignalScale, Successors, View
+from charrnn.display.export import FORMATS, export, format_of
+from charrnn.display.page import html_text
+from charrnn.display.terminal import UNSAFE_RANGES
+from charrnn.errors import CharrnnError, UsageError
+
+HOSTILE = (
+    "<script>alert(1)</script>\"'& ]]> <!-- --> &lt; \x1b[31m\x00\x0b\ud800\ufffe\uffff\u202e\u2028 日本é\u0301\t\r\n"
+    "<img src=http://evil.example/x onerror=alert(1)>{}%s\n"
+)
+ADDRESS = re.compile(r"(https?:)?//[\w.]+")
+
+
+def views_of(text: str) -> list[View]:
+    number = len(text)
+    successors = Successors(
+        [["<", "&", '"', "\x1b", "日"]] * number, [[0.5, 0.2, 0.1, 0.1, math.nan]] * number,
+        [0, None, 4, *[1] * number][:number], [math.nan, 0.5, 9.0, *[1.0] * number][:number],
+    )  # fmt: skip
+    values = [math.cos(position / 3) for position in range(number)]
+    return [
+        View(text, values, "tanh(c) of cell 1:42 <b>&"),
+        View(text, [abs(v) for v in values], "forget gate of 1:42", SignalScale.UNIT, "purple-orange", successors),
+    ]
+
+
+FACTS = {"run": "checkpoints/<x>", "text": '"held-out" & more'}
+
+
+def written(tmp_path: Path, suffix: str, text: str = HOSTILE) -> str:
+    path = tmp_path / f"out{suffix}"
+    export(path, views_of(text), FACTS)
+    return path.read_bytes().decode("utf-8")
+
+
+@pytest.mark.parametrize("suffix", [".html", ".svg"])
+def test_markup_is_well_formed_and_holds_no_script_or_handler(tmp_path, suffix):
+    content = written(tmp_path, suffix)
+    root = ElementTree.fromstring(content.removeprefix("<!DOCTYPE html>\n"))
+    for element in root.iter():
+        assert element.tag.rpartition("}")[2] in {
+            "html", "head", "meta", "title", "style", "body", "h1", "h2", "dl", "dt", "dd", "section", "p", "span", "i",
+            "pre", "svg", "rect", "text",
+        }  # fmt: skip
+        assert not any(name.startswith("on") or name in ("href", "src", "srcdoc") for name in element.attrib)
+
+
+@pytest.mark.parametrize("suffix", [".html", ".svg"])
+def test_no_address_of_another_host_stands_in_the_markup(tmp_path, suffix):
+    content = written(tmp_path, suffix, "plain text\n")
+    assert ADDRESS.findall(content.replace('xmlns="http://www.w3.org/2000/svg"', "")) == []
+    assert "url(" not in content and "@import" not in content
+
+
+def test_the_page_forbids_everything_but_its_own_style(tmp_path):
+    assert "http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline';" in written(
+        tmp_path, ".html"
+    )
+
+
+@pytest.mark.parametrize("suffix", [".html", ".svg", ".txt", ".ansi", ".csv", ".json"])
+def test_no_control_character_of_the_text_is_alive_in_a_file(tmp_path, suffix):
+    content = written(tmp_path, suffix)
+    if suffix == ".ansi":
+        content = re.sub(r"\x1b\[[0-9;]*m", "", content)
+    alive = {c for c in content if any(first <= ord(c) <= last for first, last in UNSAFE_RANGES)}
+    assert alive <= {"\n"}
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=60))
+@settings(deadline=None, max_examples=150, derandomize=True)
+def test_any_text_makes_a_well_formed_page_and_picture(text):
+    views = views_of(text)
+    for suffix in (".html", ".svg"):
+        content = format_of(Path("x" + suffix)).content(views, {"text": text})
+        ElementTree.fromstring(content.removeprefix("<!DOCTYPE html>\n").encode())
+
+
+@given(st.text(st.characters(exclude_categories=()), max_size=60))
+@settings(deadline=None, max_examples=150, derandomize=True)
+def test_escaped_text_parses_back_to_itself_where_xml_can_hold_it(text):
+    element = ElementTree.fromstring(f"<a b='{html_text(text)}'>{html_text(text)}</a>".encode())
+    if text.isprintable():
+        assert element.text in (text, None) and element.attrib["b"] == text
+
+
+def test_the_page_says_each_value_and_what_was_expected(tmp_path):
+    content = written(tmp_path, ".html", "ab")
+    titles = [
+        element.attrib["title"]
+        for element in ElementTree.fromstring(content[16:]).iter("i")
+        if "title" in element.attrib
+    ]
+    assert titles[0] == "a U+0061 · +1.000"
+    assert titles[2].splitlines() == ["a U+0061 · +1.000", "< 0.500 ← came", "& 0.200", '" 0.100', "␛ 0.100", "日 nan"]
+
+
+def test_json_holds_all_numbers_in_full(tmp_path):
+    views = views_of(HOSTILE)
+    shown = json.loads(written(tmp_path, ".json"))
+    assert shown["characters"] == list(HOSTILE)
+    assert shown["facts"] == FACTS
+    assert [signal["title"] for signal in shown["signals"]] == [view.title for view in views]
+    assert shown["signals"][0]["values"] == list(views[0].values)
+    assert shown["signals"][1]["range"] == [0, 1]
+    assert shown["signals"][1]["successors"][0] == {
+        "likeliest": ["<", "&", '"', "\x1b", "日"],
+        "probabilities": [0.5, 0.2, 0.1, 0.1, None],
+        "true": 0,
+        "surprise_bits": None,
+    }
+
+
+def test_csv_has_a_row_for_each_character(tmp_path):
+    path = tmp_path / "out.csv"
+    views = views_of(HOSTILE)
+    export(path, views, FACTS)
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["position", "code point", "character", views[0].title, views[1].title, "surprise in bits"]
+    assert [int(row[0]) for row in rows] == list(range(len(HOSTILE)))
+    assert "".join(chr(int(row[1][2:], 16)) for row in rows) == HOSTILE
+    assert [float(row[3]) for row in rows] == list(views[0].values)
+
+
+def test_plain_text_has_no_colours_and_ansi_has(tmp_path):
+    assert "\x1b" not in written(tmp_path, ".txt")
+    assert "\x1b[38;2;" in written(tmp_path, ".ansi")
+
+
+def test_the_picture_shows_the_backgrounds_of_the_terminal(tmp_path):
+    root = ElementTree.fromstring(written(tmp_path, ".svg", "ab"))
+    fills = [element.attrib.get("fill") for element in root.iter() if element.tag.endswith("rect")]
+    assert len(set(fills)) > 10
+    texts = [element.text for element in root.iter() if element.tag.endswith("text")]
+    assert "tanh(c) of cell 1:42 <b>&" in " ".join(texts)
+
+
+def test_the_suffix_s_case_does_not_matter_and_an_unknown_one_is_a_usage_error():
+    assert format_of(Path("a/b.HTML")) is FORMATS[0]
+    for name, words in (("x.pdf", "the suffix .pdf"), ("x", "no suffix")):
+        with pytest.raises(UsageError, match=words) as error:
+            format_of(Path(name))
+        assert all(form.suffix in error.value.hint for form in FORMATS)
+
+
+def test_every_format_has_a_suffix_and_words_of_its_own():
+    assert len({form.suffix for form in FORMATS}) == len({form.about for form in FORMATS}) == len(FORMATS)
+
+
+def test_a_folder_that_is_not_there_is_a_user_s_mistake_and_leaves_nothing(tmp_path):
+    with pytest.raises(CharrnnError, match=r"cannot be written"):
+        export(tmp_path / "missing" / "out.txt", views_of("a"), {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_older_file_is_replaced_and_nothing_else_is_left(tmp_path):
+    (tmp_path / "out.txt").write_text("old")
+    assert written(tmp_path, ".txt", "new").startswith("tanh(c)")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
