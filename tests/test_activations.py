@@ -230,7 +230,7 @@ def test_the_levels_of_a_palette_differ_in_true_colour_and_in_256(palette):
         signed = [swatch(hue, level / 5) for level in range(1, 6)]
         assert len({colors.background for colors in signed}) == 5
         assert len({colors.background_256 for colors in signed}) == 5
-        assert len({colors.codes_16 for colors in signed}) == 3
+        assert len({colors.codes_16 for colors in signed}) == 2
         assert len({swatch(hue, strength).background for strength in STRENGTHS}) == 10
 
 
@@ -268,6 +268,12 @@ def test_colours_follow_the_sign_and_merge_neighbours():
     red, blue = swatch(RED, 1.0).background, swatch(BLUE, 1.0).background
     assert lines[-1].count("\x1b[0m") == 2
     assert lines[-1].index("48;2;{};{};{}".format(*red)) < lines[-1].index("48;2;{};{};{}".format(*blue))
+
+
+def test_among_sixteen_colours_there_are_three_steps_to_a_side():
+    text = "abcdefghij"
+    drawn = list(render(view_of(text, [-1, -0.8, -0.6, -0.4, -0.2, 0.2, 0.4, 0.6, 0.8, 1.0]), terminal("16")))[-1]
+    assert len({*STYLE.findall(drawn)} - {"\x1b[0m"}) == 6
 
 
 @pytest.mark.parametrize("colors", ["truecolor", "256", "16"])
@@ -319,12 +325,13 @@ def test_successors_stand_under_their_characters_in_a_pipe():
     ]
 
 
-def test_the_true_successor_is_underlined_where_there_are_colours():
+def test_the_true_successor_and_no_other_is_underlined_where_there_are_colours():
     view = view_of("ab.", [0.5, 0.5, -0.5], successors=SUCCESSORS)
     for colors in ("truecolor", "256", "16"):
         rows = [line for line in render(view, terminal(colors)) if bare([line])[0].startswith(tuple("12345"))]
         marked = [row for row in rows if ";4m" in row or "[4m" in row]
-        assert [bare([row])[0][0] for row in marked if not bare([row])[0].startswith("1-5")] == ["1"]
+        assert [bare([row])[0][0] for row in marked] == ["1"]
+        assert sum(row.count(";4m") + row.count("[4m") for row in marked) == 1  # not the likely `!`, which did not come
     assert bare(render(view, terminal("256")))[-2] == "bits ▁ █"
 
 

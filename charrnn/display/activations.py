@@ -105,9 +105,14 @@ class View:
         return palette.negative if level < 0 else palette.positive
 
     def painted(self, paint: Paint, text: str, level: int, *, faded: bool = False) -> str:
-        """Text in the colours of a level. faded: signs that stand for whitespace, set back behind the text."""
+        """Text in the colours of a level. faded: signs that stand for whitespace, set back behind the text.
+
+        Among 16 colours, where a hue has two, the strongest levels have a line under the text too.
+        """
         if level:
-            return paint.on(text, self.hue(level), self.scale.strength(level), faded=faded)
+            strength = self.scale.strength(level)
+            strongest = paint.colors == "16" and strength > 0.8
+            return paint.on(text, self.hue(level), strength, faded=faded, marked=strongest)
         return paint.styled(text, paint.faint) if faded else text
 
 

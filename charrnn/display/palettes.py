@@ -93,9 +93,8 @@ def swatch(hue: Hue, strength: float) -> Swatch:
 
 
 def _codes_16(hue: Hue, strength: float) -> str:
-    """Three steps: dark, bright, and bright with a line under the text."""
-    ink, background = hue.dark if strength <= 0.4 else hue.bright
-    return f"{ink};{background}{';4' if strength > 0.8 else ''}"
+    """Two steps, dark and bright."""
+    return "{};{}".format(*(hue.dark if strength <= 0.4 else hue.bright))
 
 
 def ink_on(background: RGB) -> RGB:
