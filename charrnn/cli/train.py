@@ -175,25 +175,16 @@ def _begun(
         raise CharrnnError(
             f"{corpus.name} is too short: {len(corpus.ids)} characters leave none to validate on", "give more text"
         )
-    steps = given.get("steps")
-    if steps is None and epochs is None and minutes is None:
-        minutes = presets.DEFAULT_MINUTES[device.type]
-    choice = presets.choose(
-        len(train_ids), len(corpus.vocabulary), device, minutes or presets.DEFAULT_MINUTES[device.type], given
-    )
+    asked = presets.Asked(given.get("steps"), epochs, minutes)
+    if asked == presets.Asked():
+        asked = presets.Asked(minutes=presets.DEFAULT_MINUTES[device.type])
+    vocabulary_size = len(corpus.vocabulary)
+    choice = presets.choose(len(train_ids), vocabulary_size, device, asked, given)
     length = presets.length_of(
-        choice,
-        len(corpus.vocabulary),
-        train_ids,
-        validation_ids,
-        device,
-        steps=steps,
-        epochs=epochs,
-        minutes=minutes,
-        evaluations=given.get("evaluations"),
+        choice, vocabulary_size, train_ids, validation_ids, device, asked, given.get("evaluations")
     )
     training = choice.training.changed(steps=length.steps, evaluations=length.evaluations)
-    network = CharRNN(choice.model, len(corpus.vocabulary))
+    network = CharRNN(choice.model, vocabulary_size)
     network.initialise(torch.Generator().manual_seed(training.seed))
     if weights is not None:
         network.begin_from(weights)
@@ -251,15 +242,22 @@ def _resumed(
 
 
 def _specs_that_are_names(run: Run) -> list[str]:
-    """What the run was begun on, where those are names in corpora/ or the catalogue. A path in a run is not opened: the
-    run may come from a stranger."""
-    specs = shlex.split(run.settings.corpus.specs)
-    if not specs or not all(NAME_OF_A_CORPUS.fullmatch(spec) for spec in specs):
-        raise UsageError(
-            f"{run.name} was trained on {run.settings.corpus.specs}",
-            f"name it again: charrnn train {run.settings.corpus.specs} --resume --name {run.name}",
-        )
-    return specs
+    """What the run was begun on, where those are names in the corpora folder or the catalogue. No other path that a run
+    holds is opened: it may come from a stranger."""
+    from charrnn.text import catalogue
+    from charrnn.text.corpus import corpora_folder
+
+    found = []
+    for spec in shlex.split(run.settings.corpus.specs):
+        files = [corpora_folder() / name for name in (spec, f"{spec}.txt")] if NAME_OF_A_CORPUS.fullmatch(spec) else []
+        file = next((str(file) for file in files if file.is_file()), None)
+        if file is None and not (files and catalogue.find(spec)):
+            raise UsageError(
+                f"{run.name} was trained on {run.settings.corpus.specs}",
+                f"name it again: charrnn train {run.settings.corpus.specs} --resume --name {run.name}",
+            )
+        found.append(file or spec)
+    return found
 
 
 def _refuse_contradictions(settings: ModelSettings | TrainingSettings, given: dict[str, Any], whose: str) -> None:

@@ -29,12 +29,22 @@ from charrnn.units import count, duration
 
 DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}
 WIDTHS = (64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
-CHARACTERS_PER_PARAMETER = 5.0
+CHARACTERS_PER_PARAMETER = 4.0
 CORPUS_PER_PARAMETER = 0.5
 DROPOUT_BY_EPOCHS = ((6, 0.0), (12, 0.1), (25, 0.2), (math.inf, 0.4))
 SHARE_OF_TIME_FOR_EVALUATIONS = 0.06
 MOST_EVALUATIONS = 10
 SCORED_FOR_TIMING = 20_000
+SECONDS_OF_TIMING = 0.3
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How long a run is to be: one of the three."""
+
+    steps: int | None = None
+    epochs: float | None = None
+    minutes: float | None = None
 
 
 @dataclass(frozen=True)
@@ -47,30 +57,39 @@ class Choice:
 
 
 def choose(
-    characters: int,
-    vocabulary_size: int,
-    device: torch.device,
-    minutes: float,
-    given: dict[str, object],
+    characters: int, vocabulary_size: int, device: torch.device, asked: Asked, given: dict[str, object]
 ) -> Choice:
-    """Settings for this many characters to train on and this much time. What was `given` (name → value) is kept.
+    """Settings for this many characters to train on. What was `given` (name → value) is kept.
 
-    The length is left at its default: `steps_in` finds it once the model can be timed.
+    The number of steps is left at its default: `length_of` finds it once the model can be timed.
     """
-    asked_model = {name: value for name, value in given.items() if name in ModelSettings.options()}
-    asked_training = {name: value for name, value in given.items() if name in TrainingSettings.options()}
-    training = _training_for(device, characters).changed(**asked_training)
-    base = ModelSettings().changed(**asked_model)
-    multiplications = _multiplications_per_second(device, training, base)
-    model, read = _widest(base, "hidden_size" not in given, characters, vocabulary_size, multiplications, minutes)
+    model = ModelSettings().changed(**{k: v for k, v in given.items() if k in ModelSettings.options()})
+    training = _training_for(device, characters).changed(
+        **{k: v for k, v in given.items() if k in TrainingSettings.options()}
+    )
+    minutes = asked.minutes or DEFAULT_MINUTES[device.type]
+    reasons = []
+    multiplications = 0.0
+    if "hidden_size" not in given or asked.minutes is not None:
+        multiplications = _multiplications_per_second(device, training, model)
+    if "hidden_size" not in given:
+        model = _widest(model, characters, vocabulary_size, 60 * minutes * multiplications)
+        reasons.append(
+            f"{model.hidden_size} is the largest width that this device trains well in {duration(60 * minutes)}"
+        )
+    if asked.steps is not None:
+        read = asked.steps * training.batch_size * training.seq_length
+    elif asked.epochs is not None:
+        read = asked.epochs * characters
+    else:
+        read = _characters_read(model, vocabulary_size, 60 * minutes * multiplications)
     epochs = read / characters
+    reasons.insert(0, f"about {count(_rounded(read))} characters will be read, {epochs:.2g} times the text")
     if "dropout" not in given:
         model = model.changed(dropout=next(drop for most, drop in DROPOUT_BY_EPOCHS if epochs <= most))
-    because = (
-        f"in {duration(60 * minutes)} this device reads about {count(_rounded(read))} characters with this model, "
-        f"{epochs:.1f} times the {count(characters)} there are to train on"
-    )
-    return Choice(model, training, because)
+        if model.dropout:
+            reasons.append(f"dropout {model.dropout:g} keeps it from learning the text by heart")
+    return Choice(model, training, "; ".join(reasons))
 
 
 def _training_for(device: torch.device, characters: int) -> TrainingSettings:
@@ -84,35 +103,28 @@ def _training_for(device: torch.device, characters: int) -> TrainingSettings:
     return training
 
 
-def _widest(
-    base: ModelSettings,
-    may_choose: bool,
-    characters: int,
-    vocabulary_size: int,
-    multiplications: float,
-    minutes: float,
-) -> tuple[ModelSettings, float]:
-    """The widest model that the time and the text allow, and the characters that it reads in that time."""
+def _widest(model: ModelSettings, characters: int, vocabulary_size: int, multiplications: float) -> ModelSettings:
+    """The widest model that this many multiplications and this much text allow."""
+    widest = model.changed(hidden_size=WIDTHS[0])
+    for width in WIDTHS:
+        wider = model.changed(hidden_size=width)
+        parameters = parameter_count(wider, vocabulary_size)
+        read = _characters_read(wider, vocabulary_size, multiplications)
+        if read >= CHARACTERS_PER_PARAMETER * parameters and characters >= CORPUS_PER_PARAMETER * parameters:
+            widest = wider
+    return widest
 
-    def measured(width: int) -> tuple[ModelSettings, int, float]:
-        model = base.changed(hidden_size=width)
-        parameters = parameter_count(model, vocabulary_size)
-        # Forward one multiplication for each parameter and character, backward two.
-        return model, parameters, 60 * minutes * multiplications / (3 * parameters)
 
-    model, _, read = measured(WIDTHS[0] if may_choose else base.hidden_size)
-    for width in WIDTHS if may_choose else ():
-        wider, parameters, would_read = measured(width)
-        if would_read >= CHARACTERS_PER_PARAMETER * parameters and characters >= CORPUS_PER_PARAMETER * parameters:
-            model, read = wider, would_read
-    return model, read
+def _characters_read(model: ModelSettings, vocabulary_size: int, multiplications: float) -> float:
+    """Forward takes one multiplication for each parameter and character, backward two."""
+    return multiplications / (3 * parameter_count(model, vocabulary_size))
 
 
 def _multiplications_per_second(device: torch.device, training: TrainingSettings, base: ModelSettings) -> float:
     """How fast the device trains a middling model of this kind, in multiply-add operations."""
     model = ModelSettings(recurrence=base.recurrence, hidden_size=256, embedding_size=64)
     ids = np.arange(2 * training.batch_size * training.seq_length + training.seq_length, dtype=np.uint8) % 64
-    seconds = seconds_per_step(model, training, 64, ids, device, budget=0.3)
+    seconds = seconds_per_step(model, training, 64, ids, device, budget=SECONDS_OF_TIMING)
     return 3 * parameter_count(model, 64) * training.batch_size * training.seq_length / seconds
 
 
@@ -154,28 +166,24 @@ def length_of(
     train_ids: np.ndarray,
     validation_ids: np.ndarray,
     device: torch.device,
-    *,
-    steps: int | None,
-    epochs: float | None,
-    minutes: float | None,
+    asked: Asked,
     evaluations: int | None,
 ) -> Length:
-    """Turns a length in steps, epochs or minutes (one of them given) into steps, by timing the first few."""
+    """Turns what was asked into steps, by timing the first few. evaluations: how many, or None to choose."""
     training = choice.training
-    budget = 60 * minutes if minutes is not None else math.inf
-    per_step = seconds_per_step(
-        choice.model, training, vocabulary_size, train_ids, device, budget=min(2.0, 0.02 * budget)
-    )
+    budget = 60 * (asked.minutes or 0)
+    timing = max(SECONDS_OF_TIMING, min(2.0, 0.02 * budget))
+    per_step = seconds_per_step(choice.model, training, vocabulary_size, train_ids, device, timing)
     network = CharRNN(choice.model, vocabulary_size).to(device)
     network.initialise(torch.Generator().manual_seed(training.seed))
     per_evaluation = _seconds_per_evaluation(network, validation_ids)
-    if steps is None and epochs is not None:
+    steps = asked.steps
+    if asked.epochs is not None:
         per_epoch = windows_per_epoch(len(train_ids), training.batch_size, training.seq_length)
-        steps = max(1, round(epochs * per_epoch))
+        steps = max(1, round(asked.epochs * per_epoch))
     if evaluations is None:
-        time_there_is = budget if steps is None else steps * per_step
-        evaluations = round(SHARE_OF_TIME_FOR_EVALUATIONS * time_there_is / per_evaluation)
-        evaluations = max(1, min(MOST_EVALUATIONS, evaluations))
+        there_is = budget if steps is None else steps * per_step
+        evaluations = max(1, min(MOST_EVALUATIONS, round(SHARE_OF_TIME_FOR_EVALUATIONS * there_is / per_evaluation)))
     if steps is None:
         steps = max(1, round((budget - evaluations * per_evaluation) / per_step))
     return Length(steps, evaluations, steps * per_step + evaluations * per_evaluation)

@@ -1,0 +1,377 @@
+"""The program as a whole: its help, its errors, and the commands train and evaluate."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from charrnn import __version__
+from charrnn.cli import app
+from charrnn.model.run import Run, open_run
+from charrnn.settings import ModelSettings, SampleSettings, TrainingSettings, flag_of
+from charrnn.training import presets
+
+Program = Callable[..., tuple[int, str, str]]
+
+SMALL = ("--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "--seq-length", "20", "--device", "cpu")
+
+
+@pytest.fixture
+def program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    """Runs the program in this process: (exit code, stdout, stderr)."""
+    monkeypatch.setattr(presets, "SECONDS_OF_TIMING", 0.01)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["charrnn", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            app.main()
+        out, err = capsys.readouterr()
+        return ended.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def text(home: Path, short_text: str) -> Path:
+    path = home / "text.txt"
+    path.write_text(short_text)
+    return path
+
+
+@pytest.fixture
+def trained(program: Program, text: Path) -> Run:
+    code, _, err = program("train", "text.txt", *SMALL, "--steps", "60", "--evaluations", "3")
+    assert code == 0, err
+    return open_run()
+
+
+def assert_one_line(err: str, *words: str) -> None:
+    assert err.startswith("charrnn: ")
+    assert err.endswith("\n")
+    assert err.count("\n") == 1, err
+    for word in words:
+        assert word in err
+
+
+# Help and the boundary
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import sys\nfrom charrnn.cli.app import app\n"
+        "try: app(['--help'], standalone_mode=False)\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'safetensors'} & set(sys.modules), sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("command", ["train", "sample", "inspect", "evaluate", "corpora"])
+def test_the_help_of_every_command_loads_no_torch_either(command: str) -> None:
+    code = (
+        "import sys\nfrom charrnn.cli.app import app\n"
+        f"try: app([{command!r}, '--help'], standalone_mode=False)\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_importing_the_package_loads_nothing_and_its_face_is_complete() -> None:
+    code = (
+        "import sys, charrnn\nassert 'torch' not in sys.modules\n"
+        "missing = [name for name in dir(charrnn) if getattr(charrnn, name, None) is None]\nassert not missing, missing"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_python_dash_m_is_the_same_program() -> None:
+    done = subprocess.run([sys.executable, "-m", "charrnn", "--version"], check=True, capture_output=True, text=True)
+    assert done.stdout == f"charrnn {__version__}\n"
+
+
+def test_without_a_command_the_help_is_shown(program: Program) -> None:
+    code, out, _ = program()
+    assert code == 0
+    for command in ("train", "sample", "inspect", "evaluate", "corpora"):
+        assert re.search(rf"\b{command}\b", out)
+
+
+@pytest.mark.parametrize(
+    ("command", "classes"),
+    [("train", (ModelSettings, TrainingSettings)), ("sample", (SampleSettings,))],
+)
+def test_help_shows_every_option_of_the_settings(
+    program: Program, monkeypatch: pytest.MonkeyPatch, command: str, classes: tuple
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    _, out, _ = program(command, "--help")
+    for cls in classes:
+        for name, (_, _, details) in cls.options().items():
+            assert flag_of(name, details) in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["trian"], ["No such command 'trian'", "charrnn --help"]),
+        (["train", "--layers", "many"], ["--layers", "charrnn train --help"]),
+        (["train", "x", "--layers", "0"], ["--layers must be at least 1"]),
+        (["train", "x", "--minutes", "0"], ["--minutes must be above 0"]),
+        (["train", "x", "--minutes", "1", "--epochs", "2"], ["--epochs and --minutes exclude each other"]),
+        (["train", "x", "--resume", "--init-from", "y"], ["--resume and --init-from exclude each other"]),
+        (["train", "nosuch.txt"], ["nosuch"]),
+        (["train"], ["no corpus named", "charrnn train python"]),
+        (["train", "--resume"], ["no run in", "charrnn train"]),
+        (["train", "text.txt", "--name", "../escape"], ["cannot be a run's name"]),
+        (["train", "text.txt", "--init-from", "nobody"], ["no run called 'nobody'"]),
+        (["train", "text.txt", "--device", "tpu"], ["--device must be one of"]),
+        (["sample"], ["no run in", "charrnn train"]),
+        (["evaluate", "nobody"], ["no run called 'nobody'"]),
+    ],
+)
+def test_a_mistake_is_one_line_on_stderr_with_the_way_out(
+    program: Program, text: Path, arguments: list[str], words: list[str]
+) -> None:
+    code, out, err = program(*arguments)
+    assert code in (1, 2)
+    assert out == ""
+    assert_one_line(err, *words)
+    assert not Path("checkpoints").exists()
+
+
+def test_an_error_message_cannot_drive_the_terminal(program: Program, home: Path) -> None:
+    code, _, err = program("train", "\x1b]0;evil\x07\nsecond line")
+    assert code == 2
+    assert_one_line(err)
+    assert "\x1b" not in err
+    assert "\x07" not in err
+
+
+# train
+
+
+def test_training_says_what_it_chose_and_leaves_a_run(program: Program, text: Path) -> None:
+    code, out, err = program("train", "text.txt", *SMALL, "--steps", "60", "--evaluations", "3")
+    assert code == 0
+    assert err == ""
+    assert "\x1b" not in out
+    assert "\r" not in out
+    for word in ("corpus ", "model ", "plan ", "60 steps", "because ", "validation loss", "nats", "bits per character"):
+        assert word in out
+    assert len(re.findall(r"^step +\d+ +train \d", out, re.MULTILINE)) == 3
+    for command in ("charrnn sample text ", "charrnn inspect text --cell ", "charrnn evaluate text "):
+        assert command in out
+    run = open_run("text")
+    assert run.save("last").progress.finished
+    assert run.settings.training.steps == 60
+    assert run.settings.model == ModelSettings(hidden_size=16, embedding_size=8, dropout=run.settings.model.dropout)
+
+
+def test_a_second_run_on_a_corpus_gets_a_name_of_its_own(program: Program, trained: Run) -> None:
+    code, _, _ = program("train", "text.txt", *SMALL, "--steps", "1")
+    assert code == 0
+    assert open_run("text-2").settings.training.steps == 1
+    code, _, err = program("train", "text.txt", *SMALL, "--steps", "1", "--name", "text-2")
+    assert code == 2
+    assert_one_line(err, "there is a run text-2 already", "--resume --name text-2")
+
+
+def test_json_ends_training_with_one_object_on_stdout(program: Program, text: Path) -> None:
+    code, out, err = program("train", "text.txt", *SMALL, "--steps", "20", "--json")
+    assert code == 0
+    summary = json.loads(out)
+    assert summary["step"] == 20
+    assert summary["best_validation_nats"] == open_run().save("best").progress.best_nats
+    assert "validation" in err
+
+
+def test_minutes_become_a_fixed_number_of_steps(program: Program, text: Path) -> None:
+    code, out, _ = program("train", "text.txt", *SMALL, "--minutes", "0.02")
+    assert code == 0
+    steps = open_run().settings.training.steps
+    assert f"plan     {steps:,} steps" in out
+    assert open_run().save("last").step == steps > 1
+
+
+def test_epochs_become_steps(program: Program, text: Path) -> None:
+    assert program("train", "text.txt", *SMALL, "--epochs", "0.5")[0] == 0
+    characters = int(0.9 * len(text.read_text()))
+    assert open_run().settings.training.steps == round(0.5 * ((characters - 20) // 80))
+
+
+def test_bytes_of_any_file_can_be_learnt(program: Program, home: Path) -> None:
+    Path("noise.bin").write_bytes(bytes(range(256)) * 40)
+    code, _, err = program("train", "noise.bin", *SMALL, "--steps", "3")
+    assert code == 1
+    assert_one_line(err, "not UTF-8", "offset 128", "--bytes")
+    assert program("train", "noise.bin", *SMALL, "--steps", "3", "--bytes")[0] == 0
+    assert open_run().vocabulary.kind == "bytes"
+    assert bytes(open_run().held_out()) == (bytes(range(256)) * 40)[9216:]
+
+
+@pytest.mark.parametrize("contents", ["", "a", "aaaaaaa", "ab"])
+def test_a_corpus_too_short_to_learn_from_is_one_line(program: Program, home: Path, contents: str) -> None:
+    Path("tiny.txt").write_text(contents)
+    code, _, err = program("train", "tiny.txt", *SMALL)
+    assert code in (1, 2)
+    assert_one_line(err)
+    assert not Path("checkpoints/tiny").exists()
+
+
+def test_init_from_keeps_the_weights_and_adds_new_characters_behind(program: Program, trained: Run) -> None:
+    Path("more.txt").write_text("ünïcödé " * 400)
+    code, _, err = program("train", "more.txt", "--init-from", "text", "--steps", "1", "--learning-rate", "1e-12")
+    assert code == 0, err
+    run = open_run("more")
+    assert run.vocabulary.characters[: len(trained.vocabulary)] == trained.vocabulary.characters
+    assert len(run.vocabulary) > len(trained.vocabulary)
+    child, parent = run.read_model(run.save("last")), trained.read_model(trained.save("best"))
+    for name, weights in parent.items():
+        kept = child[name][: len(weights)]
+        assert (kept - weights).abs().max() < 1e-6, name
+    code, _, err = program("train", "more.txt", "--init-from", "text", "--hidden-size", "99")
+    assert code == 2
+    assert_one_line(err, "--hidden-size 16, not 99")
+
+
+class TestResume:
+    def interrupted(self, *arguments: str) -> subprocess.Popen:
+        """Starts a long training in a process of its own and waits until it trains."""
+        command = [sys.executable, "-m", "charrnn", "train", *arguments, *SMALL, "--steps", "100000"]
+        command += ["--evaluations", "4000"]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for line in process.stdout:
+            if line.startswith("step"):
+                return process
+        raise AssertionError(process.communicate())
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_a_signal_stops_after_the_step_saves_summarises_and_sets_the_code(
+        self, program: Program, text: Path, number: signal.Signals, code: int
+    ) -> None:
+        process = self.interrupted("text.txt")
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+        assert process.returncode == code
+        assert err == ""
+        assert ", stopped" in out
+        assert "charrnn train text.txt --resume --name text" in out
+        step = open_run("text").save("last").step
+        # The last evaluation need not be the last step.
+        assert 0 < step < 100000
+
+    def test_a_resumed_run_goes_on_from_its_last_step(self, program: Program, text: Path) -> None:
+        process = self.interrupted("text.txt")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        step = open_run("text").save("last").step
+        with pytest.MonkeyPatch.context() as patch:
+            from charrnn.training.loop import Trainer
+
+            make_step = Trainer.make_step
+
+            def interrupting(self: Trainer) -> None:
+                make_step(self)
+                if self.step == step + 5:
+                    signal.raise_signal(signal.SIGINT)
+
+            patch.setattr(Trainer, "make_step", interrupting)
+            code, out, _ = program("train", "text.txt", "--resume")
+        assert code == 130
+        assert f"resumed  at step {step:,} of 100,000" in out
+        assert open_run("text").save("last").step == step + 5
+
+    def test_resume_refuses_what_would_make_it_another_run(self, program: Program, text: Path) -> None:
+        process = self.interrupted("text.txt")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        Path("other.txt").write_text(text.read_text()[:-1])
+        for arguments, words in (
+            (["--resume"], "charrnn train text.txt --resume --name text"),  # in no corpora/ folder: not opened
+            (["other.txt", "--resume"], "was trained on another text"),
+            (["text.txt", "--resume", "--hidden-size", "17"], "--hidden-size 16, not 17"),
+            (["text.txt", "--resume", "--learning-rate", "0.5"], "--learning-rate"),
+            (["text.txt", "--resume", "--minutes", "3"], "--minutes would change it"),
+        ):
+            code, out, err = program("train", *arguments)
+            assert (code, out) == (2, "")
+            assert_one_line(err, words)
+        assert (code, out) == (2, "")
+
+    def test_a_corpus_that_lies_in_corpora_is_found_again_without_being_named(
+        self, program: Program, home: Path, text: Path
+    ) -> None:
+        text.rename(home / "corpora" / "mine.txt")
+        process = self.interrupted("mine")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+        code, _, err = program("train", "--resume", "--hidden-size", "17")
+        assert "--hidden-size 16" in err
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("charrnn.training.loop.Trainer.make_step", lambda self: signal.raise_signal(signal.SIGTERM))
+            code, out, err = program("train", "--resume")
+        assert (code, err) == (143, "")
+        assert "resumed" in out
+
+    def test_a_finished_run_says_how_to_train_it_further(self, program: Program, trained: Run) -> None:
+        code, _, err = program("train", "text.txt", "--resume")
+        assert code == 2
+        assert_one_line(err, "text is finished, at step 60", "--init-from text")
+
+
+# evaluate
+
+
+def test_evaluating_the_held_out_text_gives_the_loss_that_training_printed(program: Program, trained: Run) -> None:
+    code, out, _ = program("evaluate", "--json")
+    figures = json.loads(out)
+    assert code == 0
+    assert figures["nats_per_character"] == pytest.approx(trained.save("best").progress.best_nats, abs=1e-6)
+    assert figures["bits_per_character"] == pytest.approx(figures["nats_per_character"] * 1.442695, rel=1e-6)
+    code, out, _ = program("evaluate", "text")
+    assert f"{figures['nats_per_character']:.4f} nats per character" in out
+
+
+def test_lines_add_up_to_the_whole(program: Program, trained: Run, text: Path) -> None:
+    Path("lines.txt").write_text("Fox and dog.\n\nThe lazy\nno newline at the end")
+    code, out, _ = program("evaluate", "lines.txt", "--per-line", "--json", "--skip-unknown")
+    assert code == 0
+    figures = json.loads(out)
+    lines = figures["lines"]
+    assert [line["line"] for line in lines] == [1, 2, 3, 4]
+    assert sum(line["characters"] for line in lines) == figures["characters"]
+    total = sum(line["characters"] * line["nats_per_character"] for line in lines)
+    assert total / figures["characters"] == pytest.approx(figures["nats_per_character"], rel=1e-6)
+    code, out, _ = program("evaluate", "text", "lines.txt", "--per-line", "--skip-unknown")
+    assert re.search(r"^ *\d+\.\d{3}  Fox and dog\.$", out, re.MULTILINE)
+
+
+def test_characters_that_the_model_does_not_know_are_named(program: Program, trained: Run) -> None:
+    Path("strange.txt").write_text("the ☃ fox ☃")
+    code, out, err = program("evaluate", "strange.txt")
+    assert (code, out) == (1, "")
+    assert_one_line(err, "☃", "U+2603", "--skip-unknown")
+    assert program("evaluate", "strange.txt", "--skip-unknown")[0] == 0
+
+
+def test_a_text_of_one_character_cannot_be_evaluated(program: Program, trained: Run) -> None:
+    Path("one.txt").write_text("t")
+    code, _, err = program("evaluate", "one.txt")
+    assert code == 1
+    assert_one_line(err, "too short to score")
+
+
+def test_a_broken_checkpoint_is_one_line(program: Program, trained: Run) -> None:
+    for save in (trained.path / "saves").iterdir():
+        (save / "model.safetensors").write_bytes(b"\0" * 100)
+    for command in (["evaluate"], ["sample"], ["inspect", "--cell", "1"]):
+        code, out, err = program(*command)
+        assert (code, out) == (1, "")
+        assert_one_line(err, "model.safetensors")
