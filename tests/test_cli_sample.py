@@ -1,0 +1,338 @@
+"""`charrnn sample` as a person meets it: what reaches a pipe, a terminal, a program, and what a mistake says."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from charrnn.cli import sample as sample_module
+from charrnn.cli.app import app
+from charrnn.errors import CharrnnError, ExitCode, UsageError
+from charrnn.model.network import CharRNN
+from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings, RunWriter, open_run
+from charrnn.model.score import score
+from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.vocabulary import Vocabulary
+
+LETTERS = Vocabulary.of("\nabcdefghijé")
+HOSTILE = Vocabulary.of("\x1b[2J\x9b\u202e\x7f")
+
+
+def write_run(name: str, vocabulary: Vocabulary, folder: Path, bias: list[float] | None = None) -> None:
+    """A run with one save of random weights; with a bias, of a network that always predicts those logits."""
+    shape = ModelSettings(hidden_size=9, embedding_size=4)
+    network = CharRNN(shape, len(vocabulary))
+    network.initialise(torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        network.output.weight *= 10 if bias is None else 0
+        if bias is not None:
+            network.output.bias.copy_(torch.tensor(bias))
+    settings = RunSettings(shape, TrainingSettings(), CorpusIdentity(name=name), Origin.here("none", "a test"))
+    with RunWriter.create(name, settings, vocabulary, b"", folder) as writer:
+        writer.commit(Progress(step=40, validation_nats=2.0), dict(network.state_dict()), {})
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    folder = home / "checkpoints"
+    write_run("letters", LETTERS, folder)
+    write_run("bytes", Vocabulary.of_bytes(), folder)
+    write_run("accents", Vocabulary.of_bytes(), folder, [9.0 if b in "é".encode() else -9.0 for b in range(256)])
+    write_run("hostile", HOSTILE, folder, [0.0] * len(HOSTILE))
+    return home
+
+
+@pytest.fixture
+def run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
+    """Runs `charrnn sample …` with stdout a pipe, and gives the bytes it wrote there."""
+    monkeypatch.setenv("CHARRNN_HOME", str(runs))
+
+    def call(*arguments: str, stdin: bytes = b"") -> bytes:
+        result = CliRunner().invoke(app, ["sample", *arguments], input=stdin)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.stdout_bytes
+
+    return call
+
+
+@pytest.fixture
+def terminal(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """Runs `charrnn sample …` with stdout and stderr a terminal, and gives all that the terminal got."""
+    monkeypatch.setenv("CHARRNN_HOME", str(runs))
+
+    def call(*arguments: str) -> str:
+        master, slave = os.openpty()
+        received: list[bytes] = []
+        reader = threading.Thread(target=read_to_the_end, args=(master, received))
+        reader.start()
+        with open(slave, "w", encoding="utf-8", newline="") as out, monkeypatch.context() as patch:  # noqa: PTH123
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", out)
+            typer.main.get_command(app)(["sample", *arguments], standalone_mode=False)
+        reader.join()
+        os.close(master)
+        return b"".join(received).decode().replace("\r\n", "\n")
+
+    return call
+
+
+def read_to_the_end(terminal: int, received: list[bytes]) -> None:
+    with contextlib.suppress(OSError):  # Linux's way of saying that the other end is closed
+        while piece := os.read(terminal, 1 << 16):
+            received.append(piece)
+
+
+# --- a pipe
+
+
+def test_a_pipe_gets_as_many_characters_as_asked_for_and_nothing_else(run: Callable[..., bytes]) -> None:
+    text = run("letters", "--length", "300", "--seed", "1").decode()
+    assert len(text) == 300
+    assert set(text) <= set(LETTERS.characters)
+
+
+def test_the_same_seed_writes_the_same_text(run: Callable[..., bytes]) -> None:
+    first = run("letters", "--length", "50", "--seed", "7")
+    assert run("letters", "--length", "50", "--seed", "7") == first
+    assert run("letters", "--length", "50", "--seed", "8") != first
+    assert run("letters", "--length", "50") != run("letters", "--length", "50")
+
+
+def test_the_prime_is_written_first_unless_it_is_not_to_be(run: Callable[..., bytes]) -> None:
+    whole = run("letters", "--length", "20", "--seed", "1", "--prime", "abé").decode()
+    assert whole.startswith("abé")
+    assert len(whole) == 23
+    assert run("letters", "--length", "20", "--seed", "1", "--prime", "abé", "--no-echo").decode() == whole[3:]
+
+
+def test_a_prime_comes_from_an_argument_standard_input_or_a_file_alike(
+    run: Callable[..., bytes], tmp_path: Path
+) -> None:
+    prime = "abcé\n"
+    file = tmp_path / "prime.txt"
+    file.write_text(prime, encoding="utf-8")
+    expected = run("letters", "--seed", "1", "--prime", prime)
+    assert run("letters", "--seed", "1", "--prime", "-", stdin=prime.encode()) == expected
+    assert run("letters", "--seed", "1", "--prime-file", "-", stdin=prime.encode()) == expected
+    assert run("letters", "--seed", "1", "--prime-file", str(file)) == expected
+
+
+def test_standard_input_is_left_alone_unless_it_is_asked_for(run: Callable[..., bytes]) -> None:
+    assert run("letters", "--seed", "1", stdin=b"abc") == run("letters", "--seed", "1")
+
+
+def test_no_characters_asked_for_is_the_prime_alone(run: Callable[..., bytes]) -> None:
+    assert run("letters", "--length", "0", "--prime", "abc") == b"abc"
+
+
+def test_bytes_are_written_as_they_are(run: Callable[..., bytes]) -> None:
+    text = run("bytes", "--length", "400", "--seed", "1", "--temp", "5", "--prime", "é\udcff")
+    assert text.startswith(b"\xc3\xa9\xff")
+    assert len(text) == 403
+    with pytest.raises(UnicodeDecodeError):
+        text.decode()
+
+
+def test_a_pipe_gets_control_characters_exactly(run: Callable[..., bytes]) -> None:
+    text = run("hostile", "--length", "200", "--seed", "1").decode()
+    assert len(text) == 200
+    assert set(text) == set(HOSTILE.characters)
+
+
+def test_several_texts_each_end_with_one_newline(run: Callable[..., bytes]) -> None:
+    alone = [run("letters", "--length", "30", "--seed", "5", "--num", "1").decode()]
+    several = run("letters", "--length", "30", "--seed", "5", "--num", "3").decode()
+    assert several.startswith(alone[0] if alone[0].endswith("\n") else alone[0] + "\n")
+    lines = run("letters", "--seed", "5", "--num", "8", "--stop", "\n", "--length", "3000").decode()
+    assert lines.count("\n") == 8
+    assert lines.endswith("\n")
+
+
+def test_several_texts_are_those_that_json_gives_in_order(
+    run: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_module, "BLOCK", 7)
+    options = ("letters", "--seed", "5", "--num", "3", "--length", "40", "--prime", "ab", "--stop", "c")
+    texts = [json.loads(line)["text"] for line in run(*options, "--json").splitlines()]
+    assert len(set(texts)) == 3
+    assert run(*options).decode() == "".join(f"ab{text}\n" for text in texts)
+
+
+# --- a program
+
+
+def test_json_says_what_was_written_and_what_it_costs_the_model(
+    run: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("letters", "--seed", "3", "--length", "25", "--num", "2", "--prime", "aé", "--json")
+    entries = [json.loads(line) for line in run(*options).decode("ascii").splitlines()]
+    assert [entry["stream"] for entry in entries] == [0, 1]
+    network, _ = open_run("letters").load_network()
+    for entry in entries:
+        assert entry.keys() >= {"run", "step", "seed", "prime", "text", "characters", "stopped"}
+        assert (entry["run"], entry["step"], entry["seed"], entry["prime"]) == ("letters", 40, 3, "aé")
+        assert entry["characters"] == len(entry["text"]) == 25
+        assert not entry["stopped"]
+        nats = score(network, LETTERS.encode("aé" + entry["text"])).nats[1:].mean().item()
+        assert entry["nats_per_character"] == pytest.approx(nats, rel=1e-5)
+        assert entry["bits_per_character"] == pytest.approx(nats / 0.6931471805599453, rel=1e-5)
+
+
+def test_json_tells_a_stopped_text_and_one_without_characters(run: Callable[..., bytes]) -> None:
+    stopped = json.loads(run("letters", "--seed", "1", "--stop", "a", "--length", "1000", "--json"))
+    assert stopped["stopped"]
+    assert stopped["text"].index("a") == stopped["characters"] - 1
+    empty = json.loads(run("letters", "--length", "0", "--json"))
+    assert (empty["text"], empty["characters"], empty["nats_per_character"]) == ("", 0, None)
+
+
+def test_json_of_bytes_holds_them_exactly_and_nothing_that_drives_a_terminal(run: Callable[..., bytes]) -> None:
+    options = ("bytes", "--seed", "1", "--length", "500", "--temp", "10")
+    line = run(*options, "--json").decode("ascii")
+    assert base64.b64decode(json.loads(line)["base64"]) == run(*options)
+    assert re.fullmatch(r"[ -~]*\n", line)
+
+
+# --- a terminal
+
+
+def test_a_terminal_gets_signs_in_place_of_what_would_drive_it(terminal: Callable[..., str]) -> None:
+    shown = terminal("hostile", "--length", "300", "--seed", "1")
+    assert not set("\x1b\x9b\u202e\x7f") & set(shown)
+    assert all(sign in shown for sign in ("␛", "\\x9b", "\\u202e", "␡"))
+
+
+def test_raw_gives_a_terminal_the_exact_characters(terminal: Callable[..., str]) -> None:
+    assert set(HOSTILE.characters) <= set(terminal("hostile", "--length", "300", "--seed", "1", "--raw"))
+
+
+def test_a_terminal_gets_a_newline_after_the_text_unless_it_has_one(terminal: Callable[..., str]) -> None:
+    shown = terminal("letters", "--length", "40", "--seed", "1", "--stop", "\n")
+    assert not shown.endswith("\n\n")
+    assert terminal("letters", "--length", "0", "--seed", "1", "--prime", "abc") == "abc\n"
+    assert terminal("letters", "--length", "0", "--seed", "1", "--prime", "abc\n") == "abc\n"
+
+
+def test_a_terminal_gets_characters_of_several_bytes_whole(
+    terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample_module, "SECONDS_BETWEEN_FLUSHES", {"terminal": 0.0, "pipe": 0.0})
+    assert terminal("accents", "--length", "0", "--seed", "1", "--prime", "éé") == "éé\n"
+    shown = terminal("accents", "--length", "60", "--seed", "1", "--no-echo")
+    assert "é" in shown
+    assert "\\x" not in shown
+
+
+def test_a_terminal_is_told_the_seed_and_the_seed_repeats_the_text(terminal: Callable[..., str]) -> None:
+    shown = terminal("letters", "--length", "40")
+    told, text = re.match(r"letters · seed (\d+)\n(.*)", shown, re.DOTALL).groups()
+    assert terminal("letters", "--length", "40", "--seed", told) == text
+
+
+def test_several_texts_on_a_terminal_are_headed(terminal: Callable[..., str]) -> None:
+    shown = terminal("letters", "--length", "10", "--seed", "2", "--num", "3")
+    assert re.findall(r"^── (\d)/3 ──$", shown, re.MULTILINE) == ["1", "2", "3"]
+
+
+@contextlib.contextmanager
+def endless_text(runs: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "charrnn", "sample", "letters", "--length", "1000000000"],
+        env={**os.environ, "CHARRNN_HOME": str(runs), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_text_comes_while_it_is_written_and_ctrl_c_ends_it_quietly(runs: Path) -> None:
+    with endless_text(runs) as process:
+        assert len(process.stdout.read(1000)) == 1000
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert said == b""
+    assert process.returncode == ExitCode.INTERRUPTED
+
+
+def test_a_reader_who_leaves_early_is_no_mistake(runs: Path) -> None:
+    with endless_text(runs) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) != 0
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--prime", "ab!?!"), r"the prime holds what the model does not know: '!' U\+0021 .*--skip-unknown"),
+        (("--stop", "x"), "the stop text holds what the model does not know"),
+        (("--stop", ""), "the stop text is empty"),
+        (("--checkpoint", "41"), "no checkpoint '41'.*best, last, 40"),
+        (("--prime-file", "nowhere.txt"), "no file nowhere.txt"),
+        (("--prime", "a", "--prime-file", "b"), "--prime and --prime-file exclude each other"),
+        (("--greedy", "--temp", "1"), "--greedy and --temperature exclude each other"),
+        (("--greedy", "--top-k", "3"), "--greedy and --top-k exclude each other"),
+        (("--greedy", "--num", "2"), "--greedy writes the same text every time"),
+        (("--temperature", "0"), "--temperature must be at least 0.01"),
+        (("--top-p", "0"), "--top-p must be above 0"),
+        (("--length", "-1"), "--length must be at least 0"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_named_with_the_way_out(run: Callable[..., bytes], arguments: tuple[str, ...], said: str) -> None:
+    with pytest.raises(CharrnnError, match=said):
+        run("letters", *arguments)
+
+
+def test_characters_that_the_model_does_not_know_can_be_left_out(run: Callable[..., bytes]) -> None:
+    options = ("letters", "--seed", "1", "--length", "20")
+    assert run(*options, "--prime", "a!b?", "--skip-unknown") == run(*options, "--prime", "ab")
+
+
+def test_a_run_that_is_not_there_is_named(run: Callable[..., bytes]) -> None:
+    with pytest.raises(UsageError, match=r"'leters'.*letters"):
+        run("leters")
+
+
+def test_a_checkpoint_can_be_named_by_its_step(run: Callable[..., bytes]) -> None:
+    assert run("letters", "--seed", "1", "--checkpoint", "40") == run("letters", "--seed", "1", "--checkpoint", "last")
+
+
+def test_greedy_needs_no_seed(run: Callable[..., bytes]) -> None:
+    assert run("letters", "--greedy") == run("letters", "--greedy")
+
+
+def test_help_shows_every_option_and_its_default() -> None:
+    result = CliRunner().invoke(app, ["sample", "--help"], env={"COLUMNS": "100", "NO_COLOR": "1"})
+    assert result.exit_code == 0
+    for flag in ("--length", "--temperature", "--temp", "--top-k", "--top-p", "--min-p", "--greedy", "--num", "--stop",
+                 "--seed", "--prime", "--prime-file", "--no-echo", "--skip-unknown", "--checkpoint", "--device",
+                 "--raw", "--json"):  # fmt: skip
+        assert re.search(rf"(?<!\S){flag}\b", result.output.replace(",", " ")), flag
+    assert "1000" in result.output
+    assert "0.8" in result.output
