@@ -1,0 +1,169 @@
+"""Characters per second of the fast one-character step, and of whole generation, beside a plain loop over `nn.LSTM`.
+
+    python -m tests.benchmarks.sampling [--recurrence gru] [--threads 2] [--device cuda]
+
+The plain loop is what a user would write: embedding, `nn.LSTM(num_layers=L)` called with one character, linear layer,
+softmax, `torch.multinomial`, in inference mode. Runs are interleaved, so that what else the machine does falls on all
+alike; medians are shown, and the ratio to the plain loop.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import string
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from charrnn.model.device import choose_device, device_name, synchronise
+from charrnn.model.network import CharRNN
+from charrnn.sampling.generate import generate
+from charrnn.sampling.step import FastStep
+from charrnn.settings import DEVICES, RECURRENCES, ModelSettings, SampleSettings
+from charrnn.text.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.of("\n !$&',-.3:;?" + string.ascii_letters)  # the 65 characters of tiny-shakespeare
+SIZES = [(1, 128), (1, 256), (1, 512), (2, 512)]
+STREAMS = [1, 64]
+SECONDS_PER_RUN = 0.4
+
+
+def plain_step_loop(network: CharRNN, streams: int) -> Callable[[int], None]:
+    """Steps through the fused layers; draws nothing."""
+    stacked, state = stacked_layers(network)
+
+    def write(characters: int) -> None:
+        with torch.inference_mode():
+            ids, carried = first_ids(network, streams), state(streams)
+            for _ in range(characters):
+                hidden, carried = stacked(network.embedding(ids), carried)
+                network.output(hidden[:, 0])
+
+    return write
+
+
+def fast_step_loop(network: CharRNN, streams: int) -> Callable[[int], None]:
+    step = FastStep(network, streams)
+
+    def write(characters: int) -> None:
+        ids, state = first_ids(network, streams)[:, 0], network.initial_state(streams)
+        for _ in range(characters):
+            _, state = step(ids, state)
+
+    return write
+
+
+def plain_generation(network: CharRNN, streams: int) -> Callable[[int], None]:
+    stacked, state = stacked_layers(network)
+
+    def write(characters: int) -> None:
+        with torch.inference_mode():
+            ids, carried = first_ids(network, streams), state(streams)
+            for _ in range(characters):
+                hidden, carried = stacked(network.embedding(ids), carried)
+                probabilities = torch.softmax(network.output(hidden[:, 0]) / 0.8, dim=-1)
+                ids = torch.multinomial(probabilities, 1)
+                ids.cpu().numpy()
+
+    return write
+
+
+def our_generation(network: CharRNN, streams: int) -> Callable[[int], None]:
+    def write(characters: int) -> None:
+        settings = SampleSettings(length=characters, num=streams, temperature=0.8, seed=1)
+        for _ in generate(network, settings, vocabulary=VOCABULARY):
+            pass
+
+    return write
+
+
+def stacked_layers(network: CharRNN) -> tuple[torch.nn.Module, Callable[[int], object]]:
+    """The network's layers as one module of PyTorch's, and how to make its first state."""
+    shape = network.settings
+    device = network.output.weight.device
+    module = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[shape.recurrence]
+    stacked = module(shape.embedding_size, shape.hidden_size, shape.layers, batch_first=True).to(device).eval()
+
+    def state(streams: int) -> object:
+        zeros = torch.zeros(shape.layers, streams, shape.hidden_size, device=device)
+        return (zeros, zeros) if shape.recurrence == "lstm" else zeros
+
+    return stacked, state
+
+
+def first_ids(network: CharRNN, streams: int) -> torch.Tensor:
+    return torch.zeros(streams, 1, dtype=torch.int64, device=network.output.weight.device)
+
+
+CONTENDERS = {
+    "plain step": plain_step_loop,
+    "fast step": fast_step_loop,
+    "plain loop": plain_generation,
+    "generate": our_generation,
+}
+
+
+def characters_for(write: Callable[[int], None], device: torch.device) -> int:
+    """So many that a run takes about `SECONDS_PER_RUN`."""
+    write(3)
+    synchronise(device)
+    start = time.perf_counter()
+    write(10)
+    synchronise(device)
+    return max(10, int(10 * SECONDS_PER_RUN / (time.perf_counter() - start)))
+
+
+def measured(network: CharRNN, streams: int, runs: int) -> dict[str, float]:
+    """Median characters per second, all streams together, by contender."""
+    device = network.output.weight.device
+    writers = {name: make(network, streams) for name, make in CONTENDERS.items()}
+    lengths = {name: characters_for(write, device) for name, write in writers.items()}
+    speeds: dict[str, list[float]] = {name: [] for name in writers}
+    for _, (name, write) in itertools.product(range(runs), writers.items()):
+        synchronise(device)
+        start = time.perf_counter()
+        write(lengths[name])
+        synchronise(device)
+        speeds[name].append(streams * lengths[name] / (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in speeds.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recurrence", choices=RECURRENCES, default="lstm")
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", choices=DEVICES, default="cpu")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    device = choose_device(chosen.device)
+    table = Table(title=f"characters per second, {chosen.recurrence}, {device_name(device)}, torch {torch.__version__}")
+    for heading in ("size", "streams", *("plain step", "fast step", "ratio"), *("plain loop", "generate", "ratio")):
+        table.add_column(heading, justify="right")
+    ratios = []
+    for (layers, hidden_size), streams in itertools.product(SIZES, STREAMS):
+        shape = ModelSettings(recurrence=chosen.recurrence, layers=layers, hidden_size=hidden_size)
+        network = CharRNN(shape, len(VOCABULARY))
+        network.initialise(torch.Generator().manual_seed(1))
+        speed = measured(network.to(device).eval(), streams, chosen.runs)
+        steps, whole = speed["fast step"] / speed["plain step"], speed["generate"] / speed["plain loop"]
+        ratios.append(whole)
+        table.add_row(
+            f"{layers}×{hidden_size}",
+            str(streams),
+            *(f"{speed['plain step']:,.0f}", f"{speed['fast step']:,.0f}", f"{steps:.1f}×"),
+            *(f"{speed['plain loop']:,.0f}", f"{speed['generate']:,.0f}", f"{whole:.1f}×"),
+        )
+    console = Console()
+    console.print(table)
+    console.print(f"generate against the plain loop, geometric mean: {np.exp(np.mean(np.log(ratios))):.1f}×")
+
+
+if __name__ == "__main__":
+    main()
