@@ -1,0 +1,119 @@
+"""charrnn.training.presets and charrnn.training.advice"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.model.network import parameter_count
+from charrnn.model.run import Progress
+from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.training import presets
+from charrnn.training.advice import advice
+from charrnn.training.loop import Evaluated, Finished
+from charrnn.training.presets import Asked, Choice, choose, length_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def a_device_of_known_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "_multiplications_per_second", lambda *_: 150e9)
+
+
+def test_more_time_buys_a_wider_model_and_a_short_text_a_narrower_one() -> None:
+    def width(characters: int, minutes: float) -> int:
+        return choose(characters, 65, CPU, Asked(minutes=minutes), {}).model.hidden_size
+
+    assert width(1_000_000, 0.1) < width(1_000_000, 1) < width(10_000_000, 60)
+    assert width(20_000, 5) < width(200_000, 5) < width(2_000_000, 5)
+    assert width(100, 5) == min(presets.WIDTHS)
+
+
+def test_the_chosen_width_keeps_its_two_promises_and_the_next_one_would_break_one() -> None:
+    characters, minutes = 1_000_000, 5.0
+    model = choose(characters, 65, CPU, Asked(minutes=minutes), {}).model
+
+    def kept(width: int) -> bool:
+        parameters = parameter_count(model.changed(hidden_size=width), 65)
+        read = 60 * minutes * 150e9 / (3 * parameters)
+        return (
+            read >= presets.CHARACTERS_PER_PARAMETER * parameters
+            and characters >= presets.CORPUS_PER_PARAMETER * parameters
+        )
+
+    assert kept(model.hidden_size)
+    assert not kept(presets.WIDTHS[presets.WIDTHS.index(model.hidden_size) + 1])
+
+
+def test_dropout_grows_with_the_number_of_times_the_text_is_read() -> None:
+    drops = [choose(1_000_000, 65, CPU, Asked(epochs=e), {}).model.dropout for e in (1, 10, 20, 100)]
+    assert drops == sorted(drops)
+    assert drops[0] == 0 < drops[-1]
+
+
+def test_what_was_given_is_kept() -> None:
+    given = {"hidden_size": 77, "dropout": 0.33, "batch_size": 5, "seq_length": 11, "recurrence": "gru"}
+    choice = choose(1_000_000, 65, CPU, Asked(steps=10), given)
+    assert (choice.model.hidden_size, choice.model.dropout, choice.model.recurrence) == (77, 0.33, "gru")
+    assert (choice.training.batch_size, choice.training.seq_length) == (5, 11)
+
+
+@pytest.mark.parametrize("characters", [300, 3_000, 30_000, 300_000])
+def test_a_short_text_gets_fewer_streams_so_that_an_epoch_has_many_updates(characters: int) -> None:
+    training = choose(characters, 65, CPU, Asked(steps=10), {"hidden_size": 8}).training
+    assert presets.windows_per_epoch(characters, training.batch_size, training.seq_length) >= 5
+
+
+def test_the_reasons_name_what_was_chosen_and_only_that() -> None:
+    chosen = choose(1_000_000, 65, CPU, Asked(minutes=5), {})
+    assert f"{chosen.model.hidden_size} is the largest width" in chosen.because
+    given = choose(1_000_000, 65, CPU, Asked(steps=1000), {"hidden_size": 64, "dropout": 0.5})
+    assert given.because == "about 1,000,000 characters will be read, 1 times the text"
+
+
+@pytest.mark.parametrize(("asked", "steps"), [(Asked(steps=17), 17), (Asked(epochs=2), 2 * 18)])
+def test_steps_are_as_asked_and_epochs_become_steps(asked: Asked, steps: int) -> None:
+    choice = Choice(ModelSettings(hidden_size=8), TrainingSettings(batch_size=2, seq_length=25), "")
+    ids = np.zeros(950, np.uint8)
+    length = length_of(choice, 5, ids, ids[:100], CPU, asked, evaluations=3)
+    assert (length.steps, length.evaluations) == (steps, 3)
+    assert length.seconds > 0
+
+
+# advice
+
+
+def finished(reason: str = "done", train: float = 1.5, **progress: object) -> Finished:
+    return Finished(reason, Progress(step=100, **progress), train)
+
+
+def evaluations(*nats: float, train: float) -> list[Evaluated]:
+    return [Evaluated(20 * (k + 1), train, n, True, 1.0, None) for k, n in enumerate(nats)]
+
+
+@pytest.mark.parametrize(
+    ("end", "losses", "epochs", "words"),
+    [
+        (finished(train=1.2), (2.0, 1.6, 1.5, 1.5, 1.5), 9.0, "more --dropout"),
+        (finished("early", train=1.2), (1.5, 1.4, 1.5, 1.6, 1.7), 9.0, "learnt by heart"),
+        (finished(), (2.0, 1.8, 1.7, 1.6, 1.55), 9.0, "still falling"),
+        (finished(), (1.6, 1.52, 1.51, 1.502, 1.5), 9.0, "levelled off"),
+        (finished(), (2.0, 1.8, 1.7, 1.6, 1.55), 0.3, "Only 30% of the text was read"),
+        (finished(skipped_steps=3), (2.0,), 9.0, "half the --learning-rate"),
+        (finished("stopped"), (2.0,), 9.0, "--resume"),
+    ],
+)
+def test_the_advice_follows_from_the_numbers(end: Finished, losses: tuple, epochs: float, words: str) -> None:
+    said = advice(ModelSettings(dropout=0.1), end, evaluations(*losses, train=end.train_nats), 100, epochs)
+    assert words in said
+
+
+def test_a_model_that_has_much_dropout_already_should_be_smaller() -> None:
+    said = advice(ModelSettings(dropout=0.5), finished(train=1.2), evaluations(1.5, train=1.2), 100, 9.0)
+    assert "a smaller --hidden-size (it was 384)" in said
+
+
+def test_there_is_no_advice_without_a_number() -> None:
+    assert advice(ModelSettings(), Finished("done", Progress(step=1), None), [], 1, 1.0) is None
