@@ -196,7 +196,7 @@ def test_minutes_become_a_fixed_number_of_steps(program: Program, text: Path) ->
     code, out, _ = program("train", "text.txt", *SMALL, "--minutes", "0.02")
     assert code == 0
     steps = open_run().settings.training.steps
-    assert f"plan     {steps:,} steps" in out
+    assert f"plan     {steps:,} steps of" in out
     assert open_run().save("last").step == steps > 1
 
 

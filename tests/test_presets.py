@@ -70,7 +70,7 @@ def test_the_reasons_name_what_was_chosen_and_only_that() -> None:
     chosen = choose(1_000_000, 65, CPU, Asked(minutes=5), {})
     assert f"{chosen.model.hidden_size} is the largest width" in chosen.because
     given = choose(1_000_000, 65, CPU, Asked(steps=1000), {"hidden_size": 64, "dropout": 0.5})
-    assert given.because == "about 1,000,000 characters will be read, 1 times the text"
+    assert given.because == "about 1,000,000 characters will be read, 1.0 times the text"
 
 
 @pytest.mark.parametrize(("asked", "steps"), [(Asked(steps=17), 17), (Asked(epochs=2), 2 * 18)])

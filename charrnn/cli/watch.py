@@ -56,23 +56,31 @@ class Watch:
         training, text = run.settings.training, run.settings.corpus
         files = f" in {len(corpus.files)} files" if len(corpus.files) > 1 else ""
         passed_over = f", {len(corpus.passed_over)} that are no text passed over" if corpus.passed_over else ""
-        self.line(
-            f"corpus   {text.name}: {count(text.characters)} characters{files}{passed_over}, "
-            f"{len(run.vocabulary)} different; the last {count(text.held_out)} held out"
-        )
-        self.line(f"model    {_described(run)}")
-        self.line(
-            f"plan     {count(training.steps)} steps of {training.batch_size} streams × {training.seq_length} "
-            f"characters at rate {training.learning_rate:g}, {training.evaluations} evaluations: "
-            f"about {duration(length.seconds)}"
-        )
-        self.line(f"device   {run.settings.origin.device}")
-        self.line(f"because  {run.settings.origin.chosen_because}")
-        self.line(f"run      {run.path}")
+        rows = [
+            (
+                "corpus",
+                f"{text.name}: {count(text.characters)} characters{files}{passed_over}, "
+                f"{len(run.vocabulary)} different; the last {count(text.held_out)} held out",
+            ),
+            ("model", _described(run)),
+            (
+                "plan",
+                f"{count(training.steps)} steps of {training.batch_size} streams × {training.seq_length} characters "
+                f"at rate {training.learning_rate:g}, {count(training.evaluations)} evaluations: "
+                f"about {duration(length.seconds)}",
+            ),
+            ("because", run.settings.origin.chosen_because),
+            ("device", run.settings.origin.device),
+            ("run", str(run.path)),
+        ]
+        key_values(rows, self.terminal)
+        self.line("")
 
     def resumed(self, run: Run, save: Save) -> None:
-        self.line(f"run      {run.path}: {_described(run)}")
-        self.line(f"resumed  at step {count(save.step)} of {count(run.settings.training.steps)}")
+        """Says which run goes on, and where."""
+        steps = f"at step {count(save.step)} of {count(run.settings.training.steps)}"
+        key_values([("run", str(run.path)), ("model", _described(run)), ("resumed", steps)], self.terminal)
+        self.line("")
 
     def run(
         self, writer: RunWriter, network: CharRNN, train_ids: Any, validation_ids: Any, *, resume: Save | None
@@ -158,7 +166,7 @@ class Watch:
         )
         if self.terminal.is_terminal:
             width = max(20, min(100, self.terminal.width - 2))
-            for piece in _sample(event.network, run, event.step).split("\n"):
+            for piece in _sample(event.network, run, event.step).strip("\n").split("\n"):
                 for row in textwrap.wrap(safe_text(piece), width - 4, drop_whitespace=False) or [""]:
                     self.line(f"    {row}")
 

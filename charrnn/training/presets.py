@@ -84,7 +84,7 @@ def choose(
     else:
         read = _characters_read(model, vocabulary_size, 60 * minutes * multiplications)
     epochs = read / characters
-    reasons.insert(0, f"about {count(_rounded(read))} characters will be read, {epochs:.2g} times the text")
+    reasons.insert(0, f"about {count(_rounded(read))} characters will be read, {_times(epochs)} the text")
     if "dropout" not in given:
         model = model.changed(dropout=next(drop for most, drop in DROPOUT_BY_EPOCHS if epochs <= most))
         if model.dropout:
@@ -201,3 +201,7 @@ def _rounded(number: float) -> float:
     """To two significant digits: more would claim too much."""
     digits = 1 - math.floor(math.log10(max(1.0, number)))
     return round(number, digits)
+
+
+def _times(number: float) -> str:
+    return f"{number:.1f} times" if number < 10 else f"{number:,.0f} times"
