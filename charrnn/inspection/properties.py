@@ -333,7 +333,6 @@ SPEAKER = re.compile(r"(?:\A|(?<=\n)[ \t\r]*\n)([^\W\d_][^\n:]{0,39}):")
     "binary",
     "At the start of a line after a blank line, before a `:` no more than forty characters on.",
     applies=PROSE,
-    family="speech",
 )
 def _speaker_name(text: Text) -> np.ndarray:
     return text.spans((match.start(1) - 1, match.end() - 1) for match in SPEAKER.finditer(text.characters))
@@ -345,7 +344,6 @@ def _speaker_name(text: Text) -> np.ndarray:
     "Lines begun since a speaker's `:`; 0 from the next blank line to the next speaker's `:`.",
     applies=PROSE,
     counter=True,
-    family="speech",
 )
 def _lines_into_speech(text: Text) -> np.ndarray:
     begins = text.at(match.end() - 1 for match in SPEAKER.finditer(text.characters))
