@@ -286,6 +286,21 @@ def test_a_reader_who_leaves_early_is_no_mistake(runs: Path) -> None:
 # --- mistakes
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
+def test_a_full_disk_is_named(runs: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]) -> None:
+    monkeypatch.setenv("CHARRNN_HOME", str(runs))
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails too
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(CharrnnError, match="standard output cannot be written: No space left on device"),
+    ):
+        patch.setattr(sys, "stdout", full)
+        typer.main.get_command(app)(["sample", "letters", *form], standalone_mode=False)
+    with contextlib.suppress(OSError):
+        full.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

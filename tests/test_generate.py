@@ -314,6 +314,16 @@ def test_the_weights_are_those_of_the_moment_of_the_call() -> None:
     assert [ids.tolist() for ids in drawn] == expected
 
 
+def test_the_number_of_threads_is_left_as_it_was() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        for _ in generate(lively_network(), SampleSettings(seed=1, length=3), vocabulary=ELEVEN):
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_between_two_characters_gradients_can_be_taken() -> None:
     network = lively_network()
     for _ in itertools.islice(generate(network, SampleSettings(seed=1), vocabulary=ELEVEN), 2):

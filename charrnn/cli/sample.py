@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from charrnn.cli.options import only_one_of, settings_from, with_settings
-from charrnn.errors import ExitCode, UsageError
+from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.settings import DEVICES, SampleSettings, flag_of
 from charrnn.units import bits
 
@@ -124,6 +124,10 @@ def sample(
             _write_texts(drawn, echoed, settings.num, _Output(vocabulary, raw))
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CharrnnError(f"standard output cannot be written: {error.strerror}") from None
 
 
 def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
@@ -159,8 +163,10 @@ def _write_texts(drawn: Iterator[np.ndarray], echoed: np.ndarray, num: int, outp
                 output.put(ids[:1])
             if num > 1:
                 waiting.add(ids)
-    finally:
+    except KeyboardInterrupt:
         output.end(is_one_of_several=num > 1)
+        raise
+    output.end(is_one_of_several=num > 1)
     for stream in range(1, num):
         output.begin(stream + 1, num)
         output.put(echoed)
@@ -297,4 +303,4 @@ def _write_json(
         }
         if vocabulary.kind == "bytes":
             entry["base64"] = base64.b64encode(vocabulary.decode(ids)).decode("ascii")
-        print(json.dumps(entry).replace("\x7f", "\\u007f"))
+        print(json.dumps(entry).replace("\x7f", "\\u007f"), flush=True)
