@@ -23,6 +23,7 @@ class Option:
 
     at_least, at_most: inclusive bounds; above, below: exclusive ones. choices: the only values allowed.
     flags: what to write on the command line; empty means the field's name with dashes. panel: its group in the help.
+    chosen: `charrnn train` finds a value for the corpus, the device and the time there is, unless one is given.
     """
 
     help: str
@@ -34,6 +35,7 @@ class Option:
     flags: tuple[str, ...] = ()
     panel: str = "Options"
     metavar: str | None = None
+    chosen: bool = False
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value of the right type, as `at least 1`; None if nothing is."""
@@ -71,14 +73,14 @@ class Settings:
                 if not value_type.optional:
                     raise UsageError(f"{flag} needs a value")
                 continue
-            if value_type.type is float and type(value) is int:
+            if value_type.type is float and type(value) is int and abs(value) < 2**1000:  # else too large for one
                 value = float(value)
                 object.__setattr__(self, name, value)
             if type(value) is not value_type.type:
-                raise UsageError(f"{flag} must be {value_type.words}, not {value!r}")
+                raise UsageError(f"{flag} must be {value_type.words}, not {_in_short(value)}")
             wanted = details.problem(value)
             if wanted is not None:
-                raise UsageError(f"{flag} must be {wanted}, not {value!r}")
+                raise UsageError(f"{flag} must be {wanted}, not {_in_short(value)}")
 
     @classmethod
     def options(cls) -> dict[str, tuple[ValueType, Any, Option]]:
@@ -110,7 +112,7 @@ class Settings:
         strange = sorted(set(data) ^ set(names))
         if strange:
             state = "unknown" if strange[0] in data else "missing"
-            raise CharrnnError(f"{source}: {state} setting {strange[0]!r}")
+            raise CharrnnError(f"{source}: {state} setting {_in_short(strange[0])}")
         try:
             return cls(**data)
         except UsageError as error:
@@ -133,6 +135,12 @@ class ValueType:
     @property
     def words(self) -> str:
         return {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}[self.type]
+
+
+def _in_short(value: Any) -> str:
+    """A value for an error message, which a file of a stranger's may have made very long."""
+    text = repr(value)
+    return text if len(text) <= 100 else text[:97] + "…"
 
 
 def flag_of(name: str, details: Option) -> str:
@@ -160,11 +168,16 @@ class ModelSettings(Settings):
     )
     layers: int = option(1, "Recurrent layers, one on top of the other.", at_least=1, at_most=64, panel=MODEL)
     hidden_size: int = option(
-        384, "Cells in each layer (H).", at_least=1, at_most=65536, flags=("--hidden-size",), panel=MODEL
+        384, "Cells in each layer (H).", at_least=1, at_most=65536, flags=("--hidden-size",), panel=MODEL, chosen=True
     )
     embedding_size: int = option(64, "Numbers that stand for a character (E).", at_least=1, at_most=65536, panel=MODEL)
     dropout: float = option(
-        0.0, "Share of values dropped between layers and before the output.", at_least=0, below=1, panel=MODEL
+        0.0,
+        "Share of values dropped between layers and before the output.",
+        at_least=0,
+        below=1,
+        panel=MODEL,
+        chosen=True,
     )
 
 
@@ -173,7 +186,7 @@ class TrainingSettings(Settings):
     """How a network is trained. With the corpus, the model settings and the device, it determines a run."""
 
     batch_size: int = option(
-        16, "Parallel streams the text is cut into (B).", at_least=1, at_most=1_000_000, panel=TRAINING
+        16, "Parallel streams the text is cut into (B).", at_least=1, at_most=1_000_000, panel=TRAINING, chosen=True
     )
     seq_length: int = option(
         64,
@@ -181,6 +194,7 @@ class TrainingSettings(Settings):
         at_least=1,
         at_most=1_000_000,
         panel=TRAINING,
+        chosen=True,
     )
     learning_rate: float = option(
         8e-3, "Peak learning rate of AdamW, after warm-up.", above=0, at_most=10, panel=TRAINING
@@ -199,7 +213,12 @@ class TrainingSettings(Settings):
         0.01, "Decoupled weight decay on weight matrices.", at_least=0, at_most=10, panel=TRAINING
     )
     steps: int = option(
-        1000, "Length of the run in updates.", at_least=1, at_most=10_000_000_000, panel="Length (one of these)"
+        1000,
+        "Length of the run in updates.",
+        at_least=1,
+        at_most=10_000_000_000,
+        panel="Length (one of these)",
+        chosen=True,
     )
     evaluations: int = option(
         10,
@@ -207,6 +226,7 @@ class TrainingSettings(Settings):
         at_least=1,
         at_most=1_000_000,
         panel=TRAINING,
+        chosen=True,
     )
     patience: int = option(
         5,

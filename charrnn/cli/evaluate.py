@@ -26,11 +26,11 @@ def register(app: typer.Typer) -> None:
 
 def evaluate(
     run: Annotated[
-        str | None, typer.Argument(help="A run's name or folder.", metavar="[RUN]", show_default="the newest")
+        str | None, typer.Argument(help="A run's name or folder.", metavar="RUN", show_default="the newest")
     ] = None,
     text: Annotated[
         str | None,
-        typer.Argument(help="A file, or - for standard input.", metavar="[TEXT]", show_default="the held-out text"),
+        typer.Argument(help="A file, or - for standard input.", metavar="TEXT", show_default="the held-out text"),
     ] = None,
     per_line: Annotated[
         bool, typer.Option("--per-line", help="Each line with its own loss, the most surprising told apart.")

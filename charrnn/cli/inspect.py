@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 @with_settings(InspectSettings)
 def inspect(
     run: Annotated[
-        str | None, typer.Argument(help="A run's name or folder.", metavar="[RUN]", show_default="the newest")
+        str | None, typer.Argument(help="A run's name or folder.", metavar="RUN", show_default="the newest")
     ] = None,
     cell: Annotated[
         list[str] | None,

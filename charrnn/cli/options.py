@@ -16,18 +16,13 @@ from charrnn.settings import Option, Settings, ValueType, flag_of
 S = TypeVar("S", bound=Settings)
 
 
-def with_settings(
-    *classes: type[Settings], chosen: str | None = None, leave_out: tuple[str, ...] = ()
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_settings(*classes: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Gives a command every option of these settings classes, and hands it those that the user set.
 
     The command's own parameters come first; it receives one more keyword, `given`: name → value of the options that the
     user wrote, and nothing of those that were left at their default (`settings_from` fills them in).
-
-    chosen: what the help says in place of the default, for options whose value is chosen when the command runs.
-    leave_out: names that do not become options.
     """
-    options = {name: entry for cls in classes for name, entry in cls.options().items() if name not in leave_out}
+    options = {name: entry for cls in classes for name, entry in cls.options().items()}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
@@ -38,9 +33,7 @@ def with_settings(
         own = inspect.signature(command, eval_str=True)
         parameters = [p for p in own.parameters.values() if p.name != "given"]
         parameters += [
-            inspect.Parameter(
-                name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, *entry, chosen)
-            )
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, *entry))
             for name, entry in options.items()
         ]
         wrapper.__signature__ = own.replace(parameters=parameters)
@@ -50,23 +43,23 @@ def with_settings(
     return decorate
 
 
-def _annotation(name: str, value_type: ValueType, default: Any, details: Option, chosen: str | None) -> Any:
+def _annotation(name: str, value_type: ValueType, default: Any, details: Option) -> Any:
     flags = details.flags or (flag_of(name, details),)
-    if value_type.type is bool:
-        flags = tuple(f"{flag}/--no-{flag.removeprefix('--')}" if default else flag for flag in flags)
-    shown = chosen if chosen is not None else _shown(default, value_type)
+    shown = _shown(default, details)
     info = typer.Option(
         *flags,
-        help=details.help,
-        show_default=shown or False,
+        help=f"{details.help} [dim]\\[default: {shown}][/dim]" if shown else details.help,
+        show_default=False,  # the parameter's own default is None, which tells what the user did not give
         rich_help_panel=details.panel,
         metavar=details.metavar or ("|".join(details.choices) if details.choices else None),
     )
     return Annotated[typing.Optional[value_type.type], info]  # noqa: UP045 - a runtime value, not an annotation
 
 
-def _shown(default: Any, value_type: ValueType) -> str | None:
-    if default is None or value_type.type is bool:
+def _shown(default: Any, details: Option) -> str | None:
+    if details.chosen:
+        return "chosen"
+    if default is None or default is False:
         return None
     return f"{default:g}" if isinstance(default, float) else str(default)
 

@@ -38,7 +38,7 @@ def register(app: typer.Typer) -> None:
 @with_settings(SampleSettings)
 def sample(
     run: Annotated[
-        str | None, typer.Argument(help="A run's name or folder.", metavar="[RUN]", show_default="the newest")
+        str | None, typer.Argument(help="A run's name or folder.", metavar="RUN", show_default="the newest")
     ] = None,
     prime: Annotated[
         str | None,

@@ -23,7 +23,6 @@ LENGTH = "Length (one of these)"
 RUN = "Run"
 DATA = "Data"
 DEFAULT_CORPUS = "python"
-CHOSEN = "chosen for corpus, device and time"
 NAME_OF_A_CORPUS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -31,7 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command("train")(train)
 
 
-@with_settings(ModelSettings, TrainingSettings, chosen=CHOSEN)
+@with_settings(ModelSettings, TrainingSettings)
 def train(
     corpus: Annotated[
         list[str] | None,
@@ -75,7 +74,8 @@ def train(
 ) -> None:
     """Train a model on a text.
 
-    Without further options, model and length are chosen to finish well in about five minutes (three on a GPU).
+    Without further options, model and length are chosen for the corpus and the device, to finish well in about five
+    minutes (three on a GPU).
 
     [bold]charrnn train shakespeare.txt[/bold]  ·  [bold]charrnn train src/ --minutes 20 --name mine[/bold]  ·
     [bold]charrnn train shakespeare.txt --resume[/bold]
