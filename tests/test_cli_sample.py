@@ -207,7 +207,10 @@ def test_json_of_bytes_holds_them_exactly_and_nothing_that_drives_a_terminal(run
     options = ("bytes", "--seed", "1", "--length", "500", "--temp", "10")
     line = run(*options, "--json").decode("ascii")
     assert base64.b64decode(json.loads(line)["base64"]) == run(*options)
-    assert re.fullmatch(r"[ -~]*\n", line)
+    hostile = run("hostile", "--seed", "1", "--length", "200", "--json").decode("ascii")
+    assert set(json.loads(hostile)["text"]) == set(HOSTILE.characters)
+    for printed in (line, hostile):
+        assert re.fullmatch(r"[ -~]*\n", printed)
 
 
 # --- a terminal

@@ -43,6 +43,12 @@ def test_top_k_keeps_exactly_k_and_of_equals_the_lower_id(logits: list[float], k
     assert kept(top_k(row(logits), k)) == sorted(expected)
 
 
+def test_of_a_large_vocabulary_of_equals_the_lowest_ids_are_kept() -> None:
+    equal = torch.zeros(2, 5000)
+    assert kept(top_k(equal, 3)) == [0, 1, 2]
+    assert kept(top_p(equal, 2.5 / 5000)) == [0, 1, 2]
+
+
 @checked
 @given(any_logits, st.floats(0.001, 1))
 def test_top_p_keeps_the_smallest_set_of_the_likeliest_that_reaches_p(logits: list[float], p: float) -> None:

@@ -303,4 +303,4 @@ def _write_json(
         }
         if vocabulary.kind == "bytes":
             entry["base64"] = base64.b64encode(vocabulary.decode(ids)).decode("ascii")
-        print(json.dumps(entry).replace("\x7f", "\\u007f"), flush=True)
+        print(json.dumps(entry), flush=True)
