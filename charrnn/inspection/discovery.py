@@ -53,7 +53,7 @@ REACTS = 0.95  # AUC from which a cell counts as the detector of a character
 INTERVAL_SEGMENTS = 40
 NUMBERS_AT_A_TIME = 1 << 27
 KGRAM = 5  # characters of the rival that a cell has to beat
-UNTRAINED_THINNING = 3  # every third position selects the best cell of an untrained network
+UNTRAINED_THINNING = 3  # every third block of SELECT chooses the best cell of an untrained network
 
 Progress = Callable[[str, float], None]
 
@@ -299,25 +299,37 @@ class _Search:
     # Reading
 
     def _read(
-        self, network: CharRNN, stage: str, cells: Sequence[Cell], signals: Sequence[str], bits: bool = False
+        self,
+        network: CharRNN,
+        stage: str,
+        cells: Sequence[Cell],
+        signals: Sequence[str],
+        bits: bool = False,
+        every: int = 1,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Values of both halves (N/2, signals × cells), signal by signal."""
-        plan, streams = self.plan, self.plan.streams(self.ids)
-        number, width = len(plan.starts), len(signals) * len(cells)
-        halves = [np.empty((number // 2, plan.block, width), np.float32) for _ in range(2)]
+        """Values of both halves (N/2, signals × cells), signal by signal; of SELECT every so many blocks only."""
+        plan = self.plan
+        rows = np.arange(len(plan.starts))
+        chosen, judged = rows[0::2][::every], rows[1::2]
+        streams = plan.streams(self.ids)[np.concatenate([chosen, judged])]
+        parts = (slice(0, len(chosen)), slice(len(chosen), None))
+        width = len(signals) * len(cells)
+        halves = [np.empty((len(part), plan.block, width), np.float32) for part in (chosen, judged)]
         nats, counted = 0.0, 0
         for chunk in trace(network, streams, signals=signals, cells=cells, predictions=bits):
-            here = np.concatenate([chunk.signals[name] for name in signals], axis=2)
-            start, stop = chunk.start - plan.gap, chunk.start - plan.gap + here.shape[1]
+            size = chunk.signals[signals[0]].shape[1]
+            start, stop = chunk.start - plan.gap, chunk.start - plan.gap + size
             skipped = max(0, -start)
-            for first, half in enumerate(halves):
-                half[:, max(0, start) : max(0, stop)] = here[first::2, skipped:]
+            for place, name in enumerate(signals):
+                columns = slice(place * len(cells), (place + 1) * len(cells))
+                for part, half in zip(parts, halves, strict=True):
+                    half[:, max(0, start) : max(0, stop), columns] = chunk.signals[name][part, skipped:]
             if bits and chunk.start + 1 < streams.shape[1]:
-                following = streams[:, chunk.start + 1 : chunk.start + 1 + here.shape[1]].astype(np.int64)
+                following = streams[:, chunk.start + 1 : chunk.start + 1 + size].astype(np.int64)
                 logs = np.take_along_axis(chunk.log_probabilities[:, : following.shape[1]], following[:, :, None], 2)
                 nats -= float(logs[:, skipped:].sum())
                 counted += logs[:, skipped:].size
-            self.progress(stage, min(1.0, (chunk.start + here.shape[1]) / streams.shape[1]))
+            self.progress(stage, min(1.0, (chunk.start + size) / streams.shape[1]))
         if bits:
             self.bits = nats / max(counted, 1) / NATS_PER_BIT
         return halves[0].reshape(-1, width), halves[1].reshape(-1, width)
@@ -408,9 +420,9 @@ class _Search:
         areas = {}
         for place, character in enumerate(names):
             spread_of_it = sizes[place] * (len(strata.of) - sizes[place]) / len(strata.of)
-            areas[character] = auc(np.abs(2 * sums[place] / max(spread_of_it, 1e-9)))
+            areas[character] = auc(np.abs(2 * sums[:, place] / max(spread_of_it, 1e-9)))
         chosen = _names_of(self.selecting.by_character, self.selecting.ids)
-        for column in range(plain.ranks.shape[1]):
+        for column in range(len(plain.ranks)):
             character = chosen[int(np.argmax(means[:, column]))]
             cell = str(cells[column % len(cells)])
             if character in areas and areas[character][column] >= REACTS:
@@ -452,14 +464,14 @@ class _Search:
         """For each property strength and CONFIRM values (N/2,) of the best cell of networks that never learned."""
         best: dict[int, tuple[float, np.ndarray]] = {}
         networks = list(_unlearned(self.network, self.effort))
-        thinned = slice(None, None, UNTRAINED_THINNING)
-        strata = Strata.by(self.selecting.ids[thinned])
-        labels = Labels.of([one[thinned] for one in self.selecting.values])
+        strata = Strata.by(self._thinned(self.selecting.ids))
+        labels = Labels.of([self._thinned(one) for one in self.selecting.values])
         for turn, network in enumerate(networks):
             chosen: dict[int, tuple[float, np.ndarray]] = {}
             for cells in self._passes(network, self.signals):
-                select, confirm = self._read(network, f"untrained {turn + 1}/{len(networks)}", cells, self.signals)
-                (scores,) = (strength(one, labels) for one in ranked(select[thinned], strata))
+                stage = f"untrained {turn + 1}/{len(networks)}"
+                select, confirm = self._read(network, stage, cells, self.signals, every=UNTRAINED_THINNING)
+                (scores,) = (strength(one, labels) for one in ranked(select, strata))
                 for k in self.asked:
                     column = int(np.abs(scores[k]).argmax())
                     if k not in chosen or abs(scores[k, column]) > abs(chosen[k][0]):
@@ -470,6 +482,10 @@ class _Search:
                 if k not in best or strengths[k, place] > best[k][0]:
                     best[k] = (float(strengths[k, place]), chosen[k][1])
         return best
+
+    def _thinned(self, values: np.ndarray) -> np.ndarray:
+        """Of values on SELECT (N/2,) those of the blocks that untrained networks are shown."""
+        return values.reshape(-1, self.plan.block)[::UNTRAINED_THINNING].reshape(-1)
 
     # Evidence
 
@@ -663,7 +679,7 @@ def _responses(values: np.ndarray, signals: Sequence[str]) -> np.ndarray:
 
 def _character_means(columns: np.ndarray, strata: Strata) -> np.ndarray:
     """How far (V, U) the mean at each character lies from that of all, weighed by the root of its share."""
-    means = strata.sums(columns) / strata.sizes[:, None]
+    means = strata.sums(np.ascontiguousarray(columns.T)).T / strata.sizes[:, None]
     return np.abs(means - columns.mean(axis=0)) * np.sqrt(strata.sizes[:, None] / len(columns))
 
 

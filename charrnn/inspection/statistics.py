@@ -17,6 +17,7 @@ Shapes: N positions, U columns (a signal of a cell each), P properties, S segmen
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -52,11 +53,16 @@ class Strata:
     def number(self) -> int:
         return len(self.sizes)
 
-    def sums(self, columns: np.ndarray) -> np.ndarray:
-        """Sum (V, U) of columns (N, U) in each stratum."""
+    @cached_property
+    def indicator(self) -> np.ndarray:
+        """(V, N), float32: 1 where a position is in a stratum."""
         indicator = np.zeros((self.number, len(self.of)), np.float32)
         indicator[self.of, np.arange(len(self.of))] = 1
-        return (torch.from_numpy(indicator) @ torch.from_numpy(np.ascontiguousarray(columns, np.float32))).numpy()
+        return indicator
+
+    def sums(self, rows: np.ndarray) -> np.ndarray:
+        """Sums (U, V) of rows (U, N), float32, in each stratum."""
+        return (torch.from_numpy(rows) @ torch.from_numpy(self.indicator).T).numpy()
 
 
 def mid_ranks(values: np.ndarray) -> np.ndarray:
@@ -82,7 +88,7 @@ def _mid_positions(first: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Columns as scaled ranks u (N, U), float32, within strata; squares: Σ u² (U,) of each."""
+    """Columns as scaled ranks u within strata, (U, N) float32: a row for each column; squares: Σ u² (U,) of each."""
 
     ranks: np.ndarray
     squares: np.ndarray
@@ -91,11 +97,11 @@ class Ranked:
 
 def ranked(columns: np.ndarray, *strata: Strata) -> list[Ranked]:
     """The columns (N, U) ranked within each of these partitions. Every column is sorted once."""
-    made = [np.empty(columns.shape, np.float32) for _ in strata]
+    by_column = np.ascontiguousarray(columns.T)
+    made = [np.empty(by_column.shape, np.float32) for _ in strata]
     starts = [np.concatenate([[0], np.cumsum(partition.sizes)[:-1]]) for partition in strata]
 
-    for column in range(columns.shape[1]):
-        values = np.ascontiguousarray(columns[:, column])
+    for column, values in enumerate(by_column):
         order = np.argsort(values)
         for partition, first_of, target in zip(strata, starts, made, strict=True):
             grouped = order
@@ -106,9 +112,9 @@ def ranked(columns: np.ndarray, *strata: Strata) -> list[Ranked]:
             first[first_of] = True
             within = _mid_positions(first) - first_of[stratum]
             sizes = partition.sizes[stratum]
-            target[grouped, column] = (within - (sizes - 1) / 2) / sizes
+            target[column, grouped] = (within - (sizes - 1) / 2) / sizes
     return [
-        Ranked(ranks, np.einsum("nu,nu->u", ranks, ranks, dtype=np.float64), partition)
+        Ranked(ranks, np.einsum("un,un->u", ranks, ranks, dtype=np.float64), partition)
         for ranks, partition in zip(made, strata, strict=True)
     ]
 
@@ -140,13 +146,13 @@ def scaled(values: np.ndarray) -> np.ndarray:
 def spread(numbers: np.ndarray, strata: Strata) -> np.ndarray:
     """W (P,): the sum of squares within strata of labels (P, N)."""
     squares = np.einsum("pn,pn->p", numbers, numbers, dtype=np.float64)
-    sums = strata.sums(numbers.T).astype(np.float64)
-    return np.maximum(squares - (sums**2 / strata.sizes[:, None]).sum(axis=0), 0)
+    sums = strata.sums(numbers).astype(np.float64)
+    return np.maximum(squares - (sums**2 / strata.sizes).sum(axis=1), 0)
 
 
 def strength(cells: Ranked, labels: Labels) -> np.ndarray:
     """Strength (P, U) of every column for every property; 0 where a property is constant within every stratum."""
-    products = (torch.from_numpy(labels.numbers) @ torch.from_numpy(cells.ranks)).double().numpy()
+    products = (torch.from_numpy(labels.numbers) @ torch.from_numpy(cells.ranks).T).double().numpy()
     return _strength(products, spread(labels.numbers, cells.strata), cells.squares, labels.graded)
 
 
@@ -202,17 +208,15 @@ def permutation_null(cells: Ranked, labels: Labels, segments: int, permutations:
     permutations: (K, S), each row an order of the S segments. By M[a, b, u] = Σ y of segment a × u of segment b, and
     the same with each stratum's indicator for W, every permutation is a sum of S gathered rows.
     """
-    size = len(cells.ranks) // segments
+    size = cells.ranks.shape[1] // segments
     used = size * segments
-    pieces = torch.from_numpy(cells.ranks[:used]).view(segments, size, -1)
-    strata = cells.strata
-    indicator = np.zeros((used, strata.number), np.float32)
-    indicator[np.arange(used), strata.of[:used]] = 1
-    indicators = torch.from_numpy(indicator).view(segments, size, -1)
+    pieces, indicators = (
+        torch.from_numpy(rows[:, :used]).reshape(-1, size) for rows in (cells.ranks, cells.strata.indicator)
+    )
     place = torch.from_numpy(permutations * segments + np.arange(segments))  # row a·S + b of M, for a = π(b)
     null = np.empty((len(labels.numbers), len(permutations)))
-    sizes = torch.from_numpy(np.bincount(strata.of[:used], minlength=strata.number).clip(1)).double()
-    squares = np.einsum("nu,nu->u", cells.ranks[:used], cells.ranks[:used], dtype=np.float64)
+    sizes = torch.from_numpy(np.bincount(cells.strata.of[:used], minlength=cells.strata.number).clip(1)).double()
+    squares = np.einsum("un,un->u", cells.ranks[:, :used], cells.ranks[:, :used], dtype=np.float64)
     for row, numbers in enumerate(labels.numbers):
         own = torch.from_numpy(numbers[:used]).view(segments, size)
         products = _gathered(own, pieces, place)
@@ -223,8 +227,9 @@ def permutation_null(cells: Ranked, labels: Labels, segments: int, permutations:
 
 
 def _gathered(own: Tensor, pieces: Tensor, place: Tensor) -> Tensor:
-    table = torch.einsum("as,bsu->abu", own, pieces).reshape(-1, pieces.shape[-1])
-    return embedding_bag(place, table, mode="sum")
+    """Σ_b M[π(b), b, u] (K, U) of segments of labels (S, N/S) and of columns (U·S, N/S), for each permutation π."""
+    table = (own @ pieces.T).view(len(own), -1, len(own))  # a, u, b
+    return embedding_bag(place, table.permute(0, 2, 1).reshape(len(own) ** 2, -1), mode="sum")
 
 
 def _largest(products: Tensor, spreads: Tensor, squares: np.ndarray, graded: bool) -> np.ndarray:
@@ -258,7 +263,7 @@ def pseudo_null(cells: Ranked, values: np.ndarray, numbers: np.ndarray, draws: i
     """The largest |strength| (draws,) among the columns for labels made by `shuffled_runs`."""
     draw = np.random.default_rng(seed)
     null = np.empty(draws)
-    ranks = torch.from_numpy(cells.ranks)
+    ranks = torch.from_numpy(cells.ranks).T
     batch = max(1, (1 << 24) // len(values))
     for start in range(0, draws, batch):
         made = np.stack([shuffled_runs(values, numbers, draw) for _ in range(min(batch, draws - start))])
@@ -299,7 +304,7 @@ def resampled_strength(
         won, all_of_them = (np.einsum("ka,ab,kb->k", weights, table, weights, optimize=True) for table in (wins, pairs))
         return np.divide(2 * won, all_of_them, out=np.ones(len(weights)), where=all_of_them > 0) - 1
     (own,) = ranked(column[:, None], strata)
-    return _resampled_correlation(own.ranks[:, 0].astype(np.float64), scaled(values), strata, segments, weights)
+    return _resampled_correlation(own.ranks[0].astype(np.float64), scaled(values), strata, segments, weights)
 
 
 def _wins(

@@ -128,7 +128,7 @@ def trace(
     streams = np.atleast_2d(ids)
     state = network.initial_state(len(streams)) if state is None else state
     if chunk is None:
-        kept = sum(len(places) for places, _ in columns)
+        kept = sum(len(layer.indices) for layer in columns)
         each = len(streams) * (
             network.settings.hidden_size * (network.settings.layers + 2)
             + kept * (len(signals) + 8)
@@ -157,15 +157,30 @@ def state_after(network: CharRNN, ids: np.ndarray, state: State | None = None) -
     return state
 
 
-def _columns(network: CharRNN, cells: Sequence[Cell] | None) -> list[tuple[np.ndarray, Tensor]]:
-    """For each layer where the cells asked for stand among the columns, and which of the layer's cells they are."""
+@dataclass(frozen=True)
+class _Asked:
+    """Of one layer: where its cells stand among the columns, which they are, and whether that is all of it in order."""
+
+    places: np.ndarray | slice
+    indices: Tensor
+    all: bool
+
+
+def _columns(network: CharRNN, cells: Sequence[Cell] | None) -> list[_Asked]:
     chosen = all_cells(network) if cells is None else list(cells)
     device = network.output.weight.device
     layers = []
     for layer in range(1, network.settings.layers + 1):
         places = [place for place, cell in enumerate(chosen) if cell.layer == layer]
-        indices = torch.tensor([chosen[place].index for place in places], dtype=torch.long, device=device)
-        layers.append((np.array(places, np.int64), indices))
+        indices = [chosen[place].index for place in places]
+        neighbours = places == list(range(places[0], places[0] + len(places))) if places else False
+        layers.append(
+            _Asked(
+                slice(places[0], places[-1] + 1) if neighbours else np.array(places, np.int64),
+                torch.tensor(indices, dtype=torch.long, device=device),
+                indices == list(range(network.settings.hidden_size)),
+            )
+        )
     return layers
 
 
@@ -175,22 +190,22 @@ def _read(
     ids: Tensor,
     state: State,
     signals: Sequence[str],
-    columns: list[tuple[np.ndarray, Tensor]],
+    columns: list[_Asked],
     predictions: bool,
 ) -> tuple[dict[str, np.ndarray], np.ndarray | None, State]:
     hidden, after = network.advance(ids, state)
-    count = sum(len(places) for places, _ in columns)
+    count = sum(len(layer.indices) for layer in columns)
     number_type = np.float64 if network.output.weight.dtype == torch.float64 else np.float32
     values = {name: np.empty((*ids.shape, count), number_type) for name in signals}
-    for depth, (places, indices) in enumerate(columns):
-        if not len(places):
+    for depth, asked in enumerate(columns):
+        if not len(asked.indices):
             continue
         before = torch.cat([state[depth][0].unsqueeze(1), hidden[depth][:, :-1]], dim=1)
         layer_input = network.embedding(ids.long()) if depth == 0 else hidden[depth - 1]
-        found = _layer_signals(network, depth, indices, layer_input, before, state[depth], after[depth], signals)
-        found["h"] = hidden[depth][:, :, indices]
+        found = _layer_signals(network, depth, asked.indices, layer_input, before, state[depth], after[depth], signals)
+        found["h"] = hidden[depth] if asked.all else hidden[depth][:, :, asked.indices]
         for name in signals:
-            values[name][:, :, places] = _array(found[name])
+            values[name][:, :, asked.places] = _array(found[name])
     log_probabilities = None
     if predictions:
         log_probabilities = _array(torch.log_softmax(network.output(hidden[-1]), dim=-1))
