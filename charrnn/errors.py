@@ -11,6 +11,7 @@ class ExitCode(IntEnum):
     SUCCESS = 0
     FAILURE = 1
     USAGE = 2
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -40,3 +41,7 @@ class UsageError(CharrnnError):
 
     def __init__(self, message: str, hint: str | None = None):
         super().__init__(message, hint, ExitCode.USAGE)
+
+
+class CharrnnWarning(UserWarning):
+    """Something is not as it should be, and work goes on without it. The command line shows it as one line."""

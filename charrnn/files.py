@@ -7,17 +7,19 @@ to the disk by syncing the folder: after a crash or a loss of power the old or t
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from charrnn.errors import CharrnnError
 
 ASIDE = ".aside-"
+BLOCK = 1 << 20
 
 
 def _aside(path: Path) -> Path:
@@ -29,16 +31,31 @@ def sync_folder(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what some network file systems answer, which have nothing to force
+            raise
     finally:
         os.close(handle)
 
 
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it where they are missing, and forces the names of the new ones to the disk."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        sync_folder(path.parent)
+
+
 def write_and_sync(path: Path, data: bytes) -> None:
     """Writes a new file and forces it to the disk. Not atomic: for files inside a folder that is still aside."""
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(handle, rest) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -72,6 +89,15 @@ def folder_to_be(path: Path) -> Iterator[Path]:
         raise
 
 
+def remove_folder(path: Path) -> None:
+    """Removes a folder so that at no moment a part of it is found under its name. What cannot be removed stays."""
+    aside = _aside(path)
+    shutil.rmtree(aside, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        path.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Removes what processes that are no longer alive left aside in a folder."""
     for path in folder.glob(ASIDE + "*"):
@@ -93,22 +119,42 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> BinaryIO:
+    """Opens a regular file, unbuffered; with O_CREAT in the flags (of `os.open`) one is made where there is none.
+
+    Raises CharrnnError where there is a link or anything else in its place (a FIFO is not waited for), OSError where
+    the system refuses.
+    """
+    try:
+        handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):  # a link, a folder, a socket or FIFO
+            raise CharrnnError(f"{path} is not a regular file") from None
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise CharrnnError(f"{path} is not a regular file")
+    return os.fdopen(handle, "ab" if flags & os.O_APPEND else "rb+" if flags & os.O_RDWR else "rb", buffering=0)
+
+
 def read_bounded(path: Path, limit: int) -> bytes:
     """The bytes of a regular file no longer than `limit`. Links are not followed.
 
-    Raises CharrnnError where it is missing, something else than a file, or longer.
+    Raises CharrnnError where it is missing, something else than a file, longer, or cannot be read.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-        with os.fdopen(handle, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise CharrnnError(f"{path} is not a regular file")
-            if status.st_size > limit:
-                raise CharrnnError(f"{path} is larger than anything that belongs there ({status.st_size:,} bytes)")
-            return file.read(limit + 1)[:limit]
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise CharrnnError(f"{path} is larger than anything that belongs there ({size:,} bytes)")
+            data = bytearray()
+            while len(data) <= limit and (block := file.read(min(BLOCK, limit + 1 - len(data)))):
+                data += block
     except OSError as error:
         raise CharrnnError(f"{path} cannot be read: {error.strerror}") from None
+    if len(data) > limit:
+        raise CharrnnError(f"{path} grew while it was read")
+    return bytes(data)
 
 
 def to_json_bytes(value: Any) -> bytes:

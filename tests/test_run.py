@@ -11,8 +11,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from charrnn.errors import CharrnnError, UsageError
-from charrnn.model.network import CharRNN
+from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
+from charrnn.model.network import CharRNN, parameter_shapes
 from charrnn.model.run import (
     CorpusIdentity,
     Origin,
@@ -22,7 +22,6 @@ from charrnn.model.run import (
     RunWriter,
     checked_name,
     free_name,
-    model_shapes,
     open_run,
     run_names,
     training_shapes,
@@ -42,7 +41,7 @@ def created(folder: Path, name: str = "run") -> RunWriter:
 
 
 def tensors(fill: float) -> tuple[dict, dict]:
-    model = {name: torch.full(shape, fill) for name, shape in model_shapes(MODEL, len(VOCABULARY)).items()}
+    model = {name: torch.full(shape, fill) for name, shape in parameter_shapes(MODEL, len(VOCABULARY)).items()}
     training = {name: torch.full(shape, fill) for name, shape in training_shapes(MODEL, len(VOCABULARY), 2).items()}
     return model, training
 
@@ -116,7 +115,8 @@ def test_a_broken_newest_save_falls_back_to_the_one_before(tmp_path: Path, file:
     broken_by(tmp_path / "run" / "saves" / "00000020" / file, how)
     run = open_run("run", tmp_path)
     for which in ("last", "best"):
-        network, save = run.load_network(which)
+        with pytest.warns(CharrnnWarning, match=r"saves/00000020.*another save is used instead"):
+            network, save = run.load_network(which)
         assert save.step == 10
         assert all((p == 10).all() for p in network.parameters())
     with pytest.raises(CharrnnError):

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import stat
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
 
 from charrnn import __version__
-from charrnn.cli import corpora, evaluate, inspect, sample, train
+from charrnn.cli import corpora, evaluate, inspect, runs, sample, train
 from charrnn.display.terminal import safe_text, write
-from charrnn.errors import CharrnnError, ExitCode
+from charrnn.errors import CharrnnError, CharrnnWarning, ExitCode
+
+LONGEST_LINE = 2000  # characters of a message, parts of which may come from a file of a stranger's
+_show_warning = warnings.showwarning
 
 app = typer.Typer(
     name="charrnn",
@@ -46,12 +52,13 @@ def program(
         typer.echo(context.get_help(), nl=False)  # typer has printed it already
 
 
-for module in (train, sample, inspect, evaluate, corpora):
+for module in (train, sample, inspect, evaluate, runs, corpora):
     module.register(app)
 
 
 def main() -> None:
     """Runs the program and ends the process with one of `ExitCode`."""
+    warnings.showwarning = _warned
     try:
         code = app(standalone_mode=False)
         sys.stdout.flush()  # here, where a reader that has gone can still be answered
@@ -63,19 +70,38 @@ def main() -> None:
     except typer.Abort:
         code = _said("aborted", ExitCode.FAILURE)
     except BrokenPipeError:
-        _leave_quietly()
+        _leave_quietly(signal.SIGPIPE)
+    except OSError as error:
+        if not _terminal_has_gone(error):
+            raise
+        _leave_quietly(signal.SIGHUP)
     sys.exit(code)
 
 
 def _said(message: str, code: ExitCode) -> ExitCode:
-    line = safe_text(message, keep_newlines=False)
-    write(sys.stderr, f"charrnn: {line}\n")
+    line = safe_text(message[:LONGEST_LINE], keep_newlines=False)
+    write(sys.stderr, f"charrnn: {line}{'…' if len(message) > LONGEST_LINE else ''}\n")
     return code
 
 
-def _leave_quietly() -> None:
-    """The reader of our output has gone, as in `charrnn sample | head`: end as other tools do, by SIGPIPE."""
+def _warned(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    if issubclass(category, CharrnnWarning):
+        _said(f"warning: {message}", ExitCode.SUCCESS)
+    else:
+        _show_warning(message, category, *place)
+
+
+def _terminal_has_gone(error: OSError) -> bool:
+    """Whether an error is what a write to a closed terminal gives: the device is there, but a terminal no more."""
+    if error.errno != errno.EIO or error.filename is not None:
+        return False
+    status = os.fstat(sys.stdout.fileno())
+    return stat.S_ISCHR(status.st_mode) and not sys.stdout.isatty()
+
+
+def _leave_quietly(number: signal.Signals) -> None:
+    """Nobody reads our output any more, as in `charrnn sample | head`: end as other tools do, by the signal for it."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())  # what is still in the buffer goes there
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-    os.kill(os.getpid(), signal.SIGPIPE)
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -92,7 +93,8 @@ def train(
     out = sys.stderr if as_json else sys.stdout
     watch = Watch(out)
     if resume:
-        writer, network, parts, save = _resumed(corpus, name, {**given, "epochs": epochs, "minutes": minutes}, device)
+        asked = {**given, "epochs": epochs, "minutes": minutes}
+        writer, network, parts, save = _resumed(corpus, name, asked, as_bytes, device)
         watch.resumed(writer.run, save)
     else:
         specs = corpus or [_offered_corpus()]
@@ -167,7 +169,7 @@ def _begun(
         parent = open_run(init_from)
         _refuse_contradictions(parent.settings.model, given, f"{parent.name}, from which this begins,")
         given = {**parent.settings.model.to_json(), **given}
-        weights = parent.read_model(parent.save("best"))
+        weights = parent.load_network("best")[0].state_dict()
         corpus = corpus.with_vocabulary(parent.vocabulary.extended_with(corpus.vocabulary.characters))
     val_fraction = settings_from(TrainingSettings, given).val_fraction
     train_ids, validation_ids = corpus.split(val_fraction)
@@ -202,13 +204,13 @@ def _begun(
     )
     kept = corpus.vocabulary.decode(validation_ids[:HELD_OUT_CHARACTERS])
     held_out = kept.encode() if isinstance(kept, str) else kept
-    writer = RunWriter.create(name, settings, corpus.vocabulary, held_out, folder)
+    writer = RunWriter.create(name, settings, corpus.vocabulary, held_out, folder, first=network.state_dict())
     watch.begun(writer.run, corpus, length)
     return writer, network.to(device), (train_ids, validation_ids)
 
 
 def _resumed(
-    specs: list[str] | None, name: str | None, given: dict[str, Any], device_name: str
+    specs: list[str] | None, name: str | None, given: dict[str, Any], as_bytes: bool, device_name: str
 ) -> tuple[RunWriter, CharRNN, tuple[Any, Any], Save]:
     """A run that exists, with the same text, at its last save."""
     from charrnn.model.device import choose_device
@@ -224,11 +226,8 @@ def _resumed(
                 f"{run.name} has its length, {run.settings.training.steps:,} steps; --{flag} would change it",
                 f"leave --{flag} out, or begin a new run with --init-from {run.name}",
             )
-    save = run.save("last")
-    if save.progress.finished:
-        raise UsageError(
-            f"{run.name} is finished, at step {save.step:,}", f"train it further with --init-from {run.name}"
-        )
+    if as_bytes and run.vocabulary.kind != "bytes":
+        raise UsageError(f"{run.name} learns {run.vocabulary.kind}, not bytes", "leave --bytes out")
     corpus = _load(specs or _specs_that_are_names(run), run.vocabulary.kind == "bytes")
     if corpus.sha256 != run.settings.corpus.sha256:
         raise UsageError(
@@ -237,8 +236,17 @@ def _resumed(
             "name the text it was begun on",
         )
     corpus = corpus.with_vocabulary(run.vocabulary)
-    network = CharRNN(run.settings.model, len(run.vocabulary)).to(choose_device(device_name))
-    return RunWriter.open(run), network, corpus.split(run.settings.training.val_fraction), save
+    device = choose_device(device_name)
+    with contextlib.ExitStack() as unless_all_is_well:
+        writer = unless_all_is_well.enter_context(RunWriter.open(run))
+        save = run.save_to_resume()  # under the lock, so that nobody adds one meanwhile
+        if save.progress.finished:
+            raise UsageError(
+                f"{run.name} is finished, at step {save.step:,}", f"train it further with --init-from {run.name}"
+            )
+        network = CharRNN(run.settings.model, len(run.vocabulary)).to(device)
+        unless_all_is_well.pop_all()
+    return writer, network, corpus.split(run.settings.training.val_fraction), save
 
 
 def _specs_that_are_names(run: Run) -> list[str]:
@@ -248,13 +256,14 @@ def _specs_that_are_names(run: Run) -> list[str]:
     from charrnn.text.corpus import corpora_folder
 
     found = []
-    for spec in shlex.split(run.settings.corpus.specs):
+    specs = run.settings.corpus.named()
+    for spec in specs:
         files = [corpora_folder() / name for name in (spec, f"{spec}.txt")] if NAME_OF_A_CORPUS.fullmatch(spec) else []
         file = next((str(file) for file in files if file.is_file()), None)
         if file is None and not (files and catalogue.find(spec)):
+            again = shlex.join(specs)  # quoted anew, so that what a stranger wrote there is safe to paste
             raise UsageError(
-                f"{run.name} was trained on {run.settings.corpus.specs}",
-                f"name it again: charrnn train {run.settings.corpus.specs} --resume --name {run.name}",
+                f"{run.name} was trained on {again}", f"name it again: charrnn train {again} --resume --name {run.name}"
             )
         found.append(file or spec)
     return found

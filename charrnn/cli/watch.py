@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import signal
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
@@ -34,8 +35,10 @@ class Watch:
     """Draws the events of one training. Lines go to `out`; the bar, if there is a terminal, to stderr."""
 
     def __init__(self, out: TextIO):
-        self.out = out
-        self.terminal = Terminal.of(out)
+        self._requests: Requests | None = None
+        self._reader_has_gone = False
+        self.out = _Lasting(out, self._reader_gone)
+        self.terminal = Terminal.of(self.out)
         self.exit_code = ExitCode.SUCCESS
         self.training_curve: list[tuple[float, float]] = []
         self.evaluations: list[Evaluated] = []
@@ -88,19 +91,27 @@ class Watch:
         """Trains to the end, drawing what happens, and obeying signals."""
         from charrnn.training.loop import Finished, Requests, train
 
-        requests = Requests()
+        requests = self._requests = Requests(stop=self._reader_has_gone)
         total = writer.run.settings.training.steps
         with self._signals(requests), self._drawn_bar(total, resume.step if resume else 0):
             for event in train(writer, network, train_ids, validation_ids, resume=resume, requests=requests):
                 self._show(event, writer)
                 if isinstance(event, Finished):
                     finished = event
+        if self._reader_has_gone:
+            raise BrokenPipeError
         if finished.unsaved is not None:
             raise CharrnnError(
-                f"the last state could not be saved: {finished.unsaved.strerror}",
+                f"the last state could not be saved: {finished.unsaved}",
                 f"make room; {writer.run.name} can be resumed from the save before it",
             )
         return finished
+
+    def _reader_gone(self) -> None:
+        """As in `charrnn train … | head`: what is trained is saved, and the program ends as others do there."""
+        self._reader_has_gone = True
+        if self._requests is not None:
+            self._requests.stop = True
 
     @contextlib.contextmanager
     def _drawn_bar(self, total: int, initial: int) -> Iterator[None]:
@@ -119,21 +130,34 @@ class Watch:
 
     @contextlib.contextmanager
     def _signals(self, requests: Requests) -> Iterator[None]:
-        """Ctrl-C and SIGTERM: stop after this step. A second Ctrl-C: at once. SIGUSR1: save."""
+        """Ctrl-C, SIGTERM and a closed terminal: stop after this step. A second Ctrl-C: at once. SIGUSR1: save.
+
+        Signals that the caller has set to be ignored, as `nohup` does, stay so.
+        """
 
         def stop(number: int, _: Any) -> None:
             if requests.stop and number == signal.SIGINT:
                 raise KeyboardInterrupt
             requests.stop = True
-            self.exit_code = ExitCode.INTERRUPTED if number == signal.SIGINT else ExitCode.TERMINATED
+            self.exit_code = codes[number]
             if number == signal.SIGINT:
-                self.line("stopping after this step; press Ctrl-C again to stop at once, unsaved")
+                with contextlib.suppress(RuntimeError):  # where it came amid a write to the same stream
+                    self.line("stopping after this step; press Ctrl-C again to stop at once, unsaved")
 
         def save(*_: Any) -> None:
             requests.save = True
 
-        handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGUSR1: save}
-        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        codes = {
+            signal.SIGINT: ExitCode.INTERRUPTED,
+            signal.SIGTERM: ExitCode.TERMINATED,
+            signal.SIGHUP: ExitCode.HUNG_UP,
+        }
+        handlers = {signal.SIGUSR1: save, **dict.fromkeys(codes, stop)}
+        before = {
+            number: signal.signal(number, handler)
+            for number, handler in handlers.items()
+            if signal.getsignal(number) != signal.SIG_IGN
+        }
         try:
             yield
         finally:
@@ -155,7 +179,7 @@ class Watch:
                 self.evaluations.append(event)
                 self._show_evaluation(event, writer.run)
             case loop.SaveFailed():
-                self.line(f"not saved at step {count(event.step)}: {event.error.strerror}; the save before it stays")
+                self.line(f"not saved at step {count(event.step)}: {event.reason}; the save before it stays")
             case loop.Exploded():
                 self.line(f"exploded; back to step {count(event.step)} with the learning rate × {event.rate_scale:g}")
 
@@ -225,6 +249,35 @@ class Watch:
         }
 
 
+class _Lasting:
+    """A stream whose far end may go away, when a terminal is closed or a pipe's reader ends; then it leads nowhere.
+
+    Training has to outlast that. reader_gone: called where it was a pipe.
+    """
+
+    def __init__(self, stream: TextIO, reader_gone: Callable[[], None]):
+        self._stream, self._gone = stream, reader_gone
+        self.encoding, self.isatty, self.fileno = stream.encoding, stream.isatty, stream.fileno
+
+    def write(self, text: str) -> None:
+        with self._outlasted():
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._outlasted():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _outlasted(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+                os.dup2(nowhere.fileno(), self.fileno())
+            if isinstance(error, BrokenPipeError):
+                self._gone()
+
+
 def _described(run: Run) -> str:
     from charrnn.model.network import parameter_count
 
@@ -242,7 +295,7 @@ def _losses(nats: float) -> str:
 
 def _next_commands(run: Run, finished: Finished) -> list[str]:
     if finished.reason == "stopped":
-        again = f"charrnn train {run.settings.corpus.specs} --resume --name {run.name}"
+        again = f"charrnn train {shlex.join(run.settings.corpus.named())} --resume --name {run.name}"
         return [again, f"charrnn sample {run.name} --temperature 0.8", f"charrnn inspect {run.name} --cell 42"]
     first_cell = min(42, run.settings.model.hidden_size - 1)
     return [

@@ -8,6 +8,7 @@ A new recurrence is one entry of `RECURRENCES` (and its name in `charrnn.setting
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -145,7 +146,21 @@ def detached(state: State) -> State:
     return tuple(tuple(part.detach() for part in layer) for layer in state)
 
 
+def parameter_shapes(settings: ModelSettings, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+    """Name → shape of every parameter of such a network, without building it, however large it would be."""
+    hidden_size, rows = settings.hidden_size, len(RECURRENCES[settings.recurrence].gates) * settings.hidden_size
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary_size, settings.embedding_size)}
+    for layer in range(settings.layers):
+        width = settings.embedding_size if layer == 0 else hidden_size
+        shapes |= {
+            f"recurrences.{layer}.weight_ih_l0": (rows, width),
+            f"recurrences.{layer}.weight_hh_l0": (rows, hidden_size),
+            f"recurrences.{layer}.bias_ih_l0": (rows,),
+            f"recurrences.{layer}.bias_hh_l0": (rows,),
+        }
+    return shapes | {"output.weight": (vocabulary_size, hidden_size), "output.bias": (vocabulary_size,)}
+
+
 def parameter_count(settings: ModelSettings, vocabulary_size: int) -> int:
     """How many numbers a network of this shape learns, without building it."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in CharRNN(settings, vocabulary_size).parameters())
+    return sum(math.prod(shape) for shape in parameter_shapes(settings, vocabulary_size).values())

@@ -16,17 +16,20 @@
 
 run.json, vocabulary.json and held_out.bin never change once the run exists. A save is written aside, forced to the disk
 and renamed, so a folder below saves/ is whole; nothing points at it from elsewhere: `last` is the highest step, `best`
-the lowest validation loss. A save that does not verify is passed over for the one before it.
+the lowest validation loss. A run is made with its save of step 0, so it can be gone on with from its first moment. A
+save that does not verify is passed over for the one before it, with a warning; where training goes on from that one,
+the newer ones are put out of the way as saves/damaged-STEP.
 
-A run may come from a stranger. Its files are data: nothing in them is run or unpickled, no path in them is opened,
-sizes are bounded and checked before anything is allocated for them, names, shapes and types must be exactly those that
-the settings call for, and no weight may be infinite or not a number.
+A run may come from a stranger. Its files are data: nothing in them is run or unpickled, no path in them is opened and
+no link in it followed, sizes are bounded and checked before anything is allocated for them, names, shapes and types
+must be exactly those that the settings call for, and no weight may be infinite or not a number.
 
 FORMAT counts up when an older charrnn could not read what a newer one writes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import errno
@@ -37,30 +40,36 @@ import math
 import os
 import platform
 import re
+import shlex
 import shutil
-from collections.abc import Mapping
+import stat
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from charrnn import __version__
-from charrnn.errors import CharrnnError, UsageError
+from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.files import (
+    BLOCK,
     folder_to_be,
     from_json_bytes,
+    make_folder,
+    open_regular,
     read_bounded,
+    remove_folder,
     remove_leftovers,
     to_json_bytes,
     write_and_sync,
 )
-from charrnn.model.network import RECURRENCES, CharRNN, parameter_count
+from charrnn.model.network import RECURRENCES, CharRNN, parameter_shapes
 from charrnn.settings import ModelSettings, Settings, TrainingSettings, option
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
@@ -68,10 +77,14 @@ from charrnn.units import file_size
 FORMAT = 1
 HELD_OUT_CHARACTERS = 2_000_000
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-LARGEST_JSON = 64_000_000
+LARGEST_JSON = 1_000_000
+LARGEST_VOCABULARY = 5_000_000  # every code point there is takes 4.4 million bytes
+LARGEST_METRICS = 64_000_000
 LARGEST_HEADER = 1_000_000
 LARGEST_TENSORS = 40_000_000_000
+MOST = 10**15  # steps, characters: beyond anything that is counted
 SAVES_KEPT = 2
+LINES_KEPT = 1_000_000  # bytes of metrics that wait for a disk to take them
 
 
 def runs_folder() -> Path:
@@ -86,8 +99,15 @@ class CorpusIdentity(Settings):
     name: str = option("", "How the corpus is called.")
     specs: str = option("", "What was named on the command line, as one shell-quoted string. Shown, never opened.")
     sha256: str = option("", "Hash of the text's bytes.")
-    characters: int = option(0, "Length of the text.", at_least=0)
-    held_out: int = option(0, "Characters at its end that are held out for validation.", at_least=0)
+    characters: int = option(0, "Length of the text.", at_least=0, at_most=MOST)
+    held_out: int = option(0, "Characters at its end that are held out for validation.", at_least=0, at_most=MOST)
+
+    def named(self) -> list[str]:
+        """The specs one by one. Raises CharrnnError where they were never quoted by `shlex.join`."""
+        try:
+            return shlex.split(self.specs)
+        except ValueError:
+            raise CharrnnError(f"the corpus is named {self.specs[:100]!r}, which no shell could read") from None
 
 
 @dataclass(frozen=True)
@@ -139,14 +159,17 @@ class RunSettings:
 class Progress(Settings):
     """How far a save is: what training needs, beside tensors, to go on as if it had not stopped."""
 
-    step: int = option(0, "Updates made.", at_least=0)
+    step: int = option(0, "Updates made.", at_least=0, at_most=MOST)
     seconds: float = option(0.0, "Time trained, over all sessions.", at_least=0)
+    evaluated_step: int = option(0, "The step of the last evaluation; 0: there was none.", at_least=0, at_most=MOST)
+    loss_sum: float = option(0.0, "Training nats, one mean for each step since then, summed.")
     validation_nats: float | None = option(None, "Validation loss at this step, if it was measured here.")
     best_nats: float | None = option(None, "Lowest validation loss so far.")
-    best_step: int | None = option(None, "The step of that.")
-    evaluations_without_better: int = option(0, "Evaluations since then.", at_least=0)
+    best_step: int | None = option(None, "The step of that.", at_least=0, at_most=MOST)
+    evaluations_without_better: int = option(0, "Evaluations since then.", at_least=0, at_most=MOST)
     rate_scale: float = option(1.0, "Learning rates are multiplied by this; halved after each explosion.", above=0)
-    skipped_steps: int = option(0, "Steps left out because a gradient was not finite.", at_least=0)
+    skipped_steps: int = option(0, "Steps left out because a gradient was not finite.", at_least=0, at_most=MOST)
+    skipped_in_a_row: int = option(0, "How many of those were the last ones made.", at_least=0, at_most=MOST)
     finished: bool = option(False, "Whether training had come to its end.")
 
 
@@ -178,7 +201,9 @@ class Run:
             str(path / "run.json"),
         )
         self.vocabulary = Vocabulary.from_json(
-            from_json_bytes(_verified(path / "vocabulary.json", sizes, LARGEST_JSON), str(path / "vocabulary.json")),
+            from_json_bytes(
+                _verified(path / "vocabulary.json", sizes, LARGEST_VOCABULARY), str(path / "vocabulary.json")
+            ),
             str(path / "vocabulary.json"),
         )
         self._sizes = sizes
@@ -197,40 +222,60 @@ class Run:
     def saves(self) -> list[int]:
         """The steps of all saves, ascending."""
         folder = self.path / "saves"
-        if not folder.is_dir():
+        if not folder.is_dir() or folder.is_symlink():
             return []
-        return sorted(int(p.name) for p in folder.iterdir() if re.fullmatch(r"\d{8,12}", p.name) and p.is_dir())
+        names = {p.name for p in folder.iterdir() if re.fullmatch(r"[0-9]{8,12}", p.name) and _is_own_folder(p)}
+        return sorted(step for step in map(int, names) if f"{step:08d}" in names)
 
     def save(self, which: str = "best") -> Save:
         """The save called `best`, `last`, or by its step.
 
-        Raises CharrnnError where there is none, or the one asked for by its step does not verify.
+        One that is damaged is passed over with a CharrnnWarning for the next in that order. Raises CharrnnError where
+        there is none, or the one asked for by its step does not verify.
         """
+        return next(iter(self._in_order(which)))
+
+    def save_to_resume(self) -> Save:
+        """The newest save of which every byte is as it was written; newer ones are passed over with a CharrnnWarning.
+
+        Raises CharrnnError where there is none.
+        """
+        save, _ = _first_sound(self._in_order("last"), lambda save: (self.read_model(save), self.read_training(save)))
+        return save
+
+    def _in_order(self, which: str) -> Iterable[Save]:
+        """The saves that stand for `best`, `last` or a step: the one that is meant, then those to fall back to."""
+        if which == "last":
+            return self._newest_first()
+        if which == "best":
+            return sorted(
+                self._newest_first(), key=lambda save: (_or_infinity(save.progress.validation_nats), -save.step)
+            )
         steps = self.saves()
-        if which not in ("best", "last"):
-            if not which.isascii() or not which.isdigit() or int(which) not in steps:
-                there = ", ".join(map(str, steps))
-                raise UsageError(f"{self.name} has no checkpoint {which!r}", f"choose from: best, last, {there}")
-            return self._save_at(int(which))
-        found, broken = [], []
+        if not which.isascii() or not which.isdigit() or len(which) > 12 or int(which) not in steps:
+            there = ", ".join(map(str, steps))
+            raise UsageError(f"{self.name} has no checkpoint {which!r}", f"choose from: best, last, {there}")
+        return [self._save_at(int(which))]
+
+    def _newest_first(self) -> Iterator[Save]:
+        """The saves whose description verifies."""
+        broken: list[CharrnnError] = []
+        steps = self.saves()
         for step in reversed(steps):
             try:
-                found.append(self._save_at(step))
-                if which == "last":
-                    break
+                save = self._save_at(step)
             except CharrnnError as error:
                 broken.append(error)
-        if not found:
-            raise (
-                broken[0]
-                if broken
-                else CharrnnError(
-                    f"{self.name} holds no weights yet", "train it first, or wait for its first evaluation"
-                )
+            else:
+                _warn_of(broken)
+                yield save
+                broken = []
+        if len(broken) == len(steps):
+            nothing = CharrnnError(
+                f"{self.name} holds no weights yet", "train it first, or wait for its first evaluation"
             )
-        if which == "last":
-            return found[0]
-        return min(found, key=lambda save: (_or_infinity(save.progress.validation_nats), -save.step))
+            raise broken[0] if broken else nothing
+        _warn_of(broken)
 
     def _save_at(self, step: int) -> Save:
         path = self.path / "saves" / f"{step:08d}"
@@ -242,30 +287,27 @@ class Run:
         if progress.step != step:
             raise CharrnnError(f"{source} speaks of step {progress.step}, its folder of {step}")
         for name, (size, _) in sizes.items():
-            if not (path / name).is_file() or (path / name).stat().st_size != size:
-                raise CharrnnError(f"{path / name} is not as long as its manifest says", "the save is broken")
+            try:
+                status = (path / name).lstat()
+            except OSError as error:
+                raise CharrnnError(f"{path / name} cannot be read: {error.strerror}") from None
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+                raise CharrnnError(f"{path / name} is damaged: it is not as long as its manifest says")
         return Save(path, progress, sizes)
 
     def load_network(self, which: str = "best", device: torch.device | str = "cpu") -> tuple[CharRNN, Save]:
         """The network with the weights of a save, in evaluation mode, and that save.
 
-        A save whose weights do not verify is passed over for the one before it, unless it was named by its step.
+        A save whose weights do not verify is passed over with a CharrnnWarning, unless it was named by its step.
         """
-        refused: CharrnnError | None = None
-        for candidate in [which] if which.isdigit() else [which, *map(str, reversed(self.saves()))]:
-            try:
-                save = self.save(candidate)
-                network = CharRNN(self.settings.model, len(self.vocabulary))
-                network.load_state_dict(self.read_model(save))
-            except CharrnnError as error:
-                refused = refused or error
-            else:
-                return network.to(device).eval(), save
-        raise refused
+        save, weights = _first_sound(self._in_order(which), self.read_model)
+        network = CharRNN(self.settings.model, len(self.vocabulary))
+        network.load_state_dict(weights)
+        return network.to(device).eval(), save
 
     def read_model(self, save: Save) -> dict[str, Tensor]:
         """The network's parameters, on the CPU."""
-        shapes = model_shapes(self.settings.model, len(self.vocabulary))
+        shapes = parameter_shapes(self.settings.model, len(self.vocabulary))
         return _read_tensors(save.path / "model.safetensors", shapes, save.sizes)
 
     def read_training(self, save: Save) -> dict[str, Tensor]:
@@ -273,20 +315,24 @@ class Run:
         shapes = training_shapes(self.settings.model, len(self.vocabulary), self.settings.training.batch_size)
         return _read_tensors(save.path / "training.safetensors", shapes, save.sizes)
 
+    def is_being_trained(self) -> bool:
+        """Whether a process holds the run's lock."""
+        try:
+            with open_regular(self.path / "lock") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except (OSError, CharrnnError):
+            return False
+        return False
+
     def metrics(self) -> list[dict[str, Any]]:
         """What training wrote down, oldest first. A last line that a crash cut short is left out."""
         file = self.path / "metrics.jsonl"
         if not file.exists():
             return []
-        lines = read_bounded(file, LARGEST_JSON).split(b"\n")
+        lines = read_bounded(file, LARGEST_METRICS).split(b"\n")
         return [from_json_bytes(line, str(file)) for line in lines[:-1] if line.strip()]
-
-
-def model_shapes(settings: ModelSettings, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
-    """Name → shape of every parameter. Allocates nothing."""
-    with torch.device("meta"):
-        network = CharRNN(settings, vocabulary_size)
-    return {name: tuple(parameter.shape) for name, parameter in network.state_dict().items()}
 
 
 def training_shapes(settings: ModelSettings, vocabulary_size: int, batch_size: int) -> dict[str, tuple[int, ...]]:
@@ -294,7 +340,7 @@ def training_shapes(settings: ModelSettings, vocabulary_size: int, batch_size: i
     moments = {
         f"adam.{moment}.{name}": shape
         for moment in ("m", "v")
-        for name, shape in model_shapes(settings, vocabulary_size).items()
+        for name, shape in parameter_shapes(settings, vocabulary_size).items()
     }
     parts = ("h", "c") if RECURRENCES[settings.recurrence].has_cell_state else ("h",)
     states = {
@@ -308,18 +354,27 @@ def training_shapes(settings: ModelSettings, vocabulary_size: int, batch_size: i
 class RunWriter:
     """The side of a run that trains: makes the folder, adds saves and metrics, and holds the lock."""
 
-    def __init__(self, run: Run, lock: Any):
+    def __init__(self, run: Run, lock: BinaryIO):
         self.run = run
         self._lock = lock
-        self._metrics = (run.path / "metrics.jsonl").open("ab", buffering=0)
+        self._metrics = open_regular(run.path / "metrics.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._unwritten = b""
 
     @classmethod
     def create(
-        cls, name: str, settings: RunSettings, vocabulary: Vocabulary, held_out: bytes, folder: Path
+        cls,
+        name: str,
+        settings: RunSettings,
+        vocabulary: Vocabulary,
+        held_out: bytes,
+        folder: Path,
+        first: Mapping[str, Tensor] | None = None,
     ) -> RunWriter:
         """Makes checkpoints/NAME and takes its lock.
 
-        held_out: the encoded beginning of the validation text. Raises CharrnnError where the name is taken.
+        held_out: the encoded beginning of the validation text. first: the weights that training begins with, kept as
+        the save of step 0, so that a run which is killed at once can be gone on with. Raises CharrnnError where the
+        name is taken or the folder cannot be written.
         """
         path = folder / checked_name(name)
         files = {
@@ -329,51 +384,70 @@ class RunWriter:
         }
         if path.exists():
             raise UsageError(f"there is a run {name} already", f"choose another --name, or go on with --resume {name}")
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder)
-        _check_room(folder, sum(map(len, files.values())) + 4 * 4 * parameter_count(settings.model, len(vocabulary)))
-        with folder_to_be(path) as aside:
-            for file, data in files.items():
-                write_and_sync(aside / file, data)
-            write_and_sync(aside / "manifest.json", _manifest(files))
-            (aside / "saves").mkdir()
+        training = training_shapes(settings.model, len(vocabulary), settings.training.batch_size)
+        with _told_as_error(path):
+            make_folder(folder)
+            remove_leftovers(folder)
+            _check_room(folder, sum(map(len, files.values())) + 3 * 4 * sum(map(math.prod, training.values())))
+            with folder_to_be(path) as aside:
+                _write_files(aside, files)
+                (aside / "saves").mkdir()
+                if first is not None:
+                    nothing = {name: torch.zeros(shape) for name, shape in training.items()}
+                    with folder_to_be(aside / "saves" / f"{0:08d}") as save:
+                        _write_files(save, _files_of_save(Progress(), first, nothing))
         return cls.open(Run(path))
 
     @classmethod
     def open(cls, run: Run) -> RunWriter:
-        """Takes the lock of a run that exists. Raises CharrnnError where another process holds it."""
-        lock = (run.path / "lock").open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise CharrnnError(f"another process is training {run.name}", "wait for it, or stop it") from None
-        (run.path / "saves").mkdir(exist_ok=True)
-        remove_leftovers(run.path / "saves")
-        _end_last_line(run.path / "metrics.jsonl")
-        return cls(run, lock)
+        """Takes the lock of a run that exists. Raises CharrnnError where another process holds it, or the folder
+        cannot be written."""
+        with _told_as_error(run.path):
+            lock = open_regular(run.path / "lock", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                saves = run.path / "saves"
+                if not saves.exists():
+                    make_folder(saves)
+                if not _is_own_folder(saves):
+                    raise CharrnnError(f"{saves} is not a folder of the run's own")
+                remove_leftovers(saves)
+                _end_last_line(run.path / "metrics.jsonl")
+                return cls(run, lock)
+            except BlockingIOError:
+                lock.close()
+                raise CharrnnError(f"another process is training {run.name}", "wait for it, or stop it") from None
+            except BaseException:
+                lock.close()
+                raise
+
+    def go_on_from(self, save: Save) -> None:
+        """Puts out of the way what is newer than the save that training goes on from: saves, which did not verify, and
+        lines of metrics, which will be written again."""
+        saves = self.run.path / "saves"
+        with _told_as_error(saves):
+            for step in self.run.saves():
+                if step > save.step:
+                    damaged = saves / f"damaged-{step:08d}"
+                    remove_folder(damaged)
+                    (saves / f"{step:08d}").rename(damaged)
+            _cut_off_after(self.run.path / "metrics.jsonl", save.step)
 
     def commit(self, progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor]) -> None:
         """Adds a save, then removes those that are no longer needed.
 
-        Raises CharrnnError where a weight is not finite, OSError where the disk fails; saves that exist stay.
+        Raises CharrnnError where a number is not finite, OSError where the disk fails; saves that exist stay.
         """
-        for name, tensor in model.items():
+        for name, tensor in {**model, **training}.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise CharrnnError(f"{name} holds numbers that are not finite; this state is not saved")
         path = self.run.path / "saves" / f"{progress.step:08d}"
-        if path.exists():  # a save that did not verify, after which training went on from the one before it
-            shutil.rmtree(path)
-        files = {
-            "model.safetensors": safetensors.torch.save({k: v.cpu().contiguous() for k, v in model.items()}),
-            "training.safetensors": safetensors.torch.save({k: v.cpu().contiguous() for k, v in training.items()}),
-            "progress.json": to_json_bytes(progress.to_json()),
-        }
+        files = _files_of_save(progress, model, training)
         _check_room(path.parent, sum(map(len, files.values())))
+        if path.exists():  # its last sync failed
+            remove_folder(path)
         with folder_to_be(path) as aside:
-            for name, data in files.items():
-                write_and_sync(aside / name, data)
-            write_and_sync(aside / "manifest.json", _manifest(files))
+            _write_files(aside, files)
         self._remove_old(progress)
 
     def _remove_old(self, progress: Progress) -> None:
@@ -381,14 +455,22 @@ class RunWriter:
         kept = {*steps[-SAVES_KEPT:], progress.best_step}
         for step in steps:
             if step not in kept:
-                shutil.rmtree(self.run.path / "saves" / f"{step:08d}", ignore_errors=True)
+                remove_folder(self.run.path / "saves" / f"{step:08d}")
 
     def log(self, event: str, **values: Any) -> None:
-        """Adds a line to metrics.jsonl."""
+        """Adds a line to metrics.jsonl. Where the disk refuses, the line waits for the next one."""
         line = json.dumps({"event": event, **values}, allow_nan=False) + "\n"
-        self._metrics.write(line.encode())
+        if len(self._unwritten) < LINES_KEPT:
+            self._unwritten += line.encode()
+        self._write_lines()
+
+    def _write_lines(self) -> None:
+        with contextlib.suppress(OSError):
+            while self._unwritten:
+                self._unwritten = self._unwritten[os.write(self._metrics.fileno(), self._unwritten) :]
 
     def close(self) -> None:
+        self._write_lines()
         self._metrics.close()
         self._lock.close()
 
@@ -417,10 +499,18 @@ def free_name(wanted: str, folder: Path) -> str:
 
 def run_names(folder: Path) -> list[str]:
     """The runs in a folder, the one trained last first."""
-    if not folder.is_dir():
+    try:
+        paths = [p for p in folder.iterdir() if SAFE_NAME.fullmatch(p.name) and os.path.isfile(p / "run.json")]  # noqa: PTH113
+    except OSError:
         return []
-    runs = [p for p in folder.iterdir() if SAFE_NAME.fullmatch(p.name) and (p / "run.json").is_file()]
-    return [p.name for p in sorted(runs, key=lambda p: ((p / "saves").stat().st_mtime_ns, p.name), reverse=True)]
+    return [p.name for p in sorted(paths, key=lambda p: (_time_trained(p), p.name), reverse=True)]
+
+
+def _time_trained(path: Path) -> int:
+    for place in (path / "saves", path):
+        with contextlib.suppress(OSError):
+            return place.stat().st_mtime_ns
+    return 0
 
 
 def open_run(name: str | None = None, folder: Path | None = None) -> Run:
@@ -434,18 +524,66 @@ def open_run(name: str | None = None, folder: Path | None = None) -> Run:
         if not names:
             raise CharrnnError(f"no run in {folder}", "train one first: charrnn train")
         return Run(folder / names[0])
-    if SAFE_NAME.fullmatch(name) and (folder / name / "run.json").exists():
-        return Run(folder / name)
-    path = Path(name)
-    if (path / "run.json").exists():
-        return Run(path)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.3) or names[:3]
+    candidates = [folder / name, Path(name)] if SAFE_NAME.fullmatch(name) else [Path(name)]
+    for path in candidates:
+        if os.path.exists(path / "run.json"):  # noqa: PTH110 - says no, rather than fail, where a name is no path
+            return Run(path)
+    near = difflib.get_close_matches(name[:100], names, n=3, cutoff=0.3) or names[:3]
     there = f"there are: {', '.join(near)}" if near else "train one first: charrnn train"
     raise UsageError(f"no run called {name!r} in {folder}", there)
 
 
 def _or_infinity(nats: float | None) -> float:
     return math.inf if nats is None else nats
+
+
+def _is_own_folder(path: Path) -> bool:
+    """Whether there is a folder, rather than a link to one, which may lie anywhere."""
+    return path.is_dir() and not path.is_symlink()
+
+
+def _first_sound(saves: Iterable[Save], read: Callable[[Save], Any]) -> tuple[Save, Any]:
+    """The first of these saves that can be read, and what was read. Raises what is wrong with the first if none can."""
+    broken = []
+    for save in saves:
+        try:
+            content = read(save)
+        except CharrnnError as error:
+            broken.append(error)
+        else:
+            _warn_of(broken)
+            return save, content
+    raise broken[0]
+
+
+def _warn_of(broken: list[CharrnnError]) -> None:
+    for error in broken:
+        warnings.warn(f"{error.message}; another save is used instead", CharrnnWarning, stacklevel=2)
+
+
+@contextlib.contextmanager
+def _told_as_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        raise CharrnnError(f"{error.filename or path} cannot be written: {error.strerror or error}") from None
+
+
+def _files_of_save(progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor]) -> dict[str, bytes]:
+    return {
+        "model.safetensors": safetensors.torch.save({k: v.cpu().contiguous() for k, v in model.items()}),
+        "training.safetensors": safetensors.torch.save({k: v.cpu().contiguous() for k, v in training.items()}),
+        "progress.json": to_json_bytes(progress.to_json()),
+    }
+
+
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Writes files and a manifest of them into a folder that is aside."""
+    for name, data in files.items():
+        write_and_sync(folder / name, data)
+    write_and_sync(folder / "manifest.json", _manifest(files))
 
 
 def _manifest(files: Mapping[str, bytes]) -> bytes:
@@ -461,7 +599,8 @@ def _read_manifest(folder: Path, names: set[str]) -> dict[str, tuple[int, str]]:
     try:
         sizes = {name: (entry["bytes"], entry["sha256"]) for name, entry in data.items()}
         sound = set(sizes) == names and all(
-            type(size) is int and size >= 0 and type(digest) is str for size, digest in sizes.values()
+            type(size) is int and size >= 0 and type(digest) is str and set(data[name]) == {"bytes", "sha256"}
+            for name, (size, digest) in sizes.items()
         )
     except (AttributeError, KeyError, TypeError):
         sound = False
@@ -484,32 +623,83 @@ def _read_tensors(
 ) -> dict[str, Tensor]:
     """The float32 tensors of a safetensors file, which must be exactly these. Raises CharrnnError if they are not.
 
-    What the settings call for gives the file's length to the byte but for its header, so a wrong length is refused
-    before the file is read, and a wrong header before a tensor is made of it.
+    The length is checked before the file is opened, the header before the rest is read, the hash before anything is
+    allocated for it.
     """
     wanted = 4 * sum(math.prod(shape) for shape in shapes.values())
-    size = sizes[path.name][0]
+    size, digest = sizes[path.name]
     if not wanted + 8 <= size <= min(wanted + 8 + LARGEST_HEADER, LARGEST_TENSORS):
         raise CharrnnError(f"{path} is damaged: {size:,} bytes where its settings call for {wanted:,} and a header")
-    data = _verified(path, sizes, LARGEST_TENSORS)
-    header_length = int.from_bytes(data[:8], "little")
-    if header_length != size - 8 - wanted:
-        raise CharrnnError(f"{path} is damaged: its header does not end where its tensors begin")
-    header = from_json_bytes(data[8 : 8 + header_length], str(path))
-    if not isinstance(header, dict) or set(header) != set(shapes):
-        raise CharrnnError(f"{path} is damaged: its tensors are not those that its settings call for")
-    for name, shape in shapes.items():
-        entry = header[name]
-        if not isinstance(entry, dict) or entry.get("dtype") != "F32" or entry.get("shape") != list(shape):
-            raise CharrnnError(f"{path} is damaged: {name} is not a float32 tensor of shape {shape}")
     try:
-        tensors = safetensors.torch.load(data)
-    except safetensors.SafetensorError as error:
-        raise CharrnnError(f"{path} is damaged: {error}") from None
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size != size:
+                raise CharrnnError(f"{path} is damaged: it is not as long as its manifest says")
+            if int.from_bytes(file.read(8), "little") != size - 8 - wanted:
+                raise CharrnnError(f"{path} is damaged: its header does not end where its tensors begin")
+            header = from_json_bytes(file.read(size - 8 - wanted), str(path))
+            order = _in_file_order(header, shapes, path)
+            file.seek(0)
+            if _sha256_of(file) != digest:
+                raise CharrnnError(f"{path} is damaged: it is not what its manifest says")
+            file.seek(size - wanted)
+            tensors = {name: _read_tensor(file, shapes[name], path) for name in order}
+    except OSError as error:
+        raise CharrnnError(f"{path} cannot be read: {error.strerror or error}") from None
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise CharrnnError(f"{path} is damaged: {name} holds numbers that are not finite")
     return tensors
+
+
+def _in_file_order(header: Any, shapes: Mapping[str, tuple[int, ...]], path: Path) -> list[str]:
+    """The tensors' names in the order in which they lie, one directly after the other. Raises CharrnnError unless the
+    header lists exactly these shapes, as float32, without gap or overlap."""
+    if not isinstance(header, dict) or set(header) != set(shapes):
+        raise CharrnnError(f"{path} is damaged: its tensors are not those that its settings call for")
+    starts = {}
+    for name, shape in shapes.items():
+        entry = header[name]
+        if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
+            raise CharrnnError(f"{path} is damaged: {name} is not described as a tensor")
+        numbers, offsets = entry["shape"], entry["data_offsets"]
+        if entry["dtype"] != "F32" or not _are_whole(numbers) or tuple(numbers) != shape:
+            raise CharrnnError(f"{path} is damaged: {name} is not a float32 tensor of shape {shape}")
+        if not _are_whole(offsets) or len(offsets) != 2 or offsets[1] - offsets[0] != 4 * math.prod(shape):
+            raise CharrnnError(f"{path} is damaged: {name} does not lie where a tensor of shape {shape} could")
+        starts[name] = offsets[0]
+    order = sorted(starts, key=starts.__getitem__)
+    end = 0
+    for name in order:
+        if starts[name] != end:
+            raise CharrnnError(f"{path} is damaged: {name} does not begin where the tensor before it ends")
+        end += 4 * math.prod(shapes[name])
+    return order
+
+
+def _are_whole(numbers: Any) -> bool:
+    return isinstance(numbers, list) and all(type(number) is int for number in numbers)
+
+
+def _sha256_of(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(BLOCK):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_tensor(file: BinaryIO, shape: tuple[int, ...], path: Path) -> Tensor:
+    """The next tensor of a file; little-endian, as safetensors says."""
+    try:
+        tensor = torch.empty(shape)
+    except RuntimeError:  # what PyTorch says where there is no memory
+        raise CharrnnError(f"{path} does not fit into memory") from None
+    rest = memoryview(tensor.numpy().reshape(-1).view(np.uint8))
+    while rest:
+        count = file.readinto(rest)
+        if not count:
+            raise CharrnnError(f"{path} became shorter while it was read")
+        rest = rest[count:]
+    return tensor
 
 
 def _check_room(folder: Path, needed: int) -> None:
@@ -520,7 +710,39 @@ def _check_room(folder: Path, needed: int) -> None:
 
 def _end_last_line(path: Path) -> None:
     """Cuts off what a crash left of a line, so that the next one begins at a line's start."""
-    if path.exists():
-        with path.open("rb+") as file:
-            data = file.read()
-            file.truncate(data.rfind(b"\n") + 1)
+    if path.exists() or path.is_symlink():
+        with open_regular(path, os.O_RDWR) as file:
+            file.truncate(_line_start(file, file.seek(0, os.SEEK_END)))
+
+
+def _line_start(file: BinaryIO, end: int) -> int:
+    """Where the line begins that the bytes before `end` belong to: after the last newline among them."""
+    while end > 0:
+        start = max(0, end - BLOCK)
+        file.seek(start)
+        place = (file.read(end - start) or b"").rfind(b"\n")
+        if place >= 0:
+            return start + place + 1
+        end = start
+    return 0
+
+
+def _cut_off_after(path: Path, step: int) -> None:
+    """Cuts off the lines at the end that tell of steps after this one."""
+    with open_regular(path, os.O_RDWR) as file:
+        end = file.seek(0, os.SEEK_END)
+        while end > 0:
+            start = _line_start(file, end - 1)
+            file.seek(start)
+            if end - start > LARGEST_JSON or _step_told(file.read(end - start)) <= step:
+                break
+            end = start
+        file.truncate(end)
+
+
+def _step_told(line: bytes) -> int:
+    try:
+        told = json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return 0
+    return told if type(told) is int else 0

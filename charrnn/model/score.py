@@ -9,6 +9,7 @@ forget, the reading again goes on for as long as states still change: at worst t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,12 +37,24 @@ class Score:
         return self.nats.sum(dtype=torch.float64).item() / len(self.nats)
 
 
+class Interrupted(Exception):  # noqa: N818 - asked for, not an error
+    """The caller asked a score to stop before it was known."""
+
+
 @torch.inference_mode()
-def score(network: CharRNN, ids: np.ndarray, *, segments: int | None = None, chunk: int = 256) -> Score:
+def score(
+    network: CharRNN,
+    ids: np.ndarray,
+    *,
+    segments: int | None = None,
+    chunk: int = 256,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Score:
     """Scores a text from a zero state, the state carried over the whole of it.
 
     ids: (N,) character ids, N at least 2. segments: how many are read side by side; chunk: characters of each read at
-    once. Both change the time it takes and the memory, not the result beyond rounding.
+    once. Both change the time it takes and the memory, not the result beyond rounding. interrupted: asked between
+    chunks; once it says yes, Interrupted is raised.
     """
     counted = len(ids) - 1
     if counted < 1:
@@ -51,7 +64,7 @@ def score(network: CharRNN, ids: np.ndarray, *, segments: int | None = None, chu
     was_training = network.training
     network.eval()
     try:
-        reading = _Reading(network, ids, segments, chunk)
+        reading = _Reading(network, ids, segments, chunk, interrupted)
         reading.read_all()
         reading.join_segments()
     finally:
@@ -65,8 +78,8 @@ class _Reading:
     nats (S, n): the cost of each character; `ends[k]`: the state of every segment after its chunk k.
     """
 
-    def __init__(self, network: CharRNN, ids: np.ndarray, segments: int, chunk: int):
-        self.network = network
+    def __init__(self, network: CharRNN, ids: np.ndarray, segments: int, chunk: int, interrupted: Callable[[], bool]):
+        self.network, self.interrupted = network, interrupted
         self.device = network.output.weight.device
         counted = len(ids) - 1
         self.segments = segments
@@ -82,6 +95,8 @@ class _Reading:
         self.ends: list[State] = []
 
     def _read(self, rows: Tensor, columns: slice, state: State) -> State:
+        if self.interrupted():
+            raise Interrupted
         inputs = self.inputs[rows, columns].to(self.device)
         targets = self.targets[rows, columns].to(self.device).long()
         logits, state = self.network(inputs, state)

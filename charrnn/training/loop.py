@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 from charrnn.errors import CharrnnError
 from charrnn.model.network import RECURRENCES, CharRNN, State, detached
 from charrnn.model.run import Progress, RunWriter, Save
-from charrnn.model.score import score
+from charrnn.model.score import Interrupted, score
 from charrnn.settings import TrainingSettings
 from charrnn.training.batches import Batches, derived_seed
 
@@ -71,12 +71,13 @@ class SaveFailed:
     """The disk refused; training goes on, the save before this one stays, and it is tried again later."""
 
     step: int
-    error: OSError
+    reason: str
 
 
 @dataclass(frozen=True)
 class Exploded:
-    """Too many steps in a row were not finite: back to the save of `step`, with rates multiplied by `rate_scale`."""
+    """Too many steps in a row were not finite, or a weight is not: back to the save of `step`, with rates multiplied by
+    `rate_scale`."""
 
     step: int
     rate_scale: float
@@ -89,7 +90,7 @@ class Finished:
     reason: str
     progress: Progress
     train_nats: float | None
-    unsaved: OSError | None = None
+    unsaved: str | None = None
 
 
 Event = Stepped | Evaluated | Saved | SaveFailed | Exploded | Finished
@@ -119,16 +120,17 @@ class Trainer:
             fused=True,
         )
         self.masks = torch.Generator(self.device)
-        self.rate_scale = 1.0
-        self.restart(0, 0)
+        self.restart(Progress())
 
-    def restart(self, step: int, skipped: int) -> None:
-        """Sets the counters, with a zero state."""
-        self.step = step
+    def restart(self, progress: Progress) -> None:
+        """Sets the counters, with a zero state. `loss_sum`: training nats since the last evaluation."""
+        self.step = progress.step
+        self.rate_scale = progress.rate_scale
         self.state: State = self.network.initial_state(self.settings.batch_size)
-        self.skipped = torch.full((), float(skipped), device=self.device)
-        self.skipped_in_a_row = torch.zeros((), device=self.device)
-        self.loss_sum = torch.zeros((), dtype=torch.float64 if self.device.type != "mps" else None, device=self.device)
+        self.skipped = torch.tensor(float(progress.skipped_steps), device=self.device)
+        self.skipped_in_a_row = torch.tensor(float(progress.skipped_in_a_row), device=self.device)
+        precision = torch.float32 if self.device.type == "mps" else torch.float64
+        self.loss_sum = torch.tensor(progress.loss_sum, dtype=precision, device=self.device)
 
     def learning_rate(self) -> float:
         """Rises in a straight line over the warm-up, then falls to zero along half a cosine over the rest of the run
@@ -184,11 +186,15 @@ class Trainer:
                 tensors[f"state.{number}.{part}"] = values
         return tensors
 
+    def is_finite(self) -> bool:
+        """Whether every number of this trainer is. A gradient may be while what it was added to is not."""
+        tensors = {**self.model_tensors(), **self.training_tensors()}
+        return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors.values()]).all())
+
     def load(self, model: dict[str, Tensor], training: dict[str, Tensor], progress: Progress) -> None:
         """Makes this trainer what it was when the save was made."""
         self.network.load_state_dict(model)
-        self.restart(progress.step, progress.skipped_steps)
-        self.rate_scale = progress.rate_scale
+        self.restart(progress)
         for name, parameter in self.parameters.items():
             self.optimiser.state[parameter] = {
                 "step": torch.tensor(float(progress.step - progress.skipped_steps), device=self.device),
@@ -206,7 +212,7 @@ class Trainer:
 
 @dataclass
 class _Window:
-    """Training loss since some moment: a sum over steps, read from the device only when asked."""
+    """Where a span began over which the training loss is averaged. sum_before: the trainer's loss_sum there."""
 
     sum_before: float = 0.0
     step_before: int = 0
@@ -245,7 +251,6 @@ class _Loop:
         self.settings = writer.run.settings.training
         self.trainer = Trainer(network, self.settings, train_ids)
         self.progress = Progress()
-        self.explosions = 0
         self.train_nats: float | None = None
         total, count = self.settings.steps, min(self.settings.evaluations, self.settings.steps)
         self.evaluate_at = {round(total * k / count) for k in range(1, count + 1)}
@@ -255,32 +260,42 @@ class _Loop:
             self._go_back_to(resume)
         self.began = time.perf_counter() - self.progress.seconds
         self.saved_at_step, self.saved_at_time, self.save_seconds = self.trainer.step, time.perf_counter(), 0.0
-        self._mark()
-        self.reported = _Window(self._loss_sum(), self.trainer.step)
-        reason = "done"
-        while self.trainer.step < self.settings.steps:
+        self._begin_report()
+        reason = None
+        while reason is None:
+            if self._evaluation_is_pending():
+                if not self.trainer.is_finite():
+                    yield self._recover()
+                    continue
+                event = self._evaluate()
+                if event is None:
+                    reason = "stopped"
+                    break
+                yield event
+                turned = self._has_turned()
+                yield self._save(finished=turned)
+                reason = "early" if turned else None
+            elif self.trainer.step != self.saved_at_step and (self.requests.save or self._save_is_due()):
+                self.requests.save = False
+                yield self._save() if self.trainer.is_finite() else self._recover()
+            if self.trainer.step == self.settings.steps:
+                reason = reason or "done"
+            elif self.requests.stop:
+                reason = reason or "stopped"
+            if reason is not None:
+                break
             self.trainer.make_step()
             now = time.perf_counter()
             due = now - self.reported.time_before >= SECONDS_BETWEEN_REPORTS
             if (due or self.trainer.device.type == "cpu") and self._has_exploded():
                 yield self._recover()
-                continue
-            if due or self.trainer.step in self.evaluate_at:
+            elif due or self._evaluation_is_pending():
                 yield self._report(now)
-            if self.trainer.step in self.evaluate_at:
-                yield self._evaluate()
-                turned = self._has_turned()
-                yield self._save(finished=turned)
-                if turned:
-                    reason = "early"
-                    break
-            elif self.requests.save or self._save_is_due(now):
-                self.requests.save = False
-                yield self._save()
-            if self.requests.stop and self.trainer.step < self.settings.steps:
-                reason = "stopped"
-                break
         yield from self._finish(reason)
+
+    def _evaluation_is_pending(self) -> bool:
+        """Of a run that was stopped during an evaluation, also when it goes on."""
+        return self.trainer.step in self.evaluate_at and self.progress.evaluated_step != self.trainer.step
 
     def _seconds(self) -> float:
         return time.perf_counter() - self.began
@@ -288,18 +303,18 @@ class _Loop:
     def _loss_sum(self) -> float:
         return self.trainer.loss_sum.item()
 
-    def _mark(self) -> None:
-        """Begins the span over which the training loss of the next evaluation is taken."""
-        self.since_evaluation = _Window(self._loss_sum(), self.trainer.step)
+    def _begin_report(self) -> None:
+        """Begins the span that the next `Stepped` tells of."""
+        self.reported = _Window(self._loss_sum(), self.trainer.step)
 
-    def _mean_since(self, window: _Window) -> float:
-        return (self._loss_sum() - window.sum_before) / max(1, self.trainer.step - window.step_before)
+    def _mean_since_evaluation(self) -> float:
+        return self._loss_sum() / max(1, self.trainer.step - self.progress.evaluated_step)
 
     def _report(self, now: float) -> Stepped:
         steps = self.trainer.step - self.reported.step_before
         event = Stepped(
             step=self.trainer.step,
-            nats=self._mean_since(self.reported),
+            nats=(self._loss_sum() - self.reported.sum_before) / max(1, steps),
             characters_per_second=steps
             * self.settings.batch_size
             * self.settings.seq_length
@@ -307,15 +322,21 @@ class _Loop:
             learning_rate=self.trainer.learning_rate(),
             seconds=self._seconds(),
         )
-        self.reported = _Window(self._loss_sum(), self.trainer.step)
+        self._begin_report()
         return event
 
-    def _evaluate(self) -> Evaluated:
-        self.train_nats = train_nats = self._mean_since(self.since_evaluation)
-        nats = score(self.trainer.network, self.validation_ids).mean
+    def _evaluate(self) -> Evaluated | None:
+        """Scores the validation part. None where a stop was asked for meanwhile."""
+        try:
+            scored = score(self.trainer.network, self.validation_ids, interrupted=lambda: self.requests.stop)
+        except Interrupted:
+            return None
+        nats = scored.mean
+        self.train_nats = train_nats = self._mean_since_evaluation()
         best = math.isfinite(nats) and (self.progress.best_nats is None or nats < self.progress.best_nats)
         self.progress = self.progress.changed(
             step=self.trainer.step,
+            evaluated_step=self.trainer.step,
             validation_nats=nats if math.isfinite(nats) else None,
             best_nats=nats if best else self.progress.best_nats,
             best_step=self.trainer.step if best else self.progress.best_step,
@@ -330,8 +351,8 @@ class _Loop:
             learning_rate=self.trainer.learning_rate(),
             seconds=round(event.seconds, 3),
         )
-        self._mark()
-        self.reported = _Window(self._loss_sum(), self.trainer.step)
+        self.trainer.loss_sum.zero_()
+        self._begin_report()
         return event
 
     def _has_turned(self) -> bool:
@@ -341,27 +362,31 @@ class _Loop:
             return False
         return progress.validation_nats is None or progress.validation_nats > CLEARLY_TURNED * progress.best_nats
 
-    def _save_is_due(self, now: float) -> bool:
+    def _save_is_due(self) -> bool:
         wait = max(SECONDS_BETWEEN_SAVES, self.save_seconds / SHARE_OF_TIME_FOR_SAVES)
-        return now - self.saved_at_time >= wait
+        return time.perf_counter() - self.saved_at_time >= wait
 
     def _save(self, finished: bool = False) -> Saved | SaveFailed:
         trainer, start = self.trainer, time.perf_counter()
-        evaluated_here = self.progress.step == trainer.step
+        evaluated_here = self.progress.evaluated_step == trainer.step
         self.progress = self.progress.changed(
             step=trainer.step,
             seconds=self._seconds(),
+            loss_sum=self._loss_sum(),
             validation_nats=self.progress.validation_nats if evaluated_here else None,
             rate_scale=trainer.rate_scale,
             skipped_steps=int(trainer.skipped.item()),
-            finished=finished or trainer.step == self.settings.steps,
+            skipped_in_a_row=int(trainer.skipped_in_a_row.item()),
+            finished=finished or (trainer.step == self.settings.steps and evaluated_here),
         )
         try:
             self.writer.commit(self.progress, trainer.model_tensors(), trainer.training_tensors())
             event = Saved(trainer.step, self.writer.run.path, time.perf_counter() - start)
             self.saved_at_step = trainer.step
         except OSError as error:
-            event = SaveFailed(trainer.step, error)
+            event = SaveFailed(trainer.step, error.strerror or str(error))
+        except CharrnnError as error:
+            event = SaveFailed(trainer.step, error.message)
         self.saved_at_time = time.perf_counter()
         self.save_seconds = self.saved_at_time - start
         self.reported.time_before = self.saved_at_time
@@ -371,33 +396,33 @@ class _Loop:
         return self.trainer.skipped_in_a_row.item() >= NOT_FINITE_IN_A_ROW
 
     def _recover(self) -> Exploded:
-        """Back to the last save (or the beginning), with half the rate."""
-        self.explosions += 1
+        """Back to the last save with half the rate."""
         scale = self.trainer.rate_scale / 2
-        if self.explosions > EXPLOSIONS or not self.writer.run.saves():
+        if scale < 0.5**EXPLOSIONS or not self.writer.run.saves():
             raise CharrnnError(
-                f"training exploded at step {self.trainer.step}: no finite loss in {NOT_FINITE_IN_A_ROW} steps",
+                f"training exploded at step {self.trainer.step}: losses or weights are no longer finite",
                 "use a lower --learning-rate, or a lower --grad-clip",
             )
-        self._go_back_to(self.writer.run.save("last"))
+        self._go_back_to(self.writer.run.save_to_resume())
         self.trainer.rate_scale = scale
-        self._mark()
-        self.reported = _Window(self._loss_sum(), self.trainer.step)
+        self.trainer.skipped_in_a_row.zero_()
+        self._begin_report()
         self.writer.log("explosion", step=self.trainer.step, rate_scale=scale)
         return Exploded(self.trainer.step, scale)
 
     def _go_back_to(self, save: Save) -> None:
         run = self.writer.run
         self.trainer.load(run.read_model(save), run.read_training(save), save.progress)
+        self.writer.go_on_from(save)
         self.progress = save.progress
 
     def _finish(self, reason: str) -> Iterator[Event]:
-        if self.trainer.step > self.since_evaluation.step_before:
-            self.train_nats = self._mean_since(self.since_evaluation)
+        if self.trainer.step > self.progress.evaluated_step:
+            self.train_nats = self._mean_since_evaluation()
         unsaved = None
         if self.saved_at_step != self.trainer.step:
             event = self._save(finished=reason == "early")
-            unsaved = event.error if isinstance(event, SaveFailed) else None
+            unsaved = event.reason if isinstance(event, SaveFailed) else None
             yield event
         yield Finished(reason, self.progress, self.train_nats, unsaved)
 
