@@ -73,7 +73,7 @@ def test_help_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "inspect", "evaluate", "corpora"])
+@pytest.mark.parametrize("command", ["train", "sample", "inspect", "evaluate", "runs", "corpora"])
 def test_the_help_of_every_command_loads_no_torch_either(command: str) -> None:
     code = (
         "import sys\nfrom charrnn.cli.app import app\n"
@@ -99,7 +99,7 @@ def test_python_dash_m_is_the_same_program() -> None:
 def test_without_a_command_the_help_is_shown(program: Program) -> None:
     code, out, _ = program()
     assert code == 0
-    for command in ("train", "sample", "inspect", "evaluate", "corpora"):
+    for command in ("train", "sample", "inspect", "evaluate", "runs", "corpora"):
         assert re.search(rf"\b{command}\b", out)
 
 

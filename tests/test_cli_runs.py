@@ -1,0 +1,137 @@
+"""`charrnn runs`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from charrnn.cli import runs
+from charrnn.model.network import CharRNN
+from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings, RunWriter
+from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.loop import Trainer
+from charrnn.units import bits
+
+VOCABULARY = Vocabulary.of("abcdefgh\n")
+
+
+def ran(*arguments: str, width: int = 200):
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    runs.register(app)
+    return CliRunner().invoke(app, ["runs", *arguments], env={"COLUMNS": str(width), "NO_COLOR": "1"})
+
+
+def a_run(home: Path, name: str, progress: Progress | None = None, **given: object) -> RunWriter:
+    """A run with one save; it is left open, as by the process that trains it."""
+    model = {k: v for k, v in given.items() if k in ModelSettings.options()}
+    training = {k: v for k, v in given.items() if k in TrainingSettings.options()}
+    settings = RunSettings(
+        ModelSettings(**{"hidden_size": 8, "embedding_size": 4} | model),
+        TrainingSettings(**{"batch_size": 2, "seq_length": 5, "steps": 100} | training),
+        CorpusIdentity(name="plays", specs="plays.txt", sha256="0" * 64, characters=1000, held_out=100),
+        Origin.here("cpu", "a test"),
+    )
+    network = CharRNN(settings.model, len(VOCABULARY))
+    network.initialise(torch.Generator().manual_seed(1))
+    writer = RunWriter.create(name, settings, VOCABULARY, b"abc", home / "checkpoints", network.state_dict())
+    if progress is not None:
+        trainer = Trainer(network, settings.training, np.zeros(100, np.uint8))
+        trainer.make_step()
+        writer.commit(progress, trainer.model_tensors(), trainer.training_tensors())
+    return writer
+
+
+@pytest.fixture
+def three(home: Path) -> None:
+    a_run(home, "old", Progress(step=100, seconds=90, best_nats=1.5, best_step=100, finished=True)).close()
+    a_run(home, "wide", Progress(step=40, seconds=30, best_nats=1.25, best_step=40), hidden_size=16).close()
+    a_run(home, "slow", learning_rate=1e-4, dropout=0.25).close()
+
+
+def test_runs_are_listed_the_one_trained_last_first_with_their_figures(three: None) -> None:
+    result = ran()
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    first, second = result.stdout.split("\n\n")
+    lines = first.splitlines()
+    assert lines[0].split() == list(runs.HEADERS)
+    assert [line.split()[0] for line in lines[2:]] == ["slow", "wide", "old"]
+    figures = ["lstm", "1×8", "565", "100", "of", "100", "1.5000", f"{bits(1.5):.4f}", "1.5", "finished"]
+    assert lines[4].split() == ["old", "plays", *figures]
+    assert "1×16" in lines[3]
+    assert lines[3].endswith("stopped")
+    assert lines[2].endswith("not begun")
+    table = [line.split() for line in second.splitlines()]
+    assert table[0] == ["run", "dropout", "learning-rate"]
+    assert table[2:] == [["slow", "0.25", "0.0001"], ["wide", "0", "0.008"], ["old", "0", "0.008"]]
+
+
+def test_names_limit_the_list_and_their_order_is_kept(three: None) -> None:
+    result = ran("old", "wide")
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["old", "wide"]  # and nothing else differs
+
+
+def test_a_name_that_no_run_has_is_a_mistake(three: None) -> None:
+    result = ran("olf")
+    assert result.exception.exit_code == 2
+    assert "no run called 'olf'" in str(result.exception)
+
+
+def test_json_holds_every_setting_and_the_exact_loss(three: None) -> None:
+    listed = json.loads(ran("--json").stdout)
+    assert [entry["run"] for entry in listed] == ["slow", "wide", "old"]
+    assert [entry["best_validation_nats"] for entry in listed] == [None, 1.25, 1.5]
+    assert [entry["state"] for entry in listed] == ["not begun", "stopped", "finished"]
+    assert listed[1]["model"]["hidden_size"] == 16
+    assert set(listed[0]["training"]) == set(TrainingSettings.options())
+
+
+def test_a_run_that_another_process_holds_is_in_training(home: Path) -> None:
+    with a_run(home, "now", Progress(step=7)):
+        assert json.loads(ran("--json").stdout)[0]["state"] == "training"
+    assert json.loads(ran("--json").stdout)[0]["state"] == "stopped"
+
+
+def test_one_whose_validation_had_turned_has_finished_early(home: Path) -> None:
+    a_run(home, "early", Progress(step=60, finished=True)).close()
+    assert json.loads(ran("--json").stdout)[0]["state"] == "finished early"
+
+
+def test_damaged_runs_are_listed_with_what_is_wrong(three: None, home: Path) -> None:
+    (home / "checkpoints/wide/run.json").write_text("{}")
+    (home / "checkpoints/old/saves/00000100/progress.json").write_text("{}")
+    result = ran()
+    assert result.exit_code == 0
+    wide = next(line for line in result.stdout.splitlines() if line.startswith("wide"))
+    assert wide.endswith("damaged")
+    assert "run.json is damaged" in result.stderr
+    assert "another save is used instead" in result.stderr
+    by_name = {entry["run"]: entry for entry in json.loads(ran("--json").stdout)}
+    assert by_name["wide"]["state"] == "damaged"
+    assert "run.json" in by_name["wide"]["problem"]
+    assert by_name["old"]["step"] == 0
+    assert "progress.json" in by_name["old"]["warnings"][0]
+
+
+def test_without_a_run_it_says_how_to_get_one(home: Path) -> None:
+    assert json.loads(ran("--json").stdout) == []
+    result = ran()
+    assert "no run in" in str(result.exception)
+    assert "charrnn train" in str(result.exception)
+
+
+def test_forty_columns_are_enough(three: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charrnn.display.terminal.is_terminal", lambda stream: True)
+    lines = ran(width=40).stdout.splitlines()
+    assert max(map(len, lines)) <= 40
+    assert "parameters  565" in lines
+    assert any("0.0001" in line for line in lines)
+    assert not any("\x1b" in line for line in lines)
