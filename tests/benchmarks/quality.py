@@ -1,0 +1,65 @@
+"""Validation loss against wall-clock: how good a model comes out of `charrnn train CORPUS --minutes M`.
+
+    python -m tests.benchmarks.quality shakespeare --minutes 2.4 5 --seeds 1 2 3
+
+Each run is the command a user types, in a process of its own, alone on the machine. Time is that of the whole process,
+from the shell's point of view: start-up, timing, training, evaluations, saves. The validation part is the contiguous
+last tenth of the corpus, scored with the state carried over the whole of it. Prints the median and the range over seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from charrnn.model.device import choose_device, device_name
+from charrnn.text.corpus import corpora_folder
+
+
+def one_run(corpus: str, minutes: float, seed: int, options: list[str]) -> tuple[float, dict]:
+    """(seconds of the whole process, the summary that it printed)."""
+    with tempfile.TemporaryDirectory() as home:
+        (Path(home) / "corpora").symlink_to(corpora_folder().resolve())
+        command = [sys.executable, "-m", "charrnn", "train", corpus, "--minutes", str(minutes), "--seed", str(seed)]
+        start = time.perf_counter()
+        done = subprocess.run(
+            [*command, "--json", *options], stdout=subprocess.PIPE, check=True, text=True, env=_environment(home)
+        )
+        return time.perf_counter() - start, json.loads(done.stdout)
+
+
+def _environment(home: str) -> dict[str, str]:
+
+    return {**os.environ, "CHARRNN_HOME": home}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus")
+    parser.add_argument("--minutes", type=float, nargs="+", default=[0.75, 145 / 60, 10])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("options", nargs="*", help="further options of charrnn train, behind --")
+    asked = parser.parse_args()
+    print(f"{asked.corpus} on {device_name(choose_device())}")
+    print(f"{'minutes':>8} {'model':>10} {'seconds':>8} {'nats, median':>13} {'range':>15}  seeds")
+    for minutes in asked.minutes:
+        runs = [one_run(asked.corpus, minutes, seed, asked.options) for seed in asked.seeds]
+        nats = sorted(summary["best_validation_nats"] for _, summary in runs)
+        model = runs[0][1]["model"]
+        print(
+            f"{minutes:8.2f} {model['layers']}×{model['hidden_size']:<8} "
+            f"{statistics.median(seconds for seconds, _ in runs):8.1f} {statistics.median(nats):13.4f} "
+            f"{nats[0]:7.4f}–{nats[-1]:.4f}  {len(nats)}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
