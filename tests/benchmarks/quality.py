@@ -4,7 +4,7 @@
 
 Each run is the command a user types, in a process of its own, alone on the machine. Time is that of the whole process,
 from the shell's point of view: start-up, timing, training, evaluations, saves. The validation part is the contiguous
-last tenth of the corpus, scored with the state carried over the whole of it. Prints the median and the range over seeds.
+last tenth of the corpus, scored with the state carried over all of it. Prints the median and the range over seeds.
 """
 
 from __future__ import annotations
