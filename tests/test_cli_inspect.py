@@ -92,7 +92,7 @@ def test_the_last_character_of_a_text_has_no_surprise(run):
 
 
 def test_a_stretch_far_into_the_text_is_read_with_a_warm_state(home, short_text, monkeypatch):
-    import charrnn.cli.inspect as module
+    import charrnn.cli.picture as module
 
     run = make_run(home, short_text)
     monkeypatch.setattr(module, "WARM_UP", 50)

@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import picture as pictures
 from charrnn.cli.options import settings_from, with_settings
-from charrnn.errors import CharrnnError, UsageError
+from charrnn.display.terminal import Terminal
+from charrnn.errors import UsageError
 from charrnn.settings import DEVICES, InspectSettings
-from charrnn.units import NATS_PER_BIT, count
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from charrnn.display.activations import Successors, View
-    from charrnn.inspection.trace import Cell
-    from charrnn.model.network import CharRNN
-    from charrnn.model.run import Run, Save
+    from charrnn.model.run import Run
 
-WARM_UP = 10_000  # characters read before the first one shown, so that values are those of a long read
-LIKELIEST = 5
+SEARCH = "Search (without --cell)"
 
 
 def register(app: typer.Typer) -> None:
@@ -56,37 +52,116 @@ def inspect(
         Path | None, typer.Option("--output", "-o", help="Write to this file; its suffix decides.", metavar="FILE")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    properties: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--property",
+            "-p",
+            help="Search for this only: a name, your own NAME=REGEX (inside its matches), or FILE.py:function "
+            "(text → a value for each character). Repeatable.",
+            metavar="PROPERTY",
+            show_default="the whole catalogue",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            help="Programming language of the text, as Pygments calls it; none: it is none.",
+            show_default="by the corpus' file names",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            help="The corpus the run was trained on, from which the 5-gram to beat is learned.",
+            metavar="CORPUS",
+            show_default="looked for in corpora/",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
+    every_cell: Annotated[
+        bool, typer.Option("--all", help="Also list what every cell goes best with.", rich_help_panel=SEARCH)
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="The evidence for every candidate as CSV instead.", rich_help_panel=SEARCH)
+    ] = False,
+    seed: Annotated[
+        int, typer.Option(help="Seed of everything random in the search.", min=0, rich_help_panel=SEARCH)
+    ] = 1,
     *,
     given: dict[str, Any],
 ) -> None:
-    """Look at cells: the text coloured by what each does after reading each character.
+    """Find the cells that follow something, or look at one: the text coloured by what it does.
 
-    [bold]charrnn inspect --cell 42[/bold]  ·  [bold]charrnn inspect shakespeare --cell 2:17 --signal forget[/bold]
+    Without --cell, every cell is compared with all that a text can be seen to do (inside quotes, position in the line,
+    …). Only what holds on text that did not choose the cell, and beats what untrained networks, meaningless labels and
+    the last five characters reach, earns a name.
+
+    [bold]charrnn inspect[/bold]  ·  [bold]charrnn inspect --cell 42[/bold]  ·
+    [bold]charrnn inspect shakespeare --cell 2:17 --signal forget[/bold]
     """
     from charrnn.inspection.trace import find_cell
     from charrnn.model.device import choose_device
     from charrnn.model.run import open_run
 
     settings = settings_from(InspectSettings, given)
+    _check(cell, layer, output, given, [properties, language, corpus, every_cell, as_csv])
     if output is not None:
         from charrnn.display.export import export, format_of
 
         format_of(output)
-    if layer is not None and not cell:
-        raise UsageError("--layer needs a --cell to count in it", "as in --layer 2 --cell 17")
     opened = open_run(run)
     model = opened.settings.model
     cells = [find_cell(name, model.layers, model.hidden_size, layer) for name in cell or []]
     network, save = opened.load_network(checkpoint, choose_device(device))
     source, ids = _text(opened, text, skip_unknown)
-    picture = _look(opened, save, network, source, ids, cells, settings)
+    if not cells:
+        from charrnn.cli import findings
+
+        found = findings.search(
+            opened,
+            save,
+            network,
+            ids,
+            properties=properties or [],
+            language=language,
+            corpus=corpus,
+            seed=seed,
+        )
+        if as_json:
+            print(json.dumps(found.to_json(), ensure_ascii=False))
+        elif as_csv:
+            findings.write_csv(found)
+        else:
+            findings.show(found, opened, source, Terminal.of(sys.stdout, settings.color), every_cell=every_cell)
+        return
+    picture = pictures.look(opened, save, network, source, ids, cells, settings)
     if as_json:
         print(json.dumps(picture.to_json(), ensure_ascii=False))
     elif output is not None:
         export(output, picture.views(settings.palette), picture.facts())
         print(f"written to {output}", file=sys.stderr)
     else:
-        _show(picture, settings)
+        pictures.show(picture, settings)
+
+
+def _check(
+    cell: list[str] | None, layer: int | None, output: Path | None, given: dict[str, Any], of_the_search: list[Any]
+) -> None:
+    """Raises UsageError where options of the search and of a picture stand together."""
+    if cell:
+        if any(of_the_search):
+            raise UsageError("--property, --language, --corpus, --all and --csv are for a search, without --cell")
+        return
+    if layer is not None:
+        raise UsageError("--layer needs a --cell to count in it", "as in --layer 2 --cell 17")
+    if output is not None:
+        raise UsageError("--output needs a --cell", "for the findings of a search write --json > FILE")
+    pictured = [name for name in given if name != "color"]
+    if pictured:
+        raise UsageError(f"--{pictured[0].replace('_', '-')} needs a --cell", "as in --cell 42")
 
 
 def _text(run: Run, spec: str | None, skip_unknown: bool) -> tuple[str, np.ndarray]:
@@ -100,170 +175,3 @@ def _text(run: Run, spec: str | None, skip_unknown: bool) -> tuple[str, np.ndarr
     return source, run.vocabulary.encode(
         raw, source=source, skip_unknown=skip_unknown, hint="use --skip-unknown to leave them out"
     )
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A stretch of text and what cells do on it.
-
-    symbols: T characters. values: (T, K) of the signal for the K cells. likeliest, probabilities: (T, 5) ids and their
-    probabilities. following: T ids of the characters that followed, −1 where the text ends. surprise: T bits of those,
-    NaN there.
-    """
-
-    run: Run
-    save: Save
-    source: str
-    start: int
-    cells: list[Cell]
-    signal: str
-    with_successors: bool
-    symbols: list[str]
-    values: np.ndarray
-    likeliest: np.ndarray
-    probabilities: np.ndarray
-    following: np.ndarray
-    surprise: np.ndarray
-
-    def facts(self) -> dict[str, str]:
-        """What is looked at, name → value."""
-        import numpy as np
-
-        model = self.run.settings.model
-        facts = {
-            "run": f"{self.run.name} (step {count(self.save.step)})",
-            "model": f"{model.recurrence} {model.layers}×{model.hidden_size}",
-            "text": f"{self.source}, characters {count(self.start)}–{count(self.start + len(self.symbols) - 1)}",
-        }
-        known = self.surprise[np.isfinite(self.surprise)]
-        return {**facts, "loss": f"{known.mean():.2f} bits/char"} if len(known) else facts
-
-    def views(self, palette: str) -> list[View]:
-        """One view for each cell; c is shown as tanh(c)."""
-        import numpy as np
-
-        from charrnn.display.activations import SignalScale, View
-
-        scale = SignalScale.SIGNED if self.signal in ("c", "h", "candidate") else SignalScale.UNIT
-        shown = np.tanh(self.values) if self.signal == "c" else self.values
-        name = {"c": "tanh(c)", "h": "h"}.get(
-            self.signal, f"{self.signal}{'' if self.signal == 'candidate' else ' gate'}"
-        )
-        return [
-            View(
-                self.symbols,
-                shown[:, place].tolist(),
-                f"{name} of cell {cell}",
-                scale,
-                palette,
-                self._successors() if self.with_successors else None,
-            )
-            for place, cell in enumerate(self.cells)
-        ]
-
-    def _successors(self) -> Successors:
-        from charrnn.display.activations import Successors
-
-        signs = _signs(self.run)
-        return Successors(
-            symbols=[[signs[one] for one in row] for row in self.likeliest],
-            probabilities=self.probabilities.tolist(),
-            true=self._places_of_true(),
-            surprise=self.surprise.tolist(),
-        )
-
-    def _places_of_true(self) -> list[int | None]:
-        hits = self.likeliest == self.following[:, None]
-        return [int(row.argmax()) if row.any() else None for row in hits]
-
-    def to_json(self) -> dict[str, Any]:
-        signs = _signs(self.run)
-        data = {
-            "run": self.run.name,
-            "step": self.save.step,
-            "model": self.run.settings.model.to_json(),
-            "text": self.source,
-            "start": self.start,
-            "characters": self.symbols,
-            "surprise_bits": [None if value != value else value for value in self.surprise.tolist()],
-            "cells": [
-                {"cell": str(cell), "signal": self.signal, "values": self.values[:, place].tolist()}
-                for place, cell in enumerate(self.cells)
-            ],
-        }
-        if self.with_successors:
-            data["likeliest_next"] = [
-                {signs[one]: value for one, value in zip(ones, values, strict=True)}
-                for ones, values in zip(self.likeliest.tolist(), self.probabilities.tolist(), strict=True)
-            ]
-        return data
-
-
-def _signs(run: Run) -> list[str]:
-    """One string for each id, as a view wants them: the character itself; bytes beyond ASCII as `\\xNN`."""
-    vocabulary = run.vocabulary
-    if vocabulary.kind == "characters":
-        return list(vocabulary.characters)
-    return [chr(byte) if byte < 0x80 else sign for byte, sign in enumerate(vocabulary.symbols)]
-
-
-def _look(
-    run: Run,
-    save: Save,
-    network: CharRNN,
-    source: str,
-    ids: np.ndarray,
-    cells: list[Cell],
-    settings: InspectSettings,
-) -> Picture:
-    import numpy as np
-
-    from charrnn.inspection.trace import find_signal, state_after, trace
-
-    if settings.start >= len(ids):
-        raise CharrnnError(f"the {source} ends before character {settings.start}: it has {len(ids)}", "lower --start")
-    signal = find_signal(settings.signal, run.settings.model.recurrence)
-    stop = min(settings.start + settings.length, len(ids))
-    state = state_after(network, ids[max(0, settings.start - WARM_UP) : settings.start])
-    following = np.full(stop - settings.start, -1, np.int64)
-    following[: len(ids) - settings.start - 1] = ids[settings.start + 1 : stop + 1]
-    values, likeliest, probabilities, surprise = [], [], [], []
-    for chunk in trace(
-        network, ids[settings.start : stop], signals=[signal], cells=cells, state=state, predictions=True
-    ):
-        values.append(chunk.signals[signal])
-        logs = chunk.log_probabilities
-        order = np.argsort(-logs, axis=1, kind="stable")[:, :LIKELIEST]
-        likeliest.append(order)
-        probabilities.append(np.exp(np.take_along_axis(logs, order, 1)))
-        true = following[chunk.start : chunk.start + len(logs)]
-        bits = -logs[np.arange(len(logs)), true] / NATS_PER_BIT
-        surprise.append(np.where(true >= 0, bits, np.nan))
-    signs = _signs(run)
-    return Picture(
-        run,
-        save,
-        source,
-        settings.start,
-        cells,
-        signal,
-        settings.top,
-        [signs[one] for one in ids[settings.start : stop].tolist()],
-        np.concatenate(values),
-        np.concatenate(likeliest),
-        np.concatenate(probabilities),
-        following,
-        np.concatenate(surprise),
-    )
-
-
-def _show(picture: Picture, settings: InspectSettings) -> None:
-    from charrnn.display.activations import render
-    from charrnn.display.terminal import Terminal
-
-    terminal = Terminal.of(sys.stdout, settings.color)
-    terminal.write(" · ".join(picture.facts().values()) + "\n")
-    for view in picture.views(settings.palette):
-        terminal.write("\n")
-        for line in render(view, terminal):
-            terminal.write(line + "\n", styled=True)

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from charrnn.errors import CharrnnError
 from charrnn.inspection.confounds import Design, Moments, unique_shares
+from charrnn.inspection.findings import CellSummary, Findings
 from charrnn.inspection.kgram import Contexts
-from charrnn.inspection.naming import RELATED, Evidence, Verdict, verdict
+from charrnn.inspection.naming import RELATED, Evidence
 from charrnn.inspection.properties import CATALOGUE, Property, Text
 from charrnn.inspection.statistics import (
     Labels,
@@ -52,6 +53,7 @@ CANDIDATES = 3  # of each property that go from SELECT to CONFIRM
 REACTS = 0.95  # AUC from which a cell counts as the detector of a character
 INTERVAL_SEGMENTS = 40
 NUMBERS_AT_A_TIME = 1 << 27
+CLEARLY = 0.005  # by how much a property must fit a cell better than its kin
 KGRAM = 5  # characters of the rival that a cell has to beat
 UNTRAINED_THINNING = 3  # every third block of SELECT chooses the best cell of an untrained network
 
@@ -122,71 +124,6 @@ class Half:
     ids: np.ndarray
     by_character: Strata
     design: Design
-
-
-@dataclass(frozen=True)
-class CellSummary:
-    """Of one cell the property it went with best on SELECT, and how well it did on CONFIRM."""
-
-    cell: str
-    signal: str
-    property: str
-    kind: str
-    selected: float
-    strength: float
-
-
-@dataclass(frozen=True)
-class Findings:
-    """What a search found, did not find, and could not ask. All of it can go to JSON and back.
-
-    testable, not_testable: titles of properties, the latter with the reason. reacts: cell → the character it detects.
-    """
-
-    cells: int
-    bits_per_character: float
-    characters: int
-    half: int
-    fitted_on: str
-    seed: int
-    testable: list[str]
-    not_testable: dict[str, str]
-    controls: list[str]
-    evidence: list[Evidence]
-    reacts: dict[str, str]
-    summaries: list[CellSummary] = field(default_factory=list)
-
-    def verdicts(self) -> list[tuple[Evidence, Verdict]]:
-        """For each cell that is a candidate its best claim, best claims first."""
-        best: dict[str, tuple[Evidence, Verdict]] = {}
-        for evidence in sorted(self.evidence, key=lambda e: -abs(e.strength)):
-            judged = verdict(evidence)
-            held = best.get(evidence.cell)
-            if held is None or _ORDER[judged.kind] < _ORDER[held[1].kind]:
-                best[evidence.cell] = (evidence, judged)
-        return sorted(best.values(), key=lambda pair: (_ORDER[pair[1].kind], -pair[0].strength))
-
-    def to_json(self) -> dict:
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: dict) -> Findings:
-        """What `to_json` gave. Raises TypeError, KeyError or ValueError for anything else."""
-        made = {
-            **data,
-            "evidence": [_evidence(entry) for entry in data["evidence"]],
-            "summaries": [CellSummary(**entry) for entry in data["summaries"]],
-        }
-        if set(made) != {one.name for one in fields(cls)}:
-            raise ValueError("not the findings of a search")
-        return cls(**made)
-
-
-_ORDER = {"tracks": 0, "related": 1, "none": 2}
-
-
-def _evidence(entry: dict) -> Evidence:
-    return Evidence(**{name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()})
 
 
 def discover(
@@ -288,12 +225,12 @@ class _Search:
             half=len(self.confirming.ids),
             fitted_on="training text" if self.training is not None else "the half that selects",
             seed=self.effort.seed,
-            testable=[self.properties[k].title for k in self.asked if not self.properties[k].control],
+            testable=tuple(self.properties[k].title for k in self.asked if not self.properties[k].control),
             not_testable=self.not_testable,
-            controls=[self.properties[k].name for k in self.asked if self.properties[k].control],
-            evidence=evidence,
+            controls=tuple(self.properties[k].title for k in self.asked if self.properties[k].control),
+            evidence=tuple(evidence),
             reacts=self.reacts,
-            summaries=self._summaries(),
+            summaries=tuple(self._summaries()),
         )
 
     # Reading
@@ -603,7 +540,7 @@ class _Search:
         fits the cell better than property k: by score where both are of a kind, else by variance explained."""
         mine = self.properties[k]
         unique = self.unique[:, self._response(k, signal), cell]
-        rival, explained, better, best = None, 0.0, None, 0.0
+        rival, explained, better, best = None, 0.0, None, CLEARLY
         for other in self.meaningful:
             one = self.properties[other]
             if other == k:
@@ -654,7 +591,7 @@ def untestable(values: np.ndarray) -> str | None:
         return "does not occur"
     low, high = PREVALENCE
     if share < low or (share > high and values.dtype == bool):
-        return f"holds at {share:.1%} of the characters"
+        return f"holds at {100 * share:.2f} % of the characters"
     number = len(episodes(values))
     return f"only {number} episodes in a half" if number < FEWEST_EPISODES else None
 

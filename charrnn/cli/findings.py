@@ -1,0 +1,285 @@
+"""The search for cells that earn a name: its progress, and the table of what it found."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from charrnn.errors import CharrnnError
+from charrnn.units import count
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from charrnn.display.terminal import Terminal
+    from charrnn.inspection.findings import Findings
+    from charrnn.inspection.naming import Evidence
+    from charrnn.inspection.properties import Text
+    from charrnn.model.network import CharRNN
+    from charrnn.model.run import Run, Save
+
+TRAINING_CHARACTERS = 500_000  # of the training text's end, that the k-gram rival learns from
+DETECTORS_SHOWN = 12
+
+
+def search(
+    run: Run,
+    save: Save,
+    network: CharRNN,
+    ids: np.ndarray,
+    *,
+    properties: list[str],
+    language: str | None,
+    corpus: str | None,
+    seed: int,
+) -> Findings:
+    """The findings on this text, from an earlier search if there was one.
+
+    properties: arguments of --property; none is the whole catalogue. language: of the text, guessed if None; "none" is
+    none. corpus: where the run's corpus is, looked for if None.
+    """
+    from charrnn.inspection.discovery import Effort, discover
+    from charrnn.inspection.findings import keep, kept, key_of
+    from charrnn.inspection.properties import CATALOGUE, find_property
+
+    effort = Effort(seed=seed)
+    chosen = [find_property(argument) for argument in properties] or [p for p in CATALOGUE.values() if not p.control]
+    language = language_of(run, language)
+    training = _training_ids(run, corpus)
+    ids = ids[: effort.characters]
+    key = key_of(
+        save.sizes["model.safetensors"][1],
+        ids.tobytes(),
+        b"" if training is None else training.tobytes(),
+        repr((language, [(one.name, one.definition) for one in chosen], effort)),
+    )
+    from_catalogue = all(CATALOGUE.get(one.name) is one for one in chosen)
+    findings = kept(run.path, key) if from_catalogue else None
+    if findings is None:
+        with _bar() as progress:
+            findings = discover(
+                network,
+                ids,
+                as_text(run, ids, language),
+                chosen,
+                symbols=run.vocabulary.symbols,
+                training=None if training is None else (training, as_text(run, training, language)),
+                effort=effort,
+                progress=progress,
+            )
+        if from_catalogue:
+            keep(run.path, key, findings)
+    return findings
+
+
+def as_text(run: Run, ids: np.ndarray, language: str | None) -> Text:
+    """Ids as characters, one for one: bytes become the 256 first code points."""
+    from charrnn.inspection.properties import Text
+
+    decoded = run.vocabulary.decode(ids)
+    return Text(decoded if isinstance(decoded, str) else decoded.decode("latin-1"), language)
+
+
+def language_of(run: Run, name: str | None) -> str | None:
+    """The language that a person named ("none" is none), else one guessed from the names of the corpus' files."""
+    from charrnn.inspection.source_code import find_language, guess_language
+
+    if name is not None:
+        return None if name.lower() == "none" else find_language(name)
+    specs = run.settings.corpus.named()
+    if specs == ["python"]:
+        return "python"
+    return guess_language(specs)
+
+
+def _training_ids(run: Run, spec: str | None) -> np.ndarray | None:
+    """Ids of the end of the training text, if the run's corpus is at hand: named, or lying in corpora/ by its name.
+
+    Raises CharrnnError where the corpus named is not the one the run was trained on.
+    """
+    from charrnn.text.corpus import corpora_folder, load_corpus
+
+    identity = run.settings.corpus
+    as_bytes = run.vocabulary.kind == "bytes"
+    if spec is not None:
+        corpus = load_corpus([spec], as_bytes=as_bytes, vocabulary=run.vocabulary)
+        if corpus.sha256 != identity.sha256:
+            raise CharrnnError(f"{spec} is not the corpus that {run.name} was trained on", "leave --corpus out")
+    else:
+        name = identity.name.removesuffix(".txt")
+        file = corpora_folder() / f"{name}.txt"
+        if not name or "/" in name or "\\" in name or not file.is_file():
+            return None
+        try:
+            corpus = load_corpus([str(file)], as_bytes=as_bytes, vocabulary=run.vocabulary)
+        except CharrnnError:
+            return None
+        if corpus.sha256 != identity.sha256:
+            return None
+    trained = len(corpus.ids) - identity.held_out
+    return corpus.ids[max(0, trained - TRAINING_CHARACTERS) : trained]
+
+
+@contextlib.contextmanager
+def _bar() -> Iterator[Callable[[str, float], None]]:
+    """A function of (stage, share done) that draws a bar on stderr if that is a terminal."""
+    from tqdm import tqdm
+
+    bar = tqdm(
+        total=100,
+        file=sys.stderr,
+        disable=None,
+        leave=False,
+        dynamic_ncols=True,
+        bar_format="{desc:<18}{bar}{n:4.0f} %  {elapsed}",
+    )
+
+    def show(stage: str, share: float) -> None:
+        bar.set_description_str(stage, refresh=False)
+        bar.n = 100 * share
+        bar.refresh()
+
+    with bar:
+        yield show
+
+
+HEADERS = ("cell", "tracks", "", "|char [95 %]", "all", "5-gram", "untrained", "memory", "episodes")
+
+
+def show(findings: Findings, run: Run, source: str, terminal: Terminal, *, every_cell: bool = False) -> None:
+    """Writes what was found, what was not, and what could not be asked. every_cell: and what each cell goes with."""
+    from charrnn.display.tables import table
+
+    model = run.settings.model
+    asked = len(findings.testable) + len(findings.not_testable)
+    _paragraph(
+        terminal,
+        f"{run.name} · {model.recurrence} {model.layers}×{model.hidden_size} · "
+        f"{findings.bits_per_character:.2f} bits/char on {source} · chosen on {count(findings.half)}, confirmed on "
+        f"{count(findings.half)} characters · {len(findings.testable)} of {asked} properties testable",
+    )
+    terminal.write("\n")
+    tracks = findings.of_kind("tracks")
+    if tracks:
+        table(HEADERS, [_row(evidence) for evidence, _ in tracks], terminal, right=HEADERS[3:])
+        terminal.write("\n")
+    for evidence, judged in findings.of_kind("related"):
+        _paragraph(
+            terminal,
+            f"related: {evidence.cell} {_signal(evidence)} {evidence.property}, {_measure(evidence)} "
+            f"{_number(_signed(evidence, evidence.strength))}: {judged.failed[0]}",
+        )
+    if every_cell:
+        _every_cell(findings, terminal)
+    for line in _closing(findings):
+        _paragraph(terminal, line)
+    if tracks:
+        _paragraph(terminal, f"look at one: charrnn inspect {run.name} --cell {tracks[0][0].cell}")
+
+
+def _closing(findings: Findings) -> Iterator[str]:
+    tracks, related = findings.of_kind("tracks"), findings.of_kind("related")
+    controls = sum(evidence.property in findings.controls for evidence, _ in tracks)
+    yield (
+        f"named: {len(tracks) - controls} of {findings.cells:,} cells · related: {len(related)} · detectors of one "
+        f"character: {len(findings.reacts)}{_detectors(findings)} · control labels named: {controls} of "
+        f"{len(findings.controls)}"
+    )
+    found = {evidence.property for evidence, _ in tracks + related}
+    nothing = [name for name in findings.testable if name not in found]
+    if nothing:
+        yield "nothing found: " + ", ".join(nothing)
+    reasons: dict[str, list[str]] = {}
+    for name, reason in findings.not_testable.items():
+        reasons.setdefault(reason, []).append(name)
+    if reasons:
+        yield "not testable here: " + "; ".join(f"{', '.join(names)} ({reason})" for reason, names in reasons.items())
+    yield (
+        "|char: AUC or ρ within the same current character, on text that did not choose the cell. all: without regard "
+        f"to the character. 5-gram: what the last five characters tell, learned from {findings.fitted_on}. untrained: "
+        "the best cell of networks that learned nothing. memory: in characters. −c, −h: low where the property holds."
+    )
+
+
+def _detectors(findings: Findings) -> str:
+    signs = sorted(set(findings.reacts.values()))
+    shown = " ".join(signs[:DETECTORS_SHOWN]) + (" …" if len(signs) > DETECTORS_SHOWN else "")
+    return f" ({shown})" if signs else ""
+
+
+def _row(evidence: Evidence) -> list[str]:
+    low, high = evidence.interval or (evidence.strength, evidence.strength)
+    score = _number(_signed(evidence, evidence.strength))
+    return [
+        f"{evidence.cell} {_signal(evidence)}",
+        evidence.property,
+        _measure(evidence),
+        f"{score} [{_number(evidence.shown(low))}, {_number(evidence.shown(high))}]",
+        _number(_signed(evidence, evidence.plain)),
+        _number(evidence.shown(evidence.kgram[4]), 2),
+        _number(evidence.shown(evidence.untrained), 2),
+        "" if evidence.memory is None else f"{evidence.memory:,.0f}",
+        f"{evidence.episodes:,}",
+    ]
+
+
+def _measure(evidence: Evidence) -> str:
+    return "AUC" if evidence.kind == "binary" else "ρ"
+
+
+def _signal(evidence: Evidence) -> str:
+    """`−c` where a cell is low when a binary property holds; of a graded one the score has the sign."""
+    return f"−{evidence.signal}" if evidence.kind == "binary" and evidence.sign < 0 else evidence.signal
+
+
+def _signed(evidence: Evidence, strength: float) -> float:
+    return evidence.shown(strength) if evidence.kind == "binary" else evidence.sign * strength
+
+
+def _number(value: float, digits: int = 3) -> str:
+    """`.984`, `−.963`, `1.00`."""
+    return f"{value:.{digits}f}".replace("-", "−").replace("0.", ".", 1)
+
+
+def _every_cell(findings: Findings, terminal: Terminal) -> None:
+    from charrnn.display.tables import table
+    from charrnn.inspection.statistics import auc
+
+    named = {evidence.cell: judged.kind for evidence, judged in findings.verdicts() if judged.kind != "none"}
+    rows = []
+    for one in findings.summaries:
+        binary = one.kind == "binary"
+        values = (one.selected, one.strength)
+        chosen, confirmed = (auc(abs(values[0])), auc(values[1] * (1 if values[0] >= 0 else -1))) if binary else values
+        rows.append(
+            [
+                f"{one.cell} {one.signal}",
+                one.property,
+                "AUC" if binary else "ρ",
+                _number(chosen),
+                _number(confirmed),
+                named.get(one.cell, ""),
+                findings.reacts.get(one.cell, ""),
+            ]
+        )
+    headers = ("cell", "goes best with", "", "chosen", "|char", "verdict", "detects")
+    table(headers, rows, terminal, right=("chosen", "|char"))
+    terminal.write("\n")
+
+
+def _paragraph(terminal: Terminal, text: str) -> None:
+    """A line of its own in a pipe; broken at words on a terminal."""
+    lines = textwrap.wrap(text, terminal.width, subsequent_indent="  ") if terminal.is_terminal else [text]
+    terminal.write("".join(f"{line}\n" for line in lines))
+
+
+def write_csv(findings: Findings) -> None:
+    """The evidence for every candidate, on stdout."""
+    from charrnn.inspection.findings import columns_of
+
+    names, rows = columns_of(findings.evidence)
+    csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])
