@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import sys
+import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -99,7 +100,8 @@ def train(
     else:
         specs = corpus or [_offered_corpus()]
         text = _load(specs, as_bytes)
-        writer, network, parts = _begun(text, name, init_from, given, epochs, minutes, device, watch)
+        since = time.perf_counter()
+        writer, network, parts = _begun(text, name, init_from, given, epochs, minutes, since, device, watch)
         save = None
     with writer:
         finished = watch.run(writer, network, *parts, resume=save)
@@ -136,6 +138,7 @@ def _begun(
     given: dict[str, Any],
     epochs: float | None,
     minutes: float | None,
+    since: float,
     device_name: str,
     watch: Any,
 ) -> tuple[RunWriter, CharRNN, tuple[Any, Any]]:
@@ -177,9 +180,10 @@ def _begun(
         raise CharrnnError(
             f"{corpus.name} is too short: {len(corpus.ids)} characters leave none to validate on", "give more text"
         )
-    asked = presets.Asked(given.get("steps"), epochs, minutes)
-    if asked == presets.Asked():
-        asked = presets.Asked(minutes=presets.DEFAULT_MINUTES[device.type])
+    steps = given.get("steps")
+    if steps is None and epochs is None and minutes is None:
+        minutes = presets.DEFAULT_MINUTES[device.type]
+    asked = presets.Asked(steps, epochs, minutes, since)
     vocabulary_size = len(corpus.vocabulary)
     choice = presets.choose(len(train_ids), vocabulary_size, device, asked, given)
     length = presets.length_of(

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,9 +29,9 @@ from charrnn.units import count, duration
 
 DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}
 WIDTHS = (64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
-CHARACTERS_PER_PARAMETER = 4.0
-CORPUS_PER_PARAMETER = 0.5
-DROPOUT_BY_EPOCHS = ((6, 0.0), (12, 0.1), (25, 0.2), (math.inf, 0.4))
+CHARACTERS_PER_PARAMETER = 2.0
+CORPUS_PER_PARAMETER = 0.35
+DROPOUT_BY_EPOCHS = ((3, 0.0), (6, 0.1), (10, 0.3), (20, 0.4), (math.inf, 0.5))
 SHARE_OF_TIME_FOR_EVALUATIONS = 0.06
 MOST_EVALUATIONS = 10
 SCORED_FOR_TIMING = 20_000
@@ -40,11 +40,16 @@ SECONDS_OF_TIMING = 0.3
 
 @dataclass(frozen=True)
 class Asked:
-    """How long a run is to be: one of the three."""
+    """How long a run is to be: steps, epochs or minutes, one of them.
+
+    since: when the minutes began, by `time.perf_counter`. What has passed of them when the length is found, loading and
+    timing, is not there for training.
+    """
 
     steps: int | None = None
     epochs: float | None = None
     minutes: float | None = None
+    since: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ def seconds_per_step(
     device: torch.device,
     budget: float,
 ) -> float:
-    """Times updates of a throw-away network for about `budget` seconds: the median of one update's time."""
+    """Times updates of a throw-away network for about `budget` seconds: the mean time of one."""
     network = CharRNN(model, vocabulary_size).to(device)
     trainer = Trainer(network, training, train_ids)
     trainer.make_step()  # what happens only once, such as choosing kernels, is not timed
@@ -148,7 +153,7 @@ def seconds_per_step(
         trainer.make_step()
         synchronise(device)
         times.append(time.perf_counter() - start)
-    return statistics.median(times)
+    return statistics.fmean(times)
 
 
 @dataclass(frozen=True)
@@ -171,12 +176,12 @@ def length_of(
 ) -> Length:
     """Turns what was asked into steps, by timing the first few. evaluations: how many, or None to choose."""
     training = choice.training
-    budget = 60 * (asked.minutes or 0)
-    timing = max(SECONDS_OF_TIMING, min(2.0, 0.02 * budget))
+    timing = max(SECONDS_OF_TIMING, min(2.0, 0.02 * 60 * (asked.minutes or 0)))
     per_step = seconds_per_step(choice.model, training, vocabulary_size, train_ids, device, timing)
     network = CharRNN(choice.model, vocabulary_size).to(device)
     network.initialise(torch.Generator().manual_seed(training.seed))
     per_evaluation = _seconds_per_evaluation(network, validation_ids)
+    budget = 60 * (asked.minutes or 0) - (time.perf_counter() - asked.since)
     steps = asked.steps
     if asked.epochs is not None:
         per_epoch = windows_per_epoch(len(train_ids), training.batch_size, training.seq_length)
@@ -186,7 +191,8 @@ def length_of(
         evaluations = max(1, min(MOST_EVALUATIONS, round(SHARE_OF_TIME_FOR_EVALUATIONS * there_is / per_evaluation)))
     if steps is None:
         steps = max(1, round((budget - evaluations * per_evaluation) / per_step))
-    return Length(steps, evaluations, steps * per_step + evaluations * per_evaluation)
+    spent = time.perf_counter() - asked.since
+    return Length(steps, evaluations, spent + steps * per_step + evaluations * per_evaluation)
 
 
 def _seconds_per_evaluation(network: CharRNN, validation_ids: np.ndarray) -> float:
