@@ -174,7 +174,7 @@ def test_a_split_is_contiguous_and_loses_nothing(length, fraction):
 
 
 def corpus_of(ids: np.ndarray) -> Corpus:
-    return Corpus("a", ["a"], ["a"], [], Vocabulary.of_code_points(np.arange(len(ids))), ids, "", len(ids))
+    return Corpus("a", ["a"], ["a"], [], Vocabulary.of_code_points(np.arange(len(ids))), ids, [len(ids)], "", len(ids))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def corpus_of(ids: np.ndarray) -> Corpus:
 def test_the_training_part_is_rounded_down(length, fraction, sizes):
     corpus = corpus_of(np.zeros(length, np.uint8)) if length < 1000 else None
     if corpus is None:
-        corpus = Corpus("a", [], [], [], Vocabulary.of("a"), np.zeros(length, np.uint8), "", length)
+        corpus = Corpus("a", [], [], [], Vocabulary.of("a"), np.zeros(length, np.uint8), [length], "", length)
     assert tuple(map(len, corpus.split(fraction))) == sizes
 
 

@@ -6,25 +6,29 @@ import contextlib
 import difflib
 import errno
 import hashlib
+import io
 import os
 import re
+import shutil
 import stat
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.text import catalogue
+from charrnn.text import catalogue, encoded
+from charrnn.text.encoded import BYTE_ORDER_MARK, FIRST_BLOCK
 from charrnn.text.vocabulary import CODE_POINTS, Vocabulary, code_points, decoded
 
 STDIN = "-"
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-FIRST_BLOCK = 8192  # bytes in which a NUL marks a file of a folder as binary
+PIPE_BLOCK = 1 << 20
+LARGE = 64_000_000  # bytes of text beyond which ids are kept in a file rather than in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,8 @@ class Corpus:
     """A text to train on, as ids.
 
     name: short, after the file, folder or catalogue entry. specs: as the user wrote them. files: those read, in order.
-    passed_over: files of a folder or pattern that are not text. ids: (N,) of `vocabulary.id_type`.
+    passed_over: files of a folder or pattern that are not text. ids: (N,) of `vocabulary.id_type`; of a large text they
+    are mapped from a file, and only what is looked at comes into memory. lengths: of each file, in ids.
     sha256: of the exact bytes trained on: the files one after the other, without byte order marks unless as bytes.
     size: the number of those bytes.
     """
@@ -43,6 +48,7 @@ class Corpus:
     passed_over: list[str]
     vocabulary: Vocabulary
     ids: np.ndarray
+    lengths: list[int]
     sha256: str
     size: int
 
@@ -66,7 +72,9 @@ class Corpus:
         if vocabulary.kind != self.vocabulary.kind:
             raise CharrnnError(f"{self.name} was read as {self.vocabulary.kind}, not as {vocabulary.kind}")
         new_ids = vocabulary.encode(self.vocabulary.characters, source=self.name)
-        return replace(self, vocabulary=vocabulary, ids=new_ids[self.ids])
+        is_large = self.ids.nbytes > LARGE
+        ids = encoded.remapped(self.ids, new_ids, corpora_folder()) if is_large else new_ids[self.ids]
+        return replace(self, vocabulary=vocabulary, ids=ids)
 
 
 def corpora_folder() -> Path:
@@ -93,14 +101,21 @@ def load_corpus(
         catalogue, with or without `.txt`; the first of these that exists.
     as_bytes: a vocabulary of bytes; nothing is decoded, a byte order mark stays.
     vocabulary: use this one (its kind decides over as_bytes) rather than the text's own.
-    folder: the corpora folder; `corpora_folder()` if None. progress: for a corpus that is fetched or built.
+    folder: the corpora folder; `corpora_folder()` if None. progress: for a corpus that is fetched, built or large.
+
+    A text of more than LARGE bytes is encoded once into a file next to it, or in the corpora folder if it is of several
+    files or nothing can be written next to it (`charrnn.text.encoded`); memory does not grow with it.
 
     Raises UsageError where nothing has that name, CharrnnError where something cannot be read, is not UTF-8, is empty,
     or has but one character to learn.
     """
     if vocabulary is not None:
         as_bytes = vocabulary.kind == "bytes"
-    finds = _found(specs, folder, progress)
+    folder = folder or corpora_folder()
+    with contextlib.ExitStack() as closing:
+        finds = [find.with_pipes_read(folder, closing) for find in _found(specs, folder, progress)]
+        if sum(file.size for find in finds for file in find.files) > LARGE:
+            return _load_large(specs, finds, as_bytes, vocabulary, folder, progress)
     with _within_memory(specs):
         texts, passed_over = _read_all(finds, as_bytes)
         if vocabulary is None:
@@ -114,8 +129,42 @@ def load_corpus(
         passed_over=passed_over,
         vocabulary=vocabulary,
         ids=ids,
+        lengths=[text.length for text in texts],
         sha256=_sha256_of(texts),
         size=sum(len(text.raw) - text.start for text in texts),
+    )
+
+
+def _load_large(
+    specs: Sequence[str],
+    finds: list[_Find],
+    as_bytes: bool,
+    vocabulary: Vocabulary | None,
+    folder: Path,
+    progress: catalogue.Progress | None,
+) -> Corpus:
+    files = [file for find in finds for file in find.files]
+    beside = [file.path.parent for file in files if file.path is not None] if len(files) == 1 else []
+    name = _joined([find.name for find in finds])
+    kept_as = files[0].path.name if beside and files[0].path else name
+    result = encoded.encode(
+        files, shown(kept_as), [*beside, folder], as_bytes=as_bytes, vocabulary=vocabulary, progress=progress
+    )
+    texts = [(file, length) for file, length in zip(files, result.lengths, strict=True) if length is not None]
+    passed_over = [file.shown for file, length in zip(files, result.lengths, strict=True) if length is None]
+    _refuse_nothing(finds, len(texts), len(passed_over), len(result.ids), as_bytes)
+    if len(result.vocabulary) == 1:
+        raise _one_character(files[0].shown, result.vocabulary)
+    return Corpus(
+        name=name,
+        specs=[shown(spec) for spec in specs],
+        files=[file.shown for file, _ in texts],
+        passed_over=passed_over,
+        vocabulary=result.vocabulary,
+        ids=result.ids,
+        lengths=[length for _, length in texts],
+        sha256=result.sha256,
+        size=result.size,
     )
 
 
@@ -144,14 +193,69 @@ def _within_memory(specs: Sequence[str]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _File:
-    """A file to read; stdin if it has no path. optional: passed over, rather than an error, where it is not text."""
+    """A file to read; stdin if it has no path. optional: passed over, rather than an error, where it is not text.
+
+    content: what was read of it, where that can be done only once; in memory or, if large, in a file without a name.
+    """
 
     path: Path | None
     optional: bool = False
+    content: bytes | BinaryIO | None = None
 
     @property
-    def source(self) -> str:
+    def shown(self) -> str:
         return "the standard input" if self.path is None else shown(self.path)
+
+    @property
+    def size(self) -> int:
+        if self.content is None:
+            return self._status().st_size
+        return len(self.content) if isinstance(self.content, bytes) else os.fstat(self.content.fileno()).st_size
+
+    @property
+    def stamp(self) -> list[Any] | None:
+        """Place, size and times of the last change of content and of anything; None for what was read only once."""
+        if self.content is not None or self.path is None:
+            return None
+        status = self._status()
+        return [str(self.path.resolve()), status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+    def open(self) -> BinaryIO:
+        if isinstance(self.content, bytes):
+            return io.BytesIO(self.content)
+        if self.content is not None:
+            again = os.fdopen(os.dup(self.content.fileno()), "rb", buffering=0)
+            again.seek(0)
+            return again
+        return self.path.open("rb", buffering=0)
+
+    def _status(self) -> os.stat_result:
+        try:
+            return self.path.stat()
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+
+    def with_pipe_read(self, folder: Path, closing: contextlib.ExitStack) -> _File:
+        """This file with its content where it is the standard input or a pipe. folder: where much of it is kept, until
+        `closing` is over."""
+        if self.path is not None and not stat.S_ISFIFO(self._status().st_mode):
+            return self
+        try:
+            with contextlib.ExitStack() as reading:
+                pipe = _stdin() if self.path is None else reading.enter_context(self.path.open("rb", buffering=0))
+                content = bytearray()
+                while len(content) <= LARGE and (block := pipe.read(PIPE_BLOCK)):
+                    content += block
+                if len(content) <= LARGE:
+                    return replace(self, content=bytes(content))
+                folder.mkdir(parents=True, exist_ok=True)
+                file = closing.enter_context(tempfile.TemporaryFile(dir=folder))
+                file.write(content)
+                shutil.copyfileobj(pipe, file)
+                file.flush()
+                return replace(self, content=file)
+        except (OSError, ValueError) as error:
+            raise CharrnnError(f"{self.shown} cannot be read: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -160,6 +264,9 @@ class _Find:
 
     name: str
     files: list[_File]
+
+    def with_pipes_read(self, folder: Path, closing: contextlib.ExitStack) -> _Find:
+        return replace(self, files=[file.with_pipe_read(folder, closing) for file in self.files])
 
 
 @dataclass(frozen=True)
@@ -300,31 +407,39 @@ def _read_all(finds: list[_Find], as_bytes: bool, may_be_empty: bool = False) ->
     """The texts, and the names of the optional files that are none. Raises CharrnnError where nothing is left."""
     texts, passed_over = [], []
     for file in (file for find in finds for file in find.files):
-        raw = _read_stdin() if file.path is None else _read(file.path, file.optional)
+        if isinstance(file.content, bytes):
+            raw = file.content
+        else:
+            raw = _read_stdin() if file.path is None else _read(file.path, file.optional)
         text = None if raw is None else _as_text(file, raw, as_bytes)
         if text is None:
-            passed_over.append(file.source)
+            passed_over.append(file.shown)
         else:
             texts.append(text)
+    characters = sum(text.length for text in texts)
+    _refuse_nothing(finds, len(texts), len(passed_over), characters or may_be_empty, as_bytes)
+    return texts, passed_over
+
+
+def _refuse_nothing(finds: list[_Find], texts: int, passed_over: int, characters: int, as_bytes: bool) -> None:
     what = ", ".join(find.name for find in finds)
+    if not texts and not passed_over:
+        raise CharrnnError(f"{what} holds no files")
     if not texts:
-        if not passed_over:
-            raise CharrnnError(f"{what} holds no files")
         raise CharrnnError(
-            f"{what} holds no text (binary or not UTF-8: {len(passed_over)})",
+            f"{what} holds no text (binary or not UTF-8: {passed_over})",
             None if as_bytes else "use --bytes for text in another encoding",
         )
-    if not may_be_empty and not any(text.length for text in texts):
+    if not characters:
         raise CharrnnError(f"{what} is empty")
-    return texts, passed_over
 
 
 def _as_text(file: _File, raw: bytes, as_bytes: bool) -> _Text | None:
     if as_bytes:
-        return _Text(file.source, raw, 0, len(raw))
+        return _Text(file.shown, raw, 0, len(raw))
     start = len(BYTE_ORDER_MARK) if raw.startswith(BYTE_ORDER_MARK) else 0
     try:
-        return _Text(file.source, raw, start, sum(map(len, decoded(raw, file.source, start))))
+        return _Text(file.shown, raw, start, sum(map(len, decoded(raw, file.shown, start))))
     except CharrnnError:
         if file.optional:
             return None
@@ -355,13 +470,17 @@ def _read(path: Path, only_text: bool) -> bytes | None:
     return raw
 
 
-def _read_stdin() -> bytes:
+def _stdin() -> BinaryIO:
     if sys.stdin is None:
         raise CharrnnError("the standard input is closed")
+    if _is_endless(sys.stdin.buffer):
+        raise CharrnnError("the standard input is a device, not a text")
+    return sys.stdin.buffer
+
+
+def _read_stdin() -> bytes:
     try:
-        if _is_endless(sys.stdin.buffer):
-            raise CharrnnError("the standard input is a device, not a text")
-        return sys.stdin.buffer.read()
+        return _stdin().read()
     except (OSError, ValueError) as error:
         raise CharrnnError(f"the standard input cannot be read: {error}") from None
 
@@ -386,10 +505,14 @@ def _vocabulary_of(texts: list[_Text]) -> Vocabulary:
 
 def _refuse_one_character(texts: list[_Text], vocabulary: Vocabulary) -> None:
     if len(vocabulary) == 1 or sum(text.length for text in texts) == 1:
-        what = "a single byte" if vocabulary.kind == "bytes" else f"the one character {vocabulary.characters!r}"
-        raise CharrnnError(
-            f"{texts[0].source} holds only {what}", "give a text with at least two different characters to learn from"
-        )
+        raise _one_character(texts[0].source, vocabulary)
+
+
+def _one_character(source: str, vocabulary: Vocabulary) -> CharrnnError:
+    what = "a single byte" if vocabulary.kind == "bytes" else f"the one character {vocabulary.characters!r}"
+    return CharrnnError(
+        f"{source} holds only {what}", "give a text with at least two different characters to learn from"
+    )
 
 
 def _ids_of(texts: list[_Text], vocabulary: Vocabulary) -> np.ndarray:

@@ -87,7 +87,7 @@ class Vocabulary:
         if isinstance(text, bytes):
             text = "".join(decoded(text, source))
         ids = np.empty(len(text), self.id_type)
-        unknown = _Unknown()
+        unknown = Unknown()
         filled = 0
         for start, piece in _pieces(text):
             points = code_points(piece)
@@ -108,7 +108,7 @@ class Vocabulary:
         try:
             return text.encode("utf-8", "ignore" if skip_unknown else "strict")
         except UnicodeEncodeError:
-            unknown = _Unknown()
+            unknown = Unknown()
             for start, piece in _pieces(text):
                 points = code_points(piece)
                 unknown.add(points, (points >= 0xD800) & (points <= 0xDFFF), start)
@@ -199,7 +199,7 @@ class StreamDecoder:
         return rest
 
 
-class _Unknown:
+class Unknown:
     """Code points that a vocabulary lacks, each with its count and its first offset."""
 
     def __init__(self) -> None:
@@ -214,7 +214,13 @@ class _Unknown:
             self.first.setdefault(point, start + place)
             self.count[point] = self.count.get(point, 0) + count
 
+    def add_text(self, text: str, vocabulary: Vocabulary, start: int) -> None:
+        """Of a text that starts at character `start`: what this vocabulary of characters lacks."""
+        points = code_points(text)
+        self.add(points, ~np.isin(points, code_points(vocabulary.characters)), start)
+
     def named(self) -> str:
+        """All of them in words, in the order in which they were met, as the end of a sentence."""
         named = []
         for point, place in sorted(self.first.items(), key=lambda item: item[1])[:SHOWN]:
             sign = f"{chr(point)!r} " if chr(point).isprintable() else ""
@@ -240,11 +246,16 @@ def decoded(raw: bytes, source: str, start: int = 0) -> Iterator[str]:
             text, used = codecs.utf_8_decode(raw[start:stop], "strict", stop >= len(raw))
         except UnicodeDecodeError as error:
             place = start + error.start
-            raise CharrnnError(
-                f"{source} is not UTF-8: byte 0x{raw[place]:02X} at offset {place}", "use --bytes to take it as bytes"
-            ) from None
+            raise not_utf8(source, raw[place], place) from None
         yield text
         start += used
+
+
+def not_utf8(source: str, byte: int, offset: int) -> CharrnnError:
+    """The error for a text that cannot be decoded because of this byte."""
+    return CharrnnError(
+        f"{source} is not UTF-8: byte 0x{byte:02X} at offset {offset}", "use --bytes to take it as bytes"
+    )
 
 
 def _pieces(text: str) -> Iterator[tuple[int, str]]:
