@@ -98,11 +98,14 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes what processes that are no longer alive left aside in a folder."""
+def remove_leftovers(folder: Path, *, alone: bool = False) -> None:
+    """Removes what processes that are no longer alive left aside in a folder.
+
+    alone: nobody else writes there, so whatever lies aside is left over; its number may by now be another process's.
+    """
     for path in folder.glob(ASIDE + "*"):
         pid = path.name.removeprefix(ASIDE).partition("-")[0]
-        if pid.isdigit() and not _alive(int(pid)):
+        if pid.isdigit() and (alone or not _alive(int(pid))):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:

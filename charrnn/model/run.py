@@ -327,12 +327,15 @@ class Run:
         return False
 
     def metrics(self) -> list[dict[str, Any]]:
-        """What training wrote down, oldest first. A last line that a crash cut short is left out."""
+        """What training wrote down, oldest first. Lines that a crash or a loss of power cut short are left out."""
         file = self.path / "metrics.jsonl"
         if not file.exists():
             return []
-        lines = read_bounded(file, LARGEST_METRICS).split(b"\n")
-        return [from_json_bytes(line, str(file)) for line in lines[:-1] if line.strip()]
+        entries = []
+        for line in read_bounded(file, LARGEST_METRICS).split(b"\n")[:-1]:
+            with contextlib.suppress(CharrnnError):
+                entries.append(from_json_bytes(line, str(file)))
+        return [entry for entry in entries if isinstance(entry, dict)]
 
 
 def training_shapes(settings: ModelSettings, vocabulary_size: int, batch_size: int) -> dict[str, tuple[int, ...]]:
@@ -411,7 +414,7 @@ class RunWriter:
                     make_folder(saves)
                 if not _is_own_folder(saves):
                     raise CharrnnError(f"{saves} is not a folder of the run's own")
-                remove_leftovers(saves)
+                remove_leftovers(saves, alone=True)
                 _end_last_line(run.path / "metrics.jsonl")
                 return cls(run, lock)
             except BlockingIOError:
@@ -465,9 +468,14 @@ class RunWriter:
         self._write_lines()
 
     def _write_lines(self) -> None:
-        with contextlib.suppress(OSError):
+        file, end = self._metrics.fileno(), os.fstat(self._metrics.fileno()).st_size
+        try:
             while self._unwritten:
-                self._unwritten = self._unwritten[os.write(self._metrics.fileno(), self._unwritten) :]
+                count = os.write(file, self._unwritten)
+                self._unwritten, end = self._unwritten[count:], end + count
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(file, end)  # what was written beyond what the system said it had
 
     def close(self) -> None:
         self._write_lines()
@@ -712,7 +720,7 @@ def _end_last_line(path: Path) -> None:
     """Cuts off what a crash left of a line, so that the next one begins at a line's start."""
     if path.exists() or path.is_symlink():
         with open_regular(path, os.O_RDWR) as file:
-            file.truncate(_line_start(file, file.seek(0, os.SEEK_END)))
+            os.ftruncate(file.fileno(), _line_start(file, file.seek(0, os.SEEK_END)))
 
 
 def _line_start(file: BinaryIO, end: int) -> int:
@@ -737,7 +745,7 @@ def _cut_off_after(path: Path, step: int) -> None:
             if end - start > LARGEST_JSON or _step_told(file.read(end - start)) <= step:
                 break
             end = start
-        file.truncate(end)
+        os.ftruncate(file.fileno(), end)
 
 
 def _step_told(line: bytes) -> int:
