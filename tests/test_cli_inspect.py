@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -18,14 +19,23 @@ from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
 
 
-def make_run(folder, text: str, *, recurrence: str = "lstm", layers: int = 1, as_bytes: bool = False) -> Run:
-    """A run of an untrained network whose held-out text is `text`."""
+def make_run(
+    folder, text: str, *, recurrence: str = "lstm", layers: int = 1, as_bytes: bool = False, corpus: str = ""
+) -> Run:
+    """A run of an untrained network whose held-out text is `text`, the end of `corpus`."""
     vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(text)
     model = ModelSettings(recurrence, layers, 6, 4)
     network = CharRNN(model, len(vocabulary))
     network.initialise(torch.Generator().manual_seed(1))
     origin = Origin(created="2020-01-01T00:00:00", device="cpu")
-    settings = RunSettings(model, TrainingSettings(batch_size=2), CorpusIdentity(name="a", characters=99), origin)
+    identity = CorpusIdentity(
+        name="a",
+        specs="a.txt",
+        sha256=hashlib.sha256(corpus.encode()).hexdigest(),
+        characters=len(corpus) or len(text),
+        held_out=len(text),
+    )
+    settings = RunSettings(model, TrainingSettings(batch_size=2), identity, origin)
     with RunWriter.create("a", settings, vocabulary, text.encode(), folder / "checkpoints") as writer:
         moments = {name: torch.zeros(shape) for name, shape in training_shapes(model, len(vocabulary), 2).items()}
         writer.commit(Progress(step=3, validation_nats=1.0), network.state_dict(), moments)
@@ -149,6 +159,12 @@ def test_a_model_of_bytes_shows_what_is_beyond_ascii_as_escapes(home):
         (["--layer", "1"], "--layer needs a --cell"),
         (["--cell", "1", "--signal", "reset"], "no signal 'reset'"),
         (["--cell", "1", "--start", "99999999"], "ends before character 99999999"),
+        (["--output", "a.html"], "--output needs a --cell"),
+        (["--top"], "--top needs a --cell"),
+        (["--cell", "1", "--all"], "without --cell"),
+        (["--language", "klingonian"], "no language 'klingonian'"),
+        (["--property", "speling"], "no property 'speling'"),
+        (["--property", "in string"], "none of the properties can be tested"),
         (["--cell", "1", "--palette", "grey"], "--palette must be one of"),
         (["--cell", "1", "--checkpoint", "77"], "no checkpoint '77'"),
         (["--cell", "1", "--text", "nowhere.txt"], "nowhere.txt"),
@@ -156,6 +172,55 @@ def test_a_model_of_bytes_shows_what_is_beyond_ascii_as_escapes(home):
 )
 def test_a_mistake_is_named_in_one_line(run, arguments, message):
     assert message in refused(*arguments)
+
+
+def test_without_a_cell_every_cell_is_searched_and_the_table_says_what_was_asked(home, short_text):
+    make_run(home, short_text)
+    shown = invoke("--all")
+    assert shown.startswith("a · lstm 1×6 · ")
+    assert "named: 0 of 6 cells" in shown
+    assert "control labels named: 0 of 2" in shown
+    assert "nothing found: line position" in shown
+    assert "not testable here: " in shown
+    assert "learned from the half that selects" in shown
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith("1:")] == [f"1:{k}" for k in range(6)]
+
+
+def test_a_search_is_made_once_and_read_back_the_next_time(home, short_text, monkeypatch):
+    import charrnn.inspection.discovery as discovery
+
+    make_run(home, short_text)
+    data = json.loads(invoke("--property", "line position", "--json"))
+    assert data["testable"] == ["line position"]
+    monkeypatch.setattr(discovery, "discover", None)
+    assert json.loads(invoke("--property", "line position", "--json")) == data
+    table = invoke("--property", "line position", "--csv").splitlines()
+    assert len(table) == 1 + len(data["evidence"])
+    assert table[0].startswith("verdict,failed,property")
+
+
+def test_a_users_own_property_is_asked_for_by_expression_or_function(home, short_text, tmp_path):
+    make_run(home, short_text)
+    (tmp_path / "mine.py").write_text("def vowel(text):\n    return [c in 'aeiou' for c in text]\n")
+    data = json.loads(invoke("-p", "dog=dog", "-p", f"{tmp_path / 'mine.py'}:vowel", "--json"))
+    assert data["testable"] == ["dog [next]", "vowel"]
+    assert not (home / "checkpoints" / "a" / "findings").exists()
+
+
+def test_the_corpus_in_the_corpora_folder_teaches_the_rival_if_it_is_the_one_trained_on(home, short_text):
+    text = short_text * 2
+    make_run(home, text[-15_000:], corpus=text)
+    assert "learned from the half that selects" in invoke("-p", "line position")
+    (home / "corpora" / "a.txt").write_text(text)
+    assert "learned from training text" in invoke("-p", "line position")
+    (home / "corpora" / "a.txt").write_text(text + "the")
+    assert "learned from the half that selects" in invoke("-p", "line position")
+    assert "is not the corpus that a was trained on" in refused("--corpus", str(home / "corpora" / "a.txt"))
+
+
+def test_nothing_of_a_text_reaches_a_terminal_unsafe_in_the_table(home, short_text):
+    make_run(home, short_text.replace("z", "\x1b"))
+    assert "\x1b" not in invoke("--all", "--color", "none")
 
 
 @pytest.mark.parametrize("recurrence", ["gru", "rnn"])

@@ -370,15 +370,15 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
 
 def best_threshold(column: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """The threshold above which a column (N,) says yes that gives the best balanced accuracy for labels (N,), and that
-    accuracy. Expects the column to be larger where the label is true."""
+    accuracy: halfway between two values that occur. Expects the column to be larger where the label is true."""
     order = np.argsort(column, kind="stable")
-    truth = labels[order]
-    ends = np.append(np.flatnonzero(column[order][1:] != column[order][:-1]), len(order) - 1)
+    truth, ordered = labels[order], column[order].astype(np.float64)
+    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
     below = np.cumsum(truth)[ends] / max(truth.sum(), 1)
     rejected = np.cumsum(~truth)[ends] / max((~truth).sum(), 1)
     accuracy = (1 - below + rejected) / 2
     best = int(np.argmax(accuracy))
-    return float(column[order][ends[best]]), float(accuracy[best])
+    return float(ordered[ends[best]] + ordered[min(ends[best] + 1, len(ordered) - 1)]) / 2, float(accuracy[best])
 
 
 def balanced_accuracy(column: np.ndarray, labels: np.ndarray, threshold: float) -> float:
