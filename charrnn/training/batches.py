@@ -20,7 +20,8 @@ LARGEST_ON_DEVICE = 1_000_000_000
 
 @dataclass(frozen=True)
 class Window:
-    """What one step reads. inputs, targets: (B, T) ids; targets[b, t] is the character after inputs[b, t].
+    """What one step reads. inputs, targets: (B, T) ids, or those of its rows that are read here; targets[b, t] is the
+    character after inputs[b, t].
 
     begins_epoch: the streams begin here, so the state before this window is zero rather than carried.
     """
@@ -37,8 +38,20 @@ class Batches:
     time. What is left over at the end, less than B · T + T characters, belongs to other epochs.
     """
 
-    def __init__(self, ids: np.ndarray, batch_size: int, seq_length: int, seed: int, device: torch.device):
-        """ids: (N,). Raises CharrnnError where the text is too short for one window of every stream."""
+    def __init__(
+        self,
+        ids: np.ndarray,
+        batch_size: int,
+        seq_length: int,
+        seed: int,
+        device: torch.device,
+        rows: slice = slice(None),
+    ):
+        """ids: (N,). rows: which of the B streams are read here, where others read the rest.
+
+        Raises CharrnnError where the text is too short for one window of every stream.
+        """
+        self.rows = rows
         self.batch_size, self.seq_length, self.seed, self.device = batch_size, seq_length, seed, device
         self.windows_per_epoch = windows_per_epoch(len(ids), batch_size, seq_length)
         if self.windows_per_epoch < 1:
@@ -62,7 +75,7 @@ class Batches:
 
         def columns(first: int) -> Tensor:
             streams = self._ids[first : first + self.batch_size * length].view(self.batch_size, length)
-            return streams[:, start : start + self.seq_length].to(self.device, torch.long, non_blocking=True)
+            return streams[self.rows, start : start + self.seq_length].to(self.device, torch.long, non_blocking=True)
 
         return Window(columns(offset), columns(offset + 1), begins_epoch=index == 0)
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,10 +20,11 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
 from charrnn.model.network import RECURRENCES, CharRNN, State, detached
-from charrnn.model.run import Progress, RunWriter, Save
+from charrnn.model.run import Progress, RunSettings, RunWriter, Save, training_shapes
 from charrnn.model.score import Interrupted, score
 from charrnn.settings import TrainingSettings
 from charrnn.training.batches import Batches, derived_seed
+from charrnn.training.distributed import ALONE, CUDA_STEPS_BETWEEN_WORDS, Ranks
 
 SECONDS_BETWEEN_REPORTS = 0.1
 SECONDS_BETWEEN_SAVES = 300
@@ -61,8 +63,10 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Saved:
+    """path: the run; None on a rank that did not write it."""
+
     step: int
-    path: Path
+    path: Path | None
     seconds: float
 
 
@@ -105,12 +109,22 @@ class Requests:
 
 
 class Trainer:
-    """The network, its optimiser and the streams' state, and how one step changes them."""
+    """The network, its optimiser and the streams' state, and how one step changes them.
 
-    def __init__(self, network: CharRNN, settings: TrainingSettings, train_ids: np.ndarray):
-        self.network, self.settings = network, settings
+    Where several ranks train, each has one of these, with its rows of the streams. words: what this rank has to say
+    with its next step; heard: for each word, whether any rank said so with the last one (`Ranks.add_up`).
+    """
+
+    def __init__(self, network: CharRNN, settings: TrainingSettings, train_ids: np.ndarray, ranks: Ranks = ALONE):
+        self.network, self.settings, self.ranks = network, settings, ranks
         self.device = network.output.weight.device
-        self.batches = Batches(train_ids, settings.batch_size, settings.seq_length, settings.seed, self.device)
+        self.rows = ranks.rows(settings.batch_size)
+        self.own_streams = self.rows.stop - self.rows.start
+        self.words: tuple[bool, ...] = ()
+        self.heard: tuple[bool, ...] = ()
+        self.batches = Batches(
+            train_ids, settings.batch_size, settings.seq_length, settings.seed, self.device, self.rows
+        )
         self.parameters = dict(network.named_parameters())
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]
@@ -126,7 +140,7 @@ class Trainer:
         """Sets the counters, with a zero state. `loss_sum`: training nats since the last evaluation."""
         self.step = progress.step
         self.rate_scale = progress.rate_scale
-        self.state: State = self.network.initial_state(self.settings.batch_size)
+        self.state: State = self.network.initial_state(self.own_streams)
         self.skipped = torch.tensor(float(progress.skipped_steps), device=self.device)
         self.skipped_in_a_row = torch.tensor(float(progress.skipped_in_a_row), device=self.device)
         precision = torch.float32 if self.device.type == "mps" else torch.float64
@@ -150,17 +164,20 @@ class Trainer:
         """
         window = self.batches.window(self.step)
         if window.begins_epoch:
-            self.state = self.network.initial_state(self.settings.batch_size)
+            self.state = self.network.initial_state(self.own_streams)
         self.masks.manual_seed(derived_seed(self.settings.seed, "dropout", self.step))
         self.network.train()
         logits, state = self.network(window.inputs, self.state, self.masks)
-        loss = cross_entropy(logits.flatten(0, 1), window.targets.flatten())
+        share = self.own_streams / self.settings.batch_size
+        loss = share * cross_entropy(logits.flatten(0, 1), window.targets.flatten())
         self.optimiser.zero_grad()
         loss.backward()
+        loss = loss.detach()
+        self.heard = self.ranks.add_up([loss, *(p.grad for p in self.parameters.values())], self.words)
         norm = torch.nn.utils.clip_grad_norm_(
             self.parameters.values(), self.settings.grad_clip or math.inf, foreach=True
         )
-        finite = torch.isfinite(norm) & torch.isfinite(loss.detach())
+        finite = torch.isfinite(norm) & torch.isfinite(loss)
         self.optimiser.found_inf = finite.logical_not().float()
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
@@ -170,20 +187,21 @@ class Trainer:
         )
         self.skipped += self.optimiser.found_inf
         self.skipped_in_a_row = (self.skipped_in_a_row + 1) * self.optimiser.found_inf
-        self.loss_sum += torch.where(finite, loss.detach(), 0.0)
+        self.loss_sum += torch.where(finite, loss, 0.0)
         self.step += 1
 
     def model_tensors(self) -> dict[str, Tensor]:
         return dict(self.network.state_dict())
 
     def training_tensors(self) -> dict[str, Tensor]:
+        """The optimiser's moments, and the state of all streams, those of other ranks among them."""
         tensors = {}
         for name, parameter in self.parameters.items():
             moments = self.optimiser.state[parameter]
             tensors[f"adam.m.{name}"], tensors[f"adam.v.{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
         for number, layer in enumerate(self.state, start=1):
             for part, values in zip(self._state_parts(), layer, strict=True):
-                tensors[f"state.{number}.{part}"] = values
+                tensors[f"state.{number}.{part}"] = self.ranks.all_rows(values, self.settings.batch_size)
         return tensors
 
     def is_finite(self) -> bool:
@@ -202,7 +220,7 @@ class Trainer:
                 "exp_avg_sq": training[f"adam.v.{name}"].to(self.device),
             }
         self.state = tuple(
-            tuple(training[f"state.{number}.{part}"].to(self.device) for part in self._state_parts())
+            tuple(training[f"state.{number}.{part}"][self.rows].to(self.device) for part in self._state_parts())
             for number in range(1, self.network.settings.layers + 1)
         )
 
@@ -227,37 +245,68 @@ def train(
     *,
     resume: Save | None = None,
     requests: Requests | None = None,
+    ranks: Ranks = ALONE,
 ) -> Iterator[Event]:
     """Trains a network as the run's settings say, and saves it into the run.
 
     network: freshly initialised, or with the weights to begin from; on the device to train on. resume: a save of this
-    run to go on from. requests: how to ask for a stop or a save while it runs.
+    run to go on from. requests: how to ask for a stop or a save while it runs. ranks: the processes that train it
+    together; this is the first of them, the others call `follow`.
     Raises CharrnnError where training cannot go on: nothing finite is left after repeated explosions, or the last save
     cannot be written.
     """
-    return _Loop(writer, network, train_ids, validation_ids, requests or Requests()).events(resume)
+    settings = writer.run.settings
+    return _Loop(writer, settings, network, train_ids, validation_ids, requests or Requests(), ranks).events(resume)
+
+
+def follow(
+    settings: RunSettings, network: CharRNN, train_ids: np.ndarray, ranks: Ranks, requests: Requests | None = None
+) -> Iterator[Event]:
+    """What every rank but the first does while that is in `train`: its share, to the same end.
+
+    network: of the same shape; the weights come from the first rank. The events are the first rank's too, but for what
+    is read from a clock.
+    """
+    nothing = np.zeros(0, train_ids.dtype)
+    return _Loop(None, settings, network, train_ids, nothing, requests or Requests(), ranks).events(None)
+
+
+class _Wishes(NamedTuple):
+    """What a rank wishes to be done after a step, because of a signal or its clock."""
+
+    stop: bool = False
+    save: bool = False
+    report: bool = False
 
 
 class _Loop:
+    """All ranks go through the same loop. What may differ among them, such as signals and clocks, is agreed on before
+    anything depends on it."""
+
     def __init__(
         self,
-        writer: RunWriter,
+        writer: RunWriter | None,
+        settings: RunSettings,
         network: CharRNN,
         train_ids: np.ndarray,
         validation_ids: np.ndarray,
         requests: Requests,
+        ranks: Ranks,
     ):
-        self.writer, self.requests, self.validation_ids = writer, requests, validation_ids
-        self.settings = writer.run.settings.training
-        self.trainer = Trainer(network, self.settings, train_ids)
+        self.writer, self.requests, self.validation_ids, self.ranks = writer, requests, validation_ids, ranks
+        self.model_settings, self.settings = settings.model, settings.training
+        self.trainer = Trainer(network, self.settings, train_ids, ranks)
+        self.heard = _Wishes()
         self.progress = Progress()
         self.train_nats: float | None = None
         total, count = self.settings.steps, min(self.settings.evaluations, self.settings.steps)
         self.evaluate_at = {round(total * k / count) for k in range(1, count + 1)}
 
     def events(self, resume: Save | None) -> Iterator[Event]:
-        if resume is not None:
+        if self.ranks.from_first(resume is not None):
             self._go_back_to(resume)
+        else:
+            self.ranks.copy_from_first(list(self.trainer.parameters.values()))
         self.began = time.perf_counter() - self.progress.seconds
         self.saved_at_step, self.saved_at_time, self.save_seconds = self.trainer.step, time.perf_counter(), 0.0
         self._begin_report()
@@ -275,23 +324,45 @@ class _Loop:
                 turned = self._has_turned()
                 yield self._save(finished=turned)
                 reason = "early" if turned else None
-            elif self.trainer.step != self.saved_at_step and (self.requests.save or self._save_is_due()):
+            elif self.trainer.step != self.saved_at_step and self._wishes().save:
                 self.requests.save = False
                 yield self._save() if self.trainer.is_finite() else self._recover()
             if self.trainer.step == self.settings.steps:
                 reason = reason or "done"
-            elif self.requests.stop:
+            elif self._wishes().stop:
                 reason = reason or "stopped"
             if reason is not None:
                 break
-            self.trainer.make_step()
-            now = time.perf_counter()
-            due = now - self.reported.time_before >= SECONDS_BETWEEN_REPORTS
+            self._make_step()
+            due = self._wishes().report
             if (due or self.trainer.device.type == "cpu") and self._has_exploded():
                 yield self._recover()
             elif due or self._evaluation_is_pending():
-                yield self._report(now)
+                yield self._report(time.perf_counter())
         yield from self._finish(reason)
+
+    def _make_step(self) -> None:
+        trainer = self.trainer
+        if self.ranks.is_alone:
+            trainer.make_step()
+            return
+        trainer.words = self._own_wishes()
+        trainer.make_step()
+        self.heard = _Wishes(*trainer.heard)
+        if trainer.device.type == "cuda" and trainer.step % CUDA_STEPS_BETWEEN_WORDS == 0:
+            self.heard = _Wishes(*self.ranks.any(self._own_wishes()))
+
+    def _wishes(self) -> _Wishes:
+        """What is to be done after this step: on one's own what is wished now, else what was agreed on with it."""
+        return self._own_wishes() if self.ranks.is_alone else self.heard
+
+    def _own_wishes(self) -> _Wishes:
+        now = time.perf_counter()
+        return _Wishes(
+            stop=self.requests.stop,
+            save=self.requests.save or self._save_is_due(now),
+            report=now - self.reported.time_before >= SECONDS_BETWEEN_REPORTS,
+        )
 
     def _evaluation_is_pending(self) -> bool:
         """Of a run that was stopped during an evaluation, also when it goes on."""
@@ -327,11 +398,9 @@ class _Loop:
 
     def _evaluate(self) -> Evaluated | None:
         """Scores the validation part. None where a stop was asked for meanwhile."""
-        try:
-            scored = score(self.trainer.network, self.validation_ids, interrupted=lambda: self.requests.stop)
-        except Interrupted:
+        nats = self.ranks.from_first(self._scored() if self.writer is not None else None)
+        if nats is None:
             return None
-        nats = scored.mean
         self.train_nats = train_nats = self._mean_since_evaluation()
         best = math.isfinite(nats) and (self.progress.best_nats is None or nats < self.progress.best_nats)
         self.progress = self.progress.changed(
@@ -343,7 +412,7 @@ class _Loop:
             evaluations_without_better=0 if best else self.progress.evaluations_without_better + 1,
         )
         event = Evaluated(self.trainer.step, train_nats, nats, best, self._seconds(), self.trainer.network)
-        self.writer.log(
+        self._log(
             "evaluation",
             step=event.step,
             train_nats=_finite(train_nats),
@@ -355,6 +424,16 @@ class _Loop:
         self._begin_report()
         return event
 
+    def _scored(self) -> float | None:
+        try:
+            return score(self.trainer.network, self.validation_ids, interrupted=lambda: self.requests.stop).mean
+        except Interrupted:
+            return None
+
+    def _log(self, event: str, **values: float | None) -> None:
+        if self.writer is not None:
+            self.writer.log(event, **values)
+
     def _has_turned(self) -> bool:
         """Validation has got worse by more than a hair, and for as many evaluations as patience allows."""
         patience, progress = self.settings.patience, self.progress
@@ -362,9 +441,9 @@ class _Loop:
             return False
         return progress.validation_nats is None or progress.validation_nats > CLEARLY_TURNED * progress.best_nats
 
-    def _save_is_due(self) -> bool:
+    def _save_is_due(self, now: float) -> bool:
         wait = max(SECONDS_BETWEEN_SAVES, self.save_seconds / SHARE_OF_TIME_FOR_SAVES)
-        return time.perf_counter() - self.saved_at_time >= wait
+        return now - self.saved_at_time >= wait
 
     def _save(self, finished: bool = False) -> Saved | SaveFailed:
         trainer, start = self.trainer, time.perf_counter()
@@ -379,18 +458,29 @@ class _Loop:
             skipped_in_a_row=int(trainer.skipped_in_a_row.item()),
             finished=finished or (trainer.step == self.settings.steps and evaluated_here),
         )
-        try:
-            self.writer.commit(self.progress, trainer.model_tensors(), trainer.training_tensors())
-            event = Saved(trainer.step, self.writer.run.path, time.perf_counter() - start)
+        problem = self.ranks.from_first(self._commit())
+        if problem is None:
+            path = self.writer.run.path if self.writer is not None else None
+            event = Saved(trainer.step, path, time.perf_counter() - start)
             self.saved_at_step = trainer.step
-        except OSError as error:
-            event = SaveFailed(trainer.step, error.strerror or str(error))
-        except CharrnnError as error:
-            event = SaveFailed(trainer.step, error.message)
+        else:
+            event = SaveFailed(trainer.step, problem)
         self.saved_at_time = time.perf_counter()
         self.save_seconds = self.saved_at_time - start
         self.reported.time_before = self.saved_at_time
         return event
+
+    def _commit(self) -> str | None:
+        """Writes a save. Returns why that failed, if it did."""
+        model, training = self.trainer.model_tensors(), self.trainer.training_tensors()
+        if self.writer is not None:
+            try:
+                self.writer.commit(self.progress, model, training)
+            except OSError as error:
+                return error.strerror or str(error)
+            except CharrnnError as error:
+                return error.message
+        return None
 
     def _has_exploded(self) -> bool:
         return self.trainer.skipped_in_a_row.item() >= NOT_FINITE_IN_A_ROW
@@ -398,23 +488,36 @@ class _Loop:
     def _recover(self) -> Exploded:
         """Back to the last save with half the rate."""
         scale = self.trainer.rate_scale / 2
-        if scale < 0.5**EXPLOSIONS or not self.writer.run.saves():
+        run = self.writer.run if self.writer is not None else None
+        if scale < 0.5**EXPLOSIONS or (run is not None and not run.saves()):
             raise CharrnnError(
                 f"training exploded at step {self.trainer.step}: losses or weights are no longer finite",
                 "use a lower --learning-rate, or a lower --grad-clip",
             )
-        self._go_back_to(self.writer.run.save_to_resume())
+        self._go_back_to(run.save_to_resume() if run is not None else None)
         self.trainer.rate_scale = scale
         self.trainer.skipped_in_a_row.zero_()
         self._begin_report()
-        self.writer.log("explosion", step=self.trainer.step, rate_scale=scale)
+        self._log("explosion", step=self.trainer.step, rate_scale=scale)
         return Exploded(self.trainer.step, scale)
 
-    def _go_back_to(self, save: Save) -> None:
-        run = self.writer.run
-        self.trainer.load(run.read_model(save), run.read_training(save), save.progress)
-        self.writer.go_on_from(save)
-        self.progress = save.progress
+    def _go_back_to(self, save: Save | None) -> None:
+        """Of ranks, only the first has the save."""
+        if self.writer is not None and save is not None:
+            model, training = self.writer.run.read_model(save), self.writer.run.read_training(save)
+        else:
+            model = {name: torch.empty(p.shape) for name, p in self.trainer.parameters.items()}
+            shapes = training_shapes(
+                self.model_settings, self.trainer.network.vocabulary_size, self.settings.batch_size
+            )
+            training = {name: torch.empty(shape) for name, shape in shapes.items()}
+        progress = self.ranks.from_first(save.progress.to_json() if save is not None else None)
+        for tensors in (model, training):
+            self.ranks.copy_from_first([tensors[name] for name in sorted(tensors)])
+        self.progress = Progress.from_json(progress, "the first rank")
+        self.trainer.load(model, training, self.progress)
+        if self.writer is not None and save is not None:
+            self.writer.go_on_from(save)
 
     def _finish(self, reason: str) -> Iterator[Event]:
         if self.trainer.step > self.progress.evaluated_step:
