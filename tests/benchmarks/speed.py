@@ -1,0 +1,137 @@
+"""Characters per second of training beside a plain loop, and the share of the machine's matrix-product peak.
+
+    python -m tests.benchmarks.speed [--sizes 1x128 1x512] [--batch-size 16] [--seq-length 64] [--device cuda]
+
+One update: forward, backward, clipping, the optimiser's step. The plain loop is what a user would write: embedding,
+`nn.LSTM(num_layers=L, batch_first=True)`, linear layer, `clip_grad_norm_`, unfused Adam, `loss.item()` each step. Runs
+are interleaved, so that what else the machine does falls on all alike; medians are shown, and their ratio.
+
+The peak is the fastest float32 product of two 2048 × 2048 matrices there is, measured between the runs: torch's
+own, and on a CPU oneDNN's, which on some processors is three times as fast. An update is counted as six operations for
+each weight of a matrix and each character: a multiplication and an addition forward, twice as many backward.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+from charrnn.model.device import choose_device, device_name, synchronise
+from charrnn.model.network import CharRNN
+from charrnn.settings import DEVICES, ModelSettings, TrainingSettings
+from charrnn.training.loop import Trainer
+
+SIZES = {"cpu": ["1x128", "1x256", "1x512", "2x256", "2x512", "3x512"], "cuda": ["1x512", "2x1024", "3x2048"]}
+VOCABULARY_SIZE = 65
+SECONDS_PER_RUN = 1.0
+
+
+def our_updates(settings: ModelSettings, training: TrainingSettings, device: torch.device) -> Callable[[], None]:
+    network = CharRNN(settings, VOCABULARY_SIZE)
+    network.initialise(torch.Generator().manual_seed(1))
+    return Trainer(network.to(device), training, some_ids(training)).make_step
+
+
+def plain_updates(settings: ModelSettings, training: TrainingSettings, device: torch.device) -> Callable[[], None]:
+    embedding = nn.Embedding(VOCABULARY_SIZE, settings.embedding_size)
+    layers = nn.LSTM(settings.embedding_size, settings.hidden_size, settings.layers, batch_first=True)
+    output = nn.Linear(settings.hidden_size, VOCABULARY_SIZE)
+    model = nn.ModuleList([embedding, layers, output]).to(device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False)
+    ids = torch.from_numpy(some_ids(training)).long()
+    characters = training.batch_size * training.seq_length
+    state = None
+
+    def update() -> None:
+        nonlocal state
+        inputs = ids[:characters].view(training.batch_size, -1).to(device)
+        targets = ids[1 : characters + 1].view(training.batch_size, -1).to(device)
+        hidden, after = layers(embedding(inputs), state)
+        state = tuple(part.detach() for part in after)
+        loss = nn.functional.cross_entropy(output(hidden).flatten(0, 1), targets.flatten())
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=False)
+        optimiser.step()
+        loss.item()
+
+    return update
+
+
+def some_ids(training: TrainingSettings) -> np.ndarray:
+    length = 4 * training.batch_size * training.seq_length
+    return np.random.default_rng(1).integers(0, VOCABULARY_SIZE, length).astype(np.uint8)
+
+
+def matrix_products(device: torch.device) -> dict[str, Callable[[], object]]:
+    """Ways of multiplying two 2048 × 2048 matrices of float32."""
+    one, other = torch.randn(2, 2048, 2048, device=device)
+    ways = {"torch.mm": lambda: one @ other}
+    if device.type == "cpu" and torch.backends.mkldnn.is_available():
+        packed = torch.ops.mkldnn._reorder_linear_weight.default(other, 2048)
+        ways["oneDNN"] = lambda: torch.ops.mkldnn._linear_pointwise.default(one, packed, None, "none", [], "")
+    return ways
+
+
+def seconds_each(work: Callable[[], object], device: torch.device, seconds: float = SECONDS_PER_RUN) -> float:
+    """Mean time of a call over about this long."""
+    work()
+    synchronise(device)
+    calls, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        work()
+        calls += 1
+    synchronise(device)
+    return (time.perf_counter() - start) / calls
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="+", help="LAYERSxHIDDEN")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--seq-length", type=int, default=64)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--device", choices=DEVICES, default="auto")
+    asked = parser.parse_args()
+    device = choose_device(asked.device)
+    training = TrainingSettings(batch_size=asked.batch_size, seq_length=asked.seq_length, steps=10**9)
+    products = matrix_products(device)
+    table = Table(title=f"{device_name(device)}, {asked.batch_size} streams × {asked.seq_length} characters")
+    for header in ("size", "ours, ch/s", "plain, ch/s", "ratio", "operations/s", "share of peak", "peak"):
+        table.add_column(header, justify="right")
+    for size in asked.sizes or SIZES[device.type]:
+        layers, hidden = map(int, size.split("x"))
+        settings = ModelSettings(layers=layers, hidden_size=hidden)
+        network = CharRNN(settings, VOCABULARY_SIZE)
+        weights = sum(p.numel() for name, p in network.named_parameters() if p.ndim > 1 and name != "embedding.weight")
+        ours, plain = our_updates(settings, training, device), plain_updates(settings, training, device)
+        times: dict[str, list[float]] = {"ours": [], "plain": [], "peak": []}
+        for _ in range(asked.runs):
+            times["ours"].append(seconds_each(ours, device))
+            times["plain"].append(seconds_each(plain, device))
+            times["peak"].append(min(seconds_each(product, device, 0.2) for product in products.values()))
+        ours_at, plain_at, peak_at = (statistics.median(times[name]) for name in ("ours", "plain", "peak"))
+        characters = asked.batch_size * asked.seq_length
+        operations, peak = 6 * weights * characters / ours_at, 2 * 2048**3 / peak_at
+        table.add_row(
+            size.replace("x", "×"),
+            f"{characters / ours_at:,.0f}",
+            f"{characters / plain_at:,.0f}",
+            f"{plain_at / ours_at:.2f}",
+            f"{operations / 1e9:,.0f} G",
+            f"{operations / peak:.0%}",
+            f"{peak / 1e9:,.0f} G",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
