@@ -35,6 +35,15 @@ class Recurrence:
     has_cell_state: bool = False
 
 
+@dataclass(frozen=True)
+class Share:
+    """Of a batch of `streams`, the rows that this process reads while others read the rest. Dropout draws its masks for
+    the whole batch and takes these rows, so that they are the same among however many processes it is shared."""
+
+    streams: int
+    rows: slice
+
+
 RECURRENCES = {
     "lstm": Recurrence(nn.LSTM, ("input", "forget", "candidate", "output"), has_cell_state=True),
     "gru": Recurrence(nn.GRU, ("reset", "update", "candidate")),
@@ -106,11 +115,12 @@ class CharRNN(nn.Module):
         return tuple(tuple(zeros.clone() for _ in range(parts)) for _ in self.recurrences)
 
     def advance(
-        self, ids: Tensor, state: State, generator: torch.Generator | None = None
+        self, ids: Tensor, state: State, generator: torch.Generator | None = None, share: Share | None = None
     ) -> tuple[list[Tensor], State]:
         """Reads characters and gives every layer's hidden states.
 
-        ids: (B, T) integers. generator: source of the dropout masks in training mode; None is PyTorch's own.
+        ids: (B, T) integers. generator: source of the dropout masks in training mode; None is PyTorch's own. share:
+        what the B streams are of a larger batch; None: all of it.
         Returns the hidden states h of each layer after each character, before dropout, (B, T, H) each; and the state
         after the last character.
         """
@@ -118,28 +128,35 @@ class CharRNN(nn.Module):
         hidden, after = [], []
         for depth, (layer, before) in enumerate(zip(self.recurrences, state, strict=True)):
             if depth:
-                signal = self._drop(signal, generator)
+                signal = self._drop(signal, generator, share)
             carried = tuple(part.unsqueeze(0) for part in before)
             signal, carried = layer(signal, carried if len(carried) > 1 else carried[0])
             after.append(tuple(part.squeeze(0) for part in (carried if isinstance(carried, tuple) else (carried,))))
             hidden.append(signal.transpose(0, 1))
         return hidden, tuple(after)
 
-    def forward(self, ids: Tensor, state: State, generator: torch.Generator | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, ids: Tensor, state: State, generator: torch.Generator | None = None, share: Share | None = None
+    ) -> tuple[Tensor, State]:
         """Reads characters and predicts the one after each.
 
         ids: (B, T) integers. Returns logits (B, T, V), of which [b, t] predicts the character after ids[b, t], and the
         state after the last character.
         """
-        hidden, after = self.advance(ids, state, generator)
-        return self.output(self._drop(hidden[-1], generator)), after
+        hidden, after = self.advance(ids, state, generator, share)
+        signal = self._drop(hidden[-1].transpose(0, 1), generator, share)
+        return self.output(signal.transpose(0, 1)), after
 
-    def _drop(self, signal: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _drop(self, signal: Tensor, generator: torch.Generator | None, share: Share | None = None) -> Tensor:
+        """signal: (…, B, H)."""
         keep = 1.0 - self.settings.dropout
         if not self.training or keep == 1.0:
             return signal
         # Uniform numbers compared are three times as fast on a CPU as bernoulli_, which draws in one thread.
-        kept = torch.rand(signal.shape, generator=generator, device=signal.device) < keep
+        shape = signal.shape if share is None else (*signal.shape[:-2], share.streams, signal.shape[-1])
+        kept = torch.rand(shape, generator=generator, device=signal.device) < keep
+        if share is not None:
+            kept = kept[..., share.rows, :]
         return signal * kept.to(signal.dtype).div_(keep)
 
 

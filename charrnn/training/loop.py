@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
-from charrnn.model.network import RECURRENCES, CharRNN, State, detached
+from charrnn.model.network import RECURRENCES, CharRNN, Share, State, detached
 from charrnn.model.run import Progress, RunSettings, RunWriter, Save, training_shapes
 from charrnn.model.score import Interrupted, score
 from charrnn.settings import TrainingSettings
@@ -119,6 +119,7 @@ class Trainer:
         self.network, self.settings, self.ranks = network, settings, ranks
         self.device = network.output.weight.device
         self.rows = ranks.rows(settings.batch_size)
+        self.share = None if ranks.is_alone else Share(settings.batch_size, self.rows)
         self.own_streams = self.rows.stop - self.rows.start
         self.words: tuple[bool, ...] = ()
         self.heard: tuple[bool, ...] = ()
@@ -167,7 +168,7 @@ class Trainer:
             self.state = self.network.initial_state(self.own_streams)
         self.masks.manual_seed(derived_seed(self.settings.seed, "dropout", self.step))
         self.network.train()
-        logits, state = self.network(window.inputs, self.state, self.masks)
+        logits, state = self.network(window.inputs, self.state, self.masks, self.share)
         share = self.own_streams / self.settings.batch_size
         loss = share * cross_entropy(logits.flatten(0, 1), window.targets.flatten())
         self.optimiser.zero_grad()
