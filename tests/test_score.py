@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
+from charrnn.model import score as score_module
 from charrnn.model.score import score
 from charrnn.settings import RECURRENCES
+from charrnn.text.documents import Documents
 from tests.conftest import small_network
 
 
@@ -68,3 +70,31 @@ def test_scoring_leaves_the_network_in_the_mode_it_was_in() -> None:
 def test_one_character_cannot_be_scored() -> None:
     with pytest.raises(ValueError):
         score(small_network(), random_ids(1))
+
+
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(length=st.integers(2, 400), segments=st.integers(1, 9), part=st.integers(1, 200))
+def test_a_long_text_is_scored_part_by_part_with_the_state_carried(length: int, segments: int, part: int) -> None:
+    network, ids = small_network(), random_ids(length)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score_module, "PART", part)
+        result = score(network, ids, segments=segments, chunk=16)
+    torch.testing.assert_close(result.nats, one_long_reading(network, ids), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+@settings(deadline=None, derandomize=True, max_examples=20)
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=30), longest_row=st.integers(1, 80))
+def test_documents_cost_what_each_costs_alone_after_the_opening_character(
+    recurrence: str, lengths: list[int], longest_row: int
+) -> None:
+    network, ids = small_network(recurrence), random_ids(sum(lengths))
+    starts = np.cumsum([0, *lengths[:-1]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(score_module, "LONGEST_ROW", longest_row)
+        patch.setattr(score_module, "DOCUMENTS_AT_ONCE", 5)
+        patch.setattr(score_module, "CHARACTERS_AT_ONCE", 40)
+        result = score(network, Documents(ids, starts, opening=4))
+    opened = [np.concatenate([[4], piece]) for piece in np.split(ids, starts[1:])]
+    alone = torch.cat([one_long_reading(network, piece) for piece in opened])
+    torch.testing.assert_close(result.nats, alone, rtol=0, atol=1e-9)

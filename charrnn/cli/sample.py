@@ -284,7 +284,7 @@ def _write_json(
     import numpy as np
 
     from charrnn.model.score import score
-    from charrnn.sampling.generate import opening
+    from charrnn.text.documents import opening
 
     before = prime if len(prime) else opening(vocabulary)
     for stream, ids in enumerate(texts):

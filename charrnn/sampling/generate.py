@@ -14,6 +14,7 @@ from charrnn.model.network import CharRNN, State
 from charrnn.sampling.filters import filtered
 from charrnn.sampling.step import FastStep
 from charrnn.settings import SampleSettings
+from charrnn.text.documents import opening
 from charrnn.text.vocabulary import Vocabulary
 
 STOPPED = -1  # what a stream yields once its text has ended
@@ -158,12 +159,6 @@ def _stop_ids(settings: SampleSettings, vocabulary: Vocabulary) -> np.ndarray | 
         raise CharrnnError("the stop text is empty", "give it at least one character")
     hint = "the model can never write it; choose another stop text"
     return vocabulary.encode(settings.stop, source="the stop text", hint=hint).astype(np.int64)
-
-
-def opening(vocabulary: Vocabulary) -> np.ndarray:
-    """What is read before the first character of a text without a prime, ids (1,): a newline, or else id 0."""
-    has_newline = vocabulary.kind == "bytes" or "\n" in vocabulary.characters
-    return vocabulary.encode("\n") if has_newline else np.zeros(1, vocabulary.id_type)
 
 
 @torch.inference_mode()

@@ -1,0 +1,151 @@
+"""Texts of many documents that know nothing of each other: where each begins.
+
+Each document is read from a zero state, after one opening character that stands before all of them alike: a newline
+(the vocabulary's first character if it has none), which is also what sampling reads before a text without a prime. So
+the first character of a document is predicted too, from nothing but being the first; and what separates documents
+belongs to the end of the one before, so that a model learns to end what it writes.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from charrnn.errors import CharrnnError, UsageError
+from charrnn.text.corpus import LARGE, Corpus, corpora_folder
+from charrnn.text.vocabulary import Vocabulary
+
+IDS_AT_ONCE = 1 << 22
+LONGEST_SEPARATOR = 1 << 16  # characters; a longer one is found only where it lies well
+
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """A text as documents. ids: (N,). starts: (D,) int64, ascending, the first 0. opening: the id before each."""
+
+    ids: np.ndarray
+    starts: np.ndarray
+    opening: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def beginning(self, characters: int) -> Documents:
+        """The first so many characters; the last document may be cut short."""
+        return Documents(self.ids[:characters], self.starts[: np.searchsorted(self.starts, characters)], self.opening)
+
+    def lengths(self) -> list[int]:
+        """How many characters each document has."""
+        return np.diff(self.starts, append=len(self.ids)).tolist()
+
+    def split(self, val_fraction: float) -> tuple[Documents, Documents]:
+        """Documents to train on and, the last ones, to validate on: as near to that share as whole ones come.
+
+        Raises CharrnnError where there is but one.
+        """
+        if len(self.starts) < 2:
+            raise CharrnnError("the whole text is one document", "choose another --documents, or leave it out")
+        wanted = len(self) * (1 - Fraction(repr(float(val_fraction))))
+        after = min(max(1, int(np.searchsorted(self.starts, float(wanted)))), len(self.starts) - 1)
+        first = min({max(1, after - 1), after}, key=lambda place: abs(int(self.starts[place]) - wanted))
+        cut = int(self.starts[first])
+        return self.beginning(cut), Documents(self.ids[cut:], self.starts[first:] - cut, self.opening)
+
+
+def opening(vocabulary: Vocabulary) -> np.ndarray:
+    """What is read before the first character of a text, ids (1,): a newline, or else id 0."""
+    has_newline = vocabulary.kind == "bytes" or "\n" in vocabulary.characters
+    return vocabulary.encode("\n") if has_newline else np.zeros(1, vocabulary.id_type)
+
+
+class Rule:
+    """What separates documents: `lines`, `files`, or a regular expression that matches what stands between them."""
+
+    def __init__(self, rule: str):
+        """Raises UsageError where it is neither word, and no regular expression."""
+        self._rule = rule
+        try:
+            self._pattern = None if rule in ("lines", "files") else re.compile(rule, re.MULTILINE)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise UsageError(
+                f"--documents must be lines, files or a regular expression; {rule!r} is none ({error})"
+            ) from None
+
+    def of(self, corpus: Corpus) -> Documents:
+        """A corpus as documents."""
+        return self.within(corpus.ids, corpus.vocabulary, corpus.lengths)
+
+    def within(self, ids: np.ndarray, vocabulary: Vocabulary, lengths: list[int] | None = None) -> Documents:
+        """A text (ids (N,)) as documents. lengths: of its files; one file if None."""
+        if self._rule == "files":
+            starts = np.cumsum([0, *(lengths or [])], dtype=np.int64)
+            starts = np.unique(starts[starts < len(ids)])
+        elif self._rule == "lines":
+            starts = _collected(_after_newlines(ids, vocabulary), len(ids))
+        else:
+            starts = _collected(self._after_matches(ids, vocabulary), len(ids))
+        return Documents(ids, starts, int(opening(vocabulary)[0]))
+
+    def ends(self, text: str) -> bool:
+        """Whether a document ends where this text, the last of what was written of it, ends."""
+        if self._rule == "lines":
+            return text.endswith("\n")
+        if self._rule == "files":
+            return False
+        return any(match.start() < match.end() == len(text) for match in self._pattern.finditer(text))
+
+    def _after_matches(self, ids: np.ndarray, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+        pattern = self._pattern
+        if vocabulary.kind == "bytes":
+            pattern = re.compile(self._rule.encode(), re.MULTILINE)
+        done = 0
+        while done < len(ids):
+            begin, end = max(0, done - LONGEST_SEPARATOR), done + IDS_AT_ONCE
+            text = vocabulary.decode(ids[begin:end])
+            # A match that reaches into the last characters might go on beyond them: it is left to the next round.
+            settled = len(text) if end >= len(ids) else len(text) - LONGEST_SEPARATOR
+            places = [match.end() for match in pattern.finditer(text, done - begin) if match.end() <= settled]
+            yield np.array(places, np.int64) + begin
+            done = max(begin + places[-1] if places else 0, begin + settled)
+
+
+def _after_newlines(ids: np.ndarray, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+    newline = vocabulary.encode("\n", skip_unknown=True)
+    if not len(newline):
+        return
+    for begin in range(0, len(ids), IDS_AT_ONCE):
+        yield np.flatnonzero(ids[begin : begin + IDS_AT_ONCE] == newline[0]) + (begin + 1)
+
+
+def _collected(pieces: Iterator[np.ndarray], length: int) -> np.ndarray:
+    """0 and all places (ascending) before `length`, each once; of a large text mapped from a file without a name."""
+
+    def each_once() -> Iterator[np.ndarray]:
+        last = 0
+        for piece in pieces:
+            piece = np.unique(piece[(piece > last) & (piece < length)])
+            last = int(piece[-1]) if len(piece) else last
+            yield piece
+
+    zero = np.zeros(1, np.int64)
+    if length <= LARGE:
+        return np.concatenate([zero, *each_once()])
+    folder = corpora_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(zero.tobytes())
+            for piece in each_once():
+                file.write(piece.tobytes())
+            file.flush()
+            return np.memmap(file, np.int64, mode="r")
+    except OSError as error:
+        raise CharrnnError(
+            f"the beginnings of documents cannot be written to {folder}: {error.strerror or error}",
+            "make room, or set CHARRNN_HOME to a folder that has it",
+        ) from None
