@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import re
 import shlex
@@ -17,14 +18,19 @@ from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.settings import DEVICES, ModelSettings, TrainingSettings, flag_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from charrnn.cli.watch import Watch
     from charrnn.model.network import CharRNN
     from charrnn.model.run import Run, RunWriter, Save
     from charrnn.text.corpus import Corpus
+    from charrnn.training.distributed import Ranks
 
 LENGTH = "Length (one of these)"
 RUN = "Run"
 DATA = "Data"
 DEFAULT_CORPUS = "python"
+STDIN = "-"
 NAME_OF_A_CORPUS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
@@ -90,26 +96,78 @@ def train(
     settings_from(ModelSettings, given), settings_from(TrainingSettings, given)  # out of bounds? then say so at once
 
     from charrnn.cli.watch import Watch
+    from charrnn.training import distributed
 
     out = sys.stderr if as_json else sys.stdout
-    watch = Watch(out)
-    if resume:
-        asked = {**given, "epochs": epochs, "minutes": minutes}
-        writer, network, parts, save = _resumed(corpus, name, asked, as_bytes, device)
-        watch.resumed(writer.run, save)
-    else:
-        specs = corpus or [_offered_corpus()]
-        text = _load(specs, as_bytes)
-        since = time.perf_counter()
-        writer, network, parts = _begun(text, name, init_from, given, epochs, minutes, since, device, watch)
-        save = None
-    with writer:
-        finished = watch.run(writer, network, *parts, resume=save)
+    with distributed.joined(device) as ranks:
+        watch = Watch(out if ranks.is_first else io.StringIO())
+        if not ranks.is_first:
+            _follow(ranks, device, watch)
+            return
+        with _told_if_it_fails(ranks):
+            if ranks.size > 1 and (STDIN in corpus if corpus else not resume):
+                raise UsageError("several ranks need a corpus that each of them can read", "name a file")
+            if resume or _is_restart(name):
+                length = {} if distributed.restarts() else {"epochs": epochs, "minutes": minutes}
+                writer, network, parts, save, specs = _resumed(corpus, name, given | length, as_bytes, device)
+                watch.resumed(writer.run, save)
+            else:
+                specs, save = corpus or [_offered_corpus()], None
+                text = _load(specs, as_bytes)
+                since = time.perf_counter()
+                writer, network, parts = _begun(text, name, init_from, given, epochs, minutes, since, device, watch)
+        with writer:
+            run = writer.run
+            ranks.from_first(
+                {"settings": run.settings.to_json(), "vocabulary": run.vocabulary.to_json(), "specs": specs}
+            )
+            finished = watch.run(writer, network, *parts, resume=save, ranks=ranks)
     watch.summary(writer.run, finished)
     if as_json:
         print(json.dumps(watch.as_json(writer.run, finished)))
     if watch.exit_code != ExitCode.SUCCESS:
         raise typer.Exit(watch.exit_code)
+
+
+@contextlib.contextmanager
+def _told_if_it_fails(ranks: Ranks) -> Iterator[None]:
+    """Other ranks, which wait for what the first has planned, are told where there is nothing to do."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(CharrnnError):
+            ranks.from_first(None)
+        raise
+
+
+def _follow(ranks: Ranks, device_name: str, watch: Watch) -> None:
+    """A rank that is not the first: trains its share of what that one says."""
+    from charrnn.model.device import choose_device
+    from charrnn.model.network import CharRNN
+    from charrnn.model.run import RunSettings
+    from charrnn.text.corpus import load_corpus
+    from charrnn.text.vocabulary import Vocabulary
+
+    device = choose_device(device_name)
+    plan = ranks.obey(device)
+    if plan is None:
+        return
+    settings = RunSettings.from_json(plan["settings"], "the first rank")
+    corpus = load_corpus(plan["specs"], vocabulary=Vocabulary.from_json(plan["vocabulary"], "the first rank"))
+    if corpus.sha256 != settings.corpus.sha256:
+        raise CharrnnError(f"rank {ranks.rank} reads another text as {corpus.name} than the first rank does")
+    train_ids, _ = corpus.split(settings.training.val_fraction)
+    watch.follow(settings, CharRNN(settings.model, len(corpus.vocabulary)).to(device), train_ids, ranks)
+
+
+def _is_restart(name: str | None) -> bool:
+    """Whether torchrun has begun the program again and the run is there: then it goes on."""
+    from charrnn.model.run import run_names, runs_folder
+    from charrnn.training import distributed
+
+    if name is None and distributed.may_restart():
+        raise UsageError("after a restart nobody could tell which run is meant", "give it a --name, or --resume one")
+    return distributed.restarts() > 0 and name in run_names(runs_folder())
 
 
 def _offered_corpus() -> str:
@@ -159,6 +217,7 @@ def _begun(
         runs_folder,
     )
     from charrnn.training import presets
+    from charrnn.training.distributed import here
 
     device = devices.choose_device(device_name)
     folder = runs_folder()
@@ -204,7 +263,9 @@ def _begun(
             characters=len(corpus.ids),
             held_out=len(validation_ids),
         ),
-        Origin.here(devices.device_name(device), choice.because),
+        Origin.here(
+            devices.device_name(device) + (f", {here().size} ranks" if here().size > 1 else ""), choice.because
+        ),
     )
     kept = corpus.vocabulary.decode(validation_ids[:HELD_OUT_CHARACTERS])
     held_out = kept.encode() if isinstance(kept, str) else kept
@@ -215,8 +276,8 @@ def _begun(
 
 def _resumed(
     specs: list[str] | None, name: str | None, given: dict[str, Any], as_bytes: bool, device_name: str
-) -> tuple[RunWriter, CharRNN, tuple[Any, Any], Save]:
-    """A run that exists, with the same text, at its last save."""
+) -> tuple[RunWriter, CharRNN, tuple[Any, Any], Save, list[str]]:
+    """A run that exists, with the same text, at its last save; and what the text was named."""
     from charrnn.model.device import choose_device
     from charrnn.model.network import CharRNN
     from charrnn.model.run import RunWriter, open_run
@@ -232,7 +293,8 @@ def _resumed(
             )
     if as_bytes and run.vocabulary.kind != "bytes":
         raise UsageError(f"{run.name} learns {run.vocabulary.kind}, not bytes", "leave --bytes out")
-    corpus = _load(specs or _specs_that_are_names(run), run.vocabulary.kind == "bytes")
+    specs = specs or _specs_that_are_names(run)
+    corpus = _load(specs, run.vocabulary.kind == "bytes")
     if corpus.sha256 != run.settings.corpus.sha256:
         raise UsageError(
             f"{run.name} was trained on another text ({run.settings.corpus.name}, SHA-256 "
@@ -250,7 +312,7 @@ def _resumed(
             )
         network = CharRNN(run.settings.model, len(run.vocabulary)).to(device)
         unless_all_is_well.pop_all()
-    return writer, network, corpus.split(run.settings.training.val_fraction), save
+    return writer, network, corpus.split(run.settings.training.val_fraction), save, specs
 
 
 def _specs_that_are_names(run: Run) -> list[str]:

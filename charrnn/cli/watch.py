@@ -22,8 +22,9 @@ from charrnn.units import bits, count, duration
 
 if TYPE_CHECKING:
     from charrnn.model.network import CharRNN
-    from charrnn.model.run import Run, RunWriter, Save
+    from charrnn.model.run import Run, RunSettings, RunWriter, Save
     from charrnn.text.corpus import Corpus
+    from charrnn.training.distributed import Ranks
     from charrnn.training.loop import Evaluated, Event, Finished, Requests
     from charrnn.training.presets import Length
 
@@ -86,7 +87,14 @@ class Watch:
         self.line("")
 
     def run(
-        self, writer: RunWriter, network: CharRNN, train_ids: Any, validation_ids: Any, *, resume: Save | None
+        self,
+        writer: RunWriter,
+        network: CharRNN,
+        train_ids: Any,
+        validation_ids: Any,
+        *,
+        resume: Save | None,
+        ranks: Ranks,
     ) -> Finished:
         """Trains to the end, drawing what happens, and obeying signals."""
         from charrnn.training.loop import Finished, Requests, train
@@ -94,7 +102,8 @@ class Watch:
         requests = self._requests = Requests(stop=self._reader_has_gone)
         total = writer.run.settings.training.steps
         with self._signals(requests), self._drawn_bar(total, resume.step if resume else 0):
-            for event in train(writer, network, train_ids, validation_ids, resume=resume, requests=requests):
+            parts = train_ids, validation_ids
+            for event in train(writer, network, *parts, resume=resume, requests=requests, ranks=ranks):
                 self._show(event, writer)
                 if isinstance(event, Finished):
                     finished = event
@@ -106,6 +115,15 @@ class Watch:
                 f"make room; {writer.run.name} can be resumed from the save before it",
             )
         return finished
+
+    def follow(self, settings: RunSettings, network: CharRNN, train_ids: Any, ranks: Ranks) -> None:
+        """What a rank that is not the first does instead of `run`: trains, obeys signals and draws nothing."""
+        from charrnn.training.loop import Requests, follow
+
+        requests = Requests()
+        with self._signals(requests):
+            for _ in follow(settings, network, train_ids, ranks, requests):
+                pass
 
     def _reader_gone(self) -> None:
         """As in `charrnn train … | head`: what is trained is saved, and the program ends as others do there."""

@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import statistics
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,9 +24,11 @@ import torch
 from torch import Tensor, distributed
 
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.model.device import synchronise
 
 LONGEST_WAIT = timedelta(hours=2)  # for a rank that evaluates or saves; one that dies is noticed at once
 CUDA_STEPS_BETWEEN_WORDS = 8
+SUMS_TIMED = 5
 
 
 @dataclass(frozen=True)
@@ -110,6 +114,30 @@ class Ranks:
         with _others_may_end():
             distributed.all_reduce(rows)
         return rows
+
+    def seconds_to_add_up(self, numbers: int, device: torch.device) -> float:
+        """How long `add_up` of so many numbers takes: the median of some. Of the first rank; the others are in
+        `obey`."""
+        if self.is_alone:
+            return 0.0
+        self.from_first({"add up": numbers})
+        return self._timed_sums(numbers, device)
+
+    def obey(self, device: torch.device) -> Any:
+        """Takes part in what the first rank wants timed, until it sends another value, by `from_first`: that one."""
+        while isinstance(order := self.from_first(None), dict) and "add up" in order:
+            self._timed_sums(order["add up"], device)
+        return order
+
+    def _timed_sums(self, numbers: int, device: torch.device) -> float:
+        share = torch.zeros(numbers, device=device)
+        times = []
+        for _ in range(SUMS_TIMED):
+            start = time.perf_counter()
+            self.add_up([share])
+            synchronise(device)
+            times.append(time.perf_counter() - start)
+        return statistics.median(times)
 
 
 ALONE = Ranks()

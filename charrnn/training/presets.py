@@ -24,6 +24,7 @@ from charrnn.model.network import CharRNN, parameter_count
 from charrnn.model.score import score
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.training.batches import windows_per_epoch
+from charrnn.training.distributed import here
 from charrnn.training.loop import Trainer
 from charrnn.units import count, duration
 
@@ -141,7 +142,12 @@ def seconds_per_step(
     device: torch.device,
     budget: float,
 ) -> float:
-    """Times updates of a throw-away network for about `budget` seconds: the mean time of one."""
+    """Times updates of a throw-away network for about `budget` seconds: the mean time of one.
+
+    Where ranks train together, that of one with its share of the streams, and of adding up the gradients.
+    """
+    ranks = here()
+    training = training.changed(batch_size=-(-training.batch_size // ranks.size))
     network = CharRNN(model, vocabulary_size).to(device)
     trainer = Trainer(network, training, train_ids)
     trainer.make_step()  # what happens only once, such as choosing kernels, is not timed
@@ -153,7 +159,7 @@ def seconds_per_step(
         trainer.make_step()
         synchronise(device)
         times.append(time.perf_counter() - start)
-    return statistics.fmean(times)
+    return statistics.fmean(times) + ranks.seconds_to_add_up(parameter_count(model, vocabulary_size), device)
 
 
 @dataclass(frozen=True)
