@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from charrnn.model.network import CharRNN
 from charrnn.settings import ModelSettings
 
 torch.set_num_threads(1)  # small matrices; more threads only wait for each other
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # so do those of the programs that tests start
 
 
 @pytest.fixture
