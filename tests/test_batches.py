@@ -28,7 +28,7 @@ def test_streams_run_on_from_window_to_window_and_no_character_is_read_twice_in_
     batches = Batches(ids, batch_size, seq_length, seed, CPU)
     for epoch in range(2):
         windows = [batches.window(epoch * per_epoch + k) for k in range(per_epoch)]
-        assert [w.begins_epoch for w in windows] == [True] + [False] * (per_epoch - 1)
+        assert [w.begins for w in windows] == [True] + [False] * (per_epoch - 1)
         streams = torch.cat([w.inputs for w in windows], dim=1)
         targets = torch.cat([w.targets for w in windows], dim=1)
         assert streams.shape == (batch_size, per_epoch * seq_length)

@@ -163,6 +163,7 @@ class Progress(Settings):
     seconds: float = option(0.0, "Time trained, over all sessions.", at_least=0)
     evaluated_step: int = option(0, "The step of the last evaluation; 0: there was none.", at_least=0, at_most=MOST)
     loss_sum: float = option(0.0, "Training nats, one mean for each step since then, summed.")
+    weight_sum: float = option(0.0, "The weights of these means, 1 for a window that is full.", at_least=0)
     validation_nats: float | None = option(None, "Validation loss at this step, if it was measured here.")
     best_nats: float | None = option(None, "Lowest validation loss so far.")
     best_step: int | None = option(None, "The step of that.", at_least=0, at_most=MOST)

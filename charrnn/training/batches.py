@@ -14,21 +14,28 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import CharrnnError
+from charrnn.model.network import Share
 
 LARGEST_ON_DEVICE = 1_000_000_000
+NOT_COUNTED = -100  # a target that has no loss
 
 
 @dataclass(frozen=True)
 class Window:
     """What one step reads. inputs, targets: (B, T) ids, or those of its rows that are read here; targets[b, t] is the
-    character after inputs[b, t].
+    character after inputs[b, t], or NOT_COUNTED.
 
-    begins_epoch: the streams begin here, so the state before this window is zero rather than carried.
+    begins: the state before this window is zero rather than carried. continues: the next one begins with the state
+    after this one. weight: counted targets of all rows, those read elsewhere among them, as a share of B · T.
+    share: which rows are read here, if not those that are read always.
     """
 
     inputs: Tensor
     targets: Tensor
-    begins_epoch: bool
+    begins: bool
+    continues: bool = True
+    weight: float = 1.0
+    share: Share | None = None
 
 
 class Batches:
@@ -77,7 +84,7 @@ class Batches:
             streams = self._ids[first : first + self.batch_size * length].view(self.batch_size, length)
             return streams[self.rows, start : start + self.seq_length].to(self.device, torch.long, non_blocking=True)
 
-        return Window(columns(offset), columns(offset + 1), begins_epoch=index == 0)
+        return Window(columns(offset), columns(offset + 1), begins=index == 0)
 
 
 def windows_per_epoch(characters: int, batch_size: int, seq_length: int) -> int:

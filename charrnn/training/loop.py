@@ -23,8 +23,10 @@ from charrnn.model.network import RECURRENCES, CharRNN, Share, State, detached
 from charrnn.model.run import Progress, RunSettings, RunWriter, Save, training_shapes
 from charrnn.model.score import Interrupted, score
 from charrnn.settings import TrainingSettings
-from charrnn.training.batches import Batches, derived_seed
+from charrnn.text.documents import Documents
+from charrnn.training.batches import NOT_COUNTED, Batches, Window, derived_seed
 from charrnn.training.distributed import ALONE, CUDA_STEPS_BETWEEN_WORDS, Ranks
+from charrnn.training.documents import DocumentBatches
 
 SECONDS_BETWEEN_REPORTS = 0.1
 SECONDS_BETWEEN_SAVES = 300
@@ -115,7 +117,9 @@ class Trainer:
     with its next step; heard: for each word, whether any rank said so with the last one (`Ranks.add_up`).
     """
 
-    def __init__(self, network: CharRNN, settings: TrainingSettings, train_ids: np.ndarray, ranks: Ranks = ALONE):
+    def __init__(
+        self, network: CharRNN, settings: TrainingSettings, train_text: np.ndarray | Documents, ranks: Ranks = ALONE
+    ):
         self.network, self.settings, self.ranks = network, settings, ranks
         self.device = network.output.weight.device
         self.rows = ranks.rows(settings.batch_size)
@@ -123,9 +127,13 @@ class Trainer:
         self.own_streams = self.rows.stop - self.rows.start
         self.words: tuple[bool, ...] = ()
         self.heard: tuple[bool, ...] = ()
-        self.batches = Batches(
-            train_ids, settings.batch_size, settings.seq_length, settings.seed, self.device, self.rows
-        )
+        shape = (settings.batch_size, settings.seq_length, settings.seed, self.device)
+        self.batches: Batches | DocumentBatches
+        if isinstance(train_text, Documents):
+            rows = None if ranks.is_alone else ranks.rows
+            self.batches = DocumentBatches(train_text, *shape, rows, fewest_rows=ranks.size)
+        else:
+            self.batches = Batches(train_text, *shape, self.rows)
         self.parameters = dict(network.named_parameters())
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]
@@ -138,7 +146,8 @@ class Trainer:
         self.restart(Progress())
 
     def restart(self, progress: Progress) -> None:
-        """Sets the counters, with a zero state. `loss_sum`: training nats since the last evaluation."""
+        """Sets the counters, with a zero state. Since the last evaluation, `loss_sum`: training nats, each step's for
+        B · T characters; `weight_sum`: for how many times B · T they are."""
         self.step = progress.step
         self.rate_scale = progress.rate_scale
         self.state: State = self.network.initial_state(self.own_streams)
@@ -146,6 +155,7 @@ class Trainer:
         self.skipped_in_a_row = torch.tensor(float(progress.skipped_in_a_row), device=self.device)
         precision = torch.float32 if self.device.type == "mps" else torch.float64
         self.loss_sum = torch.tensor(progress.loss_sum, dtype=precision, device=self.device)
+        self.weight_sum = torch.tensor(progress.weight_sum, dtype=precision, device=self.device)
 
     def learning_rate(self) -> float:
         """Rises in a straight line over the warm-up, then falls to zero along half a cosine over the rest of the run
@@ -164,13 +174,12 @@ class Trainer:
         That is decided on the device, without waiting for it.
         """
         window = self.batches.window(self.step)
-        if window.begins_epoch:
-            self.state = self.network.initial_state(self.own_streams)
+        if window.begins:
+            self.state = self.network.initial_state(len(window.inputs))
         self.masks.manual_seed(derived_seed(self.settings.seed, "dropout", self.step))
         self.network.train()
-        logits, state = self.network(window.inputs, self.state, self.masks, self.share)
-        share = self.own_streams / self.settings.batch_size
-        loss = share * cross_entropy(logits.flatten(0, 1), window.targets.flatten())
+        logits, state = self.network(window.inputs, self.state, self.masks, window.share or self.share)
+        loss = self._loss(logits, window)
         self.optimiser.zero_grad()
         loss.backward()
         loss = loss.detach()
@@ -183,13 +192,28 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         self.optimiser.step()
-        self.state = tuple(
-            tuple(torch.where(finite, part, torch.zeros_like(part)) for part in layer) for layer in detached(state)
-        )
+        if window.continues:
+            self.state = tuple(
+                tuple(torch.where(finite, part, torch.zeros_like(part)) for part in layer) for layer in detached(state)
+            )
+        else:
+            self.state = self.network.initial_state(self.own_streams)
         self.skipped += self.optimiser.found_inf
         self.skipped_in_a_row = (self.skipped_in_a_row + 1) * self.optimiser.found_inf
         self.loss_sum += torch.where(finite, loss, 0.0)
+        self.weight_sum += torch.where(finite, window.weight, 0.0)
         self.step += 1
+
+    def _loss(self, logits: Tensor, window: Window) -> Tensor:
+        """The nats of this rank's rows for each of B · T characters, so that the sum of all ranks' is the loss.
+
+        Where less is counted the loss is the smaller: every character weighs the same, whatever it is read with.
+        """
+        logits, targets = logits.flatten(0, 1), window.targets.flatten()
+        if isinstance(self.batches, DocumentBatches):
+            nats = cross_entropy(logits, targets, ignore_index=NOT_COUNTED, reduction="sum")
+            return nats / (self.settings.batch_size * self.settings.seq_length)
+        return self.own_streams / self.settings.batch_size * cross_entropy(logits, targets)
 
     def model_tensors(self) -> dict[str, Tensor]:
         return dict(self.network.state_dict())
@@ -231,18 +255,18 @@ class Trainer:
 
 @dataclass
 class _Window:
-    """Where a span began over which the training loss is averaged. sum_before: the trainer's loss_sum there."""
+    """Where a span began over which the training loss is averaged: what the trainer's sums were there."""
 
     sum_before: float = 0.0
-    step_before: int = 0
+    weight_before: float = 0.0
     time_before: float = field(default_factory=time.perf_counter)
 
 
 def train(
     writer: RunWriter,
     network: CharRNN,
-    train_ids: np.ndarray,
-    validation_ids: np.ndarray,
+    train_text: np.ndarray | Documents,
+    validation_text: np.ndarray | Documents,
     *,
     resume: Save | None = None,
     requests: Requests | None = None,
@@ -257,19 +281,23 @@ def train(
     cannot be written.
     """
     settings = writer.run.settings
-    return _Loop(writer, settings, network, train_ids, validation_ids, requests or Requests(), ranks).events(resume)
+    return _Loop(writer, settings, network, train_text, validation_text, requests or Requests(), ranks).events(resume)
 
 
 def follow(
-    settings: RunSettings, network: CharRNN, train_ids: np.ndarray, ranks: Ranks, requests: Requests | None = None
+    settings: RunSettings,
+    network: CharRNN,
+    train_text: np.ndarray | Documents,
+    ranks: Ranks,
+    requests: Requests | None = None,
 ) -> Iterator[Event]:
     """What every rank but the first does while that is in `train`: its share, to the same end.
 
     network: of the same shape; the weights come from the first rank. The events are the first rank's too, but for what
     is read from a clock.
     """
-    nothing = np.zeros(0, train_ids.dtype)
-    return _Loop(None, settings, network, train_ids, nothing, requests or Requests(), ranks).events(None)
+    nothing = np.zeros(0, np.uint8)
+    return _Loop(None, settings, network, train_text, nothing, requests or Requests(), ranks).events(None)
 
 
 class _Wishes(NamedTuple):
@@ -289,14 +317,14 @@ class _Loop:
         writer: RunWriter | None,
         settings: RunSettings,
         network: CharRNN,
-        train_ids: np.ndarray,
-        validation_ids: np.ndarray,
+        train_text: np.ndarray | Documents,
+        validation_text: np.ndarray | Documents,
         requests: Requests,
         ranks: Ranks,
     ):
-        self.writer, self.requests, self.validation_ids, self.ranks = writer, requests, validation_ids, ranks
+        self.writer, self.requests, self.validation_text, self.ranks = writer, requests, validation_text, ranks
         self.model_settings, self.settings = settings.model, settings.training
-        self.trainer = Trainer(network, self.settings, train_ids, ranks)
+        self.trainer = Trainer(network, self.settings, train_text, ranks)
         self.heard = _Wishes()
         self.progress = Progress()
         self.train_nats: float | None = None
@@ -375,19 +403,22 @@ class _Loop:
     def _loss_sum(self) -> float:
         return self.trainer.loss_sum.item()
 
+    def _weight_sum(self) -> float:
+        return self.trainer.weight_sum.item()
+
     def _begin_report(self) -> None:
         """Begins the span that the next `Stepped` tells of."""
-        self.reported = _Window(self._loss_sum(), self.trainer.step)
+        self.reported = _Window(self._loss_sum(), self._weight_sum())
 
     def _mean_since_evaluation(self) -> float:
-        return self._loss_sum() / max(1, self.trainer.step - self.progress.evaluated_step)
+        return self._loss_sum() / (self._weight_sum() or 1)
 
     def _report(self, now: float) -> Stepped:
-        steps = self.trainer.step - self.reported.step_before
+        weight = self._weight_sum() - self.reported.weight_before
         event = Stepped(
             step=self.trainer.step,
-            nats=(self._loss_sum() - self.reported.sum_before) / max(1, steps),
-            characters_per_second=steps
+            nats=(self._loss_sum() - self.reported.sum_before) / (weight or 1),
+            characters_per_second=weight
             * self.settings.batch_size
             * self.settings.seq_length
             / (now - self.reported.time_before),
@@ -422,12 +453,13 @@ class _Loop:
             seconds=round(event.seconds, 3),
         )
         self.trainer.loss_sum.zero_()
+        self.trainer.weight_sum.zero_()
         self._begin_report()
         return event
 
     def _scored(self) -> float | None:
         try:
-            return score(self.trainer.network, self.validation_ids, interrupted=lambda: self.requests.stop).mean
+            return score(self.trainer.network, self.validation_text, interrupted=lambda: self.requests.stop).mean
         except Interrupted:
             return None
 
@@ -453,6 +485,7 @@ class _Loop:
             step=trainer.step,
             seconds=self._seconds(),
             loss_sum=self._loss_sum(),
+            weight_sum=self._weight_sum(),
             validation_nats=self.progress.validation_nats if evaluated_here else None,
             rate_scale=trainer.rate_scale,
             skipped_steps=int(trainer.skipped.item()),
