@@ -172,7 +172,7 @@ class _Plan:
         return cls(pieces.part(np.lexsort((seeming, windows_alone))), bounds, windows, order, np.cumsum(windows[order]))
 
     def at(self, index: int) -> tuple[_Pieces, int, int]:
-        """The pieces that a window of the block reads, its number among the windows of these, and how many those are."""
+        """The pieces that a window of the block reads, its number among their windows, and how many those are."""
         place = int(np.searchsorted(self.ends, index, side="right"))
         group = self.order[place]
         count = int(self.windows[group])

@@ -1,0 +1,227 @@
+"""charrnn.training.documents: each document for itself, every character once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
+
+from charrnn.model.network import detached
+from charrnn.model.run import CorpusIdentity, Origin, RunSettings, RunWriter
+from charrnn.model.score import score
+from charrnn.settings import RECURRENCES, ModelSettings, TrainingSettings
+from charrnn.text.documents import Documents
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training import documents as documents_module
+from charrnn.training.batches import NOT_COUNTED
+from charrnn.training.distributed import Ranks
+from charrnn.training.documents import DocumentBatches
+from charrnn.training.loop import Evaluated, Requests, Trainer, train
+from tests.conftest import small_network
+
+CPU = torch.device("cpu")
+OPENING = 4
+
+
+def documents_of(lengths: list[int], vocabulary_size: int = 11) -> Documents:
+    ids = np.random.default_rng(sum(lengths)).integers(0, vocabulary_size, sum(lengths)).astype(np.uint16)
+    return Documents(ids, np.cumsum([0, *lengths[:-1]]), OPENING)
+
+
+def numbered(lengths: list[int]) -> Documents:
+    """Documents whose every id tells its place, from 1."""
+    return Documents(np.arange(1, sum(lengths) + 1, dtype=np.uint32), np.cumsum([0, *lengths[:-1]]), 0)
+
+
+@settings(deadline=None, derandomize=True, max_examples=60)
+@given(
+    lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40),
+    batch_size=st.integers(1, 5),
+    seq_length=st.integers(1, 12),
+    block=st.sampled_from([50, 10**6]),
+    longest=st.sampled_from([2, 256]),
+)
+def test_in_an_epoch_every_character_is_predicted_once_from_its_own_document(
+    lengths: list[int], batch_size: int, seq_length: int, block: int, longest: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents_module, "BLOCK", block)
+        patch.setattr(documents_module, "WINDOWS_IN_A_PIECE", longest)
+        documents = numbered(lengths)
+        batches = DocumentBatches(documents, batch_size, seq_length, 1, CPU)
+        starts = set((documents.starts + 1).tolist())
+        for epoch in range(2):
+            predicted: list[int] = []
+            ends = torch.zeros(0)
+            continues = False
+            for index in range(batches.windows_per_epoch):
+                window = batches.window(epoch * batches.windows_per_epoch + index)
+                assert window.begins != continues
+                real = window.targets != NOT_COUNTED
+                assert window.weight == pytest.approx(int(real.sum()) / (batch_size * seq_length))
+                assert real.any()
+                if continues or window.continues:
+                    assert len(real) == batch_size
+                inside = real.clone()
+                inside[:, 0] &= continues
+                assert torch.equal(window.inputs[inside] + 1, window.targets[inside])
+                if continues:  # each row goes on where it stood, for as long as its document lasts
+                    assert torch.equal(window.inputs[real[:, 0], 0], ends[real[:, 0]])
+                for read, character in zip(
+                    window.inputs[:, 0][real[:, 0]], window.targets[:, 0][real[:, 0]], strict=True
+                ):
+                    if not continues:
+                        begins = int(character) in starts
+                        assert int(read) == (0 if begins else int(character) - 1)
+                        assert begins or longest == 2
+                    else:
+                        assert int(character) not in starts
+                ends = window.targets[:, -1]
+                continues = window.continues
+                predicted += window.targets[real].tolist()
+            assert not continues
+            assert sorted(predicted) == list(range(1, sum(lengths) + 1))
+
+
+def test_epochs_differ_in_order_and_company_and_are_the_same_when_asked_again() -> None:
+    documents = numbered([5, 6, 7, 8, 9, 10] * 30)
+    batches, again = (DocumentBatches(documents, 4, 16, seed=3, device=CPU) for _ in range(2))
+    per_epoch = batches.windows_per_epoch
+    first = [frozenset(batches.window(step).targets[:, 0].tolist()) for step in range(per_epoch)]
+    second = [frozenset(batches.window(per_epoch + step).targets[:, 0].tolist()) for step in range(per_epoch)]
+    assert set(first) != set(second)
+    assert torch.equal(again.window(per_epoch + 3).inputs, batches.window(per_epoch + 3).inputs)
+    assert torch.equal(again.window(1).inputs, batches.window(1).inputs)
+
+
+def test_little_of_a_window_is_left_empty() -> None:
+    lengths = np.random.default_rng(1).integers(3, 14, 3000).tolist()
+    batches = DocumentBatches(documents_of(lengths), 16, 64, seed=1, device=CPU)
+    windows = [batches.window(step) for step in range(batches.windows_per_epoch)]
+    assert sum(window.weight for window in windows) * 16 * 64 == pytest.approx(sum(lengths))
+    assert sum(lengths) / sum(window.targets.numel() for window in windows) > 0.75
+    assert np.mean([window.targets.numel() for window in windows]) > 0.8 * 16 * 64
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_a_step_has_the_gradient_of_a_plain_loop_over_its_documents(recurrence: str) -> None:
+    """In double precision, with windows over which the state is carried and a weight decay that does not matter."""
+    documents = documents_of([3, 5, 1, 4, 9, 30, 12, 17, 2, 2, 6, 8, 25])
+    training = TrainingSettings(batch_size=3, seq_length=8, steps=100, grad_clip=0.0, learning_rate=1e-9)
+    network = small_network(recurrence)
+    trainer = Trainer(network, training, documents)
+    read: set[int] = set()
+    state = network.initial_state(1)
+    for step in range(trainer.batches.windows_per_epoch):
+        window = trainer.batches.window(step)
+        if window.begins:
+            states = [network.initial_state(1)] * len(window.inputs)
+        network.zero_grad()
+        nats, counted = 0.0, 0
+        for row in range(len(window.inputs)):
+            state = states[row]
+            for character, target in zip(window.inputs[row], window.targets[row], strict=True):
+                if target == NOT_COUNTED:
+                    break
+                logits, state = network(character.view(1, 1), state)
+                nats, counted = nats + cross_entropy(logits[0], target.view(1), reduction="sum"), counted + 1
+            states[row] = detached(state)
+        (nats / (3 * 8)).backward()
+        expected = [p.grad.clone() for p in network.parameters()]
+        before = trainer.loss_sum.item(), trainer.weight_sum.item()
+        trainer.make_step()
+        for p, gradient in zip(network.parameters(), expected, strict=True):
+            torch.testing.assert_close(p.grad, gradient, rtol=0, atol=1e-7)
+        assert trainer.loss_sum.item() - before[0] == pytest.approx(nats.item() / 24, abs=1e-6)
+        assert (trainer.weight_sum.item() - before[1]) * 24 == pytest.approx(counted, abs=1e-4)
+        read.add(counted)
+    assert len(read) > 1
+
+
+def test_ranks_share_the_rows_of_every_window() -> None:
+    documents = numbered([1, 2, 30, 31, 5, 5, 5, 6, 40])
+    whole = DocumentBatches(documents, 4, 8, 1, CPU, fewest_rows=3)
+    parts = [DocumentBatches(documents, 4, 8, 1, CPU, Ranks(rank, 3).rows, fewest_rows=3) for rank in range(3)]
+    assert {batches.windows_per_epoch for batches in parts} == {whole.windows_per_epoch}
+    for step in range(2 * whole.windows_per_epoch):
+        expected, windows = whole.window(step), [batches.window(step) for batches in parts]
+        assert torch.equal(torch.cat([window.inputs for window in windows]), expected.inputs)
+        assert torch.equal(torch.cat([window.targets for window in windows]), expected.targets)
+        assert all(
+            (w.begins, w.continues, w.weight) == (expected.begins, expected.continues, expected.weight) for w in windows
+        )
+        assert all(window.share.streams == len(expected.inputs) for window in windows)
+
+
+MODEL = ModelSettings(layers=2, hidden_size=8, embedding_size=4, dropout=0.2)
+TRAINING = TrainingSettings(batch_size=2, seq_length=8, steps=60, evaluations=3, warmup_steps=2)
+NAMES = ("anna\nberta\nclara\ndora\nemil\nfrieda\ngustav\nhans\n" * 8) + "a name that is longer than any window\n" * 5
+
+
+def trained(folder: Path, stops: list[int]) -> tuple[RunWriter, list[float]]:
+    vocabulary = Vocabulary.of(NAMES)
+    ids = vocabulary.encode(NAMES)
+    documents = Documents(ids, np.flatnonzero(np.append(True, ids[:-1] == 0)), 0)
+    train_part, validation = documents.split(0.2)
+    identity = CorpusIdentity(name="a", specs="a", sha256="0" * 64, characters=len(ids), held_out=len(validation))
+    losses = []
+    with RunWriter.create(
+        "run", RunSettings(MODEL, TRAINING, identity, Origin.here("cpu", "")), vocabulary, b"a", folder
+    ) as writer:
+        resume = None
+        for stop in [*stops, None]:
+            network = small_network(layers=2, vocabulary_size=len(vocabulary), hidden_size=8, embedding_size=4).float()
+            network.settings = MODEL
+            requests = Requests()
+            for event in train(writer, network, train_part, validation, resume=resume, requests=requests):
+                if isinstance(event, Evaluated):
+                    losses.append((event.train_nats, event.validation_nats))
+            resume = writer.run.save("last")
+            assert resume.step == (stop or TRAINING.steps)
+    return writer, losses
+
+
+def test_a_run_on_documents_that_is_interrupted_equals_one_that_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, losses = trained(tmp_path / "whole", [])
+    step = Trainer.make_step
+    stops = [1, 5, 13, 26, 44]
+    requests: list[Requests] = []
+
+    def noted(self: Requests, *arguments, **options) -> None:
+        requests.append(self)
+        self.stop = self.save = False
+
+    def stopping(self: Trainer) -> None:
+        step(self)
+        requests[-1].stop = self.step in stops
+
+    monkeypatch.setattr(Requests, "__init__", noted)
+    monkeypatch.setattr(Trainer, "make_step", stopping)
+    broken, broken_losses = trained(tmp_path / "broken", stops)
+    assert losses == broken_losses
+    one, other = whole.run.save("last"), broken.run.save("last")
+    assert one.step == other.step == 60
+    for read in (whole.run.read_training(one), broken.run.read_training(other)):
+        assert read["state.1.h"].shape == (2, 8)
+    expected, found = whole.run.read_model(one), broken.run.read_model(other)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_losses_are_nats_over_counted_characters() -> None:
+    """The mean training loss of an epoch at a rate of almost nothing is the score of its documents."""
+    documents = documents_of([3, 5, 1, 4, 7, 7, 2, 6])
+    training = TrainingSettings(batch_size=2, seq_length=8, steps=1000, learning_rate=1e-12)
+    trainer = Trainer(small_network(), training, documents)
+    for _ in range(trainer.batches.windows_per_epoch):
+        trainer.make_step()
+    assert trainer.weight_sum.item() * 16 == pytest.approx(len(documents))
+    assert trainer.loss_sum.item() / trainer.weight_sum.item() == pytest.approx(
+        score(small_network(), documents).mean, abs=1e-6
+    )
