@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_a_cell_is_shown_with_a_heading_a_legend_and_a_row_of_values(run):
     lines = invoke("--cell", "4", "--length", "60").splitlines()
     assert lines[0].startswith("a (step 3) · lstm 1×6 · held-out text, characters 0–59 · ")
     assert lines[0].endswith("bits/char")
-    assert "tanh(c) of cell 1:4" in lines[2]
+    assert any("tanh(c) of cell 1:4" in line for line in lines)
     shown = "".join(run.vocabulary.decode(run.held_out()[:20])).split("\n")[0].replace(" ", "·")
     at = next(place for place, line in enumerate(lines) if line.startswith(shown))
     assert set(lines[at + 1]) <= set("+- ")
@@ -161,7 +162,13 @@ def test_a_model_of_bytes_shows_what_is_beyond_ascii_as_escapes(home):
         (["--cell", "1", "--start", "99999999"], "ends before character 99999999"),
         (["--output", "a.html"], "--output needs a --cell"),
         (["--top"], "--top needs a --cell"),
-        (["--cell", "1", "--all"], "without --cell"),
+        (["--cell", "1", "--all"], "--all is for the search"),
+        (["--history"], "--history needs one --cell"),
+        (["--gates", "--like", "a"], "--like and --gates exclude each other"),
+        (["--gates", "--cell", "1"], "--gates looks at all cells"),
+        (["--like", "zebra"], "'zebra' does not stand in"),
+        (["--like", ""], "'' does not stand in"),
+        (["--like", "fox", "--start", "4"], "--start needs a --cell"),
         (["--language", "klingonian"], "no language 'klingonian'"),
         (["--property", "speling"], "no property 'speling'"),
         (["--property", "in string"], "none of the properties can be tested"),
@@ -197,6 +204,42 @@ def test_a_search_is_made_once_and_read_back_the_next_time(home, short_text, mon
     table = invoke("--property", "line position", "--csv").splitlines()
     assert len(table) == 1 + len(data["evidence"])
     assert table[0].startswith("verdict,failed,property")
+
+
+def test_a_cell_opens_with_what_is_known_of_it(run):
+    before = invoke("--cell", "1", "--length", "20")
+    assert "`charrnn inspect` without a cell finds out" in before
+    assert re.search(r"memory [\d,]+ characters · input gate shut \d+%, wide open \d+%", before)
+    assert re.search(r"h pushes up: (\S+ ){5}· down: (\S+ ?){5}", before)
+    invoke("--property", "line position")
+    assert "cell 1:1: no name earned" in invoke("--cell", "1", "--length", "20")
+
+
+def test_gates_are_plotted_for_each_layer_and_given_as_numbers(home, short_text):
+    run = make_run(home, short_text, layers=2)
+    shown = invoke("--gates")
+    assert shown.index("layer 1") < shown.index("layer 2")
+    assert "forget: wide open most of the time in" in shown
+    network, _ = run.load_network()
+    (chunk,) = trace(network, run.held_out(), signals=["forget"], chunk=100_000)
+    data = {one["gate"]: one for one in json.loads(invoke("--gates", "--json"))}
+    assert list(data) == ["input", "forget", "output"]
+    np.testing.assert_allclose(data["forget"]["open"], (chunk.signals["forget"][500:] > 0.9).mean(axis=0), atol=1e-4)
+
+
+def test_a_plain_rnn_has_no_gates_to_plot_and_still_opens(home, short_text):
+    make_run(home, short_text, recurrence="rnn")
+    assert "a plain rnn has no gates" in refused("--gates")
+    assert "h pushes up" in invoke("--cell", "1", "--length", "20")
+
+
+def test_history_follows_a_cell_through_the_checkpoints(run):
+    data = json.loads(invoke("--cell", "2", "--history", "--json"))
+    assert data["scores"] == [{"step": 3, "strength": pytest.approx(1)}]
+    assert data["since"] == 3
+    shown = invoke("--cell", "2", "--history", "-p", "line position")
+    assert "compared with line position" in shown
+    assert "train with --keep every:N" in shown
 
 
 def test_a_users_own_property_is_asked_for_by_expression_or_function(home, short_text, tmp_path):

@@ -133,7 +133,7 @@ def test_what_a_planted_cell_does_is_measured_rightly(found):
     assert latch.memory > 1000
     counter = next(e for e in found.evidence if e.cell == f"1:{COUNTER}" and e.property == "line position")
     assert counter.plain == pytest.approx(1, abs=1e-4)
-    assert counter.score > 0.98
+    assert counter.score > 0.999
     assert counter.pearson > 0.99
     assert counter.episodes > 500
 
@@ -297,6 +297,7 @@ def evidence(**changed) -> Evidence:
         "p": 1e-4,
         "p_holm": 0.004,
         "segments": 40,
+        "comparable": 0.9,
         "pseudo": 0.2,
         "unique": 0.3,
         "rival": "indentation",
@@ -350,11 +351,13 @@ def test_the_horizon_is_the_fewest_characters_that_do_as_well():
 
 def test_findings_go_to_json_and_back_and_are_kept_beside_the_run(found, tmp_path):
     assert Findings.from_json(json.loads(json.dumps(found.to_json()))) == found
-    key = store.key_of("weights", b"ids")
-    assert store.kept(tmp_path, key) is None
-    store.keep(tmp_path, key, found)
-    assert store.kept(tmp_path, key) == found
-    assert store.kept(tmp_path, store.key_of("weights", b"other ids")) is None
+    subject, question = store.key_of("weights", b"ids"), store.key_of("everything")
+    assert store.kept(tmp_path, subject, question) is None
+    assert store.all_kept(tmp_path, subject) == []
+    store.keep(tmp_path, subject, question, found)
+    assert store.kept(tmp_path, subject, question) == found
+    assert store.all_kept(tmp_path, subject) == [found]
+    assert store.kept(tmp_path, store.key_of("weights", b"other ids"), question) is None
     assert store.key_of("ab", "c") != store.key_of("a", "bc")
 
 
@@ -371,10 +374,10 @@ def test_findings_go_to_json_and_back_and_are_kept_beside_the_run(found, tmp_pat
 )
 def test_findings_that_are_not_as_they_were_written_count_as_not_there(found, tmp_path, spoil):
     data = json.loads(json.dumps(found.to_json()))
-    key = store.key_of("x")
     (tmp_path / "findings").mkdir()
-    (tmp_path / "findings" / f"{key}.json").write_text(json.dumps(spoil(data)))
-    assert store.kept(tmp_path, key) is None
+    (tmp_path / "findings" / "a-b.json").write_text(json.dumps(spoil(data)))
+    assert store.kept(tmp_path, "a", "b") is None
+    assert store.all_kept(tmp_path, "a") == []
 
 
 def test_evidence_becomes_a_table_with_a_column_for_every_number(found):

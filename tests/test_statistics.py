@@ -22,6 +22,7 @@ from charrnn.inspection.statistics import (
     holm,
     interval,
     mid_ranks,
+    movable_strength,
     p_value,
     pearson,
     permutation_null,
@@ -29,7 +30,6 @@ from charrnn.inspection.statistics import (
     ranked,
     resampled_strength,
     runs,
-    scaled,
     segment_count,
     shuffled_runs,
     strength,
@@ -58,8 +58,9 @@ def test_mid_ranks_are_scipys(values):
 @settings(deadline=None, max_examples=25)
 def test_auc_and_spearman_are_those_of_scikit_learn_and_scipy(seed):
     values, binary, graded, _ = drawn(seed)
-    (cells,) = ranked(values, Strata.single(len(values)))
-    found = strength(cells, Labels.of([binary, graded]))
+    strata = Strata.single(len(values))
+    (cells,) = ranked(values, strata)
+    found = strength(cells, Labels.of([binary, graded], strata))
     for column in range(values.shape[1]):
         assert auc(found[0, column]) == pytest.approx(roc_auc_score(binary, values[:, column]), abs=1e-6)
         assert found[1, column] == pytest.approx(spearmanr(graded, values[:, column]).statistic, abs=1e-6)
@@ -70,7 +71,7 @@ def test_auc_and_spearman_are_those_of_scikit_learn_and_scipy(seed):
 def test_auc_within_characters_is_the_weighted_mean_of_scikit_learns(seed):
     values, binary, _, characters = drawn(seed)
     (cells,) = ranked(values, Strata.by(characters))
-    found = strength(cells, Labels.of([binary]))[0]
+    found = strength(cells, Labels.of([binary], cells.strata))[0]
     for column in range(values.shape[1]):
         weights, areas = [], []
         for character in np.unique(characters):
@@ -82,18 +83,29 @@ def test_auc_within_characters_is_the_weighted_mean_of_scikit_learns(seed):
         assert auc(found[column]) == pytest.approx(np.average(areas, weights=weights), abs=1e-6)
 
 
-def test_spearman_within_characters_is_the_correlation_of_what_is_left_within_them():
+def test_spearman_within_characters_is_the_correlation_of_ranks_within_them():
     values, _, graded, characters = drawn(4)
     (cells,) = ranked(values, Strata.by(characters))
-    found = strength(cells, Labels.of([graded]))[0]
+    found = strength(cells, Labels.of([graded], cells.strata))[0]
     for column in range(values.shape[1]):
-        x, y = np.empty(len(values)), scaled(graded)
+        x, y = np.empty(len(values)), np.empty(len(values))
         for character in np.unique(characters):
             here = characters == character
-            x[here] = rankdata(values[here, column]) / here.sum()
-            x[here] -= x[here].mean()
-            y[here] -= y[here].mean()
+            for ranks, own in ((x, values[here, column]), (y, graded[here])):
+                ranks[here] = (rankdata(own) - (here.sum() + 1) / 2) / here.sum()
         assert found[column] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-6)
+
+
+def test_a_cell_that_is_a_rising_function_of_a_property_has_all_strength_whatever_it_does_where_that_is_constant():
+    _, _, graded, characters = drawn(7)
+    graded[characters == 3] = 5
+    column = graded**3 + np.where(characters == 3, np.random.default_rng(0).random(len(graded)), characters)
+    strata = Strata.by(characters)
+    (cells,) = ranked(column[:, None].astype(np.float32), strata)
+    assert strength(cells, Labels.of([graded], strata))[0, 0] == pytest.approx(1, abs=1e-6)
+    weights = bootstrap_weights(6, 5, 0)
+    drawn_again = resampled_strength(column, graded, strata, np.arange(len(graded)) * 6 // len(graded), weights)
+    assert np.abs(drawn_again - 1).max() < 0.02
 
 
 def test_a_column_that_only_reacts_to_the_character_has_no_strength_within_characters():
@@ -101,9 +113,9 @@ def test_a_column_that_only_reacts_to_the_character_has_no_strength_within_chara
     binary |= characters == 2
     columns = (characters == 2).astype(np.float32)[:, None]
     plain, within = ranked(columns, Strata.single(len(columns)), Strata.by(characters))
-    labels = Labels.of([binary, graded, characters == 2])
-    assert auc(strength(plain, labels)[0, 0]) > 0.6
-    np.testing.assert_array_equal(strength(within, labels)[:, 0], 0)
+    values = [binary, graded, characters == 2]
+    assert auc(strength(plain, Labels.of(values, plain.strata))[0, 0]) > 0.6
+    np.testing.assert_array_equal(strength(within, Labels.of(values, within.strata))[:, 0], 0)
 
 
 def test_beyond_255_characters_the_rarest_share_a_stratum():
@@ -175,13 +187,13 @@ def test_the_permutation_null_is_what_a_plain_loop_over_permuted_labels_gives():
     permutations = np.stack([draw.permutation(6) for _ in range(20)])
     for strata in (Strata.single(len(values)), Strata.by(characters)):
         (cells,) = ranked(values, strata)
-        labels = Labels.of([binary, graded])
+        labels = Labels.of([binary, graded], Strata.single(len(values)))
         found = permutation_null(cells, labels, 6, permutations)
         for k, order in enumerate(permutations):
             moved = Labels(
                 np.concatenate([labels.numbers[:, 40 * a : 40 * (a + 1)] for a in order], axis=1), labels.graded
             )
-            expected = np.abs(strength(cells, moved)).max(axis=1)
+            expected = np.abs(movable_strength(cells, moved)).max(axis=1)
             np.testing.assert_allclose(found[:, k], expected, atol=1e-5)
 
 
@@ -193,7 +205,7 @@ def test_the_pseudo_null_is_the_best_column_for_shuffled_runs():
     draw = np.random.default_rng(5)
     for k in range(15):
         shuffled = shuffled_runs(binary, binary, draw)
-        assert found[k] == pytest.approx(np.abs(strength(cells, Labels.of([shuffled]))).max(), abs=1e-5)
+        assert found[k] == pytest.approx(np.abs(strength(cells, Labels.of([shuffled], cells.strata))).max(), abs=1e-5)
 
 
 @given(SEEDS)
@@ -205,7 +217,7 @@ def test_resampled_auc_counts_wins_of_the_drawn_segments(seed):
     strata = Strata.by(characters)
     found = resampled_strength(values[:, 0], binary, strata, segments, weights)
     (cells,) = ranked(values[:, :1], strata)
-    assert found[0] == pytest.approx(strength(cells, Labels.of([binary]))[0, 0], abs=1e-6)
+    assert found[0] == pytest.approx(strength(cells, Labels.of([binary], strata))[0, 0], abs=1e-6)
     for k, weight in enumerate(weights):
         won = pairs = 0.0
         for i, j in itertools.product(np.flatnonzero(binary), np.flatnonzero(~binary)):

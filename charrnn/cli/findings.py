@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from charrnn.display.terminal import Terminal
     from charrnn.inspection.findings import Findings
     from charrnn.inspection.naming import Evidence
-    from charrnn.inspection.properties import Text
+    from charrnn.inspection.properties import Property, Text
     from charrnn.model.network import CharRNN
     from charrnn.model.run import Run, Save
 
@@ -47,18 +47,19 @@ def search(
     from charrnn.inspection.properties import CATALOGUE, find_property
 
     effort = Effort(seed=seed)
-    chosen = [find_property(argument) for argument in properties] or [p for p in CATALOGUE.values() if not p.control]
+    chosen = [find_property(argument) for argument in properties] or whole_catalogue()
     language = language_of(run, language)
     training = _training_ids(run, corpus)
     ids = ids[: effort.characters]
-    key = key_of(
-        save.sizes["model.safetensors"][1],
-        ids.tobytes(),
-        b"" if training is None else training.tobytes(),
-        repr((language, [(one.name, one.definition) for one in chosen], effort)),
+    key = (
+        _subject(save, ids),
+        key_of(
+            b"" if training is None else training.tobytes(),
+            repr((language, [(one.name, one.definition) for one in chosen], effort)),
+        ),
     )
     from_catalogue = all(CATALOGUE.get(one.name) is one for one in chosen)
-    findings = kept(run.path, key) if from_catalogue else None
+    findings = kept(run.path, *key) if from_catalogue else None
     if findings is None:
         with _bar() as progress:
             findings = discover(
@@ -72,8 +73,29 @@ def search(
                 progress=progress,
             )
         if from_catalogue:
-            keep(run.path, key, findings)
+            keep(run.path, *key, findings)
     return findings
+
+
+def whole_catalogue() -> list[Property]:
+    """What is searched for if nothing is named: all that means something."""
+    from charrnn.inspection.properties import CATALOGUE
+
+    return [one for one in CATALOGUE.values() if not one.control]
+
+
+def earlier_findings(run: Run, save: Save, ids: np.ndarray) -> list[Findings]:
+    """What searches with these weights found on this text (N,), the latest first."""
+    from charrnn.inspection.findings import all_kept
+
+    return all_kept(run.path, _subject(save, ids))
+
+
+def _subject(save: Save, ids: np.ndarray) -> str:
+    from charrnn.inspection.discovery import Effort
+    from charrnn.inspection.findings import key_of
+
+    return key_of(save.sizes["model.safetensors"][1], ids[: Effort.characters].tobytes())
 
 
 def as_text(run: Run, ids: np.ndarray, language: str | None) -> Text:
@@ -156,7 +178,7 @@ def show(findings: Findings, run: Run, source: str, terminal: Terminal, *, every
 
     model = run.settings.model
     asked = len(findings.testable) + len(findings.not_testable)
-    _paragraph(
+    paragraph(
         terminal,
         f"{run.name} · {model.recurrence} {model.layers}×{model.hidden_size} · "
         f"{findings.bits_per_character:.2f} bits/char on {source} · chosen on {count(findings.half)}, confirmed on "
@@ -168,17 +190,17 @@ def show(findings: Findings, run: Run, source: str, terminal: Terminal, *, every
         table(HEADERS, [_row(evidence) for evidence, _ in tracks], terminal, right=HEADERS[3:])
         terminal.write("\n")
     for evidence, judged in findings.of_kind("related"):
-        _paragraph(
+        paragraph(
             terminal,
-            f"related: {evidence.cell} {_signal(evidence)} {evidence.property}, {_measure(evidence)} "
-            f"{_number(_signed(evidence, evidence.strength))}: {judged.failed[0]}",
+            f"related: {evidence.cell} {_signal(evidence)} {evidence.property}, {measure(evidence)} "
+            f"{number(signed(evidence, evidence.strength))}: {judged.failed[0]}",
         )
     if every_cell:
         _every_cell(findings, terminal)
     for line in _closing(findings):
-        _paragraph(terminal, line)
+        paragraph(terminal, line)
     if tracks:
-        _paragraph(terminal, f"look at one: charrnn inspect {run.name} --cell {tracks[0][0].cell}")
+        paragraph(terminal, f"look at one: charrnn inspect {run.name} --cell {tracks[0][0].cell}")
 
 
 def _closing(findings: Findings) -> Iterator[str]:
@@ -213,21 +235,22 @@ def _detectors(findings: Findings) -> str:
 
 def _row(evidence: Evidence) -> list[str]:
     low, high = evidence.interval or (evidence.strength, evidence.strength)
-    score = _number(_signed(evidence, evidence.strength))
+    score = number(signed(evidence, evidence.strength))
     return [
         f"{evidence.cell} {_signal(evidence)}",
         evidence.property,
-        _measure(evidence),
-        f"{score} [{_number(evidence.shown(low))}, {_number(evidence.shown(high))}]",
-        _number(_signed(evidence, evidence.plain)),
-        _number(evidence.shown(evidence.kgram[4]), 2),
-        _number(evidence.shown(evidence.untrained), 2),
+        measure(evidence),
+        f"{score} [{number(evidence.shown(low))}, {number(evidence.shown(high))}]",
+        number(signed(evidence, evidence.plain)),
+        number(evidence.shown(evidence.kgram[4]), 2),
+        number(evidence.shown(evidence.untrained), 2),
         "" if evidence.memory is None else f"{evidence.memory:,.0f}",
         f"{evidence.episodes:,}",
     ]
 
 
-def _measure(evidence: Evidence) -> str:
+def measure(evidence: Evidence) -> str:
+    """What a score of this evidence is: AUC or ρ."""
     return "AUC" if evidence.kind == "binary" else "ρ"
 
 
@@ -236,11 +259,12 @@ def _signal(evidence: Evidence) -> str:
     return f"−{evidence.signal}" if evidence.kind == "binary" and evidence.sign < 0 else evidence.signal
 
 
-def _signed(evidence: Evidence, strength: float) -> float:
+def signed(evidence: Evidence, strength: float) -> float:
+    """A strength as it is shown: AUC, or ρ with the cell's own sign."""
     return evidence.shown(strength) if evidence.kind == "binary" else evidence.sign * strength
 
 
-def _number(value: float, digits: int = 3) -> str:
+def number(value: float, digits: int = 3) -> str:
     """`.984`, `−.963`, `1.00`."""
     return f"{value:.{digits}f}".replace("-", "−").replace("0.", ".", 1)
 
@@ -260,8 +284,8 @@ def _every_cell(findings: Findings, terminal: Terminal) -> None:
                 f"{one.cell} {one.signal}",
                 one.property,
                 "AUC" if binary else "ρ",
-                _number(chosen),
-                _number(confirmed),
+                number(chosen),
+                number(confirmed),
                 named.get(one.cell, ""),
                 findings.reacts.get(one.cell, ""),
             ]
@@ -271,8 +295,8 @@ def _every_cell(findings: Findings, terminal: Terminal) -> None:
     terminal.write("\n")
 
 
-def _paragraph(terminal: Terminal, text: str) -> None:
-    """A line of its own in a pipe; broken at words on a terminal."""
+def paragraph(terminal: Terminal, text: str) -> None:
+    """Writes a line of its own in a pipe; broken at words on a terminal."""
     lines = textwrap.wrap(text, terminal.width, subsequent_indent="  ") if terminal.is_terminal else [text]
     terminal.write("".join(f"{line}\n" for line in lines))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli import picture as pictures
-from charrnn.cli.options import settings_from, with_settings
+from charrnn.cli.options import only_one_of, settings_from, with_settings
 from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
 from charrnn.settings import DEVICES, InspectSettings
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from charrnn.model.run import Run
 
 SEARCH = "Search (without --cell)"
+LOOKS = "Other looks"
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +53,22 @@ def inspect(
         Path | None, typer.Option("--output", "-o", help="Write to this file; its suffix decides.", metavar="FILE")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    like: Annotated[
+        str | None,
+        typer.Option(
+            help="The cells that are on throughout this piece of the text and off around it, and where else they are.",
+            metavar="TEXT",
+            rich_help_panel=LOOKS,
+        ),
+    ] = None,
+    gates: Annotated[
+        bool,
+        typer.Option("--gates", help="How often every cell's gates are shut and wide open.", rich_help_panel=LOOKS),
+    ] = False,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="With --cell: at which checkpoint it became what it is.", rich_help_panel=LOOKS),
+    ] = False,
     properties: Annotated[
         list[str] | None,
         typer.Option(
@@ -102,14 +119,17 @@ def inspect(
     [bold]charrnn inspect[/bold]  ·  [bold]charrnn inspect --cell 42[/bold]  ·
     [bold]charrnn inspect shakespeare --cell 2:17 --signal forget[/bold]
     """
-    from charrnn.inspection.trace import find_cell
+    from charrnn.cli import findings, surveys
+    from charrnn.inspection.properties import find_property
+    from charrnn.inspection.trace import find_cell, find_signal
     from charrnn.model.device import choose_device
     from charrnn.model.run import open_run
 
     settings = settings_from(InspectSettings, given)
-    _check(cell, layer, output, given, [properties, language, corpus, every_cell, as_csv])
+    of_the_search = {"--all": every_cell, "--csv": as_csv, "--corpus": corpus}
+    _check(_kind_of_look(cell, like, gates, history), cell, layer, output, given, of_the_search, properties, language)
     if output is not None:
-        from charrnn.display.export import export, format_of
+        from charrnn.display.export import format_of
 
         format_of(output)
     opened = open_run(run)
@@ -117,51 +137,73 @@ def inspect(
     cells = [find_cell(name, model.layers, model.hidden_size, layer) for name in cell or []]
     network, save = opened.load_network(checkpoint, choose_device(device))
     source, ids = _text(opened, text, skip_unknown)
-    if not cells:
-        from charrnn.cli import findings
-
+    terminal = Terminal.of(sys.stdout, settings.color)
+    if like is not None:
+        surveys.like(opened, network, ids, like, terminal, as_json)
+    elif gates:
+        surveys.gates(opened, network, ids, terminal, as_json)
+    elif history:
+        signal = find_signal(settings.signal, model.recurrence)
+        chosen = find_property(properties[0]) if properties else None
+        surveys.history(opened, save, network, ids, cells[0], signal, chosen, language, terminal, as_json)
+    elif cells:
+        picture = pictures.look(opened, save, network, source, ids, cells, settings)
+        if as_json:
+            print(json.dumps(picture.to_json(), ensure_ascii=False))
+        elif output is not None:
+            pictures.write_file(picture, settings, output)
+        else:
+            pictures.show(
+                picture, settings, terminal, lambda one: surveys.opening(opened, save, network, ids, one, terminal)
+            )
+    else:
         found = findings.search(
-            opened,
-            save,
-            network,
-            ids,
-            properties=properties or [],
-            language=language,
-            corpus=corpus,
-            seed=seed,
+            opened, save, network, ids, properties=properties or [], language=language, corpus=corpus, seed=seed
         )
         if as_json:
             print(json.dumps(found.to_json(), ensure_ascii=False))
         elif as_csv:
             findings.write_csv(found)
         else:
-            findings.show(found, opened, source, Terminal.of(sys.stdout, settings.color), every_cell=every_cell)
-        return
-    picture = pictures.look(opened, save, network, source, ids, cells, settings)
-    if as_json:
-        print(json.dumps(picture.to_json(), ensure_ascii=False))
-    elif output is not None:
-        export(output, picture.views(settings.palette), picture.facts())
-        print(f"written to {output}", file=sys.stderr)
-    else:
-        pictures.show(picture, settings)
+            findings.show(found, opened, source, terminal, every_cell=every_cell)
+
+
+def _kind_of_look(cell: list[str] | None, like: str | None, gates: bool, history: bool) -> str:
+    """ "like", "gates", "history", "picture" or "search". Raises UsageError where two are asked for."""
+    only_one_of(like=like, gates=gates or None, history=history or None)
+    if history:
+        if not cell or len(cell) != 1:
+            raise UsageError("--history needs one --cell", "as in --cell 42 --history")
+        return "history"
+    if cell and (like is not None or gates):
+        raise UsageError(f"{'--gates' if gates else '--like'} looks at all cells", "leave --cell out")
+    return "like" if like is not None else "gates" if gates else "picture" if cell else "search"
 
 
 def _check(
-    cell: list[str] | None, layer: int | None, output: Path | None, given: dict[str, Any], of_the_search: list[Any]
+    look: str,
+    cell: list[str] | None,
+    layer: int | None,
+    output: Path | None,
+    given: dict[str, Any],
+    of_the_search: dict[str, Any],
+    properties: list[str] | None,
+    language: str | None,
 ) -> None:
-    """Raises UsageError where options of the search and of a picture stand together."""
-    if cell:
-        if any(of_the_search):
-            raise UsageError("--property, --language, --corpus, --all and --csv are for a search, without --cell")
-        return
-    if layer is not None:
+    """Raises UsageError where an option is given that a kind of look makes nothing of."""
+    if layer is not None and not cell:
         raise UsageError("--layer needs a --cell to count in it", "as in --layer 2 --cell 17")
-    if output is not None:
-        raise UsageError("--output needs a --cell", "for the findings of a search write --json > FILE")
-    pictured = [name for name in given if name != "color"]
-    if pictured:
-        raise UsageError(f"--{pictured[0].replace('_', '-')} needs a --cell", "as in --cell 42")
+    if output is not None and look != "picture":
+        raise UsageError("--output needs a --cell", "for everything else write --json > FILE")
+    understood = {"picture": set(given), "history": {"signal", "color"}}.get(look, {"color"})
+    for name in given:
+        if name not in understood:
+            raise UsageError(f"--{name} needs a --cell", "as in --cell 42")
+    if look not in ("search", "history"):
+        of_the_search = {**of_the_search, "--property": properties, "--language": language}
+    for flag, value in of_the_search.items():
+        if value and look != "search":
+            raise UsageError(f"{flag} is for the search", "leave --cell, --like, --gates and --history out")
 
 
 def _text(run: Run, spec: str | None, skip_unknown: bool) -> tuple[str, np.ndarray]:

@@ -11,9 +11,13 @@ from charrnn.settings import InspectSettings
 from charrnn.units import NATS_PER_BIT, count
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     import numpy as np
 
     from charrnn.display.activations import Successors, View
+    from charrnn.display.terminal import Terminal
     from charrnn.inspection.trace import Cell
     from charrnn.model.network import CharRNN
     from charrnn.model.run import Run, Save
@@ -181,14 +185,21 @@ def look(
     )
 
 
-def show(picture: Picture, settings: InspectSettings) -> None:
-    """Writes a picture to stdout: what is looked at, then each cell's view."""
+def show(picture: Picture, settings: InspectSettings, terminal: Terminal, opening: Callable[[Cell], None]) -> None:
+    """Writes a picture: what is looked at, then each cell's view. opening: writes what comes before a cell's view."""
     from charrnn.display.activations import render
-    from charrnn.display.terminal import Terminal
 
-    terminal = Terminal.of(sys.stdout, settings.color)
     terminal.write(" · ".join(picture.facts().values()) + "\n")
-    for view in picture.views(settings.palette):
+    for cell, view in zip(picture.cells, picture.views(settings.palette), strict=True):
+        opening(cell)
         terminal.write("\n")
         for line in render(view, terminal):
             terminal.write(line + "\n", styled=True)
+
+
+def write_file(picture: Picture, settings: InspectSettings, file: Path) -> None:
+    """Writes a picture to a file, in the format of its suffix."""
+    from charrnn.display.export import export
+
+    export(file, picture.views(settings.palette), picture.facts())
+    print(f"written to {file}", file=sys.stderr)

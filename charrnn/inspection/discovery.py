@@ -32,6 +32,7 @@ from charrnn.inspection.statistics import (
     episodes,
     holm,
     interval,
+    movable_strength,
     p_value,
     pearson,
     permutation_null,
@@ -117,10 +118,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Half:
-    """One half of the text as the search needs it."""
+    """One half of the text as the search needs it. labels: ranked within characters; movable: over all positions."""
 
     values: list[np.ndarray]
     labels: Labels
+    movable: Labels
     ids: np.ndarray
     by_character: Strata
     design: Design
@@ -209,7 +211,9 @@ class _Search:
             own = [take(one) for one in values]
             shown = take(self.ids)
             design = Design.of([own[k] for k in meaningful], shown, take(before), halves[0].design if halves else None)
-            halves.append(Half(own, Labels.of(own), shown, Strata.by(shown), design))
+            strata = Strata.by(shown)
+            movable = Labels.of(own, Strata.single(len(shown)))
+            halves.append(Half(own, Labels.of(own, strata), movable, shown, strata, design))
         self.selecting, self.confirming = halves
 
     def run(self) -> Findings:
@@ -290,7 +294,7 @@ class _Search:
         }
         self.permuted = np.zeros((len(self.properties), self.effort.permutations))
         self.pseudo = np.zeros((len(self.properties), self.effort.pseudo_labels))
-        found: list[list[np.ndarray]] = [[], [], []]
+        found: list[list[np.ndarray]] = [[], [], [], []]
         moments: tuple[list[Moments], list[Moments]] = ([], [])
         self.reacts = {}
         passes = list(self._passes(self.network, self.signals))
@@ -307,11 +311,12 @@ class _Search:
             plain, within = ranked(confirm, Strata.single(len(confirm)), self.confirming.by_character)
             del confirm
             found[1].append(strength(within, self.confirming.labels))
-            found[2].append(strength(plain, self.confirming.labels))
+            found[2].append(strength(plain, self.confirming.movable))
+            found[3].append(movable_strength(within, self.confirming.movable))
             self._note_reactions(cells, means, plain)
             del plain
             self._chance(within, orders)
-        self.selected, self.confirmed, self.plain = (
+        self.selected, self.confirmed, self.plain, self.comparable = (
             self._by_cell(np.concatenate(parts, axis=1), passes) for parts in found
         )
         shares = unique_shares(
@@ -339,7 +344,7 @@ class _Search:
         half = self.confirming
         for place, k in enumerate(self.asked):
             self.progress("chance", place / len(self.asked))
-            labels, number = half.labels.only(k), self.segments[k]
+            labels, number = half.movable.only(k), self.segments[k]
             null = permutation_null(within, labels, number, orders[number])[0]
             np.maximum(self.permuted[k], null, out=self.permuted[k])
             null = pseudo_null(
@@ -392,8 +397,8 @@ class _Search:
             values = self.selecting.values[k] if text is None else self.properties[k].of(text)
             columns = np.stack([plan.confirm(one) for one in contexts.expectations(values)], axis=1)
             within, plain = ranked(columns.astype(np.float32), self.confirming.by_character, single)
-            labels = self.confirming.labels.only(k)
-            found[k] = (strength(within, labels)[0], strength(plain, labels)[0], columns[:, KGRAM - 1])
+            own, movable = self.confirming.labels.only(k), self.confirming.movable.only(k)
+            found[k] = (strength(within, own)[0], strength(plain, movable)[0], columns[:, KGRAM - 1])
         self.progress("last characters", 1.0)
         return found
 
@@ -402,7 +407,7 @@ class _Search:
         best: dict[int, tuple[float, np.ndarray]] = {}
         networks = list(_unlearned(self.network, self.effort))
         strata = Strata.by(self._thinned(self.selecting.ids))
-        labels = Labels.of([self._thinned(one) for one in self.selecting.values])
+        labels = Labels.of([self._thinned(one) for one in self.selecting.values], strata)
         for turn, network in enumerate(networks):
             chosen: dict[int, tuple[float, np.ndarray]] = {}
             for cells in self._passes(network, self.signals):
@@ -438,7 +443,7 @@ class _Search:
         select, confirm = self._read(self.network, "candidates", cells, signals)
         at = {(signal, cell): s * len(cells) + c for s, signal in enumerate(signals) for c, cell in enumerate(cells)}
         p_values = np.array(
-            [p_value(abs(self.confirmed[k, signal, cell]), self.permuted[k]) for k, signal, cell in candidates]
+            [p_value(abs(self.comparable[k, signal, cell]), self.permuted[k]) for k, signal, cell in candidates]
         )
         found = []
         for place, (k, signal, cell) in enumerate(candidates):
@@ -502,6 +507,7 @@ class _Search:
             p=float(p[0]),
             p_holm=float(p[1]),
             segments=self.segments[k],
+            comparable=sign * float(self.comparable[k, signal, cell]),
             pseudo=float(np.quantile(self.pseudo[k], 0.95)),
             unique=float(self.unique[k, self._response(k, signal), cell]),
             rival=rivals[0],

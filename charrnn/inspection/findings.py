@@ -1,7 +1,8 @@
 """What a search brought to light, as data: it goes to JSON and back, and is kept beside the run it was made of.
 
-    checkpoints/NAME/findings/KEY.json      KEY: SHA-256 over weights, text, what was searched for, effort and version
+    checkpoints/NAME/findings/SUBJECT-QUESTION.json
 
+SUBJECT is a hash of weights and text, QUESTION one of what was searched for, with what effort and against which rival.
 The files are a cache. One that does not read back as it was written, for whatever reason, counts as not there.
 """
 
@@ -23,6 +24,7 @@ from charrnn.inspection.naming import Evidence, Verdict, verdict
 
 FORMAT = 1  # counts up when what is measured changes, so that older findings are not taken for new ones
 LARGEST = 64_000_000
+MOST_FILES = 20
 INTERVALS = ("interval", "plain_interval", "beyond_kgram", "beyond_untrained")
 
 
@@ -114,28 +116,37 @@ def _made(kind: Any, data: Any) -> Any:
 
 
 def key_of(*parts: str | bytes) -> str:
-    """A name for findings that came from all of these."""
+    """A name for what is made of all these, and of what is measured by this version: 32 hexadecimal digits."""
     digest = hashlib.sha256()
     for part in (str(FORMAT), *parts):
         raw = part.encode() if isinstance(part, str) else part
         digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]
 
 
-def kept(folder: Path, key: str) -> Findings | None:
-    """The findings kept under a key in a run's folder; None if there are none that read back."""
-    file = folder / "findings" / f"{key}.json"
+def kept(folder: Path, subject: str, question: str) -> Findings | None:
+    """The findings kept in a run's folder; None if there are none that read back."""
+    return _read(folder / "findings" / f"{subject}-{question}.json")
+
+
+def all_kept(folder: Path, subject: str) -> list[Findings]:
+    """All findings about a subject, whatever the question, the latest first."""
+    files = sorted((folder / "findings").glob(f"{subject}-*.json"), key=lambda file: -file.stat().st_mtime)
+    return [findings for file in files[:MOST_FILES] if (findings := _read(file)) is not None]
+
+
+def _read(file: Path) -> Findings | None:
     try:
         return Findings.from_json(from_json_bytes(read_bounded(file, LARGEST), str(file)))
     except (CharrnnError, ValueError, TypeError):
         return None
 
 
-def keep(folder: Path, key: str, findings: Findings) -> None:
+def keep(folder: Path, subject: str, question: str, findings: Findings) -> None:
     """Keeps findings in a run's folder. A folder that cannot be written to is left as it is."""
     try:
         (folder / "findings").mkdir(exist_ok=True)
-        with file_to_be(folder / "findings" / f"{key}.json") as file:
+        with file_to_be(folder / "findings" / f"{subject}-{question}.json") as file:
             file.write_bytes(to_json_bytes(findings.to_json()))
     except OSError:
         return

@@ -28,8 +28,9 @@ class Evidence:
     the expectation after the last 1…8 characters. beyond_kgram, beyond_untrained: 95 % interval of how much more the
     cell has than the 5-gram and than the best cell of untrained networks. p: by permuted segments, family-wise over all
     cells; p_holm: adjusted for all candidates. pseudo: 95th percentile of the best cell for a label of shuffled runs.
-    unique: share of variance that this property alone explains; rival, rival_unique: the property of another family
-    that explains most beside it. better_kin: a property of the same family that fits the cell better.
+    comparable: strength as those two measure it. unique: share of variance that this property alone explains; rival,
+    rival_unique: the property of another family that explains most beside it. better_kin: a property of the same family
+    that fits the cell better.
     Intervals are None for candidates too weak for any name; then nothing was resampled.
     """
 
@@ -51,6 +52,7 @@ class Evidence:
     p: float
     p_holm: float
     segments: int
+    comparable: float
     pseudo: float
     unique: float
     rival: str | None
@@ -110,7 +112,7 @@ def _failed(evidence: Evidence) -> list[str]:
         failed.append(f"an untrained network reaches {number(evidence.shown(evidence.untrained))}")
     if evidence.p_holm >= LEVEL:
         failed.append(f"p = {evidence.p_holm:.2g}")
-    if evidence.strength <= evidence.pseudo:
+    if evidence.comparable <= evidence.pseudo:
         failed.append(f"a meaningless label of its time scale reaches {number(evidence.shown(evidence.pseudo))}")
     if evidence.better_kin is not None:
         failed.append(f"{evidence.better_kin} fits it better")

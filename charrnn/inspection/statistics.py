@@ -5,11 +5,14 @@ positions the mid-rank R_t of a cell's value becomes u_t = (R_t − (n_v + 1)/2)
 with W = Σ_t (y_t − mean of y in t's stratum)² then holds
 
     binary y    2·AUC − 1 = 2 Σ y_t u_t / W         AUC within strata, weighted n₁ᵥn₀ᵥ/n_v (van Elteren 1960)
-    graded y    ρ = Σ r_t u_t / √(W · Σ u_t²)       r: mid-ranks of y over all positions, W that of r; for one stratum
-                                                    Spearman's ρ, for more the correlation that is left within them
+    graded y    ρ = Σ r_t u_t / √(W · Σ u_t²)       r: ranks of y made like u, W that of r; Spearman's ρ for one
+                                                    stratum, the correlation of ranks within strata for more; Σ u_t²
+                                                    over the strata in which y is not the same everywhere
 
 so a score is linear in the labels, and scores of all cells for all properties, permuted labels and meaningless ones are
-matrix products. Both are called *strength* here: −1 to 1, 0 by chance; AUC = (1 + strength)/2.
+matrix products. Both are called *strength* here: −1 to 1, 0 by chance; AUC = (1 + strength)/2. Graded labels that are
+moved about keep the ranks they had over all positions, as ranks within strata would have to be made anew for each move;
+what such a null is compared with is measured in the same way (`movable_strength`).
 
 Shapes: N positions, U columns (a signal of a cell each), P properties, S segments, V strata.
 """
@@ -88,7 +91,7 @@ def _mid_positions(first: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Columns as scaled ranks u within strata, (U, N) float32: a row for each column; squares: Σ u² (U,) of each."""
+    """Columns as scaled ranks u within strata, (U, N) float32: a row for each column; squares: Σ u² (U, V) of each."""
 
     ranks: np.ndarray
     squares: np.ndarray
@@ -114,7 +117,7 @@ def ranked(columns: np.ndarray, *strata: Strata) -> list[Ranked]:
             sizes = partition.sizes[stratum]
             target[column, grouped] = (within - (sizes - 1) / 2) / sizes
     return [
-        Ranked(ranks, np.einsum("un,un->u", ranks, ranks, dtype=np.float64), partition)
+        Ranked(ranks, partition.sums(np.square(ranks)).astype(np.float64), partition)
         for ranks, partition in zip(made, strata, strict=True)
     ]
 
@@ -127,10 +130,13 @@ class Labels:
     graded: np.ndarray
 
     @classmethod
-    def of(cls, values: list[np.ndarray]) -> Labels:
-        """From values (N,) of each property: booleans as 0 and 1, numbers as scaled mid-ranks."""
+    def of(cls, values: list[np.ndarray], strata: Strata) -> Labels:
+        """From values (N,) of each property: booleans as 0 and 1, numbers as scaled mid-ranks within strata."""
         graded = np.array([value.dtype != bool for value in values])
-        numbers = [scaled(value) if is_graded else value for value, is_graded in zip(values, graded, strict=True)]
+        numbers = [
+            ranked(value[:, None], strata)[0].ranks[0] if is_graded else value
+            for value, is_graded in zip(values, graded, strict=True)
+        ]
         return cls(np.array(numbers, np.float32).reshape(len(values), -1), graded)
 
     def only(self, place: int) -> Labels:
@@ -144,21 +150,33 @@ def scaled(values: np.ndarray) -> np.ndarray:
 
 
 def spread(numbers: np.ndarray, strata: Strata) -> np.ndarray:
-    """W (P,): the sum of squares within strata of labels (P, N)."""
-    squares = np.einsum("pn,pn->p", numbers, numbers, dtype=np.float64)
-    sums = strata.sums(numbers).astype(np.float64)
-    return np.maximum(squares - (sums**2 / strata.sizes).sum(axis=1), 0)
+    """W (P, V): the sum of squares about the stratum's mean of labels (P, N), float32, in each stratum."""
+    squares, sums = (strata.sums(rows).astype(np.float64) for rows in (np.square(numbers), numbers))
+    within = squares - sums**2 / strata.sizes
+    return np.where(within > 1e-6 * squares, within, 0)
 
 
 def strength(cells: Ranked, labels: Labels) -> np.ndarray:
     """Strength (P, U) of every column for every property; 0 where a property is constant within every stratum."""
-    products = (torch.from_numpy(labels.numbers) @ torch.from_numpy(cells.ranks).T).double().numpy()
-    return _strength(products, spread(labels.numbers, cells.strata), cells.squares, labels.graded)
+    spreads = spread(labels.numbers, cells.strata)
+    squares = (spreads > 0).astype(np.float64) @ cells.squares.T
+    return _strength(_products(cells, labels), spreads.sum(axis=1), squares, labels.graded)
+
+
+def movable_strength(cells: Ranked, labels: Labels) -> np.ndarray:
+    """As `strength`, measured as both nulls are: Σ u² over all strata."""
+    spreads = spread(labels.numbers, cells.strata).sum(axis=1)
+    squares = np.tile(cells.squares.sum(axis=1), (len(spreads), 1))
+    return _strength(_products(cells, labels), spreads, squares, labels.graded)
+
+
+def _products(cells: Ranked, labels: Labels) -> np.ndarray:
+    return (torch.from_numpy(labels.numbers) @ torch.from_numpy(cells.ranks).T).double().numpy()
 
 
 def _strength(products: np.ndarray, spreads: np.ndarray, squares: np.ndarray, graded: np.ndarray) -> np.ndarray:
-    """From Σ y u (P, U), W (P,), Σ u² (U,) and whether each property is graded (P,)."""
-    scale = np.where(graded[:, None], np.sqrt(spreads[:, None] * squares[None, :]), spreads[:, None] / 2)
+    """From Σ y u (P, U), W (P,), Σ u² (P, U) and whether each property is graded (P,)."""
+    scale = np.where(graded[:, None], np.sqrt(spreads[:, None] * squares), spreads[:, None] / 2)
     return np.divide(products, scale, out=np.zeros_like(products), where=scale > 1e-6)
 
 
@@ -268,8 +286,9 @@ def pseudo_null(cells: Ranked, values: np.ndarray, numbers: np.ndarray, draws: i
     for start in range(0, draws, batch):
         made = np.stack([shuffled_runs(values, numbers, draw) for _ in range(min(batch, draws - start))])
         products = torch.from_numpy(made.astype(np.float32)) @ ranks
-        spreads = torch.from_numpy(spread(made.astype(np.float32), cells.strata))
-        null[start : start + len(made)] = _largest(products, spreads, cells.squares, values.dtype != bool)
+        spreads = torch.from_numpy(spread(made.astype(np.float32), cells.strata).sum(axis=1))
+        squares = cells.squares.sum(axis=1)
+        null[start : start + len(made)] = _largest(products, spreads, squares, values.dtype != bool)
     return null
 
 
@@ -303,8 +322,9 @@ def resampled_strength(
         wins, pairs = _wins(column, values, strata, segments, weights.shape[1])
         won, all_of_them = (np.einsum("ka,ab,kb->k", weights, table, weights, optimize=True) for table in (wins, pairs))
         return np.divide(2 * won, all_of_them, out=np.ones(len(weights)), where=all_of_them > 0) - 1
-    (own,) = ranked(column[:, None], strata)
-    return _resampled_correlation(own.ranks[0].astype(np.float64), scaled(values), strata, segments, weights)
+    x, y = (ranked(one[:, None], strata)[0].ranks[0] for one in (column, values))
+    x = np.where((spread(y[None], strata)[0] > 0)[strata.of], x, 0)
+    return _resampled_correlation(x, y, strata, segments, weights)
 
 
 def _wins(

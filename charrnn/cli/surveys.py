@@ -1,0 +1,226 @@
+"""Looks at many cells, or at one over its life: `--like`, `--gates`, `--history`, and what is said before a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+from charrnn.cli.findings import as_text, earlier_findings, language_of, measure, number, paragraph, signed
+from charrnn.errors import CharrnnError
+from charrnn.units import count
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from charrnn.display.terminal import Terminal
+    from charrnn.inspection.naming import Evidence, Verdict
+    from charrnn.inspection.properties import Property
+    from charrnn.inspection.trace import Cell
+    from charrnn.model.network import CharRNN
+    from charrnn.model.run import Run, Save
+
+READ_FOR_ALL, READ_FOR_HISTORY, READ_FOR_GATES, READ_FOR_ONE = 200_000, 100_000, 50_000, 20_000
+"""Characters of the text, at most, that each kind of look reads."""
+PLACES_SHOWN = 10
+AROUND = 24  # characters shown on each side of a place
+
+
+def like(run: Run, network: CharRNN, ids: np.ndarray, piece: str, terminal: Terminal, as_json: bool) -> None:
+    """The cells that mark a piece of text, and where else they are on together."""
+    from charrnn.display.tables import table
+    from charrnn.inspection import likeness
+
+    ids = ids[:READ_FOR_ALL]
+    text = as_text(run, ids, None).characters
+    places = likeness.occurrences_of(piece, text) if piece else []
+    if not places:
+        raise CharrnnError(
+            f"{piece!r} does not stand in the first {count(len(ids))} characters of this text", "copy a piece out of it"
+        )
+    found = likeness.like(network, ids, places, len(piece))
+    if as_json:
+        companions = [{**dataclasses.asdict(one), "cell": str(one.cell)} for one in found.companions]
+        print(json.dumps({**dataclasses.asdict(found), "companions": companions}))
+        return
+    often = "once" if len(places) == 1 else f"{len(places):,} times"
+    paragraph(terminal, f"{piece!r} stands {often} in {count(len(ids))} characters of this text")
+    if not found.companions:
+        paragraph(terminal, "no cell is on throughout and off around it in half of these places")
+        return
+    terminal.write("\n")
+    table(
+        ("cell", "on is", "on throughout, off around", "on anywhere"),
+        [
+            [str(one.cell), "high" if one.sign > 0 else "low", f"{one.hits:,} of {len(places):,}", f"{one.share:.1%}"]
+            for one in found.companions[:PLACES_SHOWN]
+        ],
+        terminal,
+        right=("on throughout, off around", "on anywhere"),
+    )
+    terminal.write("\n")
+    joined = found.companions[: likeness.MOST_CELLS]
+    who = f"{joined[0].cell} is" if len(joined) == 1 else f"the first {len(joined)} of these cells are all"
+    longest = ", the longest:" if found.elsewhere else ""
+    paragraph(terminal, f"elsewhere {who} on in {len(found.elsewhere):,} places{longest}")
+    for start, stop in sorted(found.elsewhere, key=lambda place: place[0] - place[1])[:PLACES_SHOWN]:
+        terminal.write(f"{count(start):>9}  {_excerpt(text, start, stop)}\n")
+
+
+def _excerpt(text: str, start: int, stop: int) -> str:
+    """A place between ‹ and ›, in one line, with what stands around it."""
+    from charrnn.display.terminal import safe_text
+
+    inside = text[start:stop]
+    if len(inside) > 3 * AROUND:
+        inside = inside[:AROUND] + " … " + inside[-AROUND:]
+    shown = f"{text[max(0, start - AROUND) : start]}‹{inside}›{text[stop : stop + AROUND]}"
+    return safe_text(shown.replace("\n", "↵"), keep_newlines=False, keep_tabs=False)
+
+
+def gates(run: Run, network: CharRNN, ids: np.ndarray, terminal: Terminal, as_json: bool) -> None:
+    """The saturation of every gate, a dot for each cell, a plot for each layer."""
+    from charrnn.display.plots import scatter
+    from charrnn.inspection.saturation import saturation
+
+    ids = ids[:READ_FOR_GATES]
+    found = saturation(network, ids)
+    model = run.settings.model
+    if as_json:
+        print(json.dumps([{"gate": one.gate, "shut": one.shut.tolist(), "open": one.open.tolist()} for one in found]))
+        return
+    paragraph(
+        terminal,
+        f"{run.name} · {model.recurrence} {model.layers}×{model.hidden_size} · {count(len(ids))} characters · a dot "
+        "for each cell: the share of characters at which its gate is shut (below .1), and wide open (above .9)",
+    )
+    for layer in range(model.layers):
+        own = slice(layer * model.hidden_size, (layer + 1) * model.hidden_size)
+        terminal.write(f"\nlayer {layer + 1}\n")
+        lines = scatter(
+            {one.gate: list(zip(one.shut[own].tolist(), one.open[own].tolist(), strict=True)) for one in found},
+            min(terminal.width, 72),
+            x_label="shut",
+            y_label="wide open",
+            x_range=(0.0, 1.0),
+            y_range=(0.0, 1.0),
+            unicode=terminal.unicode,
+            colors=terminal.colors,
+        )
+        terminal.write("".join(f"{line}\n" for line in lines), styled=True)
+        for one in found:
+            wide, shut = _most(one.open[own]), _most(one.shut[own])
+            paragraph(terminal, f"{one.gate}: wide open most of the time in {wide} cells, shut in {shut}")
+
+
+def _most(shares: np.ndarray) -> str:
+    return f"{int((shares > 0.5).sum()):,} of {len(shares):,}"
+
+
+def history(
+    run: Run,
+    save: Save,
+    network: CharRNN,
+    ids: np.ndarray,
+    cell: Cell,
+    signal: str,
+    one: Property | None,
+    language: str | None,
+    terminal: Terminal,
+    as_json: bool,
+) -> None:
+    """A cell through the kept checkpoints: its score for a property (None: for what it is known to go with), or how
+    much it was already like itself at the last of them."""
+    from charrnn.display.plots import sparkline
+    from charrnn.display.tables import table
+    from charrnn.inspection.history import became, history
+    from charrnn.inspection.statistics import auc
+
+    known = best_known(run, save, ids, cell) if one is None else None
+    one = _property_of(known[0]) if known is not None else one
+    ids, steps = ids[:READ_FOR_HISTORY], run.saves()
+    labels = None if one is None else one.of(as_text(run, ids, language_of(run, language)))
+    device = network.output.weight.device
+    course = list(history(lambda step: run.load_network(str(step), device)[0], steps, ids, cell, signal, labels))
+    since = became(course)
+    what = "itself at the last of them" if one is None else one.title
+    if as_json:
+        scores = [{"step": step, "strength": value} for step, value in course]
+        print(
+            json.dumps({"cell": str(cell), "signal": signal, "compared_with": what, "scores": scores, "since": since})
+        )
+        return
+    binary = one is not None and one.kind == "binary"
+    score = "AUC | char" if binary else "ρ | char"
+    shown = [float(auc(value)) if binary else value for _, value in course]
+    paragraph(terminal, f"cell {cell} {signal} of {run.name} in {len(steps)} checkpoints, compared with {what}")
+    terminal.write("\n")
+    rows = [[count(step), number(value)] for (step, _), value in zip(course, shown, strict=True)]
+    table(("step", score), rows, terminal, right=("step", score))
+    if len(shown) > 2:
+        terminal.write(f"\n{sparkline(shown, min(len(shown), terminal.width), unicode=terminal.unicode)}\n")
+    terminal.write("\n")
+    if since is None:
+        paragraph(terminal, "it has not become anything of the kind")
+    else:
+        paragraph(terminal, f"from step {count(since)} on it has nine tenths of its last score or more")
+    if len(steps) < 3:
+        paragraph(terminal, "few checkpoints were kept: train with --keep every:N to keep more")
+
+
+def best_known(run: Run, save: Save, ids: np.ndarray, cell: Cell) -> tuple[Evidence, Verdict] | None:
+    """What the latest search that knows a name for a cell, or something near one, knows of it."""
+    for findings in earlier_findings(run, save, ids):
+        for evidence, judged in findings.verdicts():
+            if evidence.cell == str(cell) and judged.kind != "none" and evidence.property not in findings.controls:
+                return evidence, judged
+    return None
+
+
+def _property_of(evidence: Evidence) -> Property | None:
+    from charrnn.inspection.properties import CATALOGUE
+
+    return next((one for one in CATALOGUE.values() if one.title == evidence.property), None)
+
+
+def opening(run: Run, save: Save, network: CharRNN, ids: np.ndarray, cell: Cell, terminal: Terminal) -> None:
+    """Writes what is known of a cell: what it goes with, its memory, its gates, what it pushes, where it fails.
+
+    ids: the whole text (N,), of which the beginning is read.
+    """
+    from charrnn.inspection.portrait import misses, portrait
+
+    short = ids[:READ_FOR_ONE]
+    drawn = portrait(network, short, cell)
+    known = best_known(run, save, ids, cell)
+    terminal.write("\n")
+    if known is None:
+        searched = bool(earlier_findings(run, save, ids))
+        state = "no name earned" if searched else "what it tracks, `charrnn inspect` without a cell finds out"
+        paragraph(terminal, f"cell {cell}: {state}")
+    else:
+        evidence, judged = known
+        verb = "tracks" if judged.kind == "tracks" else "related to"
+        low, high = (number(evidence.shown(bound)) for bound in evidence.interval)
+        line = (
+            f"cell {cell} {verb} {evidence.property}: {measure(evidence)} | char "
+            f"{number(signed(evidence, evidence.strength))} [{low}, {high}]"
+        )
+        if evidence.mean_inside is not None:
+            line += f" · {evidence.signal} {evidence.mean_inside:.2f} inside, {evidence.mean_outside:.2f} outside"
+        paragraph(terminal, line + (f" · {judged.failed[0]}" if judged.failed else ""))
+    parts = [] if drawn.memory is None else [f"memory {drawn.memory:,.0f} characters"]
+    parts += [f"{one.gate} gate shut {one.shut[0]:.0%}, wide open {one.open[0]:.0%}" for one in drawn.saturation]
+    if parts:
+        paragraph(terminal, "  " + " · ".join(parts))
+    if drawn.up:
+        signs = {" ": "·", "\\n": "↵", "\\t": "→"}
+        names = [signs.get(sign, sign) for sign in run.vocabulary.symbols]
+        up, down = (" ".join(names[one] for one, _ in side) for side in (drawn.up, drawn.down))
+        paragraph(terminal, f"  h pushes up: {up} · down: {down}")
+    one = None if known is None else _property_of(known[0])
+    if one is not None and one.kind == "binary":
+        text = as_text(run, short, language_of(run, None))
+        for place, holds in misses(network, short, text, known[0], one):
+            state = "holds, the cell says no" if holds else "does not hold, the cell says it does"
+            paragraph(terminal, f"  at {count(place)} it {state}: {_excerpt(text.characters, place, place + 1)}")

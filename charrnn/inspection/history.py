@@ -1,0 +1,56 @@
+"""One cell through the checkpoints of a run: when did it become what it is?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from charrnn.inspection.discovery import Plan
+from charrnn.inspection.statistics import Labels, Strata, ranked, strength
+from charrnn.inspection.trace import Cell, trace
+from charrnn.model.network import CharRNN
+
+BECOME = 0.9  # of its last score, from which a cell counts as being what it is
+
+
+def history(
+    networks: Callable[[int], CharRNN],
+    steps: Sequence[int],
+    ids: np.ndarray,
+    cell: Cell,
+    signal: str,
+    labels: np.ndarray | None,
+) -> Iterator[tuple[int, float]]:
+    """(step, strength within characters) of a cell at each checkpoint, for a property's values (N,).
+
+    networks: step → network. labels: None compares with what the cell itself does at the last of the steps.
+    """
+    plan = Plan.of(len(ids))
+    places = plan.confirm(np.arange(len(ids)))
+    labels = _values(networks(steps[-1]), ids, plan, cell, signal) if labels is None else labels[places]
+    strata = Strata.by(ids[places])
+    numbers = Labels.of([labels], strata)
+    for step in steps:
+        values = _values(networks(step), ids, plan, cell, signal)
+        (own,) = ranked(values[:, None], strata)
+        yield step, float(strength(own, numbers)[0, 0])
+
+
+def _values(network: CharRNN, ids: np.ndarray, plan: Plan, cell: Cell, signal: str) -> np.ndarray:
+    """A cell's values on the CONFIRM half."""
+    chunks = list(trace(network, plan.streams(ids)[1::2], signals=[signal], cells=[cell]))
+    return np.concatenate([chunk.signals[signal] for chunk in chunks], axis=1)[:, plan.gap :, 0].reshape(-1)
+
+
+def became(course: Sequence[tuple[int, float]]) -> int | None:
+    """The step from which on a cell keeps nine tenths of its last strength; None if that is none to speak of."""
+    last = course[-1][1]
+    if abs(last) < 0.1:
+        return None
+    reached = None
+    for step, value in reversed(course):
+        if value * np.sign(last) < BECOME * abs(last):
+            break
+        reached = step
+    return reached

@@ -1,0 +1,68 @@
+"""What is known of a cell before one looks at it: how long it remembers, what it pushes, where it fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from charrnn.inspection.discovery import gate_of_memory, memory
+from charrnn.inspection.naming import Evidence
+from charrnn.inspection.properties import Property, Text
+from charrnn.inspection.saturation import LEFT_OUT, Saturation, saturation
+from charrnn.inspection.trace import Cell, trace
+from charrnn.model.network import RECURRENCES, CharRNN
+
+PUSHED = 5
+MISSES = 3
+APART = 80  # characters between two misses that are worth showing both
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """memory: in characters, None where no gate holds. saturation: of the cell's gates. up, down: ids of the characters
+    whose logits h of this cell raises and lowers most, with the logits per unit of h; empty below the last layer, from
+    which no weight goes to the output."""
+
+    memory: float | None
+    saturation: list[Saturation]
+    up: list[tuple[int, float]]
+    down: list[tuple[int, float]]
+
+
+def portrait(network: CharRNN, ids: np.ndarray, cell: Cell) -> Portrait:
+    """Of a cell, over a text (N,)."""
+    gate = gate_of_memory(network.settings.recurrence)
+    held = None
+    if gate is not None:
+        values = np.concatenate([chunk.signals[gate] for chunk in trace(network, ids, signals=[gate], cells=[cell])])
+        held = memory(values[min(LEFT_OUT, len(ids) // 2) :])
+    has_gates = len(RECURRENCES[network.settings.recurrence].gates) > 1
+    up, down = [], []
+    if cell.layer == network.settings.layers:
+        weights = network.output.weight[:, cell.index].detach().cpu()
+        order = torch.argsort(weights, descending=True).tolist()
+        up = [(one, float(weights[one])) for one in order[:PUSHED]]
+        down = [(one, float(weights[one])) for one in order[::-1][:PUSHED]]
+    return Portrait(held, saturation(network, ids, [cell]) if has_gates else [], up, down)
+
+
+def misses(network: CharRNN, ids: np.ndarray, text: Text, evidence: Evidence, one: Property) -> list[tuple[int, bool]]:
+    """Where a cell most contradicts the binary property it goes with: characters, and whether the property holds there.
+
+    The strongest first, each some way from the others.
+    """
+    layer, index = map(int, evidence.cell.split(":"))
+    chunks = trace(network, ids, signals=[evidence.signal], cells=[Cell(layer, index)])
+    values = np.concatenate([chunk.signals[evidence.signal][:, 0] for chunk in chunks])
+    truth = one.of(text)
+    contradiction = np.where(truth, -1, 1) * evidence.sign * (values - (evidence.threshold or 0.0))
+    contradiction[: min(LEFT_OUT, len(ids) // 2)] = -np.inf
+    found: list[tuple[int, bool]] = []
+    for place in np.argsort(-contradiction, kind="stable").tolist():
+        if len(found) == MISSES or contradiction[place] <= 0:
+            break
+        if all(abs(place - other) >= APART for other, _ in found):
+            found.append((place, bool(truth[place])))
+    return found

@@ -1,0 +1,46 @@
+"""How often each gate is shut or wide open: the saturation figure of Karpathy, Johnson & Fei-Fei 2015 (arXiv
+1506.02078). A cell whose forget gate is nearly always open keeps what it holds; one whose output gate is nearly always
+shut rarely speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.errors import CharrnnError
+from charrnn.inspection.trace import Cell, all_cells, signals_of, trace
+from charrnn.model.network import CharRNN
+
+SHUT, OPEN = 0.1, 0.9
+LEFT_OUT = 500  # characters at the beginning, while the state is still that of no text
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """Of one gate the share of characters (U,) at which it is shut (below .1) and wide open (above .9), by cell."""
+
+    gate: str
+    shut: np.ndarray
+    open: np.ndarray
+
+
+def saturation(network: CharRNN, ids: np.ndarray, cells: Sequence[Cell] | None = None) -> list[Saturation]:
+    """Of every gate of these cells (None: all, layer by layer) over a text (N,), read in one go.
+
+    Raises CharrnnError where the recurrence has no gates.
+    """
+    gates = [name for name in signals_of(network.settings.recurrence) if name not in ("c", "h", "candidate")]
+    if not gates:
+        raise CharrnnError(f"a plain {network.settings.recurrence} has no gates", "look at an lstm or a gru")
+    number = len(all_cells(network) if cells is None else cells)
+    shut, wide = ({gate: np.zeros(number, np.int64) for gate in gates} for _ in range(2))
+    left_out = min(LEFT_OUT, len(ids) // 2)
+    for chunk in trace(network, ids, signals=gates, cells=cells):
+        for gate in gates:
+            values = chunk.signals[gate][max(0, left_out - chunk.start) :]
+            shut[gate] += (values < SHUT).sum(axis=0)
+            wide[gate] += (values > OPEN).sum(axis=0)
+    counted = max(1, len(ids) - left_out)
+    return [Saturation(gate, shut[gate] / counted, wide[gate] / counted) for gate in gates]

@@ -1,0 +1,100 @@
+"""Cells that mark a piece of text, and a cell's course through checkpoints, on networks wired by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.inspection.history import became, history
+from charrnn.inspection.likeness import like, occurrences_of
+from charrnn.inspection.naming import Evidence
+from charrnn.inspection.portrait import misses, portrait
+from charrnn.inspection.properties import CATALOGUE, Text
+from charrnn.inspection.saturation import saturation
+from charrnn.inspection.trace import Cell, trace
+from charrnn.text.vocabulary import Vocabulary
+from tests.test_discovery import COUNTER, LATCH, evidence, network_for, planted, prose
+
+
+def test_occurrences_have_a_character_on_each_side_and_may_overlap():
+    assert occurrences_of("aa", "aaaab aa") == [1, 2]
+    assert occurrences_of("ab", "ab ab ab") == [3]
+    assert occurrences_of("x", "abc") == []
+
+
+@pytest.mark.parametrize("length", [9_000, 40_000])
+def test_the_planted_latch_marks_a_parenthesis_and_is_on_in_all_the_others(length):
+    characters = prose(length)
+    vocabulary = Vocabulary.of(characters)
+    start = characters.index("(", 3000)
+    piece = characters[start : characters.index(")", start) + 1]
+    places = occurrences_of(piece, characters)
+    found = like(planted(vocabulary), vocabulary.encode(characters), places, len(piece))
+    latch = next(one for one in found.companions if one.cell == Cell(1, LATCH))
+    assert latch.sign == 1
+    assert latch.hits == len(places)
+    inside = CATALOGUE["inside parentheses"].of(Text(characters))
+    assert latch.share == pytest.approx(inside.mean(), abs=1e-3)
+    assert all(inside[a:b].all() for a, b in found.elsewhere)
+    assert not any(a <= place < b for a, b in found.elsewhere for place in places)
+
+
+def test_saturation_counts_gates_below_a_tenth_and_above_nine_tenths():
+    characters = prose(12_000)
+    vocabulary = Vocabulary.of(characters)
+    network, ids = planted(vocabulary), vocabulary.encode(characters)
+    found = {one.gate: one for one in saturation(network, ids)}
+    assert found["forget"].open[LATCH] > 0.9
+    assert found["forget"].shut[LATCH] == pytest.approx((ids[500:] == vocabulary.encode(")")[0]).mean())
+    assert found["input"].open[COUNTER] == 1
+    some = saturation(network, ids, [Cell(1, COUNTER)])
+    assert some[1].shut[0] == found["forget"].shut[COUNTER]
+
+
+def test_a_portrait_says_what_a_cell_pushes_and_how_long_it_remembers():
+    characters = prose(12_000)
+    vocabulary = Vocabulary.of(characters)
+    network = planted(vocabulary)
+    with torch.no_grad():
+        network.output.weight[vocabulary.encode(")")[0], LATCH] = 9
+    drawn = portrait(network, vocabulary.encode(characters), Cell(1, LATCH))
+    assert drawn.up[0] == (int(vocabulary.encode(")")[0]), 9.0)
+    assert drawn.memory > 1000
+    below = portrait(network_for(vocabulary, "gru"), vocabulary.encode(characters), Cell(1, 3))
+    assert [one.gate for one in below.saturation] == ["reset", "update"]
+
+
+def test_misses_are_where_the_cell_contradicts_the_property_most():
+    characters = prose(12_000)
+    vocabulary = Vocabulary.of(characters)
+    network, ids = planted(vocabulary), vocabulary.encode(characters)
+    claim = Evidence(**{**evidence().__dict__, "cell": f"1:{LATCH}", "signal": "c", "sign": 1, "threshold": 0.5})
+    text = Text(characters)
+    assert misses(network, ids, text, claim, CATALOGUE["inside parentheses"]) == []
+    found = misses(network, ids, text, claim, CATALOGUE["inside “…”"])
+    values = np.concatenate([k.signals["c"] for k in trace(network, ids, signals=["c"], cells=[Cell(1, LATCH)])])[:, 0]
+    truth = CATALOGUE["inside “…”"].of(text)
+    assert len(found) == 3
+    assert all(truth[place] == holds and (values[place] > 0.5) != holds for place, holds in found)
+
+
+def test_history_is_the_score_at_each_checkpoint():
+    characters = prose(20_000)
+    vocabulary = Vocabulary.of(characters)
+    networks = {10: network_for(vocabulary, seed=3), 20: planted(vocabulary), 30: planted(vocabulary)}
+    labels = CATALOGUE["inside parentheses"].of(Text(characters))
+    ids = vocabulary.encode(characters)
+    course = list(history(networks.__getitem__, [10, 20, 30], ids, Cell(1, LATCH), "c", labels))
+    assert [step for step, _ in course] == [10, 20, 30]
+    assert abs(course[0][1]) < 0.6
+    assert course[1][1] == course[2][1] == pytest.approx(1, abs=1e-6)
+    assert became(course) == 20
+    itself = list(history(networks.__getitem__, [10, 30], ids, Cell(1, COUNTER), "c", None))
+    assert itself[1][1] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_cell_became_what_it_is_when_it_last_rose_to_nine_tenths():
+    assert became([(1, 0.0), (2, 0.95), (3, 0.5), (4, 0.92), (5, 1.0)]) == 4
+    assert became([(1, 0.5), (2, -0.9)]) == 2
+    assert became([(1, 0.5), (2, 0.05)]) is None
