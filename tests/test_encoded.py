@@ -155,6 +155,14 @@ def test_another_vocabulary_or_kind_has_a_file_of_its_own_ids(encodings):
     assert own.ids.tolist() == [0, 1, 2] * 30
 
 
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_given_vocabulary_that_is_the_texts_own_finds_the_same_file(encodings, as_bytes):
+    put("a.txt")
+    own = load_corpus(["a.txt"], as_bytes=as_bytes)
+    assert np.array_equal(load_corpus(["a.txt"], vocabulary=own.vocabulary).ids, own.ids)
+    assert encodings == ["encoded"]
+
+
 def test_the_same_text_can_be_put_into_another_vocabulary_without_being_read_at_once():
     put("a.txt")
     corpus = load_corpus(["a.txt"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,13 +15,14 @@ from charrnn.model.network import CharRNN, State
 from charrnn.sampling.filters import filtered
 from charrnn.sampling.step import FastStep
 from charrnn.settings import SampleSettings
-from charrnn.text.documents import opening
+from charrnn.text.documents import Rule, opening
 from charrnn.text.vocabulary import Vocabulary
 
 STOPPED = -1  # what a stream yields once its text has ended
 PRIME_CHUNK = 1024  # characters of a prime read at once
 NOISE_CHARACTERS = 256  # for so many characters noise is drawn at once,
 NOISE_NUMBERS = 1 << 20  # or for fewer (one at least), so that its block holds no more than this
+LONGEST_END = 64  # characters of a document's end that are looked at to tell whether it is one
 WORTH_THREADS = 30_000_000  # multiplications a step from which on more than one thread is used
 
 
@@ -36,6 +38,7 @@ def generate(
     *,
     vocabulary: Vocabulary,
     state: State | None = None,
+    documents: Rule | None = None,
 ) -> Iterator[np.ndarray]:
     """Writes `settings.num` texts side by side, a character of each at a time, in memory that does not grow.
 
@@ -43,6 +46,8 @@ def generate(
     Without one (None or empty) a stream reads one newline (the first character of the vocabulary if it has none), as if
     a line were beginning; it is not yielded either.
     state: the state before the prime, one row for all streams or N; None: zeros.
+    documents: what separated the documents that the network was trained on, if it was. Then the opening newline is read
+    before a prime too, and after the end of each document a stream begins the next one from a zero state.
 
     Yields N = `settings.num` ids as int64 (N,), up to `settings.length` times; −1 (`STOPPED`) for a stream that has
     written `settings.stop`, whose characters are the last it yields. Ends early when all streams have stopped.
@@ -56,14 +61,22 @@ def generate(
     stop = _stop_ids(settings, vocabulary)
     if prime is None or len(prime) == 0:
         prime = opening(vocabulary)
+    elif documents is not None:
+        prime = np.concatenate([opening(vocabulary), prime])
     state = _warmed(network, np.asarray(prime)[:-1], network.initial_state(1) if state is None else state)
     state = tuple(tuple(part.expand(settings.num, -1).contiguous() for part in layer) for layer in state)
     ids = torch.full((settings.num,), int(prime[-1]), dtype=torch.int64, device=network.output.weight.device)
-    return _written(FastStep(network, settings.num), settings, ids, state, stop)
+    ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num)
+    return _written(FastStep(network, settings.num), settings, ids, state, stop, ends)
 
 
 def _written(
-    step: FastStep, settings: SampleSettings, ids: Tensor, state: State, stop: np.ndarray | None
+    step: FastStep,
+    settings: SampleSettings,
+    ids: Tensor,
+    state: State,
+    stop: np.ndarray | None,
+    ends: _DocumentEnds | None,
 ) -> Iterator[np.ndarray]:
     noise: _GumbelNoise | None = None
     threads = _Threads(step.multiplications)
@@ -80,6 +93,8 @@ def _written(
         if ending is not None:
             drawn[ending.stopped] = STOPPED
             ending.read(drawn)
+        if ends is not None:
+            ids, state = ends.begun_anew(drawn, ids, state)
         yield drawn
         if ending is not None and ending.stopped.all():
             return
@@ -150,6 +165,38 @@ class _Ending:
         self._latest[:, :-1] = self._latest[:, 1:]
         self._latest[:, -1] = drawn
         self.stopped |= (self._latest == self._stop).all(axis=1)
+
+
+class _DocumentEnds:
+    """Watches what each stream writes for the end of a document."""
+
+    def __init__(self, documents: Rule, vocabulary: Vocabulary, streams: int):
+        self._documents, self._vocabulary = documents, vocabulary
+        self._opening = int(opening(vocabulary)[0])
+        self._latest: list[deque[int]] = [deque(maxlen=LONGEST_END) for _ in range(streams)]
+        self._characters = [vocabulary.text([character]) for character in range(len(vocabulary))]
+
+    def begun_anew(self, drawn: np.ndarray, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """What to read next, and from which state: the opening from zeros where a document has ended."""
+        ended = [stream for stream, character in enumerate(drawn.tolist()) if self._ends(stream, character)]
+        if not ended:
+            return ids, state
+        with torch.inference_mode():
+            rows = torch.tensor(ended, device=ids.device)
+            state = tuple(tuple(part.index_fill(0, rows, 0.0) for part in layer) for layer in state)
+            return ids.index_fill(0, rows, self._opening), state
+
+    def _ends(self, stream: int, character: int) -> bool:
+        if character == STOPPED:
+            return False
+        latest = self._latest[stream]
+        latest.append(character)
+        if not self._documents.may_end_with(self._characters[character]):
+            return False
+        ended = self._documents.ends(self._vocabulary.text(list(latest)))
+        if ended:
+            latest.clear()
+        return ended
 
 
 def _stop_ids(settings: SampleSettings, vocabulary: Vocabulary) -> np.ndarray | None:

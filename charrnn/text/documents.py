@@ -91,6 +91,10 @@ class Rule:
             starts = _collected(self._after_matches(ids, vocabulary), len(ids))
         return Documents(ids, starts, int(opening(vocabulary)[0]))
 
+    def may_end_with(self, character: str) -> bool:
+        """False where no document ends with this character: what is quickly told."""
+        return character == "\n" if self._rule == "lines" else self._rule != "files"
+
     def ends(self, text: str) -> bool:
         """Whether a document ends where this text, the last of what was written of it, ends."""
         if self._rule == "lines":

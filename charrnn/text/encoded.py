@@ -140,13 +140,14 @@ def encode(
     how = [as_bytes, vocabulary and vocabulary.to_json(), [source.optional for source in sources]]
     can_be_kept = all(stamp is not None for stamp in stamps)
     asked, places = _hash_of([how, stamps]), _hash_of([how, [stamp and stamp[0] for stamp in stamps]])
+    as_its_own = _hash_of([[as_bytes, None, how[2]], stamps])  # if the text's own is the vocabulary that is given
     prefix = f".{name.encode()[:LONGEST_NAME].decode('utf-8', 'ignore')}.charrnn-"
 
     def found() -> Encoded | None:
         for folder in folders if can_be_kept else ():
             for path in _kept(folder, prefix):
-                encoded = _read(path, asked, len(sources))
-                if encoded is not None:
+                encoded = _read(path, {asked, as_its_own}, len(sources))
+                if encoded is not None and vocabulary in (None, encoded.vocabulary):
                     return encoded
         return None
 
@@ -246,14 +247,14 @@ def _kept(folder: Path, prefix: str) -> list[Path]:
     return sorted(paths)
 
 
-def _read(path: Path, asked: str, sources: int) -> Encoded | None:
+def _read(path: Path, asked: set[str], sources: int) -> Encoded | None:
     """What a file holds, if it is what was asked for and sound."""
     try:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_uid not in (*TRUSTED, os.geteuid()):  # a stranger's, in a folder such as /tmp
                 return None
             trailer, ids = _trailer_of(file, str(path))
-            if trailer.asked != asked or len(trailer.lengths) != sources:
+            if trailer.asked not in asked or len(trailer.lengths) != sources:
                 return None
             vocabulary = Vocabulary.from_json(trailer.vocabulary, str(path))
             survey = _Survey(vocabulary, trailer.lengths, trailer.sha256, trailer.size)
