@@ -20,6 +20,7 @@ from charrnn.errors import CharrnnError
 
 ASIDE = ".aside-"
 BLOCK = 1 << 20
+MOST_PARTS = 100_000  # of a JSON text; the header of the largest network's weights has some 5,000
 
 
 def _aside(path: Path) -> Path:
@@ -166,7 +167,13 @@ def to_json_bytes(value: Any) -> bytes:
 
 
 def from_json_bytes(data: bytes, source: str) -> Any:
-    """What a JSON text holds. Raises CharrnnError for anything but plain JSON: twice the same key, NaN, bad UTF-8."""
+    """What a JSON text holds.
+
+    Raises CharrnnError for anything but plain JSON (twice the same key, NaN, bad UTF-8), and for more parts than belong
+    into any file here, each of which would take a hundred times its own length in memory.
+    """
+    if sum(map(data.count, (b"[", b"{", b","))) > MOST_PARTS:
+        raise CharrnnError(f"{source} is damaged: it has more parts than belong there")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = dict(pairs)

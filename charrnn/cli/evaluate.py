@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import DEVICES
 from charrnn.units import bits, count, perplexity
 
@@ -46,8 +46,8 @@ def evaluate(
 ) -> None:
     """Score a text: nats and bits per character, perplexity.
 
-    The text is read in one go from a zero state; its first character is not scored. With one argument, that is the
-    text if no run has that name.
+    The text is read in one go from a zero state; its first character is not scored. A run that was trained on documents
+    reads each for itself, and scores all of it. With one argument, that is the text if no run has that name.
 
     [bold]charrnn evaluate notes.txt[/bold]  ·  [bold]charrnn evaluate shakespeare sonnets.txt --per-line[/bold]
     """
@@ -60,16 +60,18 @@ def evaluate(
     opened = open_run(run)
     network, save = opened.load_network(checkpoint, choose_device(device))
     if text is None:
-        source, ids = "the held-out text", opened.held_out()
+        source, scored = "the held-out text", opened.held_out_text()
+        ids = opened.held_out()
     else:
         source = "standard input" if text == "-" else text
         raw = read_text(text, as_bytes=opened.vocabulary.kind == "bytes")
         ids = opened.vocabulary.encode(
             raw, source=source, skip_unknown=skip_unknown, hint="use --skip-unknown to leave them out"
         )
-    if len(ids) < 2:
-        raise CharrnnError(f"{source} is too short to score: it has {len(ids)} characters the model knows")
-    result = score(network, ids)
+        scored = opened.as_trained(ids)
+    if len(scored) < 2:
+        raise CharrnnError(f"{source} is too short to score: it has {len(scored)} characters the model knows")
+    result = score(network, scored)
     lines = _lines(opened.vocabulary, ids, result.nats) if per_line else None
     figures = {
         "run": opened.name,
@@ -94,7 +96,7 @@ def _sorted_out(run: str | None, text: str | None) -> tuple[str | None, str | No
         return run, text
     try:
         open_run(run)
-    except CharrnnError:
+    except UsageError:  # no run has that name; one that is damaged is told of
         from pathlib import Path
 
         if run == "-" or Path(run).exists():
@@ -105,13 +107,14 @@ def _sorted_out(run: str | None, text: str | None) -> tuple[str | None, str | No
 
 def _lines(vocabulary: Vocabulary, ids: np.ndarray, nats: Tensor) -> list[dict[str, Any]]:
     """Number, text, characters and mean nats of each line, its newline counted with it. The first character of the text
-    has no cost and is not counted."""
+    has no cost and is not counted, except of documents."""
+    uncounted = len(ids) - len(nats)
     newline = vocabulary.encode("\n", skip_unknown=True)
     ends = [*(i + 1 for i in (ids == newline[0]).nonzero()[0].tolist())] if len(newline) else []
     bounds = [0, *ends, *([len(ids)] if not ends or ends[-1] < len(ids) else [])]
     lines = []
     for number, (start, stop) in enumerate(itertools.pairwise(bounds), start=1):
-        costs = nats[max(0, start - 1) : stop - 1].double()
+        costs = nats[max(0, start - uncounted) : stop - uncounted].double()
         mean = costs.mean().item() if len(costs) else None
         text = vocabulary.text(ids[start:stop]).removesuffix("\n")
         lines.append({"line": number, "text": text, "characters": len(costs), "nats_per_character": mean})

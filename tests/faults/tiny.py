@@ -4,6 +4,7 @@ saves. Its last weights are known to the last bit, so that nothing can be lost u
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import signal
 import tempfile
@@ -27,6 +28,7 @@ TEXT = "abc def.\nghi abc!\n" * 12
 VOCABULARY = Vocabulary.of(TEXT)
 TRAIN_IDS, VALIDATION_IDS = np.split(VOCABULARY.encode(TEXT), [180])
 NAME = "run"
+SHA256 = hashlib.sha256(TEXT.encode()).hexdigest()
 
 Weights = dict[str, torch.Tensor]
 
@@ -34,7 +36,7 @@ Weights = dict[str, torch.Tensor]
 def new_run(folder: Path, training: TrainingSettings = TRAINING, model: ModelSettings = MODEL) -> RunWriter:
     network = CharRNN(model, len(VOCABULARY))
     network.initialise(torch.Generator().manual_seed(training.seed))
-    identity = CorpusIdentity(name="a", specs="a", sha256="0" * 64, characters=len(TEXT), held_out=len(VALIDATION_IDS))
+    identity = CorpusIdentity(name="a", specs="a", sha256=SHA256, characters=len(TEXT), held_out=len(VALIDATION_IDS))
     settings = RunSettings(model, training, identity, Origin.here("cpu", "a test"))
     return RunWriter.create(NAME, settings, VOCABULARY, b"abc", folder, first=network.state_dict())
 
