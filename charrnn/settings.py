@@ -150,6 +150,7 @@ def flag_of(name: str, details: Option) -> str:
 
 RECURRENCES = ("lstm", "gru", "rnn")
 DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 MODEL = "Model"
 TRAINING = "Training"
 DATA = "Data"
@@ -238,8 +239,20 @@ class TrainingSettings(Settings):
     val_fraction: float = option(
         0.1, "Share of the text, at its end, held out for validation.", above=0, at_most=0.5, panel=DATA
     )
+    documents: str | None = option(
+        None,
+        "The text is many documents, each read for itself: its lines, its files, or what a pattern separates.",
+        metavar="lines|files|REGEX",
+        panel=DATA,
+    )
     seed: int = option(
         1, "Seed of initial weights, offsets and dropout.", at_least=0, at_most=2**63 - 1, panel=TRAINING
+    )
+    precision: str = option(
+        "auto",
+        "Numbers that the recurrences multiply; weights and losses are float32. auto: bf16 on a GPU that has it.",
+        choices=PRECISIONS,
+        panel=TRAINING,
     )
 
 

@@ -13,6 +13,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -169,11 +170,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for rank in ("0", "1")
     ]
+    deadline = time.monotonic() + 100
     try:
-        said = [process.communicate(timeout=120)[1] for process in processes]
+        while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
+            if processes[0].poll() not in (None, 1) or processes[1].poll() not in (None, 3):
+                break  # the other one would wait for long
+            time.sleep(0.05)
     finally:
         for process in processes:
             process.kill()
+        said = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [1, 3], "\n".join(said)
     return folder
 

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from charrnn.errors import UsageError
-from charrnn.settings import DEVICES
+from charrnn.settings import DEVICES, PRECISIONS
+
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FIRST_WITH_TF32 = (8, 0)  # compute capability: NVIDIA's Ampere
 
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; `auto` takes CUDA where there is one, then Apple's MPS, then the CPU.
 
-    Multiplications of float32 stay float32: cuDNN's recurrences would otherwise use TF32, with 10 bits of mantissa.
-    Raises UsageError where the device is not there.
+    Multiplications of float32 stay so outside `tf32_allowed`: cuDNN's recurrences would otherwise use TF32, with 10
+    bits of mantissa. Raises UsageError where the device is not there.
     """
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
@@ -26,8 +31,58 @@ def choose_device(name: str = "auto") -> torch.device:
         kinds = ", ".join(kind for kind, found in there.items() if found)
         raise UsageError(f"no {name} device here, or this build of torch cannot use it", f"choose from: {kinds}, auto")
     if name == "cuda":
-        torch.backends.cudnn.rnn.fp32_precision = "ieee"
+        _set_fp32_precision("ieee")
     return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """One of `fp32`, `tf32`, `bf16`, `fp16`; `auto` is bf16 on a GPU that computes with it, else fp32.
+
+    bf16 on a CPU is taken only where it is asked for. Raises UsageError where the device cannot do what is.
+    """
+    if name not in PRECISIONS:
+        raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, not {name!r}")
+    able = _precisions(device)
+    if name == "auto":
+        return "bf16" if device.type == "cuda" and "bf16" in able else "fp32"
+    if name not in able:
+        raise UsageError(f"{device_name(device)} cannot train in {name}", f"choose from: {', '.join(able)}")
+    return name
+
+
+def _precisions(device: torch.device) -> list[str]:
+    if device.type == "cuda":
+        has_tf32 = torch.version.hip is None and torch.cuda.get_device_capability(device) >= FIRST_WITH_TF32
+        has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ["fp32", *["tf32"] * has_tf32, *["bf16"] * has_bf16, "fp16"]
+    return ["fp32", "bf16"] if device.type == "cpu" else ["fp32"]
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
+    """Where a forward pass computes in bf16 or fp16 what is safe there, of float32 weights; else nothing changes."""
+    if precision not in AUTOCAST:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, AUTOCAST[precision])
+
+
+@contextlib.contextmanager
+def tf32_allowed(precision: str) -> Iterator[None]:
+    """Where float32 matrices may be multiplied in TF32, if that is the precision: forward and backward."""
+    if precision != "tf32":
+        yield
+        return
+    _set_fp32_precision("tf32")
+    try:
+        yield
+    finally:
+        _set_fp32_precision("ieee")
+
+
+def _set_fp32_precision(value: str) -> None:
+    """Of all that has a setting of its own: PyTorch raises where it finds that cuDNN's two differ."""
+    torch.backends.cudnn.rnn.fp32_precision = value
+    torch.backends.cudnn.conv.fp32_precision = value
+    torch.backends.cuda.matmul.fp32_precision = value
 
 
 def device_name(device: torch.device) -> str:

@@ -145,7 +145,8 @@ class CharRNN(nn.Module):
         """
         hidden, after = self.advance(ids, state, generator, share)
         signal = self._drop(hidden[-1].transpose(0, 1), generator, share)
-        return self.output(signal.transpose(0, 1)), after
+        with torch.autocast(signal.device.type, enabled=False):  # a small product, on which the loss hangs
+            return self.output(signal.transpose(0, 1).to(self.output.weight.dtype)), after
 
     def _drop(self, signal: Tensor, generator: torch.Generator | None, share: Share | None = None) -> Tensor:
         """signal: (…, B, H)."""

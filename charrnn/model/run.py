@@ -71,6 +71,7 @@ from charrnn.files import (
 )
 from charrnn.model.network import RECURRENCES, CharRNN, parameter_shapes
 from charrnn.settings import ModelSettings, Settings, TrainingSettings, option
+from charrnn.text.documents import Documents, Rule
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
 
@@ -84,6 +85,7 @@ LARGEST_HEADER = 1_000_000
 LARGEST_TENSORS = 40_000_000_000
 MOST = 10**15  # steps, characters: beyond anything that is counted
 SAVES_KEPT = 2
+FIRST_LOSS_SCALE = 2.0**16
 LINES_KEPT = 1_000_000  # bytes of metrics that wait for a disk to take them
 
 
@@ -101,6 +103,7 @@ class CorpusIdentity(Settings):
     sha256: str = option("", "Hash of the text's bytes.")
     characters: int = option(0, "Length of the text.", at_least=0, at_most=MOST)
     held_out: int = option(0, "Characters at its end that are held out for validation.", at_least=0, at_most=MOST)
+    held_out_files: str = option("", "Lengths of the held-out files, where those are documents; spaces between.")
 
     def named(self) -> list[str]:
         """The specs one by one. Raises CharrnnError where they were never quoted by `shlex.join`."""
@@ -169,6 +172,7 @@ class Progress(Settings):
     best_step: int | None = option(None, "The step of that.", at_least=0, at_most=MOST)
     evaluations_without_better: int = option(0, "Evaluations since then.", at_least=0, at_most=MOST)
     rate_scale: float = option(1.0, "Learning rates are multiplied by this; halved after each explosion.", above=0)
+    loss_scale: float = option(FIRST_LOSS_SCALE, "In fp16, losses are multiplied by this before the way back.", above=0)
     skipped_steps: int = option(0, "Steps left out because a gradient was not finite.", at_least=0, at_most=MOST)
     skipped_in_a_row: int = option(0, "How many of those were the last ones made.", at_least=0, at_most=MOST)
     finished: bool = option(False, "Whether training had come to its end.")
@@ -219,6 +223,23 @@ class Run:
             return self.vocabulary.encode(data.decode("utf-8"), source=str(file))
         except UnicodeDecodeError as error:
             raise CharrnnError(f"{file} is damaged: {error.reason} at byte {error.start}") from None
+
+    def held_out_text(self) -> np.ndarray | Documents:
+        """`held_out`, as documents if the run was trained on such: what its validation loss was measured on."""
+        lengths = self.settings.corpus.held_out_files.split()
+        if not all(length.isascii() and length.isdigit() and len(length) < 20 for length in lengths):
+            raise CharrnnError(f"{self.path / 'run.json'}: the lengths of the held-out files are no whole numbers")
+        return self.as_trained(self.held_out(), [int(length) for length in lengths])
+
+    def as_trained(self, ids: np.ndarray, lengths: list[int] | None = None) -> np.ndarray | Documents:
+        """A text's ids, as documents if the run was trained on such. lengths: of its files; one file if None."""
+        rule = self.documents()
+        return ids if rule is None else rule.within(ids, self.vocabulary, lengths)
+
+    def documents(self) -> Rule | None:
+        """What separates the documents it was trained on, if it was trained on such."""
+        rule = self.settings.training.documents
+        return None if rule is None else Rule(rule)
 
     def saves(self) -> list[int]:
         """The steps of all saves, ascending."""

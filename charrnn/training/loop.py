@@ -19,8 +19,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
+from charrnn.model.device import autocast, choose_precision, tf32_allowed
 from charrnn.model.network import RECURRENCES, CharRNN, Share, State, detached
-from charrnn.model.run import Progress, RunSettings, RunWriter, Save, training_shapes
+from charrnn.model.run import FIRST_LOSS_SCALE, Progress, RunSettings, RunWriter, Save, training_shapes
 from charrnn.model.score import Interrupted, score
 from charrnn.settings import TrainingSettings
 from charrnn.text.documents import Documents
@@ -34,6 +35,7 @@ SHARE_OF_TIME_FOR_SAVES = 0.03
 ADAM_BETAS = (0.9, 0.99)
 CLEARLY_TURNED = 1.01
 NOT_FINITE_IN_A_ROW = 10
+STEPS_BETWEEN_SCALES = 1000
 EXPLOSIONS = 3
 
 
@@ -127,13 +129,7 @@ class Trainer:
         self.own_streams = self.rows.stop - self.rows.start
         self.words: tuple[bool, ...] = ()
         self.heard: tuple[bool, ...] = ()
-        shape = (settings.batch_size, settings.seq_length, settings.seed, self.device)
-        self.batches: Batches | DocumentBatches
-        if isinstance(train_text, Documents):
-            rows = None if ranks.is_alone else ranks.rows
-            self.batches = DocumentBatches(train_text, *shape, rows, fewest_rows=ranks.size)
-        else:
-            self.batches = Batches(train_text, *shape, self.rows)
+        self.batches = _batches(train_text, settings, self.device, ranks)
         self.parameters = dict(network.named_parameters())
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]
@@ -143,6 +139,7 @@ class Trainer:
             fused=True,
         )
         self.masks = torch.Generator(self.device)
+        self.precision = choose_precision(settings.precision, self.device)
         self.restart(Progress())
 
     def restart(self, progress: Progress) -> None:
@@ -154,6 +151,7 @@ class Trainer:
         self.skipped = torch.tensor(float(progress.skipped_steps), device=self.device)
         self.skipped_in_a_row = torch.tensor(float(progress.skipped_in_a_row), device=self.device)
         precision = torch.float32 if self.device.type == "mps" else torch.float64
+        self.loss_scale = torch.tensor(progress.loss_scale, device=self.device) if self.precision == "fp16" else None
         self.loss_sum = torch.tensor(progress.loss_sum, dtype=precision, device=self.device)
         self.weight_sum = torch.tensor(progress.weight_sum, dtype=precision, device=self.device)
 
@@ -178,12 +176,17 @@ class Trainer:
             self.state = self.network.initial_state(len(window.inputs))
         self.masks.manual_seed(derived_seed(self.settings.seed, "dropout", self.step))
         self.network.train()
-        logits, state = self.network(window.inputs, self.state, self.masks, window.share or self.share)
-        loss = self._loss(logits, window)
         self.optimiser.zero_grad()
-        loss.backward()
+        with tf32_allowed(self.precision):
+            with autocast(self.device, self.precision):
+                logits, state = self.network(window.inputs, self.state, self.masks, window.share or self.share)
+            loss = self._loss(logits, window)
+            (loss if self.loss_scale is None else loss * self.loss_scale).backward()
         loss = loss.detach()
-        self.heard = self.ranks.add_up([loss, *(p.grad for p in self.parameters.values())], self.words)
+        gradients = [p.grad for p in self.parameters.values()]
+        self.heard = self.ranks.add_up([loss, *gradients], self.words)
+        if self.loss_scale is not None:
+            torch._foreach_div_(gradients, self.loss_scale)
         norm = torch.nn.utils.clip_grad_norm_(
             self.parameters.values(), self.settings.grad_clip or math.inf, foreach=True
         )
@@ -193,11 +196,14 @@ class Trainer:
             group["lr"] = self.learning_rate()
         self.optimiser.step()
         if window.continues:
+            kind = self.network.output.weight.dtype
             self.state = tuple(
-                tuple(torch.where(finite, part, torch.zeros_like(part)) for part in layer) for layer in detached(state)
+                tuple(torch.where(finite, part.to(kind), 0.0) for part in layer) for layer in detached(state)
             )
         else:
             self.state = self.network.initial_state(self.own_streams)
+        if self.loss_scale is not None:
+            self._scale_the_next_loss(finite)
         self.skipped += self.optimiser.found_inf
         self.skipped_in_a_row = (self.skipped_in_a_row + 1) * self.optimiser.found_inf
         self.loss_sum += torch.where(finite, loss, 0.0)
@@ -214,6 +220,12 @@ class Trainer:
             nats = cross_entropy(logits, targets, ignore_index=NOT_COUNTED, reduction="sum")
             return nats / (self.settings.batch_size * self.settings.seq_length)
         return self.own_streams / self.settings.batch_size * cross_entropy(logits, targets)
+
+    def _scale_the_next_loss(self, finite: Tensor) -> None:
+        """Half the scale after a step that is left out, so that an overflow in fp16 does not come again; from time to
+        time twice as much, up to the first scale (Micikevicius et al. 2018, arXiv 1710.03740, section 3.2)."""
+        grown = self.loss_scale * (2.0 if (self.step + 1) % STEPS_BETWEEN_SCALES == 0 else 1.0)
+        self.loss_scale = torch.where(finite, grown, self.loss_scale / 2).clamp(1.0, FIRST_LOSS_SCALE)
 
     def model_tensors(self) -> dict[str, Tensor]:
         return dict(self.network.state_dict())
@@ -251,6 +263,20 @@ class Trainer:
 
     def _state_parts(self) -> tuple[str, ...]:
         return ("h", "c") if RECURRENCES[self.network.settings.recurrence].has_cell_state else ("h",)
+
+
+def _batches(
+    text: np.ndarray | Documents, settings: TrainingSettings, device: torch.device, ranks: Ranks = ALONE
+) -> Batches | DocumentBatches:
+    shape = (settings.batch_size, settings.seq_length, settings.seed, device)
+    if isinstance(text, Documents):
+        return DocumentBatches(text, *shape, None if ranks.is_alone else ranks.rows, fewest_rows=ranks.size)
+    return Batches(text, *shape, ranks.rows(settings.batch_size))
+
+
+def steps_per_epoch(text: np.ndarray | Documents, settings: TrainingSettings) -> int:
+    """How many steps read the whole text once."""
+    return _batches(text, settings, torch.device("cpu")).windows_per_epoch
 
 
 @dataclass
@@ -488,6 +514,7 @@ class _Loop:
             weight_sum=self._weight_sum(),
             validation_nats=self.progress.validation_nats if evaluated_here else None,
             rate_scale=trainer.rate_scale,
+            loss_scale=FIRST_LOSS_SCALE if trainer.loss_scale is None else trainer.loss_scale.item(),
             skipped_steps=int(trainer.skipped.item()),
             skipped_in_a_row=int(trainer.skipped_in_a_row.item()),
             finished=finished or (trainer.step == self.settings.steps and evaluated_here),
