@@ -12,7 +12,6 @@ import pytest
 
 from charrnn.cli import app
 from tests.attacks.hostile import ATTACKS, make
-from tests.faults.conftest import folder  # noqa: F401 - a fixture
 from tests.faults.tiny import TEXT, Child
 
 SECONDS = 1.0  # of computing: others may use the machine too
@@ -24,7 +23,7 @@ def memory(which: str) -> int:
     return int(status.split(f"{which}:")[1].split()[0]) * 1024
 
 
-def victim(arguments: list[str], folder: Path) -> tuple[int, str, str, int, float]:  # noqa: F811
+def victim(arguments: list[str], folder: Path) -> tuple[int, str, str, int, float]:
     """What the program gives in a process of its own: exit code, stdout, stderr, bytes over what it had, seconds."""
 
     def run(report: Callable[[int], None]) -> None:
@@ -72,7 +71,7 @@ def arguments_for(name: str, run: Path) -> list[str]:
 
 @pytest.mark.usefixtures("warmed_up")
 @pytest.mark.parametrize("name", ATTACKS)
-def test_a_hostile_run_is_refused_in_one_line_soon_and_in_little_memory(name: str, folder: Path) -> None:  # noqa: F811
+def test_a_hostile_run_is_refused_in_one_line_soon_and_in_little_memory(name: str, folder: Path) -> None:
     run = make(name, folder)
     arguments = arguments_for(name, run)
     if "corpus" not in name and arguments[0] == "train":
@@ -93,7 +92,7 @@ def test_a_hostile_run_is_refused_in_one_line_soon_and_in_little_memory(name: st
     assert not (folder / "pwned").exists()
 
 
-def test_the_run_that_is_attacked_is_a_good_one(folder: Path) -> None:  # noqa: F811
+def test_the_run_that_is_attacked_is_a_good_one(folder: Path) -> None:
     from tests.attacks.folders import good_run, write_run
 
     write_run(folder / "run", good_run())
