@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -375,3 +376,44 @@ def test_a_broken_checkpoint_is_one_line(program: Program, trained: Run) -> None
         code, out, err = program(*command)
         assert (code, out) == (1, "")
         assert_one_line(err, "model.safetensors")
+
+
+# Precision, and what torchrun sets
+
+
+def test_the_precision_chosen_is_shown_and_saved_and_may_change_when_a_run_goes_on(
+    program: Program, text: Path
+) -> None:
+    code, out, _ = program("train", "text.txt", *SMALL, "--steps", "20", "--name", "mine")
+    assert (code, open_run("mine").settings.training.precision) == (0, "fp32")
+    assert "threads, fp32" in out
+    code, _, err = program("train", "text.txt", *SMALL, "--steps", "20", "--precision", "tf32")
+    assert_one_line(err, "cannot train in tf32; choose from: fp32, bf16")
+    assert code == 2
+    unfinish(open_run("mine"))
+    code, out, err = program("train", "text.txt", "--resume", "--name", "mine", "--precision", "bf16")
+    assert code == 0, err
+    assert "bf16" in out
+
+
+def test_after_a_restart_by_torchrun_the_run_goes_on(
+    program: Program, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    command = ("train", "text.txt", *SMALL, "--steps", "20", "--evaluations", "2")
+    code, _, err = program(*command)
+    assert code == 2
+    assert_one_line(err, "--name")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert program(*command, "--name", "mine")[0] == 0  # it had died before there was a run
+    unfinish(open_run("mine"))
+    code, out, err = program(*command, "--name", "mine", "--minutes", "1", "--json")
+    assert code == 2, "steps and minutes exclude each other, after a restart too"
+    code, out, err = program(*command, "--name", "mine")
+    assert code == 0, err
+    assert "at step 10 of 20" in out
+
+
+def unfinish(run: Run) -> None:
+    """Takes the last save away, as if training had been killed before it."""
+    shutil.rmtree(run.path / "saves" / f"{run.saves()[-1]:08d}")

@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from charrnn.errors import UsageError
-from charrnn.model.device import choose_device, device_name
+from charrnn.model.device import _precisions, choose_device, choose_precision, device_name, tf32_allowed
 from charrnn.model.network import CharRNN
+from charrnn.model.run import FIRST_LOSS_SCALE
 from charrnn.model.score import score
 from charrnn.sampling.generate import generate
 from charrnn.settings import DEVICES, RECURRENCES, ModelSettings, SampleSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.loop import Trainer
+from charrnn.training.loop import STEPS_BETWEEN_SCALES, Trainer
 
 HERE = [
     pytest.param(name, marks=pytest.mark.skipif(not there, reason=f"no {name} device here"))
@@ -25,7 +26,7 @@ HERE = [
     )
 ]
 every_device = pytest.mark.parametrize("device", HERE)
-TRAINING = TrainingSettings(batch_size=4, seq_length=16, steps=100, learning_rate=0.005)
+TRAINING = TrainingSettings(batch_size=4, seq_length=16, steps=100, learning_rate=0.005, precision="fp32")
 
 
 def a_network(recurrence: str, vocabulary: Vocabulary) -> CharRNN:
@@ -35,8 +36,8 @@ def a_network(recurrence: str, vocabulary: Vocabulary) -> CharRNN:
     return network
 
 
-def losses(network: CharRNN, ids: np.ndarray) -> list[float]:
-    trainer = Trainer(network, TRAINING, ids)
+def losses(network: CharRNN, ids: np.ndarray, precision: str = "fp32") -> list[float]:
+    trainer = Trainer(network, TRAINING.changed(precision=precision), ids)
     found, before = [], 0.0
     for _ in range(100):
         trainer.make_step()
@@ -70,6 +71,85 @@ def test_a_text_costs_as_many_nats_and_is_continued_by_the_same_characters(
     settings = SampleSettings(length=50, seed=4, num=2)
     written = [np.stack(list(generate(n, settings, vocabulary=vocabulary))) for n in (cpu, other)]
     assert np.array_equal(*written)
+
+
+LOWER = {"cpu": ["bf16"], "cuda": ["tf32", "bf16", "fp16"], "mps": []}
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"),
+    [
+        pytest.param(p.values[0], precision, marks=p.marks, id=f"{p.values[0]}-{precision}")
+        for p in HERE
+        for precision in LOWER[p.values[0]]
+    ],
+)
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_a_hundred_steps_in_a_lower_precision_learn_as_much(
+    device: str, precision: str, recurrence: str, short_text: str
+) -> None:
+    place = choose_device(device)
+    if precision not in _precisions(place):
+        pytest.skip(f"no {precision} on this {device}")
+    vocabulary = Vocabulary.of(short_text)
+    ids = vocabulary.encode(short_text)
+    exact = losses(a_network(recurrence, vocabulary), ids)
+    network = a_network(recurrence, vocabulary).to(place)
+    lower = losses(network, ids, precision)
+    assert lower == pytest.approx(exact, abs=0.1)
+    assert np.mean(lower[-10:]) == pytest.approx(np.mean(exact[-10:]), abs=0.02)
+    assert lower != exact
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_a_precision_is_chosen_by_the_device_and_refused_where_it_cannot_be_had() -> None:
+    cpu = torch.device("cpu")
+    assert choose_precision("auto", cpu) == choose_precision("fp32", cpu) == "fp32"
+    assert choose_precision("bf16", cpu) == "bf16"
+    for name in ("tf32", "fp16"):
+        with pytest.raises(UsageError, match=f"cannot train in {name}; choose from: fp32, bf16"):
+            choose_precision(name, cpu)
+    with pytest.raises(UsageError, match="--precision must be one of auto, fp32, tf32, bf16, fp16, not 'int8'"):
+        choose_precision("int8", cpu)
+
+
+def test_tf32_is_allowed_while_a_step_is_made_in_it_and_never_else() -> None:
+    def settings() -> set[str]:
+        backends = torch.backends
+        return {
+            backends.cudnn.rnn.fp32_precision,
+            backends.cudnn.conv.fp32_precision,
+            backends.cuda.matmul.fp32_precision,
+        }
+
+    with tf32_allowed("tf32"):
+        assert settings() == {"tf32"}
+    assert settings() == {"ieee"}
+    with tf32_allowed("bf16"):
+        assert settings() == {"ieee"}
+
+
+def test_an_overflow_in_fp16_halves_the_scale_of_losses_and_leaves_the_step_out(short_text: str) -> None:
+    """On the CPU, with float32 numbers of which too large ones are declared an overflow."""
+    vocabulary = Vocabulary.of(short_text)
+    trainer = Trainer(a_network("lstm", vocabulary), TRAINING, vocabulary.encode(short_text))
+    plain = Trainer(a_network("lstm", vocabulary), TRAINING, vocabulary.encode(short_text))
+    trainer.loss_scale = torch.tensor(FIRST_LOSS_SCALE)
+    layer = trainer.network.recurrences[0].weight_hh_l0
+    layer.register_hook(lambda gradient: gradient * torch.where(trainer.loss_scale > 2.0**13, torch.inf, 1.0))
+    for _ in range(3):
+        trainer.make_step()
+    assert (trainer.skipped, trainer.loss_scale) == (3, 2.0**13)
+    for _ in range(3):
+        trainer.make_step()
+    assert (trainer.skipped, trainer.loss_scale) == (3, 2.0**13)
+    for plain.step in (3, 4, 5):
+        plain.make_step()
+    for name, parameter in trainer.parameters.items():  # a power of two changes no digit
+        assert torch.equal(parameter, plain.parameters[name]), name
+    trainer.step = STEPS_BETWEEN_SCALES - 1
+    trainer._scale_the_next_loss(torch.tensor(True))
+    assert trainer.loss_scale == 2.0**14
 
 
 @every_device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import re
@@ -20,10 +21,13 @@ from charrnn.settings import DEVICES, ModelSettings, TrainingSettings, flag_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
+
     from charrnn.cli.watch import Watch
     from charrnn.model.network import CharRNN
     from charrnn.model.run import Run, RunWriter, Save
     from charrnn.text.corpus import Corpus
+    from charrnn.text.documents import Documents
     from charrnn.training.distributed import Ranks
 
 LENGTH = "Length (one of these)"
@@ -94,6 +98,10 @@ def train(
         if length is not None and not 0 < length < 1e9:
             raise UsageError(f"{flag} must be above 0, not {length:g}")
     settings_from(ModelSettings, given), settings_from(TrainingSettings, given)  # out of bounds? then say so at once
+    if "documents" in given:
+        from charrnn.text.documents import Rule
+
+        Rule(given["documents"])
 
     from charrnn.cli.watch import Watch
     from charrnn.training import distributed
@@ -156,8 +164,8 @@ def _follow(ranks: Ranks, device_name: str, watch: Watch) -> None:
     corpus = load_corpus(plan["specs"], vocabulary=Vocabulary.from_json(plan["vocabulary"], "the first rank"))
     if corpus.sha256 != settings.corpus.sha256:
         raise CharrnnError(f"rank {ranks.rank} reads another text as {corpus.name} than the first rank does")
-    train_ids, _ = corpus.split(settings.training.val_fraction)
-    watch.follow(settings, CharRNN(settings.model, len(corpus.vocabulary)).to(device), train_ids, ranks)
+    train_text, _ = _parts(corpus, settings.training)
+    watch.follow(settings, CharRNN(settings.model, len(corpus.vocabulary)).to(device), train_text, ranks)
 
 
 def _is_restart(name: str | None) -> bool:
@@ -189,6 +197,20 @@ def _load(specs: list[str], as_bytes: bool) -> Corpus:
         return load_corpus(specs, as_bytes=as_bytes, progress=progress)
 
 
+def _parts(corpus: Corpus, training: TrainingSettings) -> tuple[np.ndarray | Documents, np.ndarray | Documents]:
+    """What to train on, and as much of what is held out as a run keeps, so that `evaluate` measures the same."""
+    from charrnn.model.run import HELD_OUT_CHARACTERS
+    from charrnn.text.documents import Rule
+
+    if training.documents is None:
+        train_ids, validation_ids = corpus.split(training.val_fraction)
+        return train_ids, validation_ids[:HELD_OUT_CHARACTERS]
+    rule = Rule(training.documents)
+    train_documents, validation = rule.of(corpus).split(training.val_fraction)
+    validation = validation.beginning(HELD_OUT_CHARACTERS)
+    return train_documents, rule.within(validation.ids, corpus.vocabulary, validation.lengths())
+
+
 def _begun(
     corpus: Corpus,
     name: str | None,
@@ -206,7 +228,6 @@ def _begun(
     from charrnn.model import device as devices
     from charrnn.model.network import CharRNN
     from charrnn.model.run import (
-        HELD_OUT_CHARACTERS,
         CorpusIdentity,
         Origin,
         RunSettings,
@@ -220,6 +241,7 @@ def _begun(
     from charrnn.training.distributed import here
 
     device = devices.choose_device(device_name)
+    given = {**given, "precision": devices.choose_precision(given.get("precision", "auto"), device)}
     folder = runs_folder()
     name = checked_name(name) if name is not None else free_name(corpus.name, folder)
     if (folder / name).exists():
@@ -233,9 +255,8 @@ def _begun(
         given = {**parent.settings.model.to_json(), **given}
         weights = parent.load_network("best")[0].state_dict()
         corpus = corpus.with_vocabulary(parent.vocabulary.extended_with(corpus.vocabulary.characters))
-    val_fraction = settings_from(TrainingSettings, given).val_fraction
-    train_ids, validation_ids = corpus.split(val_fraction)
-    if len(validation_ids) < 2:
+    train_text, validation_text = _parts(corpus, settings_from(TrainingSettings, given))
+    if len(validation_text) < 2:
         raise CharrnnError(
             f"{corpus.name} is too short: {len(corpus.ids)} characters leave none to validate on", "give more text"
         )
@@ -244,9 +265,9 @@ def _begun(
         minutes = presets.DEFAULT_MINUTES[device.type]
     asked = presets.Asked(steps, epochs, minutes, since)
     vocabulary_size = len(corpus.vocabulary)
-    choice = presets.choose(len(train_ids), vocabulary_size, device, asked, given)
+    choice = presets.choose(len(train_text), vocabulary_size, device, asked, given)
     length = presets.length_of(
-        choice, vocabulary_size, train_ids, validation_ids, device, asked, given.get("evaluations")
+        choice, vocabulary_size, train_text, validation_text, device, asked, given.get("evaluations")
     )
     training = choice.training.changed(steps=length.steps, evaluations=length.evaluations)
     network = CharRNN(choice.model, vocabulary_size)
@@ -261,30 +282,31 @@ def _begun(
             specs=shlex.join(corpus.specs),
             sha256=corpus.sha256,
             characters=len(corpus.ids),
-            held_out=len(validation_ids),
+            held_out=len(corpus) - len(train_text),
+            held_out_files=" ".join(map(str, validation_text.lengths())) if training.documents == "files" else "",
         ),
         Origin.here(
             devices.device_name(device) + (f", {here().size} ranks" if here().size > 1 else ""), choice.because
         ),
     )
-    kept = corpus.vocabulary.decode(validation_ids[:HELD_OUT_CHARACTERS])
+    kept = corpus.vocabulary.decode(validation_text if training.documents is None else validation_text.ids)
     held_out = kept.encode() if isinstance(kept, str) else kept
     writer = RunWriter.create(name, settings, corpus.vocabulary, held_out, folder, first=network.state_dict())
     watch.begun(writer.run, corpus, length)
-    return writer, network.to(device), (train_ids, validation_ids)
+    return writer, network.to(device), (train_text, validation_text)
 
 
 def _resumed(
     specs: list[str] | None, name: str | None, given: dict[str, Any], as_bytes: bool, device_name: str
 ) -> tuple[RunWriter, CharRNN, tuple[Any, Any], Save, list[str]]:
     """A run that exists, with the same text, at its last save; and what the text was named."""
-    from charrnn.model.device import choose_device
+    from charrnn.model.device import choose_device, choose_precision
     from charrnn.model.network import CharRNN
     from charrnn.model.run import RunWriter, open_run
 
     run = open_run(name)
     _refuse_contradictions(run.settings.model, given, run.name)
-    _refuse_contradictions(run.settings.training, given, run.name)
+    _refuse_contradictions(run.settings.training, {**given, "precision": None}, run.name)
     for flag in ("epochs", "minutes"):
         if given.get(flag) is not None:
             raise UsageError(
@@ -303,6 +325,8 @@ def _resumed(
         )
     corpus = corpus.with_vocabulary(run.vocabulary)
     device = choose_device(device_name)
+    precision = choose_precision(given.get("precision", run.settings.training.precision), device)
+    run.settings = dataclasses.replace(run.settings, training=run.settings.training.changed(precision=precision))
     with contextlib.ExitStack() as unless_all_is_well:
         writer = unless_all_is_well.enter_context(RunWriter.open(run))
         save = run.save_to_resume()  # under the lock, so that nobody adds one meanwhile
@@ -312,7 +336,7 @@ def _resumed(
             )
         network = CharRNN(run.settings.model, len(run.vocabulary)).to(device)
         unless_all_is_well.pop_all()
-    return writer, network, corpus.split(run.settings.training.val_fraction), save, specs
+    return writer, network, _parts(corpus, run.settings.training), save, specs
 
 
 def _specs_that_are_names(run: Run) -> list[str]:

@@ -74,7 +74,7 @@ class Watch:
                 f"about {duration(length.seconds)}",
             ),
             ("because", run.settings.origin.chosen_because),
-            ("device", run.settings.origin.device),
+            ("device", f"{run.settings.origin.device}, {training.precision}"),
             ("run", str(run.path)),
         ]
         key_values(rows, self.terminal)
@@ -83,6 +83,7 @@ class Watch:
     def resumed(self, run: Run, save: Save) -> None:
         """Says which run goes on, and where."""
         steps = f"at step {count(save.step)} of {count(run.settings.training.steps)}"
+        steps += f", in {run.settings.training.precision}"
         key_values([("run", str(run.path)), ("model", _described(run)), ("resumed", steps)], self.terminal)
         self.line("")
 
@@ -327,5 +328,5 @@ def _sample(network: CharRNN, run: Run, step: int) -> str:
     from charrnn.sampling.generate import generate
 
     settings = SampleSettings(length=SAMPLE_CHARACTERS, temperature=0.8, seed=step)
-    drawn = [ids[0] for ids in generate(network, settings, vocabulary=run.vocabulary)]
+    drawn = [ids[0] for ids in generate(network, settings, vocabulary=run.vocabulary, documents=run.documents())]
     return run.vocabulary.text(drawn)

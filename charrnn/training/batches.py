@@ -82,7 +82,10 @@ class Batches:
 
         def columns(first: int) -> Tensor:
             streams = self._ids[first : first + self.batch_size * length].view(self.batch_size, length)
-            return streams[self.rows, start : start + self.seq_length].to(self.device, torch.long, non_blocking=True)
+            own = streams[self.rows, start : start + self.seq_length]
+            if self.device.type == "cuda" and own.device.type == "cpu":
+                own = own.pin_memory()  # or else the copy would be waited for
+            return own.to(self.device, non_blocking=True).long()
 
         return Window(columns(offset), columns(offset + 1), begins=index == 0)
 
