@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from charrnn.model.run import Run
     from charrnn.text.vocabulary import Vocabulary
 
 PRIME = "What comes before"
@@ -114,11 +115,11 @@ def sample(
         if is_terminal(sys.stderr) and not settings.greedy and not as_json:
             _write(sys.stderr, f"{opened.name} · seed {settings.seed}\n")
             sys.stderr.flush()
-    drawn = generate(network, settings, prime_ids, vocabulary=vocabulary)
+    drawn = generate(network, settings, prime_ids, vocabulary=vocabulary, documents=opened.documents())
     try:
         if as_json:
             about = {"run": opened.name, "step": save.step, "seed": settings.seed}
-            _write_json(about, _finished(drawn, settings.num), prime_ids, network, vocabulary, settings)
+            _write_json(about, _finished(drawn, settings.num), prime_ids, network, opened, settings)
         else:
             echoed = prime_ids[:0] if no_echo else prime_ids
             _write_texts(drawn, echoed, settings.num, _Output(vocabulary, raw))
@@ -277,7 +278,7 @@ def _write_json(
     texts: list[np.ndarray],
     prime: np.ndarray,
     network: Any,
-    vocabulary: Vocabulary,
+    run: Run,
     settings: SampleSettings,
 ) -> None:
     """A line for each text: what it is, and how many nats a character it costs the model itself (temperature 1)."""
@@ -286,11 +287,14 @@ def _write_json(
     from charrnn.model.score import score
     from charrnn.text.documents import opening
 
-    before = prime if len(prime) else opening(vocabulary)
+    vocabulary = run.vocabulary
+    before = prime if len(prime) or run.documents() else opening(vocabulary)
     for stream, ids in enumerate(texts):
         text, nats = vocabulary.text(ids), None
         if len(ids):
-            nats = score(network, np.concatenate([before, ids])).nats[-len(ids) :].double().mean().item()
+            nats = (
+                score(network, run.as_trained(np.concatenate([before, ids]))).nats[-len(ids) :].double().mean().item()
+            )
         entry = {
             **about,
             "stream": stream,

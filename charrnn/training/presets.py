@@ -23,9 +23,10 @@ from charrnn.model.device import synchronise
 from charrnn.model.network import CharRNN, parameter_count
 from charrnn.model.score import score
 from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.documents import Documents
 from charrnn.training.batches import windows_per_epoch
 from charrnn.training.distributed import here
-from charrnn.training.loop import Trainer
+from charrnn.training.loop import Trainer, steps_per_epoch
 from charrnn.units import count, duration
 
 DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}
@@ -138,7 +139,7 @@ def seconds_per_step(
     model: ModelSettings,
     training: TrainingSettings,
     vocabulary_size: int,
-    train_ids: np.ndarray,
+    train_text: np.ndarray | Documents,
     device: torch.device,
     budget: float,
 ) -> float:
@@ -149,7 +150,7 @@ def seconds_per_step(
     ranks = here()
     training = training.changed(batch_size=-(-training.batch_size // ranks.size))
     network = CharRNN(model, vocabulary_size).to(device)
-    trainer = Trainer(network, training, train_ids)
+    trainer = Trainer(network, training, train_text)
     trainer.make_step()  # what happens only once, such as choosing kernels, is not timed
     synchronise(device)
     times: list[float] = []
@@ -174,8 +175,8 @@ class Length:
 def length_of(
     choice: Choice,
     vocabulary_size: int,
-    train_ids: np.ndarray,
-    validation_ids: np.ndarray,
+    train_text: np.ndarray | Documents,
+    validation_text: np.ndarray | Documents,
     device: torch.device,
     asked: Asked,
     evaluations: int | None,
@@ -183,14 +184,14 @@ def length_of(
     """Turns what was asked into steps, by timing the first few. evaluations: how many, or None to choose."""
     training = choice.training
     timing = max(SECONDS_OF_TIMING, min(2.0, 0.02 * 60 * (asked.minutes or 0)))
-    per_step = seconds_per_step(choice.model, training, vocabulary_size, train_ids, device, timing)
+    per_step = seconds_per_step(choice.model, training, vocabulary_size, train_text, device, timing)
     network = CharRNN(choice.model, vocabulary_size).to(device)
     network.initialise(torch.Generator().manual_seed(training.seed))
-    per_evaluation = _seconds_per_evaluation(network, validation_ids)
+    per_evaluation = _seconds_per_evaluation(network, validation_text)
     budget = 60 * (asked.minutes or 0) - (time.perf_counter() - asked.since)
     steps = asked.steps
     if asked.epochs is not None:
-        per_epoch = windows_per_epoch(len(train_ids), training.batch_size, training.seq_length)
+        per_epoch = steps_per_epoch(train_text, training)
         steps = max(1, round(asked.epochs * per_epoch))
     if evaluations is None:
         there_is = budget if steps is None else steps * per_step
@@ -201,11 +202,15 @@ def length_of(
     return Length(steps, evaluations, spent + steps * per_step + evaluations * per_evaluation)
 
 
-def _seconds_per_evaluation(network: CharRNN, validation_ids: np.ndarray) -> float:
+def _seconds_per_evaluation(network: CharRNN, validation_text: np.ndarray | Documents) -> float:
     """Scored as the whole will be: with as many segments side by side, but short ones."""
-    share = max(1.0, len(validation_ids) / SCORED_FOR_TIMING)
+    share = max(1.0, len(validation_text) / SCORED_FOR_TIMING)
     start = time.perf_counter()
-    score(network, validation_ids[: max(2, int(len(validation_ids) / share))])
+    scored = max(2, int(len(validation_text) / share))
+    score(
+        network,
+        validation_text.beginning(scored) if isinstance(validation_text, Documents) else validation_text[:scored],
+    )
     return share * (time.perf_counter() - start)
 
 

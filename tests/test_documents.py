@@ -1,0 +1,130 @@
+"""charrnn.text.documents: where documents begin, and the split between two of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from charrnn.errors import CharrnnError, UsageError
+from charrnn.text import documents as documents_module
+from charrnn.text.corpus import load_corpus
+from charrnn.text.documents import Documents, Rule, opening
+from charrnn.text.vocabulary import Vocabulary
+
+
+def cut(text: str | bytes, rule: str, lengths: list[int] | None = None) -> list[str]:
+    vocabulary = Vocabulary.of(text) if isinstance(text, str) else Vocabulary.of_bytes()
+    documents = Rule(rule).within(vocabulary.encode(text), vocabulary, lengths)
+    return [vocabulary.decode(piece) for piece in np.split(documents.ids, documents.starts[1:])]
+
+
+def test_the_newline_belongs_to_the_line_that_it_ends() -> None:
+    assert cut("anna\nbob\n\nc", "lines") == ["anna\n", "bob\n", "\n", "c"]
+    assert cut("anna\nbob\n", "lines") == ["anna\n", "bob\n"]
+    assert cut("no end", "lines") == ["no end"]
+    assert cut(b"\xffa\r\nb", "lines") == [b"\xffa\r\n", b"b"]
+
+
+def test_files_are_documents_and_empty_ones_are_none(tmp_path: Path) -> None:
+    for name, text in {"a.txt": "first", "b.txt": "", "c.txt": "second\n", "d.txt": "x", "e.txt": ""}.items():
+        (tmp_path / name).write_text(text)
+    corpus = load_corpus([str(tmp_path)])
+    documents = Rule("files").of(corpus)
+    assert documents.starts.tolist() == [0, 5, 12]
+    assert documents.lengths() == [5, 7, 1]
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "expected"),
+    [
+        (r"\n\n+", "a\nb\n\n\n\nc\n\n", ["a\nb\n\n\n\n", "c\n\n"]),
+        (r"<end>\n?", "a<end>\nb<end>c", ["a<end>\n", "b<end>", "c"]),
+        (r"(?=^CHAPTER)", "CHAPTER 1\na\nCHAPTER 2\nb", ["CHAPTER 1\na\n", "CHAPTER 2\nb"]),
+        (r"(?<=b)\n", "a\nb\nc\n", ["a\nb\n", "c\n"]),
+        (r"nowhere", "abc", ["abc"]),
+        (r"(lines)", "a lines b", ["a lines", " b"]),
+        (r"", "abc", ["a", "b", "c"]),
+        (r"é\n", "é\na".encode(), ["é\n".encode(), b"a"]),
+    ],
+)
+def test_what_a_pattern_matches_ends_the_document_before_it(rule: str, text: str, expected: list[str]) -> None:
+    assert cut(text, rule) == expected
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(text=st.text("ab\n", min_size=1, max_size=200), rule=st.sampled_from(["lines", r"\n\n+", r"ab?\n", r"(?=a\n)"]))
+def test_a_large_text_is_cut_as_a_small_one(text: str, rule: str) -> None:
+    expected = cut(text, rule)
+    assert "".join(expected) == text
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents_module, "IDS_AT_ONCE", 23)
+        patch.setattr(documents_module, "LONGEST_SEPARATOR", 12)
+        patch.setattr(documents_module, "LARGE", 10)
+        if max((len(run) for run in re.findall(r"\n+", text)), default=0) < 12:
+            assert cut(text, rule) == expected
+
+
+def test_beginnings_of_a_large_text_are_mapped_and_leave_no_file(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
+    monkeypatch.setattr(documents_module, "LARGE", 10)
+    vocabulary = Vocabulary.of("ab\n")
+    documents = Rule("lines").within(vocabulary.encode("a\nb\n" * 50), vocabulary)
+    assert isinstance(documents.starts, np.memmap)
+    assert documents.starts.tolist() == list(range(0, 200, 2))
+    assert list((tmp_path / "corpora").iterdir()) == []
+
+
+@pytest.mark.parametrize("rule", ["(", "*", "a{99999999999}", "(?P<n>"])
+def test_a_pattern_that_is_none_is_one_line(rule: str) -> None:
+    with pytest.raises(UsageError, match="--documents must be lines, files or a regular expression"):
+        Rule(rule)
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(lengths=st.lists(st.integers(1, 20), min_size=2, max_size=30), fraction=st.floats(0.01, 0.5))
+def test_the_split_falls_between_two_documents_nearest_to_the_share(lengths: list[int], fraction: float) -> None:
+    ids = np.arange(sum(lengths))
+    documents = Documents(ids, np.cumsum([0, *lengths[:-1]]), 0)
+    train, validation = documents.split(fraction)
+    assert np.array_equal(np.concatenate([train.ids, validation.ids]), ids)
+    assert train.lengths() + validation.lengths() == lengths
+    wanted = len(ids) * (1 - fraction)
+    nearest = min(abs(start - wanted) for start in documents.starts[1:])
+    assert abs(len(train) - wanted) == pytest.approx(nearest, abs=1e-6)
+
+
+def test_one_document_cannot_be_split() -> None:
+    with pytest.raises(CharrnnError, match="the whole text is one document"):
+        Documents(np.arange(5), np.zeros(1, np.int64), 0).split(0.1)
+
+
+def test_the_beginning_may_cut_the_last_document_short() -> None:
+    documents = Documents(np.arange(10), np.array([0, 4, 8]), 0)
+    assert documents.beginning(6).lengths() == [4, 2]
+    assert documents.beginning(4).lengths() == [4]
+    assert documents.beginning(99).lengths() == [4, 4, 2]
+
+
+def test_the_opening_is_a_newline_or_else_the_first_character() -> None:
+    assert opening(Vocabulary.of("b\na")).tolist() == [0]
+    assert opening(Vocabulary("characters", "ba\n")).tolist() == [2]
+    assert opening(Vocabulary.of("ba")).tolist() == [0]
+    assert opening(Vocabulary.of_bytes()).tolist() == [10]
+
+
+def test_where_a_document_ends_is_told_from_its_last_characters() -> None:
+    assert Rule("lines").ends("anna\n")
+    assert not Rule("lines").ends("anna")
+    assert not Rule("files").ends("anna\n")
+    assert Rule(r"\n\n+").ends("a\n\n")
+    assert not Rule(r"\n\n+").ends("a\n")
+    assert not Rule(r"(?=a)").ends("b")
+    assert not Rule("").ends("b")
+    for rule in ("lines", "files", "x"):
+        assert Rule(rule).may_end_with("\n") == (rule != "files")
+    assert not Rule("lines").may_end_with("a")
