@@ -25,7 +25,7 @@ from charrnn.text.documents import Documents
 SEGMENTS = 64
 SHORTEST_SEGMENT = 1024
 LOGITS_AT_ONCE = 4_000_000
-PART = 1 << 22  # characters of which all states are kept while they are scored; a longer text is scored part by part
+PART = 1 << 19  # characters of which all states are kept while they are scored; a longer text is scored part by part
 LONGEST_ROW = 4096  # characters of a document that is read in one go, beside others
 DOCUMENTS_AT_ONCE = 256
 CHARACTERS_AT_ONCE = 16384
@@ -57,7 +57,7 @@ def score(
     text: np.ndarray | Documents,
     *,
     segments: int | None = None,
-    chunk: int = 256,
+    chunk: int = 64,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Score:
     """Scores a text from a zero state, the state carried over the whole of it, or over each of its documents.
@@ -88,7 +88,7 @@ def _score_text(
     ids: np.ndarray,
     nats: Tensor,
     segments: int | None = None,
-    chunk: int = 256,
+    chunk: int = 64,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> None:
     """Fills nats (N − 1,)."""

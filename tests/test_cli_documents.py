@@ -1,0 +1,134 @@
+"""Documents and large texts from the command line: train, evaluate, sample."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.cli import app
+from charrnn.model.run import open_run
+from charrnn.sampling.generate import generate
+from charrnn.settings import SampleSettings
+from charrnn.text import corpus as corpus_module
+from charrnn.text.documents import Documents, Rule
+from charrnn.text.vocabulary import Vocabulary
+from tests.conftest import small_network
+
+NAMES = "anna\nberta\nclara\ndora\nemil\nfrieda\ngustav\nhans\n" * 25
+SHAPE = ["--hidden-size", "16", "--embedding-size", "8", "--layers", "1", "--steps", "40", "--evaluations", "2"]
+
+
+def command(*arguments: str) -> int:
+    """The exit code of the program."""
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["charrnn", *arguments])
+        app.main()
+    return ended.value.code or 0
+
+
+def run(*arguments: str) -> None:
+    assert command(*arguments) == 0
+
+
+def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
+    capsys.readouterr()
+    run(*arguments, "--json")
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("rule", "as_bytes"), [("lines", False), (r"[\n]", True), ("files", False)])
+def test_evaluate_agrees_with_the_validation_loss_of_a_run_on_documents(
+    home: Path, capsys, rule: str, as_bytes: bool
+) -> None:
+    (home / "names").mkdir()
+    for number in range(30):
+        (home / "names" / f"{number:02}.txt").write_text(NAMES[13 * number : 13 * number + 200])
+    kind = ["--bytes"] if as_bytes else []
+    told = as_json(capsys, "train", "names", "--documents", rule, "--name", "run", *SHAPE, *kind)
+    found = as_json(capsys, "evaluate", "run", "--checkpoint", "last")
+    opened = open_run("run")
+    validation = opened.save("last").progress.validation_nats
+    assert found["nats_per_character"] == pytest.approx(validation, abs=1e-6)
+    assert found["characters"] == opened.settings.corpus.held_out
+    assert isinstance(opened.held_out_text(), Documents)
+    assert opened.settings.training.documents == rule
+    assert told["run"] == "run"
+
+
+def test_a_run_on_documents_is_gone_on_with_as_it_was_begun(home: Path, capsys) -> None:
+    (home / "names.txt").write_text(NAMES)
+    run("train", "names.txt", "--documents", "lines", "--name", "run", *SHAPE)
+    capsys.readouterr()
+    assert command("train", "names.txt", "--resume", "--name", "run", "--documents", "files") == 2
+    assert "--documents lines, not files" in capsys.readouterr().err
+
+
+def test_mistakes_with_documents_are_one_line(home: Path, capsys) -> None:
+    (home / "names.txt").write_text(NAMES)
+    for rule, words in (("(", "--documents must be lines, files or"), ("files", "the whole text is one document")):
+        assert command("train", "names.txt", "--documents", rule, *SHAPE) != 0
+        error = capsys.readouterr().err
+        assert words in error
+        assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("rule", ["lines", r"\n", r"a\n", "files"])
+def test_after_each_document_a_stream_begins_anew(rule: str) -> None:
+    vocabulary = Vocabulary.of("abc\n")
+    network = small_network(vocabulary_size=4).float()
+    with torch.no_grad():
+        network.output.weight.mul_(9)
+    plain, documents = (
+        np.stack(list(generate(network, SampleSettings(length=300, num=2, seed=5), vocabulary=vocabulary, documents=d)))
+        for d in (None, Rule(rule))
+    )
+    text = vocabulary.text(documents[:, 1])
+    state, character = network.initial_state(1), int(vocabulary.encode("\n")[0])
+    wanted = np.random.default_rng((5, 1))
+    noise = -np.log(np.maximum(wanted.standard_exponential((256, 4)), np.finfo(np.float32).tiny))
+    begun = 0
+    for place, drawn in enumerate(text[:256]):
+        with torch.no_grad():
+            logits, state = network(torch.tensor([[character]]), state)
+        character = int((logits[0, 0].numpy() / 0.8 + noise[place]).argmax())
+        assert vocabulary.characters[character] == drawn
+        if Rule(rule).ends(text[begun : place + 1]):
+            state, character, begun = network.initial_state(1), 0, place + 1
+    assert (begun > 0) == (rule != "files")
+    assert np.array_equal(plain, documents) == (rule == "files")
+
+
+def test_a_prime_is_read_as_the_beginning_of_a_document(home: Path, capsys) -> None:
+    (home / "names.txt").write_text(NAMES)
+    run("train", "names.txt", "--documents", "lines", "--name", "run", *SHAPE)
+    out = as_json(capsys, "sample", "run", "--prime", "a", "--length", "20", "--seed", "1")
+    opened = open_run("run")
+    network, _ = opened.load_network()
+    vocabulary = opened.vocabulary
+    settings = SampleSettings(length=20, seed=1)
+    opened_prime = vocabulary.encode("\na")
+    ids = [
+        row[0]
+        for row in generate(network, settings, opened_prime[1:], vocabulary=vocabulary, documents=opened.documents())
+    ]
+    assert out["text"] == vocabulary.text(ids)
+    first = next(generate(network, settings, opened_prime, vocabulary=vocabulary))  # no documents: as it is given
+    assert first[0] == ids[0]
+
+
+def test_a_large_text_is_trained_on_from_its_file_of_ids(home: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(corpus_module, "LARGE", 100)
+    (home / "names.txt").write_text(NAMES)
+    for documents in ([], ["--documents", "lines"]):
+        name = "run" + str(len(documents))
+        run("train", "names.txt", "--name", name, *SHAPE, *documents)
+        run("train", "names.txt", "--name", f"{name}-init", "--init-from", name, *SHAPE[-4:], *documents)
+        found = as_json(capsys, "evaluate", name, "--checkpoint", "last")
+        validation = open_run(name).save("last").progress.validation_nats
+        assert found["nats_per_character"] == pytest.approx(validation, abs=1e-6)
+    assert len(list(home.glob(".names.txt.charrnn-*.ids"))) == 1
