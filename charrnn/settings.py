@@ -148,6 +148,15 @@ def flag_of(name: str, details: Option) -> str:
     return details.flags[0] if details.flags else "--" + name.replace("_", "-")
 
 
+def settings_from(cls: type[S], given: dict[str, Any], defaults: S | None = None) -> S:
+    """The settings of a class with what the user gave, the rest from `defaults` (the class's own if None).
+
+    Raises UsageError where a value is out of bounds.
+    """
+    mine = {name: value for name, value in given.items() if name in cls.options()}
+    return defaults.changed(**mine) if defaults is not None else cls(**mine)
+
+
 RECURRENCES = ("lstm", "gru", "rnn")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli import picture as pictures
-from charrnn.cli.options import only_one_of, settings_from, with_settings
+from charrnn.cli.options import only_one_of, with_settings
 from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
-from charrnn.settings import DEVICES, InspectSettings
+from charrnn.settings import DEVICES, InspectSettings, settings_from
 
 if TYPE_CHECKING:
     import numpy as np

@@ -64,15 +64,6 @@ def _shown(default: Any, details: Option) -> str | None:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
-def settings_from(cls: type[S], given: dict[str, Any], defaults: S | None = None) -> S:
-    """The settings of a class with what the user gave, the rest from `defaults` (the class's own if None).
-
-    Raises UsageError where a value is out of bounds.
-    """
-    mine = {name: value for name, value in given.items() if name in cls.options()}
-    return defaults.changed(**mine) if defaults is not None else cls(**mine)
-
-
 def only_one_of(**flags: Any) -> None:
     """Raises UsageError where more than one of these flags (name with underscores → value or None) was given."""
     named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None]

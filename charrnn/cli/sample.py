@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from charrnn.cli.options import only_one_of, settings_from, with_settings
+from charrnn.cli.options import only_one_of, with_settings
 from charrnn.errors import CharrnnError, ExitCode, UsageError
-from charrnn.settings import DEVICES, SampleSettings, flag_of
+from charrnn.settings import DEVICES, SampleSettings, flag_of, settings_from
 from charrnn.units import bits
 
 if TYPE_CHECKING:

@@ -23,10 +23,9 @@ from charrnn.units import bits, count, duration
 if TYPE_CHECKING:
     from charrnn.model.network import CharRNN
     from charrnn.model.run import Run, RunSettings, RunWriter, Save
-    from charrnn.text.corpus import Corpus
     from charrnn.training.distributed import Ranks
     from charrnn.training.loop import Evaluated, Event, Finished, Requests
-    from charrnn.training.presets import Length
+    from charrnn.training.start import Ready
 
 SAMPLE_CHARACTERS = 160
 FIRST_CHARACTERS_SHOWN = 3
@@ -55,23 +54,26 @@ class Watch:
         if self._bar is not None:
             self._bar.refresh()
 
-    def begun(self, run: Run, corpus: Corpus, length: Length) -> None:
+    def begun(self, ready: Ready) -> None:
         """Says what was chosen, why, and how long it will take."""
+        run, corpus = ready.writer.run, ready.corpus
         training, text = run.settings.training, run.settings.corpus
+        validated = len(ready.validation_text)
+        part = f", of which the first {count(validated)} are validated on" if validated < text.held_out else ""
         files = f" in {len(corpus.files)} files" if len(corpus.files) > 1 else ""
         passed_over = f", {len(corpus.passed_over)} that are no text passed over" if corpus.passed_over else ""
         rows = [
             (
                 "corpus",
                 f"{text.name}: {count(text.characters)} characters{files}{passed_over}, "
-                f"{len(run.vocabulary)} different; the last {count(text.held_out)} held out",
+                f"{len(run.vocabulary)} different; the last {count(text.held_out)} held out{part}",
             ),
             ("model", _described(run)),
             (
                 "plan",
                 f"{count(training.steps)} steps of {training.batch_size} streams × {training.seq_length} characters "
                 f"at rate {training.learning_rate:g}, {count(training.evaluations)} evaluations: "
-                f"about {duration(length.seconds)}",
+                f"about {duration(ready.length.seconds)}",
             ),
             ("because", run.settings.origin.chosen_because),
             ("device", f"{run.settings.origin.device}, {training.precision}"),
@@ -87,24 +89,16 @@ class Watch:
         key_values([("run", str(run.path)), ("model", _described(run)), ("resumed", steps)], self.terminal)
         self.line("")
 
-    def run(
-        self,
-        writer: RunWriter,
-        network: CharRNN,
-        train_ids: Any,
-        validation_ids: Any,
-        *,
-        resume: Save | None,
-        ranks: Ranks,
-    ) -> Finished:
+    def run(self, ready: Ready, ranks: Ranks) -> Finished:
         """Trains to the end, drawing what happens, and obeying signals."""
         from charrnn.training.loop import Finished, Requests, train
 
         requests = self._requests = Requests(stop=self._reader_has_gone)
+        writer, save = ready.writer, ready.save
+        texts = ready.train_text, ready.validation_text
         total = writer.run.settings.training.steps
-        with self._signals(requests), self._drawn_bar(total, resume.step if resume else 0):
-            parts = train_ids, validation_ids
-            for event in train(writer, network, *parts, resume=resume, requests=requests, ranks=ranks):
+        with self._signals(requests), self._drawn_bar(total, save.step if save else 0):
+            for event in train(writer, ready.network, *texts, resume=save, requests=requests, ranks=ranks):
                 self._show(event, writer)
                 if isinstance(event, Finished):
                     finished = event
@@ -113,7 +107,7 @@ class Watch:
         if finished.unsaved is not None:
             raise CharrnnError(
                 f"the last state could not be saved: {finished.unsaved}",
-                f"make room; {writer.run.name} can be resumed from the save before it",
+                f"mend that; {writer.run.name} can be resumed from the save before it",
             )
         return finished
 

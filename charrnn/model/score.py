@@ -25,6 +25,7 @@ from charrnn.text.documents import Documents
 SEGMENTS = 64
 SHORTEST_SEGMENT = 1024
 LOGITS_AT_ONCE = 4_000_000
+MULTIPLICATIONS_AT_ONCE = 10**10  # about a second of one core: so soon a stop is heeded
 PART = 1 << 19  # characters of which all states are kept while they are scored; a longer text is scored part by part
 LONGEST_ROW = 4096  # characters of a document that is read in one go, beside others
 DOCUMENTS_AT_ONCE = 256
@@ -93,7 +94,9 @@ def _score_text(
 ) -> None:
     """Fills nats (N − 1,)."""
     segments = segments or max(1, min(SEGMENTS, len(nats) // SHORTEST_SEGMENT))
-    chunk = max(1, min(chunk, LOGITS_AT_ONCE // (segments * network.vocabulary_size)))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    most = min(LOGITS_AT_ONCE // network.vocabulary_size, MULTIPLICATIONS_AT_ONCE // parameters)
+    chunk = max(1, min(chunk, most // segments))
     part = segments * max(1, PART // segments)  # every part but the last fills its segments to their ends
     state = network.initial_state(1)
     for start in range(0, len(nats), part):

@@ -171,7 +171,11 @@ def joined(device: str) -> Iterator[Ranks]:
     with _others_may_end():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=LONGEST_WAIT)
     yield here()
-    distributed.destroy_process_group()  # not after an error: NCCL would wait for ranks that have gone
+    # Not after an error: NCCL would wait for ranks that have gone. Waiting for all first also lets gloo's threads drop
+    # the last tensors while Python is still there to do so; where it is not, they abort.
+    with _others_may_end():
+        distributed.barrier()
+        distributed.destroy_process_group()
 
 
 def restarts() -> int:

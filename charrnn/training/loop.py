@@ -28,6 +28,7 @@ from charrnn.text.documents import Documents
 from charrnn.training.batches import NOT_COUNTED, Batches, Window, derived_seed
 from charrnn.training.distributed import ALONE, CUDA_STEPS_BETWEEN_WORDS, Ranks
 from charrnn.training.documents import DocumentBatches
+from charrnn.training.optimiser import AdamW
 
 SECONDS_BETWEEN_REPORTS = 0.1
 SECONDS_BETWEEN_SAVES = 300
@@ -133,11 +134,7 @@ class Trainer:
         self.parameters = dict(network.named_parameters())
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]
-        self.optimiser = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            betas=ADAM_BETAS,
-            fused=True,
-        )
+        self.optimiser = AdamW([(decayed, settings.weight_decay), (others, 0.0)], ADAM_BETAS)
         self.masks = torch.Generator(self.device)
         self.precision = choose_precision(settings.precision, self.device)
         self.restart(Progress())
@@ -191,10 +188,8 @@ class Trainer:
             self.parameters.values(), self.settings.grad_clip or math.inf, foreach=True
         )
         finite = torch.isfinite(norm) & torch.isfinite(loss)
-        self.optimiser.found_inf = finite.logical_not().float()
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        self.optimiser.step()
+        left_out = finite.logical_not().float()
+        self.optimiser.step(self.learning_rate(), left_out)
         if window.continues:
             kind = self.network.output.weight.dtype
             self.state = tuple(
@@ -204,8 +199,8 @@ class Trainer:
             self.state = self.network.initial_state(self.own_streams)
         if self.loss_scale is not None:
             self._scale_the_next_loss(finite)
-        self.skipped += self.optimiser.found_inf
-        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * self.optimiser.found_inf
+        self.skipped += left_out
+        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * left_out
         self.loss_sum += torch.where(finite, loss, 0.0)
         self.weight_sum += torch.where(finite, window.weight, 0.0)
         self.step += 1
