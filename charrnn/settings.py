@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ class Option:
     """What is known of an option besides its name, type and default.
 
     at_least, at_most: inclusive bounds; above, below: exclusive ones. choices: the only values allowed.
+    pattern: a regular expression that the whole value matches; metavar then says how such a value looks.
     flags: what to write on the command line; empty means the field's name with dashes. panel: its group in the help.
     chosen: `charrnn train` finds a value for the corpus, the device and the time there is, unless one is given.
     """
@@ -32,6 +34,7 @@ class Option:
     above: float | None = None
     below: float | None = None
     choices: tuple[str, ...] | None = None
+    pattern: str | None = None
     flags: tuple[str, ...] = ()
     panel: str = "Options"
     metavar: str | None = None
@@ -41,6 +44,8 @@ class Option:
         """What is wrong with a value of the right type, as `at least 1`; None if nothing is."""
         if self.choices is not None:
             return None if value in self.choices else "one of " + ", ".join(self.choices)
+        if self.pattern is not None:
+            return None if re.fullmatch(self.pattern, value) else f"of the form {self.metavar}"
         if isinstance(value, float) and not math.isfinite(value):
             return "a finite number"
         bounds = (
@@ -245,6 +250,13 @@ class TrainingSettings(Settings):
         at_most=1_000_000,
         panel=TRAINING,
     )
+    keep: str | None = option(
+        None,
+        "Also save at every N-th step, and keep those saves for good, to look into later.",
+        pattern=r"every:[1-9][0-9]{0,9}",
+        metavar="every:N",
+        panel=TRAINING,
+    )
     val_fraction: float = option(
         0.1, "Share of the text, at its end, held out for validation.", above=0, at_most=0.5, panel=DATA
     )
@@ -263,6 +275,10 @@ class TrainingSettings(Settings):
         choices=PRECISIONS,
         panel=TRAINING,
     )
+
+    def keeps(self, step: int) -> bool:
+        """Whether the save of this step stays, whatever comes after it."""
+        return self.keep is not None and step % int(self.keep.removeprefix("every:")) == 0
 
 
 FILTERS = "Which characters may be drawn"

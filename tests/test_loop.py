@@ -249,3 +249,10 @@ def test_a_save_can_be_asked_for_at_any_step(tmp_path: Path) -> None:
                 saved.append(event.step)
     assert saved[0] == 1
     assert not requests.save
+
+
+def test_saves_at_every_nth_step_are_made_and_kept_for_good(tmp_path: Path) -> None:
+    with new_run(tmp_path, TRAINING.changed(keep="every:7", evaluations=2)) as writer:
+        run_through(writer)
+    assert set(writer.run.saves()) >= {7, 14, 21, 28, 35}
+    assert writer.run.save("last").step == 40

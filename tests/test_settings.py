@@ -78,3 +78,10 @@ def test_whatever_json_holds_gives_settings_within_bounds_or_a_named_error(data:
         assert str(error).startswith("a file: ")
     else:
         assert made.to_json() == values
+
+
+def test_what_is_kept_is_every_nth_step() -> None:
+    assert not TrainingSettings().keeps(0)
+    assert [step for step in range(1, 31) if TrainingSettings(keep="every:10").keeps(step)] == [10, 20, 30]
+    with pytest.raises(UsageError, match="--keep must be of the form every:N, not 'every:0'"):
+        TrainingSettings(keep="every:0")

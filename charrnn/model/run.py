@@ -479,7 +479,7 @@ class RunWriter:
         steps = self.run.saves()
         kept = {*steps[-SAVES_KEPT:], progress.best_step}
         for step in steps:
-            if step not in kept:
+            if step not in kept and not self.run.settings.training.keeps(step):
                 remove_folder(self.run.path / "saves" / f"{step:08d}")
 
     def log(self, event: str, **values: Any) -> None:

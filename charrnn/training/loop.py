@@ -374,7 +374,9 @@ class _Loop:
                 turned = self._has_turned()
                 yield self._save(finished=turned)
                 reason = "early" if turned else None
-            elif self.trainer.step != self.saved_at_step and self._wishes().save:
+            elif self.trainer.step != self.saved_at_step and (
+                self._wishes().save or self.settings.keeps(self.trainer.step)
+            ):
                 self.requests.save = False
                 yield self._save() if self.trainer.is_finite() else self._recover()
             if self.trainer.step == self.settings.steps:
