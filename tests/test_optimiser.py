@@ -1,0 +1,53 @@
+"""charrnn.training.optimiser"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import torch
+
+from charrnn.training.optimiser import AdamW
+
+
+def test_updates_are_those_of_torchs_own_to_the_last_bit_and_some_are_left_out() -> None:
+    generator = torch.Generator().manual_seed(1)
+    start = [torch.randn(shape, generator=generator) for shape in ((3, 5), (5, 2), (7,))]
+    ours, theirs = ([torch.nn.Parameter(values.clone()) for values in start] for _ in range(2))
+    optimiser = AdamW([(ours[:2], 0.1), (ours[2:], 0.0)], betas=(0.9, 0.99))
+    reference = torch.optim.AdamW(
+        [{"params": theirs[:2], "weight_decay": 0.1}, {"params": theirs[2:], "weight_decay": 0.0}],
+        betas=(0.9, 0.99),
+        fused=True,
+    )
+    for step in range(20):
+        for parameter, other in zip(ours, theirs, strict=True):
+            parameter.grad = torch.randn(parameter.shape, generator=generator)
+            other.grad = parameter.grad.clone()
+        left_out = torch.tensor(float(step % 5 == 3))
+        before = [parameter.detach().clone() for parameter in ours]
+        optimiser.step(0.01 * (step + 1), left_out)
+        reference.found_inf = left_out
+        for group in reference.param_groups:
+            group["lr"] = 0.01 * (step + 1)
+        reference.step()
+        for parameter, other, old in zip(ours, theirs, before, strict=True):
+            assert torch.equal(parameter, other)
+            assert torch.equal(parameter, old) == bool(left_out)
+            for name, values in reference.state[other].items():
+                assert torch.equal(optimiser.state[parameter][name], values)
+    optimiser.zero_grad()
+    assert all(parameter.grad is None for parameter in ours)
+
+
+def test_training_does_not_load_the_compiler() -> None:
+    program = """
+import sys, numpy, torch
+from charrnn.model.network import CharRNN
+from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.training.loop import Trainer
+network = CharRNN(ModelSettings(hidden_size=4), 3)
+Trainer(network, TrainingSettings(batch_size=2, seq_length=4), numpy.zeros(100, numpy.uint8)).make_step()
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
