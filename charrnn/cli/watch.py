@@ -307,15 +307,11 @@ def _losses(nats: float) -> str:
 
 
 def _next_commands(run: Run, finished: Finished) -> list[str]:
+    look = f"charrnn inspect {run.name} --cell {min(42, run.settings.model.hidden_size - 1)}"
+    write = f"charrnn sample {run.name} --temperature 0.8"
     if finished.reason == "stopped":
-        again = f"charrnn train {shlex.join(run.settings.corpus.named())} --resume --name {run.name}"
-        return [again, f"charrnn sample {run.name} --temperature 0.8", f"charrnn inspect {run.name} --cell 42"]
-    first_cell = min(42, run.settings.model.hidden_size - 1)
-    return [
-        f"charrnn sample {run.name} --temperature 0.8",
-        f"charrnn inspect {run.name} --cell {first_cell}",
-        f"charrnn evaluate {run.name} {shlex.quote('some other text.txt')}",
-    ]
+        return [f"charrnn train {shlex.join(run.settings.corpus.named())} --resume --name {run.name}", write, look]
+    return [write, look, f"charrnn evaluate {run.name} another.txt"]
 
 
 def _sample(network: CharRNN, run: Run, step: int) -> str:
