@@ -69,6 +69,10 @@ def train(
     device: Annotated[
         str, typer.Option(help="Where to compute.", metavar="|".join(DEVICES), rich_help_panel="Machine")
     ] = "auto",
+    tensorboard: Annotated[
+        bool,
+        typer.Option("--tensorboard", help="Also write what TensorBoard draws, below the run.", rich_help_panel=RUN),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="End with one JSON object on stdout; all else goes to stderr.")
     ] = False,
@@ -94,6 +98,7 @@ def train(
 
         Rule(given["documents"])
 
+    from charrnn.cli.tensorboard import Board, summary_writer
     from charrnn.cli.watch import Watch
     from charrnn.model.run import open_run
     from charrnn.training import distributed, start
@@ -105,6 +110,8 @@ def train(
             _follow(ranks, device, watch)
             return
         with _told_if_it_fails(ranks):
+            if tensorboard:
+                summary_writer()
             if ranks.size > 1 and (STDIN in corpus if corpus else not resume):
                 raise UsageError("several ranks need a corpus that each of them can read", "name a file")
             if resume or _is_restart(name):
@@ -129,11 +136,14 @@ def train(
                     device_name=device,
                 )
                 watch.begun(ready)
-        with ready.writer:
+        with ready.writer, contextlib.ExitStack() as on_the_way_out:
             run = ready.writer.run
             ranks.from_first(
                 {"settings": run.settings.to_json(), "vocabulary": run.vocabulary.to_json(), "specs": specs}
             )
+            if tensorboard:
+                first_step = ready.save.step + 1 if ready.save is not None else 1
+                watch.board = on_the_way_out.enter_context(contextlib.closing(Board(run.path, first_step)))
             finished = watch.run(ready, ranks)
     watch.summary(run, finished)
     if as_json:

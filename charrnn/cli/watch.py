@@ -21,6 +21,7 @@ from charrnn.settings import SampleSettings
 from charrnn.units import bits, count, duration
 
 if TYPE_CHECKING:
+    from charrnn.cli.tensorboard import Board
     from charrnn.model.network import CharRNN
     from charrnn.model.run import Run, RunSettings, RunWriter, Save
     from charrnn.training.distributed import Ranks
@@ -43,6 +44,7 @@ class Watch:
         self.training_curve: list[tuple[float, float]] = []
         self.evaluations: list[Evaluated] = []
         self.last_speed = 0.0
+        self.board: Board | None = None
         self._bar: tqdm | None = None
 
     def line(self, text: str) -> None:
@@ -180,6 +182,8 @@ class Watch:
     def _show(self, event: Event, writer: RunWriter) -> None:
         from charrnn.training import loop
 
+        if self.board is not None:
+            self.board.show(event)
         match event:
             case loop.Stepped():
                 self.training_curve.append((event.step, event.nats))

@@ -1,0 +1,45 @@
+"""`charrnn train --tensorboard`: losses, rate and speed as TensorBoard reads them, below the run's folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charrnn.errors import UsageError
+
+if TYPE_CHECKING:
+    from charrnn.training.loop import Event
+
+FOLDER = "tensorboard"
+
+
+def summary_writer() -> type[Any]:
+    """The class that writes TensorBoard's files. Raises UsageError where the optional package is missing."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UsageError(
+            "--tensorboard needs a package that is not installed", "pip install 'charrnn[tensorboard]'"
+        ) from None
+    return SummaryWriter
+
+
+class Board:
+    """Writes the scalars of a training's events. first_step: what an earlier session wrote from here on is replaced."""
+
+    def __init__(self, run: Path, first_step: int):
+        self._writer = summary_writer()(str(run / FOLDER), purge_step=first_step)
+
+    def show(self, event: Event) -> None:
+        from charrnn.training.loop import Evaluated, Stepped
+
+        match event:
+            case Stepped():
+                self._writer.add_scalar("nats/training", event.nats, event.step)
+                self._writer.add_scalar("learning rate", event.learning_rate, event.step)
+                self._writer.add_scalar("characters per second", event.characters_per_second, event.step)
+            case Evaluated():
+                self._writer.add_scalar("nats/validation", event.validation_nats, event.step)
+
+    def close(self) -> None:
+        self._writer.close()

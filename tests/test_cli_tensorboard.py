@@ -1,0 +1,69 @@
+"""`charrnn train --tensorboard`, with a stand-in for the package, which is an optional one."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from charrnn.cli.app import app
+from charrnn.errors import UsageError
+from charrnn.model.run import open_run
+
+SMALL = ("--hidden-size", "8", "--embedding-size", "4", "--batch-size", "4", "--seq-length", "20", "--device", "cpu")
+TRAIN = ("train", "text.txt", *SMALL, "--steps", "40", "--evaluations", "2", "--tensorboard")
+
+
+class Written:
+    """Stands for torch.utils.tensorboard.SummaryWriter: keeps what it is given."""
+
+    made: list[Written] = []  # noqa: RUF012
+
+    def __init__(self, folder: str, purge_step: int):
+        self.folder, self.purge_step, self.closed = folder, purge_step, False
+        self.scalars: dict[str, list[tuple[int, float]]] = {}
+        Written.made.append(self)
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.scalars.setdefault(name, []).append((step, value))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def text(home: Path, short_text: str) -> None:
+    (home / "text.txt").write_text(short_text)
+
+
+def ran(*arguments: str) -> Any:
+    return CliRunner().invoke(app, arguments)
+
+
+def test_scalars_of_loss_rate_and_speed_are_written(text: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Written
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    monkeypatch.setattr(Written, "made", [])
+    assert ran(*TRAIN).exit_code == 0
+    (board,) = Written.made
+    run = open_run()
+    assert (board.folder, board.purge_step, board.closed) == (str(run.path / "tensorboard"), 1, True)
+    assert set(board.scalars) == {"nats/training", "nats/validation", "learning rate", "characters per second"}
+    measured = [(m["step"], m["validation_nats"]) for m in run.metrics() if m["event"] == "evaluation"]
+    assert board.scalars["nats/validation"] == measured
+    assert [step for step, _ in board.scalars["learning rate"]][-1] == 40
+
+
+def test_without_the_package_it_says_what_to_install_and_begins_no_run(
+    text: None, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    result = ran(*TRAIN)
+    assert isinstance(result.exception, UsageError)
+    assert "pip install 'charrnn[tensorboard]'" in str(result.exception)
+    assert not (home / "checkpoints").exists()
