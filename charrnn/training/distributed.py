@@ -192,7 +192,8 @@ def _others_may_end() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of gloo; NCCL's are of subclasses
+        place, _, what = str(error).partition("] ")  # gloo begins with its own file and line
         raise CharrnnError(
-            f"another rank has ended ({str(error).splitlines()[0][:200]})",
+            f"another rank has ended ({(what or place).partition('. ')[0][:200]})",
             "see what it said; torchrun --max-restarts N goes on from the last save by itself",
         ) from None
