@@ -109,6 +109,7 @@ def begin(
     asked = presets.Asked(steps, epochs, minutes, since)
     vocabulary_size = len(corpus.vocabulary)
     choice = presets.choose(len(train_text), vocabulary_size, device, asked, given)
+    here().rows(choice.training.batch_size)  # refused before there is a run, where there are too few for all ranks
     length = presets.length_of(
         choice, vocabulary_size, train_text, validation_text, device, asked, given.get("evaluations")
     )
