@@ -175,7 +175,7 @@ def _follow(ranks: Ranks, device_name: str, watch: Watch) -> None:
     device = choose_device(device_name)
     plan = ranks.obey(device)
     if plan is None:
-        return
+        raise typer.Exit(ExitCode.FAILURE)  # the first rank has said why, and does not wait
     settings = RunSettings.from_json(plan["settings"], "the first rank")
     corpus = load_corpus(plan["specs"], vocabulary=Vocabulary.from_json(plan["vocabulary"], "the first rank"))
     if corpus.sha256 != settings.corpus.sha256:
