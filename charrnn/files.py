@@ -106,7 +106,7 @@ def remove_leftovers(folder: Path, *, alone: bool = False) -> None:
     """
     for path in folder.glob(ASIDE + "*"):
         pid = path.name.removeprefix(ASIDE).partition("-")[0]
-        if pid.isdigit() and (alone or not _alive(int(pid))):
+        if pid.isdecimal() and (alone or not _alive(int(pid))):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -116,7 +116,7 @@ def remove_leftovers(folder: Path, *, alone: bool = False) -> None:
 def _alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # the second of a number that no process can have
         return False
     except PermissionError:
         return True

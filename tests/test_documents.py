@@ -79,7 +79,7 @@ def test_beginnings_of_a_large_text_are_mapped_and_leave_no_file(tmp_path: Path,
     assert list((tmp_path / "corpora").iterdir()) == []
 
 
-@pytest.mark.parametrize("rule", ["(", "*", "a{99999999999}", "(?P<n>"])
+@pytest.mark.parametrize("rule", ["(", "*", "a{99999999999}", "(?P<n>", "\udcff"])
 def test_a_pattern_that_is_none_is_one_line(rule: str) -> None:
     with pytest.raises(UsageError, match="--documents must be lines, files or a regular expression"):
         Rule(rule)
@@ -115,6 +115,12 @@ def test_the_opening_is_a_newline_or_else_the_first_character() -> None:
     assert opening(Vocabulary("characters", "ba\n")).tolist() == [2]
     assert opening(Vocabulary.of("ba")).tolist() == [0]
     assert opening(Vocabulary.of_bytes()).tolist() == [10]
+
+
+@pytest.mark.parametrize("rule", [r"\u000a", "(?u)x"])
+def test_an_expression_that_is_none_for_bytes_is_refused(rule: str) -> None:
+    with pytest.raises(UsageError, match=r"--documents .* cannot be looked for in bytes"):
+        Rule(rule).within(np.arange(5, dtype=np.uint8), Vocabulary.of_bytes())
 
 
 def test_where_a_document_ends_is_told_from_its_last_characters() -> None:

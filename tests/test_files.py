@@ -57,9 +57,11 @@ def test_only_leftovers_of_dead_processes_are_removed(tmp_path: Path) -> None:
     (leftover / "model").write_bytes(b"half")
     mine = tmp_path / f".aside-{os.getpid()}-save"
     mine.mkdir()
-    (tmp_path / ".aside-notanumber-x").write_bytes(b"")
+    (tmp_path / f".aside-{10**30}-x").write_bytes(b"")
+    for name in (".aside-notanumber-x", ".aside-²-x"):
+        (tmp_path / name).write_bytes(b"")
     remove_leftovers(tmp_path)
-    assert names_in(tmp_path) == [mine.name, ".aside-notanumber-x"]
+    assert names_in(tmp_path) == sorted([mine.name, ".aside-notanumber-x", ".aside-²-x"])
 
 
 def test_only_regular_files_within_bounds_are_read(tmp_path: Path) -> None:

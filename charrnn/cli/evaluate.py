@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,9 +98,7 @@ def _sorted_out(run: str | None, text: str | None) -> tuple[str | None, str | No
     try:
         open_run(run)
     except UsageError:  # no run has that name; one that is damaged is told of
-        from pathlib import Path
-
-        if run == "-" or Path(run).exists():
+        if run == "-" or os.path.exists(run):  # noqa: PTH110 - says no, rather than fail, where that is no path
             return None, run
         raise
     return run, None

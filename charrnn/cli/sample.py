@@ -7,7 +7,6 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -93,7 +92,8 @@ def sample(
     settings = settings_from(SampleSettings, given)
     _check_greedy(settings, given)
     only_one_of(prime=prime, prime_file=prime_file)
-    if prime_file not in (None, "-") and not Path(prime_file).is_file():
+    # os.path says no, rather than fail, where that is no path.
+    if prime_file not in (None, "-") and not os.path.isfile(prime_file):  # noqa: PTH113
         raise UsageError(f"there is no file {prime_file}", "check the path given to --prime-file")
 
     from charrnn.display.terminal import is_terminal

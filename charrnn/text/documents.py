@@ -70,8 +70,9 @@ class Rule:
         """Raises UsageError where it is neither word, and no regular expression."""
         self._rule = rule
         try:
+            rule.encode()  # of an argument that is not UTF-8 nothing could be written down
             self._pattern = None if rule in ("lines", "files") else re.compile(rule, re.MULTILINE)
-        except (re.error, RecursionError, OverflowError) as error:
+        except (re.error, RecursionError, OverflowError, UnicodeEncodeError) as error:
             raise UsageError(
                 f"--documents must be lines, files or a regular expression; {rule!r} is none ({error})"
             ) from None
@@ -106,7 +107,10 @@ class Rule:
     def _after_matches(self, ids: np.ndarray, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
         pattern = self._pattern
         if vocabulary.kind == "bytes":
-            pattern = re.compile(self._rule.encode(), re.MULTILINE)
+            try:
+                pattern = re.compile(self._rule.encode(), re.MULTILINE)
+            except re.error as error:
+                raise UsageError(f"--documents {self._rule!r} cannot be looked for in bytes ({error})") from None
         done = 0
         while done < len(ids):
             begin, end = max(0, done - LONGEST_SEPARATOR), done + IDS_AT_ONCE
