@@ -29,8 +29,7 @@ from tests.faults.tiny import (
     train_and_report,
 )
 
-KILLED_OFTEN = TRAINING.changed(steps=120, evaluations=60)
-LONGEST_LIFE = 0.12  # seconds
+KILLED_OFTEN = TRAINING.changed(steps=60, evaluations=30)
 
 
 @dataclass
@@ -43,15 +42,25 @@ class Kills:
     seconds: float = 0.0
 
 
+def seconds_of_a_training(folder: Path) -> float:
+    """How long one takes from here to its end on this machine, now."""
+    whole = folder / "whole"
+    shutil.copytree(folder / NAME, whole / NAME)
+    start = time.perf_counter()
+    Child(lambda report: train_and_report(whole, report)).wait()
+    return time.perf_counter() - start
+
+
 def kill_at_random(folder: Path, number: int, seed: int) -> Kills:
     """Raises AssertionError as soon as anything is lost: a save that was reported, a bit of one, the run."""
     draw, counted, start = random.Random(seed), Kills(), time.perf_counter()
     expected_states(training=KILLED_OFTEN)
     new_run(folder, KILLED_OFTEN).close()
+    longest_life = seconds_of_a_training(folder)
     saved = 0
     while counted.kills < number:
         child = Child(lambda report: train_and_report(folder, report))
-        time.sleep(draw.uniform(0, LONGEST_LIFE))
+        time.sleep(draw.uniform(0, longest_life))
         child.kill()
         code, steps = child.wait()
         assert code in (0, -9), f"a training ended by itself with {code}"

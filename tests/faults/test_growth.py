@@ -32,7 +32,7 @@ def open_files() -> int:
 
 
 def samples_while_training(folder: Path, evaluations: int, until: Callable[[int], bool]) -> list[tuple[int, int, int]]:
-    """(step, bytes, open files) at saves, one in twenty. Each evaluation draws a sample, as the program does."""
+    """(step, bytes, open files) at saves, one in five. Each evaluation draws a sample, as the program does."""
     from charrnn.sampling.generate import generate
 
     settings = TRAINING.changed(steps=5 * evaluations, evaluations=evaluations)
@@ -46,7 +46,7 @@ def samples_while_training(folder: Path, evaluations: int, until: Callable[[int]
             if isinstance(event, Evaluated):
                 drawn = SampleSettings(length=20, seed=event.step)
                 assert len(list(generate(event.network, drawn, vocabulary=VOCABULARY))) == 20
-            elif isinstance(event, Saved) and event.step % 100 == 0:
+            elif isinstance(event, Saved) and event.step % 25 == 0:
                 samples.append((event.step, memory(), open_files()))
                 if until(event.step):
                     break
@@ -63,7 +63,7 @@ def check_no_growth(samples: list[tuple[int, int, int]], allowed: int) -> None:
 
 
 def test_steps_evaluations_saves_and_samples_leave_no_memory_and_no_open_files_behind(folder: Path) -> None:
-    check_no_growth(samples_while_training(folder, 200, lambda step: False), allowed=2_000_000)
+    check_no_growth(samples_while_training(folder, 100, lambda step: False), allowed=2_000_000)
 
 
 @pytest.mark.slow

@@ -138,15 +138,15 @@ def test_a_training_killed_at_any_point_at_all_goes_on_as_if_it_had_not_been(fol
 
 
 def test_a_training_killed_at_random_moments_loses_nothing(folder: Path) -> None:
-    assert kill_at_random(folder, 15, seed=1).kills == 15
+    assert kill_at_random(folder, 12, seed=1).kills == 12
 
 
 @pytest.mark.slow
 def test_a_training_killed_at_a_thousand_random_moments_loses_nothing(folder: Path) -> None:
     counted = kill_at_random(folder, 1000, seed=2)
     print(counted)
-    assert counted.in_a_save > 50
-    assert counted.runs > 5
+    assert counted.in_a_save >= 20
+    assert counted.runs >= 5
 
 
 def test_a_save_killed_twice_in_a_row_at_the_same_step_is_made_in_the_end(folder: Path) -> None:
