@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from charrnn.cli.findings import score_with_interval
 from charrnn.errors import CharrnnError
 from charrnn.inspection import findings as store
 from charrnn.inspection.confounds import Design, Moments, unique_shares
@@ -334,6 +335,13 @@ def test_a_cell_that_fails_one_condition_is_related_and_two_are_nothing(changed,
     assert (judged.kind, judged.failed) == ("related", (words,))
     also = {"p_holm": 0.5} if "p_holm" not in changed else {"beyond_kgram": None}
     assert verdict(evidence(**changed, **also)).kind == "none"
+
+
+def test_score_and_interval_are_shown_with_one_sign():
+    assert score_with_interval(evidence()) == ".950 [.900, .975]"
+    assert score_with_interval(evidence(sign=-1)) == ".950 [.900, .975]"
+    assert score_with_interval(evidence(kind="graded")) == ".900 [.800, .950]"
+    assert score_with_interval(evidence(kind="graded", sign=-1)) == "−.900 [−.950, −.800]"
 
 
 def test_below_seventy_nothing_is_related():

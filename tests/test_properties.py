@@ -212,6 +212,23 @@ def test_a_users_function_is_binary_or_graded_by_what_it_returns(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "def mine(text):\n    return 1 / 0\n",
+            "mine of .* fails: ZeroDivisionError: .*, line 2 of mine.py",
+        ),
+        ("def mine(text) return 0\n", "mine.py fails: SyntaxError: .*line 1"),
+        ("import nothing_of_this_name\n", "fails: ModuleNotFoundError: .*, line 1 of mine.py"),
+    ],
+)
+def test_a_users_function_that_fails_is_told_with_its_line(tmp_path, code, message):
+    (tmp_path / "mine.py").write_text(code)
+    with pytest.raises(CharrnnError, match=message):
+        find_property(f"{tmp_path / 'mine.py'}:mine")
+
+
+@pytest.mark.parametrize(
     ("argument", "message"),
     [
         ("speker", "no property 'speker'"),

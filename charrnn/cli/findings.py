@@ -234,13 +234,11 @@ def _detectors(findings: Findings) -> str:
 
 
 def _row(evidence: Evidence) -> list[str]:
-    low, high = evidence.interval or (evidence.strength, evidence.strength)
-    score = number(signed(evidence, evidence.strength))
     return [
         f"{evidence.cell} {_signal(evidence)}",
         evidence.property,
         measure(evidence),
-        f"{score} [{number(evidence.shown(low))}, {number(evidence.shown(high))}]",
+        score_with_interval(evidence),
         number(signed(evidence, evidence.plain)),
         number(evidence.shown(evidence.kgram[4]), 2),
         number(evidence.shown(evidence.untrained), 2),
@@ -262,6 +260,13 @@ def _signal(evidence: Evidence) -> str:
 def signed(evidence: Evidence, strength: float) -> float:
     """A strength as it is shown: AUC, or ρ with the cell's own sign."""
     return evidence.shown(strength) if evidence.kind == "binary" else evidence.sign * strength
+
+
+def score_with_interval(evidence: Evidence) -> str:
+    """A score and its 95 % interval, both with the cell's own sign: `.984 [.979, .988]`, `−.963 [−.970, −.951]`."""
+    bounds = evidence.interval or (evidence.strength, evidence.strength)
+    low, high = sorted(signed(evidence, bound) for bound in bounds)
+    return f"{number(signed(evidence, evidence.strength))} [{number(low)}, {number(high)}]"
 
 
 def number(value: float, digits: int = 3) -> str:

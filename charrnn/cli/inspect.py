@@ -126,6 +126,7 @@ def inspect(
     from charrnn.model.run import open_run
 
     settings = settings_from(InspectSettings, given)
+    only_one_of(json=as_json or None, csv=as_csv or None, output=output)
     of_the_search = {"--all": every_cell, "--csv": as_csv, "--corpus": corpus}
     _check(_kind_of_look(cell, like, gates, history), cell, layer, output, given, of_the_search, properties, language)
     if output is not None:
@@ -149,7 +150,7 @@ def inspect(
     elif cells:
         picture = pictures.look(opened, save, network, source, ids, cells, settings)
         if as_json:
-            print(json.dumps(picture.to_json(), ensure_ascii=False))
+            print(json.dumps(picture.to_json()))
         elif output is not None:
             pictures.write_file(picture, settings, output)
         else:
@@ -161,7 +162,7 @@ def inspect(
             opened, save, network, ids, properties=properties or [], language=language, corpus=corpus, seed=seed
         )
         if as_json:
-            print(json.dumps(found.to_json(), ensure_ascii=False))
+            print(json.dumps(found.to_json()))
         elif as_csv:
             findings.write_csv(found)
         else:
@@ -197,8 +198,12 @@ def _check(
         raise UsageError("--output needs a --cell", "for everything else write --json > FILE")
     understood = {"picture": set(given), "history": {"signal", "color"}}.get(look, {"color"})
     for name in given:
+        if name not in understood and look == "history":
+            raise UsageError(f"--{name} is for a cell's picture", "leave --history out")
         if name not in understood:
             raise UsageError(f"--{name} needs a --cell", "as in --cell 42")
+    if look == "history" and len(properties or []) > 1:
+        raise UsageError("--history compares with one --property", "give one of them at a time")
     if look not in ("search", "history"):
         of_the_search = {**of_the_search, "--property": properties, "--language": language}
     for flag, value in of_the_search.items():

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from charrnn.cli.findings import as_text, earlier_findings, language_of, measure, number, paragraph, signed
+from charrnn.cli.findings import as_text, earlier_findings, language_of, measure, number, paragraph, score_with_interval
 from charrnn.errors import CharrnnError
 from charrnn.units import count
 
@@ -201,11 +201,7 @@ def opening(run: Run, save: Save, network: CharRNN, ids: np.ndarray, cell: Cell,
     else:
         evidence, judged = known
         verb = "tracks" if judged.kind == "tracks" else "related to"
-        low, high = (number(evidence.shown(bound)) for bound in evidence.interval)
-        line = (
-            f"cell {cell} {verb} {evidence.property}: {measure(evidence)} | char "
-            f"{number(signed(evidence, evidence.strength))} [{low}, {high}]"
-        )
+        line = f"cell {cell} {verb} {evidence.property}: {measure(evidence)} | char {score_with_interval(evidence)}"
         if evidence.mean_inside is not None:
             line += f" · {evidence.signal} {evidence.mean_inside:.2f} inside, {evidence.mean_outside:.2f} outside"
         paragraph(terminal, line + (f" · {judged.failed[0]}" if judged.failed else ""))

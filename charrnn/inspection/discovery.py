@@ -635,9 +635,9 @@ def _names_of(strata: Strata, ids: np.ndarray) -> list[int]:
 def _unlearned(network: CharRNN, effort: Effort) -> Iterator[CharRNN]:
     """Fresh networks of the same shape, and the trained one with the entries of each matrix in another order."""
     for number in range(effort.untrained):
-        fresh = copy.deepcopy(network)
-        fresh.initialise(torch.Generator().manual_seed(effort.seed + number) if _on_cpu(network) else None)
-        yield fresh
+        fresh = copy.deepcopy(network).cpu()  # where a seed draws the same weights, whatever the device
+        fresh.initialise(torch.Generator().manual_seed(effort.seed + number))
+        yield fresh.to(network.output.weight.device)
     shuffled = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(effort.seed)
     with torch.no_grad():
@@ -645,10 +645,6 @@ def _unlearned(network: CharRNN, effort: Effort) -> Iterator[CharRNN]:
             order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
     yield shuffled
-
-
-def _on_cpu(network: CharRNN) -> bool:
-    return network.output.weight.device.type == "cpu"
 
 
 def memory(carried: np.ndarray) -> float:

@@ -131,7 +131,7 @@ def kept(folder: Path, subject: str, question: str) -> Findings | None:
 
 def all_kept(folder: Path, subject: str) -> list[Findings]:
     """All findings about a subject, whatever the question, the latest first."""
-    files = sorted((folder / "findings").glob(f"{subject}-*.json"), key=lambda file: -file.stat().st_mtime)
+    files = sorted((folder / "findings").glob(f"{subject}-*.json"), key=lambda file: -file.lstat().st_mtime)
     return [findings for file in files[:MOST_FILES] if (findings := _read(file)) is not None]
 
 

@@ -11,10 +11,13 @@ A new property is one function with `@register`; a user's own comes from a regul
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import re
+import traceback
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +26,7 @@ import numpy as np
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection import source_code
+from charrnn.text.vocabulary import code_points
 
 ANY = frozenset({"code", "tex", "xml", "markdown", "prose"})
 CODE = frozenset({"code"})
@@ -53,7 +57,7 @@ class Text:
     @cached_property
     def codes(self) -> np.ndarray:
         """Code points (N,), uint32."""
-        return np.frombuffer(self.characters.encode("utf-32-le", "surrogatepass"), "<u4")
+        return code_points(self.characters)
 
     @cached_property
     def _unique(self) -> tuple[np.ndarray, np.ndarray]:
@@ -152,9 +156,8 @@ class Text:
         """How many (N,) are open after each character; never below 0, and 0 again at a reset."""
         level = np.cumsum(opens.astype(np.int64) - closes)
         if resets is not None:
-            level -= np.cumsum(resets) * (
-                2 * len(self) + 1
-            )  # below all that was before, so that the minimum starts anew
+            # Below all that was before, so that the minimum starts anew.
+            level -= np.cumsum(resets) * (2 * len(self) + 1)
         return level - np.minimum.accumulate(np.minimum(level, 0))
 
 
@@ -591,23 +594,41 @@ def from_expression(name: str, expression: str) -> Property:
 def from_function(file: Path, function: str) -> Property:
     """A property by a Python function str → one value for each character; binary if they are booleans, else graded.
 
-    The file is run: it is the user's own.
+    The file is run: it is the user's own. Raises UsageError where there is no such file or function, CharrnnError where
+    either fails.
     """
     spec = importlib.util.spec_from_file_location(f"charrnn_property_{file.stem}", file)
-    if spec is None or spec.loader is None or not file.is_file():
+    # os.path says no, rather than fail, where that is no path.
+    if spec is None or spec.loader is None or not os.path.isfile(file):  # noqa: PTH113
         raise UsageError(f"--property: there is no file {file}")
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with _told_if_it_fails(str(file)):
+        spec.loader.exec_module(module)
     if not callable(getattr(module, function, None)):
         raise UsageError(f"--property: {file} has no function {function!r}")
     user_function = getattr(module, function)
-    sample = np.asarray(user_function("one sentence.\n"))
-    kind = "binary" if sample.dtype == bool else "graded"
+
+    def given_for(characters: str) -> np.ndarray:
+        with _told_if_it_fails(f"{function} of {file}"):
+            return np.asarray(user_function(characters))
+
+    kind = "binary" if given_for("one sentence.\n").dtype == bool else "graded"
 
     def values(text: Text) -> np.ndarray:
-        given = np.asarray(user_function(text.characters))
+        given = given_for(text.characters)
         if given.dtype.kind not in "biuf" or (given.dtype.kind == "f" and not np.isfinite(given).all()):
             raise CharrnnError(f"property {function!r} gives something else than finite numbers")
         return given
 
     return Property(function, kind, f"{function} of {file}", values)
+
+
+@contextlib.contextmanager
+def _told_if_it_fails(what: str) -> Iterator[None]:
+    """What a user's own code raises becomes a CharrnnError that names it and its line."""
+    try:
+        yield
+    except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        line = f", line {place.lineno} of {Path(place.filename).name}" if not isinstance(error, SyntaxError) else ""
+        raise CharrnnError(f"--property: {what} fails: {type(error).__name__}: {error}{line}") from error
