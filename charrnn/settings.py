@@ -168,6 +168,7 @@ PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 MODEL = "Model"
 TRAINING = "Training"
 DATA = "Data"
+LENGTH = "Length (one of these)"
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,7 @@ class ModelSettings(Settings):
         panel=MODEL,
     )
     layers: int = option(1, "Recurrent layers, one on top of the other.", at_least=1, at_most=64, panel=MODEL)
-    hidden_size: int = option(
-        384, "Cells in each layer (H).", at_least=1, at_most=65536, flags=("--hidden-size",), panel=MODEL, chosen=True
-    )
+    hidden_size: int = option(384, "Cells in each layer (H).", at_least=1, at_most=65536, panel=MODEL, chosen=True)
     embedding_size: int = option(64, "Numbers that stand for a character (E).", at_least=1, at_most=65536, panel=MODEL)
     dropout: float = option(
         0.0,
@@ -232,7 +231,7 @@ class TrainingSettings(Settings):
         "Length of the run in updates.",
         at_least=1,
         at_most=10_000_000_000,
-        panel="Length (one of these)",
+        panel=LENGTH,
         chosen=True,
     )
     evaluations: int = option(

@@ -13,7 +13,7 @@ import typer
 
 from charrnn.cli.options import only_one_of, with_settings
 from charrnn.errors import CharrnnError, ExitCode, UsageError
-from charrnn.settings import DEVICES, ModelSettings, TrainingSettings, settings_from
+from charrnn.settings import DATA, DEVICES, LENGTH, ModelSettings, TrainingSettings, settings_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from charrnn.text.corpus import Corpus
     from charrnn.training.distributed import Ranks
 
-LENGTH = "Length (one of these)"
 RUN = "Run"
-DATA = "Data"
 DEFAULT_CORPUS = "python"
 STDIN = "-"
 
@@ -91,7 +89,7 @@ def train(
     only_one_of(resume=resume or None, init_from=init_from)
     for flag, length in (("--epochs", epochs), ("--minutes", minutes)):
         if length is not None and not 0 < length < 1e9:
-            raise UsageError(f"{flag} must be above 0, not {length:g}")
+            raise UsageError(f"{flag} must be above 0 and below 1e+09, not {length:g}")
     settings_from(ModelSettings, given), settings_from(TrainingSettings, given)  # out of bounds? then say so at once
     if "documents" in given:
         from charrnn.text.documents import Rule

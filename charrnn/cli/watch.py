@@ -9,6 +9,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from charrnn.training.start import Ready
 
 SAMPLE_CHARACTERS = 160
-FIRST_CHARACTERS_SHOWN = 3
 
 
 class Watch:
@@ -113,13 +113,13 @@ class Watch:
             )
         return finished
 
-    def follow(self, settings: RunSettings, network: CharRNN, train_ids: Any, ranks: Ranks) -> None:
+    def follow(self, settings: RunSettings, network: CharRNN, train_text: Any, ranks: Ranks) -> None:
         """What a rank that is not the first does instead of `run`: trains, obeys signals and draws nothing."""
         from charrnn.training.loop import Requests, follow
 
         requests = Requests()
         with self._signals(requests):
-            for _ in follow(settings, network, train_ids, ranks, requests):
+            for _ in follow(settings, network, train_text, ranks, requests):
                 pass
 
     def _reader_gone(self) -> None:
@@ -289,7 +289,7 @@ class _Lasting:
         try:
             yield
         except OSError as error:
-            with open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
             if isinstance(error, BrokenPipeError):
                 self._gone()

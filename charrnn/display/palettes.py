@@ -84,7 +84,7 @@ def swatch(hue: Hue, strength: float) -> Swatch:
     return Swatch(
         background=background,
         ink=ink,
-        faded_ink=tuple(round(0.62 * a + 0.38 * b) for a, b in zip(ink, background, strict=True)),  # type: ignore[arg-type]
+        faded_ink=tuple(round(0.62 * a + 0.38 * b) for a, b in zip(ink, background, strict=True)),
         background_256=index,
         ink_256=231 if white_on_index else 16,
         faded_ink_256=252 if white_on_index else 236,

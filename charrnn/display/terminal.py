@@ -112,7 +112,7 @@ def is_terminal(stream: Any) -> bool:
 class Terminal:
     """Where output goes and what it can show there.
 
-    colors: "truecolor", "256", "16" or "none". width: columns. unicode: whether `↵`, `█`, `─` and braille can be
+    colors: "truecolor", "256", "16" or "none". width: columns. unicode: whether `↵`, `█`, `─` and `▚` can be
     written.
     """
 
@@ -134,7 +134,7 @@ class Terminal:
             is_terminal=terminal,
             colors=_colors(terminal, os.environ) if color == "auto" else color,
             width=_width(stream, terminal),
-            unicode=_can_encode(stream, "↵→·−…█▁─⣿␛"),
+            unicode=_can_encode(stream, "↵→·−…█▁─▚␛"),
             stream=stream,
         )
 
@@ -149,9 +149,9 @@ class Terminal:
         from rich.console import Console
 
         return Console(
-            file=_Door(self),  # type: ignore[arg-type] - of a file, rich uses these three only
+            file=_Door(self),  # of a file, rich uses these three only
             force_terminal=self.colors != "none",
-            color_system=RICH_COLOR_SYSTEMS[self.colors],  # type: ignore[arg-type]
+            color_system=RICH_COLOR_SYSTEMS[self.colors],
             no_color=self.colors == "none",
             width=self.width,
             height=25,  # on a dumb terminal rich takes note of a width only where there is a height

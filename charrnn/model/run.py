@@ -6,7 +6,7 @@
         held_out.bin         the first characters of the validation text, UTF-8 (raw bytes with --bytes), so that a run
                              can be looked into on a machine that has no copy of its corpus
         manifest.json        name → size and SHA-256 of the three files above
-        metrics.jsonl        one JSON object a line: {"event": "progress" | "evaluation" | …, "step": …, …}
+        metrics.jsonl        one JSON object a line: {"event": "evaluation" | "explosion", "step": …, …}
         lock                 held by the process that trains
         saves/00001200/      the state after 1,200 steps; the name is the step
             model.safetensors      the network's parameters, by PyTorch's names, float32
@@ -408,7 +408,9 @@ class RunWriter:
             "held_out.bin": held_out,
         }
         if path.exists():
-            raise UsageError(f"there is a run {name} already", f"choose another --name, or go on with --resume {name}")
+            raise UsageError(
+                f"there is a run {name} already", f"choose another --name, or go on with --resume --name {name}"
+            )
         training = training_shapes(settings.model, len(vocabulary), settings.training.batch_size)
         with _told_as_error(path):
             make_folder(folder)
@@ -530,6 +532,7 @@ def free_name(wanted: str, folder: Path) -> str:
 def run_names(folder: Path) -> list[str]:
     """The runs in a folder, the one trained last first."""
     try:
+        # os.path says no, rather than fail, where a folder cannot be looked into.
         paths = [p for p in folder.iterdir() if SAFE_NAME.fullmatch(p.name) and os.path.isfile(p / "run.json")]  # noqa: PTH113
     except OSError:
         return []
