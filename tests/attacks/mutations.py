@@ -37,7 +37,7 @@ HOSTILE_VALUES = [
 
 @dataclass
 class Mutated:
-    """refused, read: how many were; slowest: seconds of computing of the slowest; files: how often each file was the one changed."""
+    """refused, read: how many; slowest: seconds of computing of the slowest; files: how often each was changed."""
 
     refused: int = 0
     read: int = 0
