@@ -10,8 +10,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
+import torch
 
 from charrnn import __version__
 from charrnn.cli import app
@@ -63,6 +65,29 @@ def assert_one_line(err: str, *words: str) -> None:
 
 
 # Help and the boundary
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: …"),
+    ],
+)
+def test_too_little_memory_is_told_in_one_line(
+    error: Exception, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "app", Mock(side_effect=error))
+    code, _, err = program("train")
+    assert code == 1
+    assert_one_line(err, "not enough memory", "--hidden-size")
+
+
+def test_another_error_of_torch_is_a_bug_and_no_line(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app, "app", Mock(side_effect=RuntimeError("shapes do not fit")))
+    with pytest.raises(RuntimeError, match="shapes"):
+        program("train")
 
 
 def test_help_loads_no_torch() -> None:

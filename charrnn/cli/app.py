@@ -69,6 +69,13 @@ def main() -> None:
         code = _said(f"{error.format_message().rstrip('.')}; see {command} --help", ExitCode.USAGE)
     except typer.Abort:
         code = _said("aborted", ExitCode.FAILURE)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        code = _said(
+            "there is not enough memory for this; ask for less, such as a smaller --hidden-size, --batch-size or --num",
+            ExitCode.FAILURE,
+        )
     except BrokenPipeError:
         _leave_quietly(signal.SIGPIPE)
     except OSError as error:
@@ -89,6 +96,11 @@ def _warned(message: Warning | str, category: type[Warning], *place: Any) -> Non
         _said(f"warning: {message}", ExitCode.SUCCESS)
     else:
         _show_warning(message, category, *place)
+
+
+def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """PyTorch's own errors say so in words alone: of a GPU as `CUDA out of memory`, of a CPU as below."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _terminal_has_gone(error: OSError) -> bool:

@@ -70,7 +70,10 @@ class Corpus:
         if vocabulary == self.vocabulary:
             return self
         if vocabulary.kind != self.vocabulary.kind:
-            raise CharrnnError(f"{self.name} was read as {self.vocabulary.kind}, not as {vocabulary.kind}")
+            raise CharrnnError(
+                f"{self.name} was read as {self.vocabulary.kind}, not as {vocabulary.kind}",
+                "use --bytes" if vocabulary.kind == "bytes" else "leave --bytes out",
+            )
         new_ids = vocabulary.encode(self.vocabulary.characters, source=self.name)
         is_large = self.ids.nbytes > LARGE
         ids = encoded.remapped(self.ids, new_ids, corpora_folder()) if is_large else new_ids[self.ids]

@@ -101,7 +101,8 @@ def begin(
     train_text, validation_text = parts_of(corpus, settings_from(TrainingSettings, given))
     if len(validation_text) < 2:
         raise CharrnnError(
-            f"{corpus.name} is too short: {len(corpus)} characters leave none to validate on", "give more text"
+            f"{corpus.name} is too short: {len(corpus)} characters leave none to validate on",
+            "give more text, or a larger --val-fraction",
         )
     steps = given.get("steps")
     if steps is None and epochs is None and minutes is None:
