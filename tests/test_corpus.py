@@ -397,10 +397,10 @@ def test_an_endless_standard_input_is_refused_and_none_is_empty(monkeypatch, dev
 def test_an_empty_corpus_is_one_line():
     put("a.txt", "")
     put("mark.txt", b"\xef\xbb\xbf")
-    assert failure("a.txt").message == "a is empty"
-    assert failure("mark.txt").message == "mark is empty"
-    assert failure("a.txt", as_bytes=True).message == "a is empty"
-    assert failure("a.txt", vocabulary=Vocabulary.of("ab")).message == "a is empty"
+    assert failure("a.txt").message == "a.txt is empty"
+    assert failure("mark.txt").message == "mark.txt is empty"
+    assert failure("a.txt", as_bytes=True).message == "a.txt is empty"
+    assert failure("a.txt", vocabulary=Vocabulary.of("ab")).message == "a.txt is empty"
 
 
 def test_a_corpus_of_one_character_is_one_line():
@@ -549,7 +549,7 @@ def test_a_mutated_text_is_a_corpus_or_one_line(rounds):
         try:
             corpus = load_corpus(["a.txt"])
         except CharrnnError as error:
-            assert error.message.startswith(("a.txt is not UTF-8", "a.txt holds only", "a is empty"))
+            assert error.message.startswith(("a.txt is not UTF-8", "a.txt holds only", "a.txt is empty"))
             outcomes.add("refused")
         else:
             assert whole(corpus).encode() == raw.removeprefix(b"\xef\xbb\xbf")

@@ -117,3 +117,14 @@ def test_a_model_that_has_much_dropout_already_should_be_smaller() -> None:
 
 def test_there_is_no_advice_without_a_number() -> None:
     assert advice(ModelSettings(), Finished("done", Progress(step=1), None), [], 1, 1.0) is None
+
+
+def test_a_slow_evaluation_leaves_most_of_the_minutes_to_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presets, "_seconds_per_evaluation", lambda *_: 1000.0)
+    monkeypatch.setattr(presets, "seconds_per_step", lambda *_: 0.01)
+    choice = Choice(ModelSettings(hidden_size=8), TrainingSettings(batch_size=2, seq_length=25), "")
+    ids = np.zeros(950, np.uint8)
+    length = length_of(choice, 5, ids, ids[:100], CPU, Asked(minutes=1), evaluations=None)
+    assert length.evaluations == 1
+    assert length.steps == pytest.approx(0.7 * 60 / 0.01, rel=0.02)
+    assert length.seconds > 1000

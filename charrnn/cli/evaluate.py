@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.options import flowing
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import DEVICES
 from charrnn.units import bits, count, perplexity
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("evaluate")(evaluate)
+    app.command("evaluate", help=flowing(evaluate))(evaluate)
 
 
 def evaluate(
@@ -100,6 +101,8 @@ def _sorted_out(run: str | None, text: str | None) -> tuple[str | None, str | No
     except UsageError:  # no run has that name; one that is damaged is told of
         if run == "-" or os.path.exists(run):  # noqa: PTH110 - says no, rather than fail, where that is no path
             return None, run
+        if os.path.splitext(run)[1]:  # noqa: PTH122 - it looks like a file's name
+            raise UsageError(f"{run} is neither a run nor a file", "`charrnn runs` lists the runs") from None
         raise
     return run, None
 

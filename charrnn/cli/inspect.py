@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli import picture as pictures
-from charrnn.cli.options import only_one_of, with_settings
+from charrnn.cli.options import flowing, only_one_of, with_settings
 from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
 from charrnn.settings import DEVICES, InspectSettings, settings_from
@@ -25,7 +25,7 @@ LOOKS = "Other looks"
 
 
 def register(app: typer.Typer) -> None:
-    app.command("inspect")(inspect)
+    app.command("inspect", help=flowing(inspect))(inspect)
 
 
 @with_settings(InspectSettings)

@@ -64,6 +64,12 @@ def _shown(default: Any, details: Option) -> str | None:
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
+def flowing(command: Callable[..., Any]) -> str:
+    """A command's docstring as its help: each paragraph one line, for the terminal to wrap where it ends."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 def only_one_of(**flags: Any) -> None:
     """Raises UsageError where more than one of these flags (name with underscores → value or None) was given."""
     named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.options import flowing
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.settings import ModelSettings, TrainingSettings, flag_of
 from charrnn.units import bits, count
@@ -27,7 +28,7 @@ NOTHING = "–"
 
 
 def register(app: typer.Typer) -> None:
-    app.command("runs")(runs)
+    app.command("runs", help=flowing(runs))(runs)
 
 
 @dataclass(frozen=True)

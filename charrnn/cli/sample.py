@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from charrnn.cli.options import only_one_of, with_settings
+from charrnn.cli.options import flowing, only_one_of, with_settings
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.settings import DEVICES, SampleSettings, flag_of, settings_from
 from charrnn.units import bits
@@ -32,7 +32,7 @@ BLOCK = 4096  # characters of each text kept in one array, while it waits for it
 
 
 def register(app: typer.Typer) -> None:
-    app.command("sample")(sample)
+    app.command("sample", help=flowing(sample))(sample)
 
 
 @with_settings(SampleSettings)
@@ -85,8 +85,7 @@ def sample(
     shown as signs. Several texts follow one another, each ended with a newline
     if it has none of its own; --json keeps them apart.
 
-    [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]
-    [bold]charrnn sample --num 20 --stop "."[/bold]
+    [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]  ·  [bold]charrnn sample --num 20 --stop "."[/bold]  ·
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
     """
     settings = settings_from(SampleSettings, given)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import only_one_of, with_settings
+from charrnn.cli.options import flowing, only_one_of, with_settings
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.settings import DATA, DEVICES, LENGTH, ModelSettings, TrainingSettings, settings_from
 
@@ -28,7 +28,7 @@ STDIN = "-"
 
 
 def register(app: typer.Typer) -> None:
-    app.command("train")(train)
+    app.command("train", help=flowing(train))(train)
 
 
 @with_settings(ModelSettings, TrainingSettings)

@@ -562,7 +562,8 @@ def open_run(name: str | None = None, folder: Path | None = None) -> Run:
         if os.path.exists(path / "run.json"):  # noqa: PTH110 - says no, rather than fail, where a name is no path
             return Run(path)
     near = difflib.get_close_matches(name[:100], names, n=3, cutoff=0.3) or names[:3]
-    there = f"there are: {', '.join(near)}" if near else "train one first: charrnn train"
+    more = ", …" if len(near) < len(names) else ""
+    there = f"there are: {', '.join(near)}{more}" if near else "train one first: charrnn train"
     raise UsageError(f"no run called {name!r} in {folder}", there)
 
 

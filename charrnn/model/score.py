@@ -84,6 +84,11 @@ def score(
     return Score(nats)
 
 
+def segments_of(characters: int) -> int:
+    """How many segments of a text of this length are read side by side."""
+    return max(1, min(SEGMENTS, (characters - 1) // SHORTEST_SEGMENT))
+
+
 def _score_text(
     network: CharRNN,
     ids: np.ndarray,
@@ -93,7 +98,7 @@ def _score_text(
     interrupted: Callable[[], bool] = lambda: False,
 ) -> None:
     """Fills nats (N − 1,)."""
-    segments = segments or max(1, min(SEGMENTS, len(nats) // SHORTEST_SEGMENT))
+    segments = segments or segments_of(len(nats) + 1)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     most = min(LOGITS_AT_ONCE // network.vocabulary_size, MULTIPLICATIONS_AT_ONCE // parameters)
     chunk = max(1, min(chunk, most // segments))

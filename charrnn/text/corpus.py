@@ -434,7 +434,7 @@ def _refuse_nothing(finds: list[_Find], texts: int, passed_over: int, characters
             None if as_bytes else "use --bytes for text in another encoding",
         )
     if not characters:
-        raise CharrnnError(f"{what} is empty")
+        raise CharrnnError(f"{', '.join(file.shown for find in finds for file in find.files)} is empty")
 
 
 def _as_text(file: _File, raw: bytes, as_bytes: bool) -> _Text | None:

@@ -254,7 +254,7 @@ def decoded(raw: bytes, source: str, start: int = 0) -> Iterator[str]:
 def not_utf8(source: str, byte: int, offset: int) -> CharrnnError:
     """The error for a text that cannot be decoded because of this byte."""
     return CharrnnError(
-        f"{source} is not UTF-8: byte 0x{byte:02X} at offset {offset}", "use --bytes to take it as bytes"
+        f"{source} is not UTF-8: byte 0x{byte:02X} at offset {offset}", "charrnn train --bytes takes any file as bytes"
     )
 
 

@@ -21,7 +21,7 @@ import torch
 
 from charrnn.model.device import synchronise
 from charrnn.model.network import CharRNN, parameter_count
-from charrnn.model.score import score
+from charrnn.model.score import score, segments_of
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.documents import Documents
 from charrnn.training.batches import windows_per_epoch
@@ -36,7 +36,8 @@ CORPUS_PER_PARAMETER = 0.35
 DROPOUT_BY_EPOCHS = ((3, 0.0), (6, 0.1), (10, 0.3), (20, 0.4), (math.inf, 0.5))
 SHARE_OF_TIME_FOR_EVALUATIONS = 0.06
 MOST_EVALUATIONS = 10
-SCORED_FOR_TIMING = 20_000
+LEAST_SHARE_FOR_TRAINING = 0.7  # also where one evaluation takes longer than the rest of the time
+SCORED_FOR_TIMING = 65_000
 SECONDS_OF_TIMING = 0.3
 
 
@@ -155,7 +156,7 @@ def seconds_per_step(
     synchronise(device)
     times: list[float] = []
     deadline = time.perf_counter() + budget
-    while time.perf_counter() < deadline or len(times) < 3:
+    while time.perf_counter() < deadline or not times:
         start = time.perf_counter()
         trainer.make_step()
         synchronise(device)
@@ -197,20 +198,21 @@ def length_of(
         there_is = budget if steps is None else steps * per_step
         evaluations = max(1, min(MOST_EVALUATIONS, round(SHARE_OF_TIME_FOR_EVALUATIONS * there_is / per_evaluation)))
     if steps is None:
-        steps = max(1, round((budget - evaluations * per_evaluation) / per_step))
+        for_training = max(budget - evaluations * per_evaluation, LEAST_SHARE_FOR_TRAINING * budget)
+        steps = max(1, round(for_training / per_step))
     spent = time.perf_counter() - asked.since
     return Length(steps, evaluations, spent + steps * per_step + evaluations * per_evaluation)
 
 
 def _seconds_per_evaluation(network: CharRNN, validation_text: np.ndarray | Documents) -> float:
-    """Scored as the whole will be: with as many segments side by side, but short ones."""
+    """Times the beginning of the text, read as the whole will be: as many segments side by side, but short ones."""
     share = max(1.0, len(validation_text) / SCORED_FOR_TIMING)
-    start = time.perf_counter()
     scored = max(2, int(len(validation_text) / share))
-    score(
-        network,
-        validation_text.beginning(scored) if isinstance(validation_text, Documents) else validation_text[:scored],
-    )
+    start = time.perf_counter()
+    if isinstance(validation_text, Documents):
+        score(network, validation_text.beginning(scored))
+    else:
+        score(network, validation_text[:scored], segments=segments_of(len(validation_text)))
     return share * (time.perf_counter() - start)
 
 
