@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import flowing
+from charrnn.cli.options import CheckpointOption, DeviceOption, RunArgument, SkipUnknownOption, flowing
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.settings import DEVICES
 from charrnn.units import bits, count, perplexity
 
 if TYPE_CHECKING:
@@ -27,23 +26,17 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    run: Annotated[
-        str | None, typer.Argument(help="A run's name or folder.", metavar="RUN", show_default="the newest")
-    ] = None,
+    run: RunArgument = None,
     text: Annotated[
         str | None,
         typer.Argument(help="A file, or - for standard input.", metavar="TEXT", show_default="the held-out text"),
     ] = None,
     per_line: Annotated[
-        bool, typer.Option("--per-line", help="Each line with its own loss, the most surprising told apart.")
+        bool, typer.Option("--per-line", help="Each line with its own loss, in bits per character.")
     ] = False,
-    skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out characters that the model does not know.")
-    ] = False,
-    checkpoint: Annotated[
-        str, typer.Option(help="Which weights: best, last, or the step of a save.", metavar="best|last|STEP")
-    ] = "best",
-    device: Annotated[str, typer.Option(help="Where to compute.", metavar="|".join(DEVICES))] = "auto",
+    skip_unknown: SkipUnknownOption = False,
+    checkpoint: CheckpointOption = "best",
+    device: DeviceOption = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
 ) -> None:
     """Score a text: nats and bits per character, perplexity.

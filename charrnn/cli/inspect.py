@@ -10,10 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli import picture as pictures
-from charrnn.cli.options import flowing, only_one_of, with_settings
+from charrnn.cli.options import (
+    CheckpointOption,
+    DeviceOption,
+    RunArgument,
+    SkipUnknownOption,
+    flowing,
+    only_one_of,
+    with_settings,
+)
 from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
-from charrnn.settings import DEVICES, InspectSettings, settings_from
+from charrnn.settings import InspectSettings, settings_from
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +38,7 @@ def register(app: typer.Typer) -> None:
 
 @with_settings(InspectSettings)
 def inspect(
-    run: Annotated[
-        str | None, typer.Argument(help="A run's name or folder.", metavar="RUN", show_default="the newest")
-    ] = None,
+    run: RunArgument = None,
     cell: Annotated[
         list[str] | None,
         typer.Option("--cell", "-c", help="A cell to show: 42, or LAYER:INDEX as 2:17. Repeatable.", metavar="CELL"),
@@ -42,13 +48,9 @@ def inspect(
         str | None,
         typer.Option(help="A file to read, or - for standard input.", show_default="the held-out text", metavar="FILE"),
     ] = None,
-    skip_unknown: Annotated[
-        bool, typer.Option("--skip-unknown", help="Leave out characters that the model does not know.")
-    ] = False,
-    checkpoint: Annotated[
-        str, typer.Option(help="Which weights: best, last, or the step of a save.", metavar="best|last|STEP")
-    ] = "best",
-    device: Annotated[str, typer.Option(help="Where to compute.", metavar="|".join(DEVICES))] = "auto",
+    skip_unknown: SkipUnknownOption = False,
+    checkpoint: CheckpointOption = "best",
+    device: DeviceOption = "auto",
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write to this file; its suffix decides.", metavar="FILE")
     ] = None,

@@ -1,4 +1,4 @@
-"""Turns the settings classes into command-line options, so that no default, bound or help text is written twice."""
+"""Options that several commands share, and those made from the settings classes: no help text is written twice."""
 
 from __future__ import annotations
 
@@ -6,14 +6,30 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from charrnn.errors import UsageError
-from charrnn.settings import Option, Settings, ValueType, flag_of
+from charrnn.settings import DEVICES, Option, Settings, ValueType, flag_of
 
-S = TypeVar("S", bound=Settings)
+MACHINE = "Model and machine"
+
+RunArgument = Annotated[
+    str | None, typer.Argument(help="A run's name or folder.", metavar="RUN", show_default="the newest")
+]
+CheckpointOption = Annotated[
+    str,
+    typer.Option(
+        help="Which weights: best, last, or the step of a save.", metavar="best|last|STEP", rich_help_panel=MACHINE
+    ),
+]
+DeviceOption = Annotated[
+    str, typer.Option(help="Where to compute.", metavar="|".join(DEVICES), rich_help_panel=MACHINE)
+]
+SkipUnknownOption = Annotated[
+    bool, typer.Option("--skip-unknown", help="Leave out characters that the model does not know.")
+]
 
 
 def with_settings(*classes: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

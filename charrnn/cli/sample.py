@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from charrnn.cli.options import flowing, only_one_of, with_settings
+from charrnn.cli.options import (
+    CheckpointOption,
+    DeviceOption,
+    RunArgument,
+    SkipUnknownOption,
+    flowing,
+    only_one_of,
+    with_settings,
+)
 from charrnn.errors import CharrnnError, ExitCode, UsageError
-from charrnn.settings import DEVICES, SampleSettings, flag_of, settings_from
+from charrnn.settings import SampleSettings, flag_of, settings_from
 from charrnn.units import bits
 
 if TYPE_CHECKING:
@@ -26,7 +34,6 @@ if TYPE_CHECKING:
 
 PRIME = "What comes before"
 OUTPUT = "Output"
-MACHINE = "Model and machine"
 SECONDS_BETWEEN_FLUSHES = {"terminal": 0.05, "pipe": 0.5}
 BLOCK = 4096  # characters of each text kept in one array, while it waits for its turn
 
@@ -37,9 +44,7 @@ def register(app: typer.Typer) -> None:
 
 @with_settings(SampleSettings)
 def sample(
-    run: Annotated[
-        str | None, typer.Argument(help="A run's name or folder.", metavar="RUN", show_default="the newest")
-    ] = None,
+    run: RunArgument = None,
     prime: Annotated[
         str | None,
         typer.Option(help="Text to go on from; - reads it from standard input.", metavar="TEXT", rich_help_panel=PRIME),
@@ -51,12 +56,7 @@ def sample(
     no_echo: Annotated[
         bool, typer.Option("--no-echo", help="Write only what follows the prime.", rich_help_panel=PRIME)
     ] = False,
-    skip_unknown: Annotated[
-        bool,
-        typer.Option(
-            "--skip-unknown", help="Leave out characters that the model does not know.", rich_help_panel=PRIME
-        ),
-    ] = False,
+    skip_unknown: SkipUnknownOption = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a line for each text.", rich_help_panel=OUTPUT)
     ] = False,
@@ -66,15 +66,8 @@ def sample(
             "--raw", help="Exact characters on a terminal too, also those that drive it.", rich_help_panel=OUTPUT
         ),
     ] = False,
-    checkpoint: Annotated[
-        str,
-        typer.Option(
-            help="Which weights: best, last, or the step of a save.", metavar="best|last|STEP", rich_help_panel=MACHINE
-        ),
-    ] = "best",
-    device: Annotated[
-        str, typer.Option(help="Where to compute.", metavar="|".join(DEVICES), rich_help_panel=MACHINE)
-    ] = "auto",
+    checkpoint: CheckpointOption = "best",
+    device: DeviceOption = "auto",
     *,
     given: dict[str, Any],
 ) -> None:

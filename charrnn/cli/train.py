@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import flowing, only_one_of, with_settings
+from charrnn.cli.options import DeviceOption, flowing, only_one_of, with_settings
 from charrnn.errors import CharrnnError, ExitCode, UsageError
-from charrnn.settings import DATA, DEVICES, LENGTH, ModelSettings, TrainingSettings, settings_from
+from charrnn.settings import DATA, LENGTH, ModelSettings, TrainingSettings, settings_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,9 +64,7 @@ def train(
     as_bytes: Annotated[
         bool, typer.Option("--bytes", help="Learn bytes, of any file, rather than characters.", rich_help_panel=DATA)
     ] = False,
-    device: Annotated[
-        str, typer.Option(help="Where to compute.", metavar="|".join(DEVICES), rich_help_panel="Machine")
-    ] = "auto",
+    device: DeviceOption = "auto",
     tensorboard: Annotated[
         bool,
         typer.Option("--tensorboard", help="Also write what TensorBoard draws, below the run.", rich_help_panel=RUN),
