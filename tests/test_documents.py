@@ -134,3 +134,13 @@ def test_where_a_document_ends_is_told_from_its_last_characters() -> None:
     for rule in ("lines", "files", "x"):
         assert Rule(rule).may_end_with("\n") == (rule != "files")
     assert not Rule("lines").may_end_with("a")
+
+
+def test_an_expression_that_backtracks_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charrnn.text.documents.LONGEST_SEARCH", 0.2)
+    rule = Rule("(a+)+b")
+    text = "a" * 60 + "c"
+    vocabulary = Vocabulary.of(text)
+    for search in (lambda: rule.ends(text), lambda: rule.within(vocabulary.encode(text), vocabulary)):
+        with pytest.raises(UsageError, match="takes too long"):
+            search()

@@ -8,8 +8,11 @@ belongs to the end of the one before, so that a model learns to end what it writ
 
 from __future__ import annotations
 
+import contextlib
 import re
+import signal
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +24,7 @@ from charrnn.text.corpus import LARGE, Corpus, corpora_folder
 from charrnn.text.vocabulary import Vocabulary
 
 IDS_AT_ONCE = 1 << 22
+LONGEST_SEARCH = 30.0  # seconds
 LONGEST_SEPARATOR = 1 << 16  # characters; a longer one is found only where it lies well
 
 
@@ -102,7 +106,8 @@ class Rule:
             return text.endswith("\n")
         if self._rule == "files":
             return False
-        return any(match.start() < match.end() == len(text) for match in self._pattern.finditer(text))
+        with _in_time(self._rule):
+            return any(match.start() < match.end() == len(text) for match in self._pattern.finditer(text))
 
     def _after_matches(self, ids: np.ndarray, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
         pattern = self._pattern
@@ -117,7 +122,8 @@ class Rule:
             text = vocabulary.decode(ids[begin:end])
             # A match that reaches into the last characters might go on beyond them: it is left to the next round.
             settled = len(text) if end >= len(ids) else len(text) - LONGEST_SEPARATOR
-            places = [match.end() for match in pattern.finditer(text, done - begin) if match.end() <= settled]
+            with _in_time(self._rule):
+                places = [match.end() for match in pattern.finditer(text, done - begin) if match.end() <= settled]
             yield np.array(places, np.int64) + begin
             done = max(begin + places[-1] if places else 0, begin + settled)
 
@@ -157,3 +163,25 @@ def _collected(pieces: Iterator[np.ndarray], length: int) -> np.ndarray:
             f"the beginnings of documents cannot be written to {folder}: {error.strerror or error}",
             "make room, or set CHARRNN_HOME to a folder that has it",
         ) from None
+
+
+@contextlib.contextmanager
+def _in_time(rule: str) -> Iterator[None]:
+    """Ends a search that backtracks without end, as an expression in a stranger's run may: UsageError.
+
+    In the main thread only, where alarms arrive; Python looks for them while it matches.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def too_long(*_: object) -> None:
+        raise UsageError(f"--documents {rule!r} takes too long to find where documents end", "use a simpler expression")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.setitimer(signal.ITIMER_REAL, LONGEST_SEARCH)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
