@@ -246,7 +246,10 @@ class Run:
         folder = self.path / "saves"
         if not folder.is_dir() or folder.is_symlink():
             return []
-        names = {p.name for p in folder.iterdir() if re.fullmatch(r"[0-9]{8,12}", p.name) and _is_own_folder(p)}
+        try:
+            names = {p.name for p in folder.iterdir() if re.fullmatch(r"[0-9]{8,12}", p.name) and _is_own_folder(p)}
+        except OSError as error:
+            raise CharrnnError(f"{folder} cannot be read: {error.strerror}") from None
         return sorted(step for step in map(int, names) if f"{step:08d}" in names)
 
     def save(self, which: str = "best") -> Save:

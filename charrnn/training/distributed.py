@@ -157,7 +157,7 @@ def joined(device: str) -> Iterator[Ranks]:
     device: as for `choose_device`. On CUDA each rank of a machine takes a GPU of its own, and sums travel by NCCL; on
     CPUs by gloo. Raises UsageError where there are more ranks than GPUs, or the device cannot be shared.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or "MASTER_ADDR" not in os.environ:
+    if "MASTER_ADDR" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield ALONE
         return
     on_cuda = device in ("auto", "cuda") and torch.cuda.is_available()
