@@ -270,7 +270,7 @@ class TrainingSettings(Settings):
     )
     precision: str = option(
         "auto",
-        "Numbers that the recurrences multiply; weights and losses are float32. auto: bf16 on a GPU that has it.",
+        "Numbers that the recurrences multiply; weights and losses are float32. auto: bf16 where it is fast.",
         choices=PRECISIONS,
         panel=TRAINING,
     )

@@ -3,11 +3,16 @@ compared with itself, which keeps the tests themselves working."""
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from charrnn.errors import UsageError
+from charrnn.model import device as devices
 from charrnn.model.device import _precisions, choose_device, choose_precision, device_name, tf32_allowed
 from charrnn.model.network import CharRNN
 from charrnn.model.run import FIRST_LOSS_SCALE
@@ -104,13 +109,50 @@ def test_a_hundred_steps_in_a_lower_precision_learn_as_much(
 
 def test_a_precision_is_chosen_by_the_device_and_refused_where_it_cannot_be_had() -> None:
     cpu = torch.device("cpu")
-    assert choose_precision("auto", cpu) == choose_precision("fp32", cpu) == "fp32"
-    assert choose_precision("bf16", cpu) == "bf16"
+    assert choose_precision("fp32", cpu, "lstm") == "fp32"
+    assert choose_precision("bf16", cpu, "gru") == "bf16"
     for name in ("tf32", "fp16"):
         with pytest.raises(UsageError, match=f"cannot train in {name}; choose from: fp32, bf16"):
-            choose_precision(name, cpu)
+            choose_precision(name, cpu, "lstm")
     with pytest.raises(UsageError, match="--precision must be one of auto, fp32, tf32, bf16, fp16, not 'int8'"):
-        choose_precision("int8", cpu)
+        choose_precision("int8", cpu, "lstm")
+
+
+@pytest.mark.parametrize(
+    ("flags", "recurrence", "chosen"),
+    [
+        ("fpu avx2", "lstm", "fp32"),
+        ("fpu avx512_bf16 avx2", "lstm", "bf16"),
+        ("amx_bf16", "lstm", "bf16"),
+        ("fpu avx512_bf16 avx2", "gru", "fp32"),
+        ("", "lstm", "fp32"),
+    ],
+)
+def test_a_cpu_trains_an_lstm_in_bf16_where_it_says_that_it_computes_so(
+    flags: str, recurrence: str, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "_cpu_says", {"flags": flags}.__getitem__)
+    assert choose_precision("auto", torch.device("cpu"), recurrence) == chosen
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
+def test_memory_freed_in_one_step_of_training_is_there_for_the_next() -> None:
+    program = """
+import resource, sys, numpy, torch
+from charrnn.model.device import keep_freed_memory
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+for turn in range(20):
+    if turn == 10:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(100 << 18)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    faults = {
+        kept: int(subprocess.run([sys.executable, "-c", program, kept], stdout=subprocess.PIPE, check=True).stdout)
+        for kept in ("kept", "returned")
+    }
+    assert faults["kept"] < 1000 < faults["returned"], "pages of memory that the kernel had to give"
 
 
 def test_tf32_is_allowed_while_a_step_is_made_in_it_and_never_else() -> None:

@@ -32,7 +32,9 @@ from charrnn.training.distributed import ALONE, Ranks, joined
 from charrnn.training.loop import Evaluated, Event, Exploded, Finished, Requests, Trainer, follow, train
 
 MODEL = ModelSettings(layers=2, hidden_size=12, embedding_size=6)
-TRAINING = TrainingSettings(batch_size=5, seq_length=9, steps=50, evaluations=4, warmup_steps=4, seed=5)
+TRAINING = TrainingSettings(
+    batch_size=5, seq_length=9, steps=50, evaluations=4, warmup_steps=4, seed=5, precision="fp32"
+)
 TEXT = ("abc def.\nghi abc!\n" * 90)[:1500]
 VOCABULARY = Vocabulary.of(TEXT)
 IDS = VOCABULARY.encode(TEXT)

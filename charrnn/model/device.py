@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import platform
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,9 @@ from charrnn.settings import DEVICES, PRECISIONS
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FIRST_WITH_TF32 = (8, 0)  # compute capability: NVIDIA's Ampere
+CPU_FLAGS_OF_BF16 = {"avx512_bf16", "amx_bf16"}  # elsewhere it is emulated, up to a hundred times slower than float32
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LARGEST_KEPT_BLOCK = 1 << 30
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -35,16 +40,18 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """One of `fp32`, `tf32`, `bf16`, `fp16`; `auto` is bf16 on a GPU that computes with it, else fp32.
+def choose_precision(name: str, device: torch.device, recurrence: str) -> str:
+    """One of `fp32`, `tf32`, `bf16`, `fp16`; `auto` is bf16 where the device computes with it, else fp32.
 
-    bf16 on a CPU is taken only where it is asked for. Raises UsageError where the device cannot do what is.
+    On a CPU only an LSTM's: the other recurrences, which oneDNN does not fuse, may be slower in bf16. Raises UsageError
+    where the device cannot do what is asked for.
     """
     if name not in PRECISIONS:
         raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, not {name!r}")
     able = _precisions(device)
     if name == "auto":
-        return "bf16" if device.type == "cuda" and "bf16" in able else "fp32"
+        fast = device.type == "cuda" or (recurrence == "lstm" and _cpu_computes_in_bf16())
+        return "bf16" if fast and "bf16" in able else "fp32"
     if name not in able:
         raise UsageError(f"{device_name(device)} cannot train in {name}", f"choose from: {', '.join(able)}")
     return name
@@ -95,11 +102,35 @@ def device_name(device: torch.device) -> str:
 
 
 def _processor() -> str:
+    return _cpu_says("model name") or platform.processor() or platform.machine() or "CPU"
+
+
+def _cpu_computes_in_bf16() -> bool:
+    return not CPU_FLAGS_OF_BF16.isdisjoint(_cpu_says("flags").split())
+
+
+@functools.cache
+def _cpu_says(key: str) -> str:
+    """What Linux tells of the first processor under this key; empty where it does not."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine() or "CPU"
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Has glibc's malloc keep what is freed for what is needed next, for the rest of this process.
+
+    A step needs the same large blocks each time. Above 32 MB glibc would give each back to the kernel and get it anew,
+    every page of it filled with zeros: on two cores of an AMD EPYC that took a third of a step's time. Where there is
+    another malloc, nothing changes.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        glibc = ctypes.CDLL(None)
+        glibc.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT_BLOCK)
+        glibc.mallopt(M_TRIM_THRESHOLD, LARGEST_KEPT_BLOCK)
 
 
 def synchronise(device: torch.device) -> None:

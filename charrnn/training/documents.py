@@ -25,7 +25,7 @@ from charrnn.training.batches import NOT_COUNTED, Window, derived_seed
 
 BLOCK = 1 << 23  # characters of a text whose documents are sorted at once
 WINDOWS_IN_A_PIECE = 256
-MIXTURE = 0.5  # how much longer a document may seem when they are sorted, so that not always the same are neighbours
+MIXTURE = 0.25  # how much longer a document may seem when they are sorted, so that not always the same are neighbours
 
 
 class DocumentBatches:
@@ -180,16 +180,21 @@ class _Plan:
 
 
 def _groups(lengths: np.ndarray, batch_size: int, seq_length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces of ascending lengths (P,) → bounds (G + 1,) of those read side by side, and windows (G,) they take."""
+    """Pieces of ascending lengths (P,) → bounds (G + 1,) of those read side by side, and windows (G,) they take.
+
+    In any order that `_Plan.of` draws, those between two bounds have room beside each other: in the k-th place of it
+    stands none that seems longer, let alone is longer, than the k-th of these can seem.
+    """
     room = batch_size * seq_length
     short = int(np.searchsorted(lengths, seq_length, side="right"))
+    longest = np.minimum(lengths * (1 + MIXTURE), seq_length).astype(int)
     bounds = [0]
     while bounds[-1] < short:
         first = bounds[-1]
-        fit, too_many = 1, min(short - first, room // int(lengths[first])) + 1
+        fit, too_many = 1, min(short - first, room // int(longest[first])) + 1
         while too_many - fit > 1:
             middle = (fit + too_many) // 2
-            if middle * int(lengths[first + middle - 1]) <= room:
+            if middle * int(longest[first + middle - 1]) <= room:
                 fit = middle
             else:
                 too_many = middle

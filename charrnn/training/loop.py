@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
-from charrnn.model.device import autocast, choose_precision, tf32_allowed
+from charrnn.model.device import autocast, choose_precision, keep_freed_memory, tf32_allowed
 from charrnn.model.network import RECURRENCES, CharRNN, Share, State, detached
 from charrnn.model.run import FIRST_LOSS_SCALE, Progress, RunSettings, RunWriter, Save, training_shapes
 from charrnn.model.score import Interrupted, score
@@ -136,7 +136,9 @@ class Trainer:
         others = [p for p in self.parameters.values() if p.ndim <= 1]
         self.optimiser = AdamW([(decayed, settings.weight_decay), (others, 0.0)], ADAM_BETAS)
         self.masks = torch.Generator(self.device)
-        self.precision = choose_precision(settings.precision, self.device)
+        self.precision = choose_precision(settings.precision, self.device, network.settings.recurrence)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.restart(Progress())
 
     def restart(self, progress: Progress) -> None:

@@ -84,7 +84,6 @@ def begin(
     Raises CharrnnError where the text is too short, a name is taken or a setting contradicts the parent's.
     """
     device = devices.choose_device(device_name)
-    given = {**given, "precision": devices.choose_precision(given.get("precision", "auto"), device)}
     folder = runs_folder()
     name = checked_name(name) if name is not None else free_name(corpus.name, folder)
     if (folder / name).exists():
@@ -98,6 +97,8 @@ def begin(
         given = {**parent.settings.model.to_json(), **given}
         weights = parent.load_network("best")[0].state_dict()
         corpus = corpus.with_vocabulary(parent.vocabulary.extended_with(corpus.vocabulary.characters))
+    recurrence = settings_from(ModelSettings, given).recurrence
+    given = {**given, "precision": devices.choose_precision(given.get("precision", "auto"), device, recurrence)}
     train_text, validation_text = parts_of(corpus, settings_from(TrainingSettings, given))
     if len(validation_text) < 2:
         raise CharrnnError(
@@ -186,7 +187,8 @@ def go_on(run: Run, corpus: Corpus, *, precision: str | None = None, device_name
     corpus = corpus.with_vocabulary(run.vocabulary)
     device = devices.choose_device(device_name)
     training = run.settings.training
-    training = training.changed(precision=devices.choose_precision(precision or training.precision, device))
+    chosen = devices.choose_precision(precision or training.precision, device, run.settings.model.recurrence)
+    training = training.changed(precision=chosen)
     run.settings = dataclasses.replace(run.settings, training=training)
     with contextlib.ExitStack() as unless_all_is_well:
         writer = unless_all_is_well.enter_context(RunWriter.open(run))
