@@ -1,22 +1,26 @@
 """Characters per second of training beside a plain loop, and the share of the machine's matrix-product peak.
 
-    python -m tests.benchmarks.speed [--sizes 1x128 1x512] [--batch-size 16] [--seq-length 64] [--device cuda]
+    python -m tests.benchmarks.speed [--sizes 1x128 1x512] [--batch-size 16] [--seq-length 128] [--device cuda]
 
 One update: forward, backward, clipping, the optimiser's step. The plain loop is what a user would write: embedding,
-`nn.LSTM(num_layers=L, batch_first=True)`, linear layer, `clip_grad_norm_`, unfused Adam, `loss.item()` each step. Runs
-are interleaved, so that what else the machine does falls on all alike; medians are shown, and their ratio.
+`nn.LSTM(num_layers=L, batch_first=True)`, linear layer, `clip_grad_norm_`, unfused Adam, `loss.item()` each step, in
+float32 and in a process of its own. Runs are interleaved, so that what else the machine does falls on all alike;
+medians are shown, and their ratio.
 
-The peak is the fastest float32 product of two 2048 × 2048 matrices there is, measured between the runs: torch's
-own, and on a CPU oneDNN's, which on some processors is three times as fast. An update is counted as six operations for
-each weight of a matrix and each character: a multiplication and an addition forward, twice as many backward.
+The peak is the fastest product of two 2048 × 2048 matrices there is in the same precision, measured between the runs:
+torch's own, and on a CPU oneDNN's, which on some processors is three times as fast. An update is counted as six
+operations for each weight of a matrix and each character: a multiplication and an addition forward, twice as many
+backward.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -24,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from charrnn.model.device import choose_device, device_name, synchronise
+from charrnn.model.device import AUTOCAST, choose_device, choose_precision, device_name, synchronise
 from charrnn.model.network import CharRNN
 from charrnn.settings import DEVICES, ModelSettings, TrainingSettings
 from charrnn.training.loop import Trainer
@@ -71,10 +75,10 @@ def some_ids(training: TrainingSettings) -> np.ndarray:
     return np.random.default_rng(1).integers(0, VOCABULARY_SIZE, length).astype(np.uint8)
 
 
-def matrix_products(device: torch.device) -> dict[str, Callable[[], object]]:
-    """Ways of multiplying two 2048 × 2048 matrices of float32."""
-    one, other = torch.randn(2, 2048, 2048, device=device)
-    ways = {"torch.mm": lambda: one @ other}
+def matrix_products(device: torch.device, precision: str) -> dict[str, Callable[[], object]]:
+    """Ways of multiplying two 2048 × 2048 matrices in this precision."""
+    one, other = torch.randn(2, 2048, 2048, device=device, dtype=AUTOCAST.get(precision, torch.float32))
+    ways: dict[str, Callable[[], object]] = {"torch.mm": lambda: one @ other}
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
         packed = torch.ops.mkldnn._reorder_linear_weight.default(other, 2048)
         ways["oneDNN"] = lambda: torch.ops.mkldnn._linear_pointwise.default(one, packed, None, "none", [], "")
@@ -93,43 +97,64 @@ def seconds_each(work: Callable[[], object], device: torch.device, seconds: floa
     return (time.perf_counter() - start) / calls
 
 
+def plain_loop(asked: Connection, settings: ModelSettings, training: TrainingSettings, device: torch.device) -> None:
+    """What the plain loop's process does: each time it is asked, it answers with the mean time of an update."""
+    update = plain_updates(settings, training, device)
+    while asked.recv():
+        asked.send(seconds_each(update, device))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", nargs="+", help="LAYERSxHIDDEN")
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--seq-length", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=TrainingSettings().batch_size)
+    parser.add_argument("--seq-length", type=int, default=TrainingSettings().seq_length)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--device", choices=DEVICES, default="auto")
     asked = parser.parse_args()
     device = choose_device(asked.device)
     training = TrainingSettings(batch_size=asked.batch_size, seq_length=asked.seq_length, steps=10**9)
-    products = matrix_products(device)
+    characters = asked.batch_size * asked.seq_length
+    precisions = sorted({"fp32", choose_precision("auto", device, "lstm")}, reverse=True)
+    products = {precision: matrix_products(device, precision) for precision in precisions}
     table = Table(title=f"{device_name(device)}, {asked.batch_size} streams × {asked.seq_length} characters")
-    for header in ("size", "ours, ch/s", "plain, ch/s", "ratio", "operations/s", "share of peak", "peak"):
+    for header in ("size", "precision", "ours, ch/s", "plain, ch/s", "ratio", "op/s", "peak", "share"):
         table.add_column(header, justify="right")
     for size in asked.sizes or SIZES[device.type]:
         layers, hidden = map(int, size.split("x"))
         settings = ModelSettings(layers=layers, hidden_size=hidden)
         network = CharRNN(settings, VOCABULARY_SIZE)
         weights = sum(p.numel() for name, p in network.named_parameters() if p.ndim > 1 and name != "embedding.weight")
-        ours, plain = our_updates(settings, training, device), plain_updates(settings, training, device)
-        times: dict[str, list[float]] = {"ours": [], "plain": [], "peak": []}
-        for _ in range(asked.runs):
-            times["ours"].append(seconds_each(ours, device))
-            times["plain"].append(seconds_each(plain, device))
-            times["peak"].append(min(seconds_each(product, device, 0.2) for product in products.values()))
-        ours_at, plain_at, peak_at = (statistics.median(times[name]) for name in ("ours", "plain", "peak"))
-        characters = asked.batch_size * asked.seq_length
-        operations, peak = 6 * weights * characters / ours_at, 2 * 2048**3 / peak_at
-        table.add_row(
-            size.replace("x", "×"),
-            f"{characters / ours_at:,.0f}",
-            f"{characters / plain_at:,.0f}",
-            f"{plain_at / ours_at:.2f}",
-            f"{operations / 1e9:,.0f} G",
-            f"{operations / peak:.0%}",
-            f"{peak / 1e9:,.0f} G",
+        ours = {name: our_updates(settings, training.changed(precision=name), device) for name in precisions}
+        here, there = multiprocessing.get_context("spawn").Pipe()
+        plain = multiprocessing.get_context("spawn").Process(
+            target=plain_loop, args=(there, settings, training, device), daemon=True
         )
+        plain.start()
+        ours_at: dict[str, list[float]] = {name: [] for name in precisions}
+        peak_at: dict[str, list[float]] = {name: [] for name in precisions}
+        plain_at: list[float] = []
+        for _ in range(asked.runs):
+            for name in precisions:
+                ours_at[name].append(seconds_each(ours[name], device))
+                peak_at[name].append(min(seconds_each(product, device, 0.2) for product in products[name].values()))
+            here.send(True)
+            plain_at.append(here.recv())
+        here.send(False)
+        plain.join()
+        for name in precisions:
+            mean = statistics.median(ours_at[name])
+            operations, peak = 6 * weights * characters / mean, 2 * 2048**3 / statistics.median(peak_at[name])
+            table.add_row(
+                size.replace("x", "×"),
+                name,
+                f"{characters / mean:,.0f}",
+                f"{characters / statistics.median(plain_at):,.0f}",
+                f"{statistics.median(plain_at) / mean:.2f}",
+                f"{operations / 1e9:,.0f} G",
+                f"{peak / 1e9:,.0f} G",
+                f"{operations / peak:.0%}",
+            )
     Console().print(table)
 
 
