@@ -99,6 +99,25 @@ def test_epochs_differ_in_order_and_company_and_are_the_same_when_asked_again() 
     assert torch.equal(again.window(1).inputs, batches.window(1).inputs)
 
 
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(
+    count=st.integers(1, 150),
+    longest=st.integers(1, 70),
+    batch_size=st.integers(1, 12),
+    seq_length=st.integers(1, 32),
+    seed=st.integers(0, 1000),
+)
+def test_no_step_reads_more_than_b_times_t_characters_empty_places_included(
+    count: int, longest: int, batch_size: int, seq_length: int, seed: int
+) -> None:
+    lengths = np.random.default_rng(seed).integers(1, longest + 1, count).tolist()
+    batches = DocumentBatches(documents_of(lengths), batch_size, seq_length, seed, CPU)
+    for step in range(3 * batches.windows_per_epoch):
+        window = batches.window(step)
+        assert window.targets.numel() <= batch_size * seq_length
+        assert window.weight <= 1
+
+
 def test_little_of_a_window_is_left_empty() -> None:
     lengths = np.random.default_rng(1).integers(3, 14, 3000).tolist()
     batches = DocumentBatches(documents_of(lengths), 16, 64, seed=1, device=CPU)

@@ -1,9 +1,9 @@
 """Cuts documents into windows: each is read from its beginning in a zero state, with others of about its length beside.
 
-A document of up to T characters is a row of one window, beside as many others as B · T characters have room for. Of
-longer ones, B are read side by side, window after window, with the state carried, until the longest of them ends. What
-is left of a row once its document has ended is not counted. Very long documents are read in pieces, each from a zero
-state, as streams of one text are.
+A document of up to T characters is a row of one window, beside as many others as there is room for in B · T places, the
+empty ones after their ends among them. Of longer ones, B are read side by side, window after window, with the state
+carried, until the longest of them ends. What is left of a row once its document has ended is not counted. Very long
+documents are read in pieces, each from a zero state, as streams of one text are.
 
 An epoch goes through the text block by block, in an order drawn anew, so that no more than one block has to be sorted
 at a time. Which characters a step reads is a function of the seed and the step's number alone.
