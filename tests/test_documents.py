@@ -44,11 +44,11 @@ def test_files_are_documents_and_empty_ones_are_none(tmp_path: Path) -> None:
     [
         (r"\n\n+", "a\nb\n\n\n\nc\n\n", ["a\nb\n\n\n\n", "c\n\n"]),
         (r"<end>\n?", "a<end>\nb<end>c", ["a<end>\n", "b<end>", "c"]),
-        (r"(?=^CHAPTER)", "CHAPTER 1\na\nCHAPTER 2\nb", ["CHAPTER 1\na\n", "CHAPTER 2\nb"]),
+        (r"^---$", "a\n---\nb\n---", ["a\n---", "\nb\n---"]),
         (r"(?<=b)\n", "a\nb\nc\n", ["a\nb\n", "c\n"]),
         (r"nowhere", "abc", ["abc"]),
         (r"(lines)", "a lines b", ["a lines", " b"]),
-        (r"", "abc", ["a", "b", "c"]),
+        (r".", "abc", ["a", "b", "c"]),
         (r"é\n", "é\na".encode(), ["é\n".encode(), b"a"]),
     ],
 )
@@ -57,7 +57,7 @@ def test_what_a_pattern_matches_ends_the_document_before_it(rule: str, text: str
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
-@given(text=st.text("ab\n", min_size=1, max_size=200), rule=st.sampled_from(["lines", r"\n\n+", r"ab?\n", r"(?=a\n)"]))
+@given(text=st.text("ab\n", min_size=1, max_size=200), rule=st.sampled_from(["lines", r"\n\n+", r"ab?\n", r"(?<=a)b"]))
 def test_a_large_text_is_cut_as_a_small_one(text: str, rule: str) -> None:
     expected = cut(text, rule)
     assert "".join(expected) == text
@@ -144,3 +144,22 @@ def test_an_expression_that_backtracks_without_end_is_stopped(monkeypatch: pytes
     for search in (lambda: rule.ends(text), lambda: rule.within(vocabulary.encode(text), vocabulary)):
         with pytest.raises(UsageError, match="takes too long"):
             search()
+
+
+@pytest.mark.parametrize("rule", ["", r"(?=CHAPTER)", r"^", r"\n*", r"\n(?=CHAPTER)", r"$", r"\b"])
+def test_an_expression_by_which_no_sample_could_be_ended_is_refused(rule: str) -> None:
+    with pytest.raises(UsageError, match="needs what follows") as caught:
+        cut("\na\nCHAPTER 1\nb\nCHAPTER 2\nb", rule)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="needs what follows"):
+        cut(b"\na\nCHAPTER 1\nb\nCHAPTER 2\nb", rule)
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(
+    text=st.text("ab\n", min_size=1, max_size=60),
+    rule=st.sampled_from([r"\n\n+", r"\n", r"a|ab", r"(ab)+", r"(?<=a)b", r"a$", r"\n+a?"]),
+)
+def test_a_document_of_a_text_ends_where_one_that_is_written_would(text: str, rule: str) -> None:
+    for document in cut(text, rule)[:-1]:
+        assert Rule(rule).ends(document)

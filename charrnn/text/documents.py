@@ -68,7 +68,11 @@ def opening(vocabulary: Vocabulary) -> np.ndarray:
 
 
 class Rule:
-    """What separates documents: `lines`, `files`, or a regular expression that matches what stands between them."""
+    """What separates documents: `lines`, `files`, or a regular expression that matches what stands between them.
+
+    What it matches are the last characters of a document: a sample in the making ends with the first of them that is
+    a match, so an expression that looks ahead, or matches between two characters, is refused.
+    """
 
     def __init__(self, rule: str):
         """Raises UsageError where it is neither word, and no regular expression."""
@@ -82,7 +86,7 @@ class Rule:
             ) from None
 
     def of(self, corpus: Corpus) -> Documents:
-        """A corpus as documents."""
+        """A corpus as documents. Raises UsageError where the expression looks ahead."""
         return self.within(corpus.ids, corpus.vocabulary, corpus.lengths)
 
     def within(self, ids: np.ndarray, vocabulary: Vocabulary, lengths: list[int] | None = None) -> Documents:
@@ -107,7 +111,7 @@ class Rule:
         if self._rule == "files":
             return False
         with _in_time(self._rule):
-            return any(match.start() < match.end() == len(text) for match in self._pattern.finditer(text))
+            return _ends(self._pattern, text)
 
     def _after_matches(self, ids: np.ndarray, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
         pattern = self._pattern
@@ -123,9 +127,21 @@ class Rule:
             # A match that reaches into the last characters might go on beyond them: it is left to the next round.
             settled = len(text) if end >= len(ids) else len(text) - LONGEST_SEPARATOR
             with _in_time(self._rule):
-                places = [match.end() for match in pattern.finditer(text, done - begin) if match.end() <= settled]
+                spans = [match.span() for match in pattern.finditer(text, done - begin) if match.end() <= settled]
+                looks_ahead = spans and not _ends(pattern, text[: spans[0][1]], done - begin)
+            if looks_ahead or any(start == stop for start, stop in spans):
+                raise UsageError(
+                    f"--documents {self._rule!r} needs what follows to tell that a document has ended",
+                    "give an expression that matches a document's last characters, and does not look ahead",
+                )
+            places = [stop for _, stop in spans]
             yield np.array(places, np.int64) + begin
             done = max(begin + places[-1] if places else 0, begin + settled)
+
+
+def _ends(pattern: re.Pattern, text: str | bytes, start: int = 0) -> bool:
+    """Whether the last characters of a text, at least one, are a match, when it is searched from `start` on."""
+    return any(match.start() < match.end() == len(text) for match in pattern.finditer(text, start))
 
 
 def _after_newlines(ids: np.ndarray, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
