@@ -153,10 +153,25 @@ def test_the_same_text_can_be_put_into_another_vocabulary():
     assert changed.ids.tolist() == extended.encode("hello").tolist()
     assert changed.ids.dtype == extended.id_type
     assert changed.sha256 == corpus.sha256
-    with pytest.raises(CharrnnError, match="does not know"):
-        corpus.with_vocabulary(Vocabulary.of("h"))
     with pytest.raises(CharrnnError, match="read as characters"):
         corpus.with_vocabulary(Vocabulary.of_bytes())
+
+
+def test_what_another_vocabulary_lacks_is_found_in_the_file_where_it_stands():
+    put("1.txt", "hello")
+    put("2.txt", "a" * 1_200_000 + "hello you")
+    corpus = load_corpus(["1.txt", "2.txt"])
+    with pytest.raises(CharrnnError) as caught:
+        corpus.with_vocabulary(Vocabulary.of("hello a"))
+    assert str(caught.value) == (
+        "2.txt holds what the model does not know: 'y' U+0079 (at character 1200006), 'u' U+0075 (at character 1200008)"
+    )
+
+
+def test_a_character_that_a_vocabulary_holds_and_the_text_does_not_may_be_unknown_to_another():
+    put("a.txt", "hello")
+    corpus = load_corpus(["a.txt"], vocabulary=Vocabulary.of("hello, you"))
+    assert whole(corpus.with_vocabulary(Vocabulary.of("hello"))) == "hello"
 
 
 # The split

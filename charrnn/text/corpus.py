@@ -24,7 +24,7 @@ import numpy as np
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.text import catalogue, encoded
 from charrnn.text.encoded import BYTE_ORDER_MARK, FIRST_BLOCK
-from charrnn.text.vocabulary import CODE_POINTS, Vocabulary, code_points, decoded
+from charrnn.text.vocabulary import CODE_POINTS, PIECE, Unknown, Vocabulary, code_points, decoded
 
 STDIN = "-"
 PIPE_BLOCK = 1 << 20
@@ -74,10 +74,26 @@ class Corpus:
                 f"{self.name} was read as {self.vocabulary.kind}, not as {vocabulary.kind}",
                 "use --bytes" if vocabulary.kind == "bytes" else "leave --bytes out",
             )
-        new_ids = vocabulary.encode(self.vocabulary.characters, source=self.name)
+        known = np.isin(code_points(self.vocabulary.characters), code_points(vocabulary.characters))
+        if not known.all():
+            self._refuse_unknown(known)
+        new_ids = np.zeros(len(known), vocabulary.id_type)
+        new_ids[known] = vocabulary.encode(self.vocabulary.characters, skip_unknown=True)
         is_large = self.ids.nbytes > LARGE
         ids = encoded.remapped(self.ids, new_ids, corpora_folder()) if is_large else new_ids[self.ids]
         return replace(self, vocabulary=vocabulary, ids=ids)
+
+    def _refuse_unknown(self, known: np.ndarray) -> None:
+        """Raises CharrnnError where a file holds a character that is not known. known: (V,), which ids are."""
+        points, begin = code_points(self.vocabulary.characters), 0
+        for file, length in zip(self.files, self.lengths, strict=True):
+            unknown = Unknown()
+            for start in range(0, length, PIECE):
+                ids = self.ids[begin + start : begin + min(start + PIECE, length)]
+                unknown.add(points[ids], ~known[ids], start)
+            if unknown.first:
+                raise CharrnnError(f"{file} holds what the model does not know: {unknown.named()}")
+            begin += length
 
 
 def corpora_folder() -> Path:
