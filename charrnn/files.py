@@ -20,7 +20,7 @@ from charrnn.errors import CharrnnError
 
 ASIDE = ".aside-"
 BLOCK = 1 << 20
-MOST_PARTS = 100_000  # of a JSON text; the header of the largest network's weights has some 5,000
+MOST_PARTS = 100_000  # of a JSON text, unless more belong there; the header of the largest weights has some 5,000
 
 
 def _aside(path: Path) -> Path:
@@ -166,13 +166,13 @@ def to_json_bytes(value: Any) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
 
 
-def from_json_bytes(data: bytes, source: str) -> Any:
+def from_json_bytes(data: bytes, source: str, most_parts: int = MOST_PARTS) -> Any:
     """What a JSON text holds.
 
-    Raises CharrnnError for anything but plain JSON (twice the same key, NaN, bad UTF-8), and for more parts than belong
-    into any file here, each of which would take a hundred times its own length in memory.
+    Raises CharrnnError for anything but plain JSON (twice the same key, NaN, bad UTF-8), and for more parts than
+    `most_parts`, each of which would take a hundred times its own length in memory.
     """
-    if sum(map(data.count, (b"[", b"{", b","))) > MOST_PARTS:
+    if sum(map(data.count, (b"[", b"{", b","))) > most_parts:
         raise CharrnnError(f"{source} is damaged: it has more parts than belong there")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -174,6 +174,24 @@ def test_the_same_text_can_be_put_into_another_vocabulary_without_being_read_at_
     assert list(Path("corpora").iterdir()) == []  # what they are mapped from has no name
 
 
+class Tiny:
+    """A source of one character that is always the same."""
+
+    shown, optional, size, stamp = "a.txt", False, 1, ("a.txt", 1, 0, 0)
+
+    def open(self) -> io.BytesIO:
+        return io.BytesIO(b"a")
+
+
+def test_the_ids_of_more_files_than_any_list_of_a_run_may_have_are_found_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoded, "MOST_PARTS", 20)
+    sources = [Tiny()] * 100
+    how = {"as_bytes": True, "vocabulary": None, "progress": None}
+    first = encoded.encode(sources, "a", [tmp_path], **how)
+    monkeypatch.setattr(encoded, "_surveyed", None)
+    assert encoded.encode(sources, "a", [tmp_path], **how).lengths == first.lengths == [1] * len(sources)
+
+
 def test_split_and_pieces_of_mapped_ids_are_views_and_become_tensors_without_a_word():
     put("a.txt")
     corpus = load_corpus(["a.txt"])

@@ -33,7 +33,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.files import file_to_be, from_json_bytes, open_regular, remove_leftovers
+from charrnn.files import MOST_PARTS, file_to_be, from_json_bytes, open_regular, remove_leftovers
 from charrnn.text.vocabulary import CODE_POINTS, Unknown, Vocabulary, code_points, not_utf8
 from charrnn.units import file_size
 
@@ -188,7 +188,7 @@ def encode(
                     if [source.stamp for source in sources] != stamps:
                         raise _changed(sources)
                     file.write(_Trailer.of(survey, asked, places, checksums).to_bytes())
-            _remove_older(path, prefix, places)
+            _remove_older(path, prefix, places, len(sources))
             with open_regular(path) as file:
                 return _mapped(file, survey)
         except OSError as error:
@@ -253,7 +253,7 @@ def _read(path: Path, asked: set[str], sources: int) -> Encoded | None:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_uid not in (*TRUSTED, os.geteuid()):  # a stranger's, in a folder such as /tmp
                 return None
-            trailer, ids = _trailer_of(file, str(path))
+            trailer, ids = _trailer_of(file, str(path), sources)
             if trailer.asked not in asked or len(trailer.lengths) != sources:
                 return None
             vocabulary = Vocabulary.from_json(trailer.vocabulary, str(path))
@@ -265,15 +265,16 @@ def _read(path: Path, asked: set[str], sources: int) -> Encoded | None:
     return None
 
 
-def _trailer_of(file: BinaryIO, source: str) -> tuple[_Trailer, int]:
-    """The trailer, and the bytes of ids before it. Raises CharrnnError where the file's end is not a trailer."""
+def _trailer_of(file: BinaryIO, source: str, sources: int) -> tuple[_Trailer, int]:
+    """The trailer, and the bytes of ids before it. Raises CharrnnError where the file's end is not a trailer, or is one
+    of more files than `sources`."""
     damaged = CharrnnError(f"{source} does not end as a file of ids")
     rest = os.fstat(file.fileno()).st_size - LENGTH_BYTES - len(MARK)
     end = _at(file, max(0, rest), LENGTH_BYTES + len(MARK))
     length = int.from_bytes(end[:LENGTH_BYTES], "little")
     if end[LENGTH_BYTES:] != MARK or length > min(LARGEST_TRAILER, rest):
         raise damaged
-    data = from_json_bytes(_at(file, rest - length, length), source)
+    data = from_json_bytes(_at(file, rest - length, length), source, MOST_PARTS + sources + rest // CHECKED_BLOCK)
     kinds = {field.name: KINDS[field.type] for field in fields(_Trailer)}
     if not isinstance(data, dict) or set(data) != set(kinds):
         raise damaged
@@ -310,11 +311,11 @@ def _mapped(file: BinaryIO, survey: _Survey) -> Encoded:
     return Encoded(survey.vocabulary, ids, survey.lengths, survey.sha256, survey.size)
 
 
-def _remove_older(path: Path, prefix: str, places: str) -> None:
+def _remove_older(path: Path, prefix: str, places: str, sources: int) -> None:
     """Removes what was kept of the same sources when they were other texts."""
     for other in _kept(path.parent, prefix):
         with contextlib.suppress(CharrnnError, OSError), open_regular(other) as file:
-            if other != path and _trailer_of(file, str(other))[0].places == places:
+            if other != path and _trailer_of(file, str(other), sources)[0].places == places:
                 other.unlink()
 
 
