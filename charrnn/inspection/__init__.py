@@ -4,4 +4,4 @@ other and what that is worth (`statistics`, with contexts of a few characters as
 cells that deserve a name (`discovery`): what else explains a cell (`confounds`), when a name is earned (`naming`), and
 what was found, as data (`findings`). Beside it looks at single cells or all of them: how often gates are shut or open
 (`saturation`), what marks a piece of text (`likeness`), a cell's portrait (`portrait`) and its life through the
-checkpoints (`history`)."""
+checkpoints (`history`). And what becomes of the rest where a cell is held at one value (`interventions`)."""

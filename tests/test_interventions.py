@@ -1,0 +1,167 @@
+"""Cells held by an edit of the weights, against a plain loop of steps in which they are overwritten."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from charrnn.errors import UsageError
+from charrnn.inspection.interventions import Clamp, clamped
+from charrnn.inspection.trace import Cell, trace
+from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.model.score import score
+from tests.test_trace import network_of, some_ids
+
+EXACTNESS = [(torch.float64, 1e-12), (torch.float32, 1e-5)]
+SIZE = 7
+
+
+def overwritten(network: CharRNN, ids: np.ndarray, clamps: list[Clamp], start: list[list[Tensor]]) -> Tensor:
+    """Log probabilities (N, V) where each cell's h, or c, is set after every step. start: [layer][h, c], (H,) each."""
+    held = {signal: [clamp for clamp in clamps if clamp.signal == signal] for signal in ("h", "c")}
+
+    def set_cells(values: Tensor, depth: int, signal: str) -> Tensor:
+        values = values.clone()
+        for clamp in held[signal]:
+            if clamp.cell.layer == depth + 1:
+                values[clamp.cell.index] = clamp.value
+        return values
+
+    state = [
+        [set_cells(part, depth, signal) for part, signal in zip(layer, "hc", strict=False)]
+        for depth, layer in enumerate(start)
+    ]
+    rows = []
+    for character in ids.tolist():
+        x = network.embedding.weight[character]
+        for depth, layer in enumerate(network.recurrences):
+            h = state[depth][0]
+            from_x = layer.weight_ih_l0 @ x + layer.bias_ih_l0
+            from_h = layer.weight_hh_l0 @ h + layer.bias_hh_l0
+            if network.settings.recurrence == "lstm":
+                i, f, g, o = (from_x + from_h).split(SIZE)
+                c = torch.sigmoid(f) * state[depth][1] + torch.sigmoid(i) * torch.tanh(g)
+                c = set_cells(c, depth, "c")
+                state[depth][1] = c
+                h = torch.sigmoid(o) * torch.tanh(c)
+            elif network.settings.recurrence == "gru":
+                (r, z, n), (hr, hz, hn) = from_x.split(SIZE), from_h.split(SIZE)
+                z = torch.sigmoid(z + hz)
+                h = (1 - z) * torch.tanh(n + torch.sigmoid(r + hr) * hn) + z * h
+            else:
+                h = torch.tanh(from_x + from_h)
+            state[depth][0] = x = set_cells(h, depth, "h")
+        rows.append(torch.log_softmax(network.output.weight @ x + network.output.bias, -1))
+    return torch.stack(rows)
+
+
+def assert_equal_to_the_loop(network: CharRNN, clamps: list[Clamp], tolerance: float) -> None:
+    ids = some_ids(200)
+    edited, state = clamped(network, clamps)
+    found = np.concatenate([chunk.log_probabilities for chunk in trace(edited, ids, state=state, predictions=True)])
+    start = [[part[0] for part in layer] for layer in network.initial_state(1)]
+    with torch.no_grad():
+        expected = overwritten(network, ids, clamps, start).numpy()
+    np.testing.assert_allclose(found, expected, atol=tolerance, rtol=0)
+    untouched = np.concatenate([chunk.log_probabilities for chunk in trace(network, ids, predictions=True)])
+    assert np.abs(found - untouched).max() > 1e-3
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("layer", [1, 2])
+@pytest.mark.parametrize(("dtype", "tolerance"), EXACTNESS)
+@pytest.mark.parametrize("value", [0.0, 0.7, -1.5])
+def test_h_held_by_its_weights_equals_h_overwritten_after_each_step(recurrence, layer, dtype, tolerance, value):
+    assert_equal_to_the_loop(network_of(recurrence, dtype=dtype), [Clamp(Cell(layer, 3), value)], tolerance)
+
+
+@pytest.mark.parametrize("layer", [1, 2])
+@pytest.mark.parametrize(("dtype", "tolerance"), EXACTNESS)
+@pytest.mark.parametrize("value", [0.0, 0.7, -0.999])
+def test_c_held_by_its_gates_equals_c_overwritten_in_each_step(layer, dtype, tolerance, value):
+    assert_equal_to_the_loop(network_of("lstm", dtype=dtype), [Clamp(Cell(layer, 3), value, "c")], tolerance)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize(("dtype", "tolerance"), EXACTNESS)
+def test_cells_of_all_layers_are_held_together(recurrence, dtype, tolerance):
+    clamps = [Clamp(Cell(1, 0), 0.5), Clamp(Cell(1, 6), -0.3), Clamp(Cell(2, 2), 0.9), Clamp(Cell(2, 0), -1.0)]
+    assert_equal_to_the_loop(network_of(recurrence, dtype=dtype), clamps, tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), EXACTNESS)
+def test_c_and_h_are_held_together_in_whatever_order_they_are_named(dtype, tolerance):
+    clamps = [
+        Clamp(Cell(2, 1), -0.6, "c"),  # its gates read the two cells whose h is held
+        Clamp(Cell(1, 4), 0.8),
+        Clamp(Cell(2, 5), 0.4),
+        Clamp(Cell(1, 2), 0.9, "c"),
+        Clamp(Cell(1, 4), 0.1, "c"),
+    ]
+    for order in (clamps, clamps[::-1]):
+        assert_equal_to_the_loop(network_of("lstm", dtype=dtype), order, tolerance)
+
+
+def test_c_that_is_held_is_seen_at_its_value_in_a_trace():
+    edited, state = clamped(network_of("lstm"), [Clamp(Cell(2, 3), 0.25, "c")])
+    (chunk,) = trace(edited, some_ids(300), signals=["c"], cells=[Cell(2, 3)], state=state)
+    np.testing.assert_allclose(chunk.signals["c"], 0.25, atol=1e-14)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_nothing_reads_the_beginning_of_a_cell_that_is_held(recurrence):
+    clamps = [Clamp(Cell(1, 3), 0.7), *([Clamp(Cell(2, 1), 0.5, "c")] if recurrence == "lstm" else [])]
+    edited, state = clamped(network_of(recurrence), clamps)
+    ids = some_ids(100)
+    (with_it,) = trace(edited, ids, state=state, predictions=True)
+    costs = -with_it.log_probabilities[np.arange(99), ids[1:]]
+    np.testing.assert_allclose(score(edited, ids).nats.numpy(), costs, atol=1e-12)
+
+
+def test_a_start_in_the_middle_of_streams_keeps_all_but_what_is_held():
+    network = network_of("lstm")
+    (chunk,) = trace(network, some_ids(3, 40))
+    edited, state = clamped(network, [Clamp(Cell(1, 3), 0.7), Clamp(Cell(2, 0), -0.5, "c")], chunk.state)
+    assert state[0][0][:, 3].tolist() == [0.7] * 3
+    assert state[1][1][:, 0].tolist() == [-0.5] * 3
+    changed = [
+        (depth, part, column)
+        for depth, (layer, before) in enumerate(zip(state, chunk.state, strict=True))
+        for part, (now, then) in enumerate(zip(layer, before, strict=True))
+        for column in (now != then).any(dim=0).nonzero().flatten().tolist()
+    ]
+    assert changed == [(0, 0, 3), (1, 1, 0)]
+    assert edited is not network
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_the_network_itself_stays_as_it_is(recurrence):
+    network = network_of(recurrence)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    edited, _ = clamped(network, [Clamp(Cell(1, 3), 0.7), Clamp(Cell(2, 3), 0.7)])
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert not any(value is other for value, other in zip(network.parameters(), edited.parameters(), strict=True))
+    assert not edited.training
+
+
+@pytest.mark.parametrize(
+    ("recurrence", "clamps", "message"),
+    [
+        ("lstm", [Clamp(Cell(3, 0), 0.5)], "cell 3:0 does not exist; this model has 2 layers of 7 cells"),
+        ("lstm", [Clamp(Cell(1, 7), 0.5)], "cell 1:7 does not exist"),
+        ("lstm", [Clamp(Cell(1, -1), 0.5)], "a cell is a number or LAYER:INDEX"),
+        ("lstm", [Clamp(Cell(1, 0), 1.0, "c")], "c of cell 1:0 cannot be held at 1; give a value between -1 and 1"),
+        ("lstm", [Clamp(Cell(1, 0), -2.0, "c")], "c of cell 1:0 cannot be held at -2"),
+        ("lstm", [Clamp(Cell(1, 0), float("nan"), "c")], "c of cell 1:0 cannot be held at nan"),
+        ("lstm", [Clamp(Cell(1, 0), float("inf"))], "h of cell 1:0 cannot be held at inf"),
+        ("lstm", [Clamp(Cell(1, 0), 0.5, "forget")], "forget of cell 1:0 cannot be held"),
+        ("gru", [Clamp(Cell(1, 0), 0.5, "c")], r"this model \(gru\) has no signal 'c'"),
+        ("rnn", [Clamp(Cell(1, 0), 0.5, "c")], r"this model \(rnn\) has no signal 'c'"),
+        ("gru", [Clamp(Cell(1, 0), 0.5), Clamp(Cell(1, 0), 0.6)], "a cell cannot be held at two values"),
+    ],
+)
+def test_what_cannot_be_held_is_refused(recurrence, clamps, message):
+    with pytest.raises(UsageError, match=message):
+        clamped(network_of(recurrence), clamps)
