@@ -6,7 +6,6 @@ The names below are loaded when they are first used, so that importing the packa
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 __version__ = "0.1.0"
 
@@ -26,7 +25,7 @@ _FACE = {
 __all__ = [*_FACE, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _FACE:
         raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
     return getattr(importlib.import_module(_FACE[name]), name)

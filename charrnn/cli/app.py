@@ -67,6 +67,8 @@ def main() -> None:
     except TyperException as error:  # the command line could not be parsed
         command = getattr(getattr(error, "ctx", None), "command_path", "charrnn")
         code = _said(f"{error.format_message().rstrip('.')}; see {command} --help", ExitCode.USAGE)
+    except KeyboardInterrupt:  # before or after a command; within one, typer gives its code
+        code = ExitCode.INTERRUPTED
     except typer.Abort:
         code = _said("aborted", ExitCode.FAILURE)
     except (MemoryError, RuntimeError) as error:

@@ -1,0 +1,65 @@
+"""charrnn.__main__: the program's first moments, in real processes that are sent real signals."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+# A module that Python loads before the program: sends the process a signal when a certain module is looked for.
+INTERRUPTING = """
+import os, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+def script() -> str:
+    """What the program `charrnn` does once it is installed."""
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    module, _, function = project["project"]["scripts"]["charrnn"].partition(":")
+    return f"from {module} import {function}; {function}()"
+
+
+def interrupted(command: list[str], module: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    (folder / "sitecustomize.py").write_text(INTERRUPTING)
+    environment = {**os.environ, "INTERRUPT_AT": module, "PYTHONPATH": str(folder)}
+    return subprocess.run([sys.executable, *command], env=environment, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("module", ["charrnn.cli.app", "typer", "torch"])
+@pytest.mark.parametrize("command", [["-m", "charrnn"], ["-c", script()]], ids=["module", "script"])
+def test_ctrl_c_while_the_program_is_loaded_ends_it_without_a_word(
+    command: list[str], module: str, tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text("some text\n" * 100)
+    done = interrupted([*command, "train", "text.txt", "--device", "cpu", "--steps", "1"], module, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_before_a_command_has_begun_ends_it_without_a_word() -> None:
+    code = "import os, signal; from charrnn.cli import app; app.app = lambda **_: os.kill(os.getpid(), signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", f"{code}; app.main()"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_ctrl_c_that_is_ignored_stays_so(tmp_path: Path) -> None:
+    code = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {script()}"
+    done = interrupted(["-c", code, "--version"], "typer", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("charrnn ")
+
+
+def test_after_loading_a_ctrl_c_is_an_exception_again() -> None:
+    code = "import signal; from charrnn.cli import app; app.main = lambda: print(signal.getsignal(signal.SIGINT))"
+    done = subprocess.run([sys.executable, "-c", f"{code}; {script()}"], capture_output=True, text=True, check=True)
+    assert "default_int_handler" in done.stdout
