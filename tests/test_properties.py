@@ -6,10 +6,15 @@ property holds. Graded ones: under each character one digit, its value after tha
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pygments.lexer import RegexLexer
+from pygments.lexers import find_lexer_class
+from pygments.token import Comment, Name, Whitespace
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection.properties import ANY, CATALOGUE, Text, find_property
@@ -255,6 +260,17 @@ def test_languages_are_found_by_name_and_guessed_from_file_names():
     assert (kind_of(None), kind_of("python"), kind_of("tex"), kind_of("html")) == ("prose", "code", "tex", "xml")
     with pytest.raises(UsageError, match="knows no language"):
         find_language("klingonian")
+
+
+def test_a_lexer_that_pygments_has_no_alias_for_is_found_and_used(monkeypatch):
+    class Nameless(RegexLexer):
+        name, filenames = "Nameless Script", ("*.nameless",)
+        tokens = MappingProxyType({"root": [("#.*", Comment), (r"\s+", Whitespace), (r"\S+", Name)]})
+
+    monkeypatch.setitem(find_lexer_class.__globals__, "find_plugin_lexers", lambda: [Nameless])
+    assert find_language("nameless") == guess_language(["a.nameless"]) == "Nameless Script"
+    assert kind_of("Nameless Script") == "code"
+    assert tokens_of("a # b", "Nameless Script").texts == ["a", " ", "# b"]
 
 
 def test_every_property_says_what_it_is_and_where_it_applies():

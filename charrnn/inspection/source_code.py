@@ -55,7 +55,7 @@ class Tokens:
 
 
 def find_language(name: str) -> str:
-    """Pygments' own name of a language called by name, alias or file name ending.
+    """A language called by name, alias or file name ending, as `tokens_of` takes it.
 
     Raises UsageError where Pygments knows none such.
     """
@@ -63,11 +63,11 @@ def find_language(name: str) -> str:
     from pygments.util import ClassNotFound
 
     try:
-        return get_lexer_by_name(name.lower()).aliases[0]
+        return _called(get_lexer_by_name(name.lower()))
     except ClassNotFound:
         pass
     try:
-        return get_lexer_for_filename("x." + name.lstrip(".")).aliases[0]
+        return _called(get_lexer_for_filename("x." + name.lstrip(".")))
     except ClassNotFound:
         raise UsageError(f"Pygments knows no language {name!r}", "`pygmentize -L lexers` lists them") from None
 
@@ -80,11 +80,16 @@ def guess_language(file_names: Iterable[str]) -> str | None:
     endings = Counter(PurePath(name).suffix.lower() for name in file_names)
     for ending, _ in endings.most_common(1):
         try:
-            language = get_lexer_for_filename("x" + ending).aliases[0]
-        except (ClassNotFound, IndexError):
+            language = _called(get_lexer_for_filename("x" + ending))
+        except ClassNotFound:
             return None
         return None if language == "text" else language
     return None
+
+
+def _called(lexer: Any) -> str:
+    """The alias by which Pygments finds a lexer again; of one that has none, such as a plugin's, its name."""
+    return lexer.aliases[0] if lexer.aliases else lexer.name
 
 
 def kind_of(language: str | None) -> str:
@@ -97,9 +102,13 @@ def tokens_of(text: str, language: str) -> Tokens:
 
     Raises CharrnnError where the lexer takes longer than a minute.
     """
-    from pygments.lexers import get_lexer_by_name
+    from pygments.lexers import find_lexer_class, get_lexer_by_name
+    from pygments.util import ClassNotFound
 
-    lexer = get_lexer_by_name(language)
+    try:
+        lexer = get_lexer_by_name(language)
+    except ClassNotFound:
+        lexer = find_lexer_class(language)()
     plain = text.replace("\r\n", " \n").replace("\r", "\n")  # lexers know one line ending only
     beginning = _beginning(lexer, plain[:PROBE])
     starts, types, texts = [], [], []
