@@ -12,7 +12,7 @@ import torch
 from typer.testing import CliRunner
 
 from charrnn.cli.app import app
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.trace import Cell, state_after, trace
 from charrnn.model.network import CharRNN
 from charrnn.model.run import CorpusIdentity, Origin, Progress, Run, RunSettings, RunWriter, training_shapes
@@ -21,7 +21,15 @@ from charrnn.text.vocabulary import Vocabulary
 
 
 def make_run(
-    folder, text: str, *, recurrence: str = "lstm", layers: int = 1, as_bytes: bool = False, corpus: str = ""
+    folder,
+    text: str,
+    *,
+    name: str = "a",
+    recurrence: str = "lstm",
+    layers: int = 1,
+    as_bytes: bool = False,
+    corpus: str = "",
+    saves: tuple[int, ...] = (3,),
 ) -> Run:
     """A run of an untrained network whose held-out text is `text`, the end of `corpus`."""
     vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(text)
@@ -37,9 +45,10 @@ def make_run(
         held_out=len(text),
     )
     settings = RunSettings(model, TrainingSettings(batch_size=2), identity, origin)
-    with RunWriter.create("a", settings, vocabulary, text.encode(), folder / "checkpoints") as writer:
+    with RunWriter.create(name, settings, vocabulary, text.encode(), folder / "checkpoints") as writer:
         moments = {name: torch.zeros(shape) for name, shape in training_shapes(model, len(vocabulary), 2).items()}
-        writer.commit(Progress(step=3, validation_nats=1.0), network.state_dict(), moments)
+        for step in saves:
+            writer.commit(Progress(step=step, validation_nats=1.0), network.state_dict(), moments)
         return writer.run
 
 
@@ -219,6 +228,17 @@ def test_a_cell_opens_with_what_is_known_of_it(run):
     assert "cell 1:1: no name earned" in invoke("--cell", "1", "--length", "20")
 
 
+def test_a_piece_beyond_ascii_is_found_in_characters_and_in_bytes(home):
+    text = "caf\u00e9 au lait\n" * 200
+    for as_bytes in (False, True):
+        run = make_run(home, text, as_bytes=as_bytes, name=f"bytes-{as_bytes}")
+        data = json.loads(invoke(run.name, "--like", "\u00e9 au", "--json"))
+        assert len(data["occurrences"]) == 200
+        shown = invoke(run.name, "--like", "\u00e9")
+        assert shown.startswith("'\u00e9' stands 200 times in 2")
+        assert "\u00c3" not in shown
+
+
 def test_gates_are_plotted_for_each_layer_and_given_as_numbers(home, short_text):
     run = make_run(home, short_text, layers=2)
     shown = invoke("--gates")
@@ -244,6 +264,15 @@ def test_history_follows_a_cell_through_the_checkpoints(run):
     shown = invoke("--cell", "2", "--history", "-p", "line position")
     assert "compared with line position" in shown
     assert "train with --keep every:N" in shown
+
+
+def test_a_damaged_checkpoint_is_left_out_of_a_history_with_a_warning(home, short_text):
+    run = make_run(home, short_text, saves=(3, 6))
+    weights = run.path / "saves" / "00000003" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with pytest.warns(CharrnnWarning, match="this checkpoint is left out"):
+        data = json.loads(invoke("--cell", "2", "--history", "--json"))
+    assert [one["step"] for one in data["scores"]] == [6]
 
 
 def test_a_users_own_property_is_asked_for_by_expression_or_function(home, short_text, tmp_path):

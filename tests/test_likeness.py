@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.history import became, history
 from charrnn.inspection.likeness import like, occurrences_of
 from charrnn.inspection.naming import Evidence
@@ -13,6 +14,7 @@ from charrnn.inspection.portrait import misses, portrait
 from charrnn.inspection.properties import CATALOGUE, Text
 from charrnn.inspection.saturation import saturation
 from charrnn.inspection.trace import Cell, trace
+from charrnn.model.network import CharRNN
 from charrnn.text.vocabulary import Vocabulary
 from tests.test_discovery import COUNTER, LATCH, evidence, network_for, planted, prose
 
@@ -85,13 +87,31 @@ def test_history_is_the_score_at_each_checkpoint():
     networks = {10: network_for(vocabulary, seed=3), 20: planted(vocabulary), 30: planted(vocabulary)}
     labels = CATALOGUE["inside parentheses"].of(Text(characters))
     ids = vocabulary.encode(characters)
-    course = list(history(networks.__getitem__, [10, 20, 30], ids, Cell(1, LATCH), "c", labels))
+    course = history(networks.__getitem__, [10, 20, 30], ids, Cell(1, LATCH), "c", labels)
     assert [step for step, _ in course] == [10, 20, 30]
     assert abs(course[0][1]) < 0.6
     assert course[1][1] == course[2][1] == pytest.approx(1, abs=1e-6)
     assert became(course) == 20
-    itself = list(history(networks.__getitem__, [10, 30], ids, Cell(1, COUNTER), "c", None))
+    itself = history(networks.__getitem__, [10, 30], ids, Cell(1, COUNTER), "c", None)
     assert itself[1][1] == pytest.approx(1, abs=1e-6)
+
+
+def test_checkpoints_that_cannot_be_read_are_left_out_of_a_history():
+    characters = prose(12_000)
+    vocabulary = Vocabulary.of(characters)
+    ids = vocabulary.encode(characters)
+
+    def networks(step: int) -> CharRNN:
+        if step in (20, 40):
+            raise CharrnnError(f"save {step} is damaged", "mend it")
+        return planted(vocabulary)
+
+    with pytest.warns(CharrnnWarning, match="save .0 is damaged; this checkpoint is left out") as warned:
+        course = history(networks, [10, 20, 30, 40], ids, Cell(1, COUNTER), "c", None)
+    assert len(warned) == 2
+    assert course == [(10, pytest.approx(1, abs=1e-6)), (30, pytest.approx(1, abs=1e-6))]
+    with pytest.raises(CharrnnError, match="save 20 is damaged; mend it"):
+        history(networks, [20, 40], ids, Cell(1, COUNTER), "c", None)
 
 
 def test_a_cell_became_what_it_is_when_it_last_rose_to_nine_tenths():

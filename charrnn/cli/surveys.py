@@ -33,12 +33,13 @@ def like(run: Run, network: CharRNN, ids: np.ndarray, piece: str, terminal: Term
 
     ids = ids[:READ_FOR_ALL]
     text = as_text(run, ids, None).characters
-    places = likeness.occurrences_of(piece, text) if piece else []
+    sought = _as_read(run, piece)
+    places = likeness.occurrences_of(sought, text) if sought else []
     if not places:
         raise CharrnnError(
             f"{piece!r} does not stand in the first {count(len(ids))} characters of this text", "copy a piece out of it"
         )
-    found = likeness.like(network, ids, places, len(piece))
+    found = likeness.like(network, ids, places, len(sought))
     if as_json:
         companions = [{**dataclasses.asdict(one), "cell": str(one.cell)} for one in found.companions]
         print(json.dumps({**dataclasses.asdict(found), "companions": companions}))
@@ -64,17 +65,23 @@ def like(run: Run, network: CharRNN, ids: np.ndarray, piece: str, terminal: Term
     longest = ", the longest:" if found.elsewhere else ""
     paragraph(terminal, f"elsewhere {who} on in {len(found.elsewhere):,} places{longest}")
     for start, stop in sorted(found.elsewhere, key=lambda place: place[0] - place[1])[:PLACES_SHOWN]:
-        terminal.write(f"{count(start):>9}  {_excerpt(text, start, stop)}\n")
+        terminal.write(f"{count(start):>9}  {_excerpt(run, ids, start, stop)}\n")
 
 
-def _excerpt(text: str, start: int, stop: int) -> str:
+def _as_read(run: Run, piece: str) -> str:
+    """What a person wrote, as `as_text` gives what a run reads."""
+    return piece.encode("utf-8", "surrogateescape").decode("latin-1") if run.vocabulary.kind == "bytes" else piece
+
+
+def _excerpt(run: Run, ids: np.ndarray, start: int, stop: int) -> str:
     """A place between ‹ and ›, in one line, with what stands around it."""
     from charrnn.display.terminal import safe_text
 
-    inside = text[start:stop]
+    text = run.vocabulary.text
+    inside = text(ids[start:stop])
     if len(inside) > 3 * AROUND:
         inside = inside[:AROUND] + " … " + inside[-AROUND:]
-    shown = f"{text[max(0, start - AROUND) : start]}‹{inside}›{text[stop : stop + AROUND]}"
+    shown = f"{text(ids[max(0, start - AROUND) : start])}‹{inside}›{text(ids[stop : stop + AROUND])}"
     return safe_text(shown.replace("\n", "↵"), keep_newlines=False, keep_tabs=False)
 
 
@@ -141,7 +148,7 @@ def history(
     ids, steps = ids[:READ_FOR_HISTORY], run.saves()
     labels = None if one is None else one.of(as_text(run, ids, language_of(run, language)))
     device = network.output.weight.device
-    course = list(history(lambda step: run.load_network(str(step), device)[0], steps, ids, cell, signal, labels))
+    course = history(lambda step: run.load_network(str(step), device)[0], steps, ids, cell, signal, labels)
     since = became(course)
     what = "itself at the last of them" if one is None else one.title
     if as_json:
@@ -153,7 +160,7 @@ def history(
     binary = one is not None and one.kind == "binary"
     score = "AUC | char" if binary else "ρ | char"
     shown = [float(auc(value)) if binary else value for _, value in course]
-    paragraph(terminal, f"cell {cell} {signal} of {run.name} in {len(steps)} checkpoints, compared with {what}")
+    paragraph(terminal, f"cell {cell} {signal} of {run.name} in {len(course)} checkpoints, compared with {what}")
     terminal.write("\n")
     rows = [[count(step), number(value)] for (step, _), value in zip(course, shown, strict=True)]
     table(("step", score), rows, terminal, right=("step", score))
@@ -164,7 +171,7 @@ def history(
         paragraph(terminal, "it has not become anything of the kind")
     else:
         paragraph(terminal, f"from step {count(since)} on it has nine tenths of its last score or more")
-    if len(steps) < 3:
+    if len(course) < 3:
         paragraph(terminal, "few checkpoints were kept: train with --keep every:N to keep more")
 
 
@@ -219,4 +226,4 @@ def opening(run: Run, save: Save, network: CharRNN, ids: np.ndarray, cell: Cell,
         text = as_text(run, short, language_of(run, None))
         for place, holds in misses(network, short, text, known[0], one):
             state = "holds, the cell says no" if holds else "does not hold, the cell says it does"
-            paragraph(terminal, f"  at {count(place)} it {state}: {_excerpt(text.characters, place, place + 1)}")
+            paragraph(terminal, f"  at {count(place)} it {state}: {_excerpt(run, short, place, place + 1)}")

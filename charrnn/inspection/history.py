@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.discovery import Plan
 from charrnn.inspection.statistics import Labels, Strata, ranked, strength
 from charrnn.inspection.trace import Cell, trace
@@ -21,20 +23,33 @@ def history(
     cell: Cell,
     signal: str,
     labels: np.ndarray | None,
-) -> Iterator[tuple[int, float]]:
+) -> list[tuple[int, float]]:
     """(step, strength within characters) of a cell at each checkpoint, for a property's values (N,).
 
     networks: step → network. labels: None compares with what the cell itself does at the last of the steps.
+    A checkpoint for which `networks` raises CharrnnError is passed over with a CharrnnWarning; raises the first of
+    these errors where no other is left.
     """
     plan = Plan.of(len(ids))
     places = plan.confirm(np.arange(len(ids)))
-    labels = _values(networks(steps[-1]), ids, plan, cell, signal) if labels is None else labels[places]
-    strata = Strata.by(ids[places])
-    numbers = Labels.of([labels], strata)
+    values: dict[int, np.ndarray] = {}
+    broken: list[CharrnnError] = []
     for step in steps:
-        values = _values(networks(step), ids, plan, cell, signal)
-        (own,) = ranked(values[:, None], strata)
-        yield step, float(strength(own, numbers)[0, 0])
+        try:
+            values[step] = _values(networks(step), ids, plan, cell, signal)
+        except CharrnnError as error:
+            broken.append(error)
+    if not values:
+        raise broken[0]
+    for error in broken:
+        warnings.warn(f"{error.message}; this checkpoint is left out", CharrnnWarning, stacklevel=2)
+    strata = Strata.by(ids[places])
+    numbers = Labels.of([values[max(values)] if labels is None else labels[places]], strata)
+    course = []
+    for step, own in values.items():
+        (within,) = ranked(own[:, None], strata)
+        course.append((step, float(strength(within, numbers)[0, 0])))
+    return course
 
 
 def _values(network: CharRNN, ids: np.ndarray, plan: Plan, cell: Cell, signal: str) -> np.ndarray:
