@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charrnn.errors import CharrnnError
+from charrnn.units import amount
 
 ASIDE = ".aside-"
 BLOCK = 1 << 20
@@ -150,7 +151,9 @@ def read_bounded(path: Path, limit: int) -> bytes:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
-                raise CharrnnError(f"{path} is larger than anything that belongs there ({size:,} bytes)")
+                raise CharrnnError(
+                    f"{path} is larger than anything that belongs there ({amount(size, 'byte', exact=True)})"
+                )
             data = bytearray()
             while len(data) <= limit and (block := file.read(min(BLOCK, limit + 1 - len(data)))):
                 data += block

@@ -43,6 +43,14 @@ def count(number: float) -> str:
     return f"{number / 1e6:,.1f} M" if abs(number) < 1e10 else f"{number / 1e9:,.1f} G"
 
 
+def amount(number: int, singular: str, plural: str | None = None, *, exact: bool = False) -> str:
+    """A count and what is counted: `1 step`, `1,200 steps`. plural: where it is not the singular and an s.
+
+    exact: every digit, however many.
+    """
+    return f"{f'{number:,}' if exact else count(number)} {singular if number == 1 else plural or singular + 's'}"
+
+
 def file_size(number: int) -> str:
     """Bytes as `812 B`, `4.2 MB` (powers of ten, as file managers and corpora's home pages count)."""
     if number < 1000:

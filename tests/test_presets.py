@@ -1,4 +1,4 @@
-"""charrnn.training.presets and charrnn.training.advice"""
+"""charrnn.training.presets"""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import pytest
 import torch
 
 from charrnn.model.network import parameter_count
-from charrnn.model.run import Progress
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.training import presets
-from charrnn.training.advice import advice
-from charrnn.training.loop import Evaluated, Finished
 from charrnn.training.presets import Asked, Choice, choose, length_of
 
 CPU = torch.device("cpu")
@@ -80,43 +77,6 @@ def test_steps_are_as_asked_and_epochs_become_steps(asked: Asked, steps: int) ->
     length = length_of(choice, 5, ids, ids[:100], CPU, asked, evaluations=3)
     assert (length.steps, length.evaluations) == (steps, 3)
     assert length.seconds > 0
-
-
-# advice
-
-
-def finished(reason: str = "done", train: float = 1.5, **progress: object) -> Finished:
-    return Finished(reason, Progress(step=100, **progress), train)
-
-
-def evaluations(*nats: float, train: float) -> list[Evaluated]:
-    return [Evaluated(20 * (k + 1), train, n, True, 1.0, None) for k, n in enumerate(nats)]
-
-
-@pytest.mark.parametrize(
-    ("end", "losses", "epochs", "words"),
-    [
-        (finished(train=1.2), (2.0, 1.6, 1.5, 1.5, 1.5), 9.0, "more --dropout"),
-        (finished("early", train=1.2), (1.5, 1.4, 1.5, 1.6, 1.7), 9.0, "learnt by heart"),
-        (finished(), (2.0, 1.8, 1.7, 1.6, 1.55), 9.0, "still falling"),
-        (finished(), (1.6, 1.52, 1.51, 1.502, 1.5), 9.0, "levelled off"),
-        (finished(), (2.0, 1.8, 1.7, 1.6, 1.55), 0.3, "Only 30% of the text was read"),
-        (finished(skipped_steps=3), (2.0,), 9.0, "half the --learning-rate"),
-        (finished("stopped"), (2.0,), 9.0, "--resume"),
-    ],
-)
-def test_the_advice_follows_from_the_numbers(end: Finished, losses: tuple, epochs: float, words: str) -> None:
-    said = advice(ModelSettings(dropout=0.1), end, evaluations(*losses, train=end.train_nats), 100, epochs)
-    assert words in said
-
-
-def test_a_model_that_has_much_dropout_already_should_be_smaller() -> None:
-    said = advice(ModelSettings(dropout=0.5), finished(train=1.2), evaluations(1.5, train=1.2), 100, 9.0)
-    assert "a smaller --hidden-size (it was 384)" in said
-
-
-def test_there_is_no_advice_without_a_number() -> None:
-    assert advice(ModelSettings(), Finished("done", Progress(step=1), None), [], 1, 1.0) is None
 
 
 def test_a_slow_evaluation_leaves_most_of_the_minutes_to_training(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from charrnn.units import bits, count, duration, file_size, perplexity
+from charrnn.units import amount, bits, count, duration, file_size, perplexity
 
 
 def test_a_nat_is_1_4427_bits_and_a_uniform_choice_has_its_number_as_perplexity() -> None:
@@ -41,3 +41,9 @@ def test_counts_and_sizes_keep_their_digits_until_millions() -> None:
     assert count(1e10) == "10.0 G"
     assert file_size(999) == "999 B"
     assert file_size(36_445_475) == "36.4 MB"
+
+
+def test_one_of_a_thing_is_not_many() -> None:
+    assert [amount(n, "step") for n in (0, 1, 2, 1200)] == ["0 steps", "1 step", "2 steps", "1,200 steps"]
+    assert amount(3, "property", "properties") == "3 properties"
+    assert amount(36_445_475, "byte", exact=True) == "36,445,475 bytes"

@@ -19,7 +19,7 @@ from charrnn.display.tables import key_values
 from charrnn.display.terminal import Terminal, safe_text
 from charrnn.errors import CharrnnError, ExitCode
 from charrnn.settings import SampleSettings
-from charrnn.units import bits, count, duration
+from charrnn.units import amount, bits, count, duration
 
 if TYPE_CHECKING:
     from charrnn.cli.tensorboard import Board
@@ -62,19 +62,21 @@ class Watch:
         training, text = run.settings.training, run.settings.corpus
         validated = len(ready.validation_text)
         part = f", of which the first {count(validated)} are validated on" if validated < text.held_out else ""
-        files = f" in {len(corpus.files)} files" if len(corpus.files) > 1 else ""
-        passed_over = f", {len(corpus.passed_over)} that are no text passed over" if corpus.passed_over else ""
+        files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
+        no_text = amount(len(corpus.passed_over), "that is no text", "that are no text")
+        passed_over = f", {no_text} passed over" if corpus.passed_over else ""
         rows = [
             (
                 "corpus",
-                f"{text.name}: {count(text.characters)} characters{files}{passed_over}, "
+                f"{text.name}: {amount(text.characters, 'character')}{files}{passed_over}, "
                 f"{len(run.vocabulary)} different; the last {count(text.held_out)} held out{part}",
             ),
             ("model", _described(run)),
             (
                 "plan",
-                f"{count(training.steps)} steps of {training.batch_size} streams × {training.seq_length} characters "
-                f"at rate {training.learning_rate:g}, {count(training.evaluations)} evaluations: "
+                f"{amount(training.steps, 'step')} of {amount(training.batch_size, 'stream')} × "
+                f"{amount(training.seq_length, 'character')} at rate {training.learning_rate:g}, "
+                f"{amount(training.evaluations, 'evaluation')}: "
                 f"about {duration(ready.length.seconds)}",
             ),
             ("because", run.settings.origin.chosen_because),
@@ -226,7 +228,7 @@ class Watch:
             rows.append(("validation loss", f"{_losses(progress.best_nats)}{at}"))
         stopped = {"done": "", "early": ", stopped early: validation had turned", "stopped": ", stopped"}
         rows.append(("steps", f"{count(progress.step)} of {count(training.steps)}{stopped[finished.reason]}"))
-        rows.append(("read", f"{count(read)} characters, {epochs:.1f} times the text"))
+        rows.append(("read", f"{amount(read, 'character')}, {epochs:.1f} times the text"))
         if progress.seconds:
             rows.append(("time", f"{duration(progress.seconds)}, {count(read / progress.seconds)} characters a second"))
         self.line("")
@@ -240,7 +242,8 @@ class Watch:
             width = min(100, self.terminal.width)
             rows = loss_curve(curves, width, unicode=self.terminal.unicode, colors=self.terminal.colors)
             self.terminal.write("".join(row + "\n" for row in rows), styled=True)
-        said = advice(run.settings.model, finished, self.evaluations, training.steps, epochs)
+        held_out = run.settings.corpus.held_out
+        said = advice(run.settings.model, finished, self.evaluations, training.steps, epochs, held_out)
         if said:
             self.line("")
             for row in textwrap.wrap(said, min(100, self.terminal.width)) if self.terminal.is_terminal else [said]:
@@ -302,7 +305,7 @@ def _described(run: Run) -> str:
     parameters = parameter_count(model, len(run.vocabulary))
     return (
         f"{model.recurrence} {model.layers}×{model.hidden_size}, embedding {model.embedding_size}, "
-        f"dropout {model.dropout:g}, {count(parameters)} parameters"
+        f"dropout {model.dropout:g}, {amount(parameters, 'parameter')}"
     )
 
 

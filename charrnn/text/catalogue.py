@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from charrnn.errors import CharrnnError
 from charrnn.files import file_to_be, remove_leftovers
+from charrnn.units import amount
 
 Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -247,7 +248,9 @@ def _fetched(url: str, size: int, opener: urllib.request.OpenerDirector) -> Iter
         with opener.open(url, timeout=TIMEOUT) as response:
             announced = response.headers.get("Content-Length", "")
             if announced.isdecimal() and int(announced) != size:
-                raise FetchError(f"the server announces {int(announced):,} bytes, {size:,} are expected")
+                raise FetchError(
+                    f"the server announces {amount(int(announced), 'byte', exact=True)}, {size:,} are expected"
+                )
             while block := response.read(BLOCK):
                 yield block
     except urllib.error.HTTPError as error:
@@ -273,7 +276,9 @@ def _unpacked(archive: BinaryIO, size: int) -> Iterator[bytes]:
             if len(members) != 1:
                 raise FetchError(f"the archive holds {len(members)} files, 1 is expected")
             if members[0].file_size != size:
-                raise FetchError(f"the archive's file has {members[0].file_size:,} bytes, {size:,} are expected")
+                raise FetchError(
+                    f"the archive's file has {amount(members[0].file_size, 'byte', exact=True)}, {size:,} are expected"
+                )
             with opened.open(members[0]) as member:
                 while block := member.read(BLOCK):
                     yield block
@@ -293,6 +298,6 @@ def _copy_checked(blocks: Iterator[bytes], file: BinaryIO, size: int, sha256: st
         file.write(block)
         progress(done, size)
     if done < size:
-        raise FetchError(f"it ended after {done:,} of {size:,} bytes")
+        raise FetchError(f"it ended after {done:,} of {amount(size, 'byte', exact=True)}")
     if digest.hexdigest() != sha256:
         raise FetchError(f"its SHA-256 is {digest.hexdigest()}, not {sha256}")

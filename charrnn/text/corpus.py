@@ -25,6 +25,7 @@ from charrnn.errors import CharrnnError, UsageError
 from charrnn.text import catalogue, encoded
 from charrnn.text.encoded import BYTE_ORDER_MARK, FIRST_BLOCK
 from charrnn.text.vocabulary import CODE_POINTS, PIECE, Unknown, Vocabulary, code_points, decoded
+from charrnn.units import amount
 
 STDIN = "-"
 PIPE_BLOCK = 1 << 20
@@ -483,7 +484,7 @@ def _read(path: Path, only_text: bool) -> bytes | None:
         raise _unreadable(path, error) from None
     if len(raw) < promised:
         raise CharrnnError(
-            f"{shown(path)} became shorter while it was read: {len(raw):,} of {promised:,} bytes",
+            f"{shown(path)} became shorter while it was read: {len(raw):,} of {amount(promised, 'byte', exact=True)}",
             "try again once nothing writes to it",
         )
     return raw

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import CharrnnError
+from charrnn.units import amount
 
 CODE_POINTS = 0x110000  # Unicode has this many, surrogates among them
 PIECE = 1 << 20  # characters or bytes handled at a time, so that no temporary grows with the text
@@ -227,7 +228,7 @@ class Unknown:
             times = f"{self.count[point]} times, first " if self.count[point] > 1 else ""
             named.append(f"{sign}U+{point:04X} ({times}at character {place})")
         more = len(self.first) - len(named)
-        return ", ".join(named) + (f" and {more} more characters" if more else "")
+        return ", ".join(named) + (f" and {amount(more, 'more character')}" if more else "")
 
 
 def code_points(text: str) -> np.ndarray:

@@ -1,0 +1,73 @@
+"""charrnn.training.advice"""
+
+from __future__ import annotations
+
+import pytest
+
+from charrnn.model.run import Progress
+from charrnn.settings import ModelSettings
+from charrnn.training.advice import advice
+from charrnn.training.loop import Evaluated, Finished
+
+TEXT = 100_000  # characters held out
+
+
+def finished(reason: str = "done", train: float | None = 1.5, **progress: object) -> Finished:
+    return Finished(reason, Progress(step=100, **progress), train)
+
+
+def evaluations(validation: tuple[float, ...], train: tuple[float, ...]) -> list[Evaluated]:
+    """One each 20 steps."""
+    return [
+        Evaluated(20 * (k + 1), t, v, True, 1.0, None) for k, (t, v) in enumerate(zip(train, validation, strict=True))
+    ]
+
+
+FLAT = (1.2,) * 5
+
+
+@pytest.mark.parametrize(
+    ("end", "validation", "train", "epochs", "words"),
+    [
+        (finished(), (2.0, 1.6, 1.5, 1.5, 1.5), (1.8, 1.5, 1.4, 1.3, 1.2), 9.0, "more --dropout"),
+        (finished("early"), (1.5, 1.4, 1.5, 1.6, 1.7), (1.6, 1.5, 1.4, 1.3, 1.2), 9.0, "learnt by heart"),
+        (finished(), (1.6, 1.5, 1.46, 1.45, 1.43), (1.6, 1.5, 1.4, 1.3, 1.2), 9.0, "learnt by heart"),
+        (finished(), (2.0, 1.8, 1.7, 1.6, 1.52), (1.9, 1.8, 1.7, 1.6, 1.5), 9.0, "still falling"),
+        (finished(), (1.6, 1.52, 1.51, 1.502, 1.5), (1.6, 1.55, 1.52, 1.51, 1.5), 9.0, "levelled off"),
+        (finished("early"), (1.6, 1.52, 1.51, 1.52, 1.53), (1.6, 1.55, 1.52, 1.51, 1.5), 9.0, "levelled off"),
+        (finished(), (2.0, 1.8, 1.7, 1.6, 1.55), FLAT, 0.3, "Only 30% of the text was read"),
+        (finished(skipped_steps=3), (2.0,), (2.0,), 9.0, "3 steps had no finite gradient"),
+        (finished(skipped_steps=1), (2.0,), (2.0,), 9.0, "1 step had no finite gradient"),
+        (finished("stopped"), (2.0,), (2.0,), 9.0, "--resume"),
+    ],
+)
+def test_the_advice_follows_from_the_numbers(
+    end: Finished, validation: tuple, train: tuple, epochs: float, words: str
+) -> None:
+    assert words in advice(ModelSettings(dropout=0.1), end, evaluations(validation, train), 100, epochs, TEXT)
+
+
+@pytest.mark.parametrize(
+    ("validation", "train", "epochs", "held_out", "words"),
+    [
+        ((3.5, 3.45, 3.4, 3.3, 3.1), (3.4, 3.3, 3.2, 3.1, 2.9), 9.0, TEXT, "still falling"),  # both fall, far apart
+        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 0.5, TEXT, "Only 50%"),
+        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 1.5, TEXT, "levelled off"),  # nothing was read twice but half of it
+        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 40.0, 999, "A validation on 999 characters says little"),
+    ],
+)
+def test_what_was_hardly_read_or_hardly_learnt_is_not_called_learnt_by_heart(
+    validation: tuple, train: tuple, epochs: float, held_out: int, words: str
+) -> None:
+    said = advice(ModelSettings(), finished(), evaluations(validation, train), 100, epochs, held_out)
+    assert words in said
+    assert "by heart" not in said
+
+
+def test_a_model_that_has_much_dropout_already_should_be_smaller() -> None:
+    said = advice(ModelSettings(dropout=0.5), finished(train=1.2), evaluations((1.5,), (1.2,)), 100, 9.0, TEXT)
+    assert "a smaller --hidden-size (it was 384)" in said
+
+
+def test_there_is_no_advice_without_a_number() -> None:
+    assert advice(ModelSettings(), finished(train=None), [], 1, 1.0, TEXT) is None
