@@ -72,7 +72,10 @@ def corpora(
     else:
         _print_table(entries, terminal)
     if terminal.is_terminal:
-        print("Train on one: charrnn train NAME. Get one without training: charrnn corpora get NAME.", file=sys.stderr)
+        sys.stdout.flush()
+        Terminal.of(sys.stderr).paragraph(
+            "Train on one: charrnn train NAME. Get one without training: charrnn corpora get NAME."
+        )
 
 
 @corpora_app.command("get")

@@ -134,7 +134,7 @@ def runs(
     sys.stdout.flush()  # what is told of the runs comes after them, wherever both streams end
     for entry in found:
         for problem in entry.warnings:
-            Terminal.of(sys.stderr).write(f"{entry.name}: {safe_text(problem, keep_newlines=False)}\n")
+            Terminal.of(sys.stderr).paragraph(f"{entry.name}: {safe_text(problem, keep_newlines=False)}")
 
 
 def _listed(name: str) -> Listed | Damaged:

@@ -47,11 +47,12 @@ class Watch:
         self.board: Board | None = None
         self._bar: tqdm | None = None
 
-    def line(self, text: str) -> None:
-        """Writes a line above the bar."""
+    def line(self, text: str, *, whole: bool = False) -> None:
+        """Writes a line above the bar; several, where the terminal is narrow, unless it has to stay whole."""
         if self._bar is not None:
             self._bar.clear()
-        self.terminal.write(text + "\n")
+        for line in [text] if whole else self.terminal.lines_of(text):
+            self.terminal.write(line + "\n")
         self.out.flush()
         if self._bar is not None:
             self._bar.refresh()
@@ -211,7 +212,7 @@ class Watch:
             width = max(20, min(100, self.terminal.width - 2))
             for piece in _sample(event.network, run, event.step).strip("\n").split("\n"):
                 for row in textwrap.wrap(safe_text(piece), width - 4, drop_whitespace=False) or [""]:
-                    self.line(f"    {row}")
+                    self.line(f"    {row}", whole=True)
 
     def summary(self, run: Run, finished: Finished) -> None:
         """What came out, the curve, and what to do next."""
@@ -246,11 +247,11 @@ class Watch:
         said = advice(run.settings.model, finished, self.evaluations, training.steps, epochs, held_out)
         if said:
             self.line("")
-            for row in textwrap.wrap(said, min(100, self.terminal.width)) if self.terminal.is_terminal else [said]:
-                self.line(row)
-        self.line("\nnext:")
+            self.line(said)
+        self.line("")
+        self.line("next:")
         for command in _next_commands(run, finished):
-            self.line(f"  {command}")
+            self.line(f"  {command}", whole=True)  # so that it can be copied
 
     def as_json(self, run: Run, finished: Finished) -> dict[str, Any]:
         """The summary for a program. Losses in nats per character."""

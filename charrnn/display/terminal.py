@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
@@ -143,6 +144,16 @@ class Terminal:
         if self.stream is None:
             raise ValueError("a Terminal made without a stream cannot be written to")
         write(self.stream, text, styled=styled)
+
+    def lines_of(self, text: str) -> list[str]:
+        """The lines that a text takes: broken between words, those after the first indented; off a terminal one."""
+        if not self.is_terminal:
+            return [text]
+        return textwrap.wrap(text, self.width, subsequent_indent="  ", break_on_hyphens=False) or [""]
+
+    def paragraph(self, text: str) -> None:
+        """Writes `lines_of` a text."""
+        self.write("".join(f"{line}\n" for line in self.lines_of(text)))
 
     def console(self) -> Console:
         """A rich console that writes here: no markup, no guessed highlighting or emoji."""

@@ -1,0 +1,47 @@
+"""A terminal of forty columns: what the program writes there is broken between words, not at the edge."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pexpect
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+
+COLUMNS = 40
+TRAIN = ("train", "text.txt", "--steps", "20", "--evaluations", "2", "--hidden-size", "8", "--device", "cpu")
+
+
+def lines_of(*arguments: str) -> list[str]:
+    """What stands on the terminal when the program has ended, as it would be on one of any width."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR")}
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "charrnn", *arguments],
+        env={**kept, "TERM": "xterm", "LANG": "C.UTF-8", "NO_COLOR": "1"},
+        dimensions=(24, COLUMNS),
+        timeout=60,
+        encoding="utf-8",
+    )
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 0, child.before
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", child.before)
+    return [line.split("\r")[-1] for line in text.split("\r\n")]
+
+
+def test_no_line_of_train_runs_or_corpora_reaches_beyond_the_edge(home: Path, short_text: str) -> None:
+    (home / "text.txt").write_text(short_text)
+    trained = lines_of(*TRAIN)
+    commands = trained.index("next:")
+    assert all(line.startswith("  charrnn ") for line in trained[commands + 1 :] if line)
+    (home / "checkpoints/other").mkdir()
+    (home / "checkpoints/other/run.json").write_text("{}")
+    for lines in (trained[:commands], lines_of("runs"), lines_of("corpora")):
+        assert max(map(len, lines)) <= COLUMNS
+    told = " ".join(" ".join(trained).split())
+    assert re.search(r"step 10 train [\d.]+ validation [\d.]+ nats \([\d.]+ bpc\) best [\d.]+ s", told)
