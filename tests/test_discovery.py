@@ -21,7 +21,9 @@ from charrnn.inspection.kgram import Contexts
 from charrnn.inspection.naming import Evidence, verdict
 from charrnn.inspection.properties import CATALOGUE, Text, find_property
 from charrnn.model.network import CharRNN, gate_rows
+from charrnn.model.score import score
 from charrnn.settings import ModelSettings
+from charrnn.text.documents import Rule
 from charrnn.text.vocabulary import Vocabulary
 
 LITTLE = Effort(characters=40_000, permutations=2_000, pseudo_labels=40, resamples=300, untrained=2, seed=1)
@@ -180,6 +182,25 @@ def test_other_recurrences_are_searched_by_h(recurrence):
     assert all((e.memory is None) == (recurrence == "rnn") for e in findings.evidence)
     assert named(findings) == {}
     assert len(findings.summaries) == findings.cells == 8
+
+
+def test_a_search_reads_each_document_for_itself():
+    characters = prose(12_000)
+    vocabulary = Vocabulary.of(characters)
+    network = network_for(vocabulary)
+    documents = Rule("lines").within(vocabulary.encode(characters), vocabulary)
+    found = discover(
+        network,
+        documents,
+        Text(characters),
+        [CATALOGUE["inside parentheses"]],
+        symbols=vocabulary.symbols,
+        effort=LITTLE,
+    )
+    plan = Plan.of(len(documents))
+    told = np.concatenate([start + np.arange(1, plan.block) for start in plan.starts])
+    nats = score(network, documents).nats.numpy()[np.setdiff1d(told, documents.starts)]
+    assert found.bits_per_character == pytest.approx(float(nats.mean()) / np.log(2), abs=1e-5)
 
 
 def test_a_users_own_property_is_searched_for_alone(found):

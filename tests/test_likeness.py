@@ -15,6 +15,7 @@ from charrnn.inspection.properties import CATALOGUE, Text
 from charrnn.inspection.saturation import saturation
 from charrnn.inspection.trace import Cell, trace
 from charrnn.model.network import CharRNN
+from charrnn.text.documents import Rule
 from charrnn.text.vocabulary import Vocabulary
 from tests.test_discovery import COUNTER, LATCH, evidence, network_for, planted, prose
 
@@ -40,6 +41,23 @@ def test_the_planted_latch_marks_a_parenthesis_and_is_on_in_all_the_others(lengt
     assert latch.share == pytest.approx(inside.mean(), abs=1e-3)
     assert all(inside[a:b].all() for a, b in found.elsewhere)
     assert not any(a <= place < b for a, b in found.elsewhere for place in places)
+
+
+def test_documents_are_looked_at_each_for_itself():
+    characters = prose(40_000)
+    vocabulary = Vocabulary.of(characters)
+    network = network_for(vocabulary, seed=3)
+    documents = Rule("lines").within(vocabulary.encode(characters), vocabulary)
+    assert len(documents.starts) > 300
+    signals = [chunk.signals for chunk in trace(network, documents)]
+    c, forget = (np.concatenate([one[name] for one in signals]) for name in ("c", "forget"))
+    found = saturation(network, documents)[1]
+    np.testing.assert_allclose(found.open, (forget[500:] > 0.9).mean(axis=0), atol=1e-4)
+    places = occurrences_of("the", characters)
+    for one in like(network, documents, places, 3).companions:
+        assert one.share == pytest.approx((one.sign * np.tanh(c[:, one.cell.index]) >= 0.3).mean(), abs=1e-4)
+    course = history({1: network}.__getitem__, [1], documents, Cell(1, 3), "c", c[:, 3])
+    assert course == [(1, pytest.approx(1, abs=2e-4))]
 
 
 def test_saturation_counts_gates_below_a_tenth_and_above_nine_tenths():

@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from charrnn.errors import UsageError
+from charrnn.inspection.passage import Passage
 from charrnn.inspection.trace import Cell, all_cells, find_cell, find_signal, signals_of, state_after, trace
 from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.model.score import score
 from charrnn.sampling.step import plain_step
 from charrnn.settings import ModelSettings
+from charrnn.text.documents import Documents
 
 VOCABULARY = 11
 
@@ -183,3 +186,62 @@ def test_a_signal_that_the_recurrence_lacks_is_refused_with_those_it_has():
     assert find_signal("forget", "lstm") == "forget"
     with pytest.raises(UsageError, match=r"\(gru\) has no signal 'c'; it has h, reset, update, candidate"):
         find_signal("c", "gru")
+
+
+def documents_of(lengths: list[int], opening: int = 4) -> Documents:
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+    return Documents(some_ids(sum(lengths)), starts, opening)
+
+
+LENGTHS = [1, 30, 1, 1, 7, 7, 64, 2, 130, 3]
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("chunk", [None, 40, 7, 1])
+def test_documents_are_read_each_from_its_opening_in_a_state_of_zeros(recurrence, chunk):
+    network, documents = network_of(recurrence), documents_of(LENGTHS)
+    chunks = list(trace(network, documents, predictions=True, chunk=chunk))
+    found = whole(network, documents, chunk=chunk)
+    logs = np.concatenate([one.log_probabilities for one in chunks])
+    for start, length in zip(documents.starts, LENGTHS, strict=True):
+        own = documents.ids[start : start + length]
+        opened = np.concatenate([[documents.opening], own]).astype(np.uint8)
+        (alone,) = trace(network, opened, predictions=True)
+        for name, values in alone.signals.items():
+            np.testing.assert_allclose(found[name][start : start + length], values[1:], atol=1e-13)
+        np.testing.assert_allclose(logs[start : start + length], alone.log_probabilities[1:], atol=1e-13)
+    for part, expected in zip(sum(chunks[-1].state, ()), sum(alone.state, ()), strict=True):
+        np.testing.assert_allclose(part.numpy(), expected.numpy(), atol=1e-13)
+
+
+def test_documents_cost_in_a_trace_what_they_cost_in_a_score():
+    network, documents = network_of("lstm"), documents_of(LENGTHS)
+    logs = np.concatenate([chunk.log_probabilities for chunk in trace(network, documents, predictions=True)])
+    nats = score(network, documents).nats.numpy()
+    inside = np.setdiff1d(np.arange(1, len(documents)), documents.starts)
+    np.testing.assert_allclose(-logs[inside - 1, documents.ids[inside]], nats[inside], atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [None, 13])
+def test_streams_of_documents_are_read_on_from_the_states_they_are_in(chunk):
+    network, documents = network_of("lstm"), documents_of(LENGTHS)
+    passage = Passage.of(documents)[: 3 * 80].rearranged(lambda values: values.reshape(3, 80))
+    state = state_after(network, some_ids(3, 20))
+    together = list(trace(network, passage, state=state, chunk=chunk))
+    for stream in range(3):
+        row = passage.rearranged(lambda values, stream=stream: values[stream])
+        alone = list(trace(network, row, state=tuple(tuple(p[stream : stream + 1] for p in lay) for lay in state)))
+        for name in ("c", "h", "forget"):
+            found = np.concatenate([one.signals[name] for one in together], axis=1)[stream]
+            np.testing.assert_allclose(found, np.concatenate([one.signals[name] for one in alone]), atol=1e-13)
+        for part, expected in zip(sum(together[-1].state, ()), sum(alone[-1].state, ()), strict=True):
+            np.testing.assert_allclose(part[stream].numpy(), expected[0].numpy(), atol=1e-13)
+
+
+def test_a_state_is_that_of_the_document_in_which_reading_stops():
+    network, documents = network_of("gru"), documents_of(LENGTHS)
+    stop = int(documents.starts[6]) + 10
+    found = state_after(network, Passage.of(documents)[:stop])
+    opened = np.concatenate([[documents.opening], documents.ids[documents.starts[6] : stop]]).astype(np.uint8)
+    for part, expected in zip(sum(found, ()), sum(state_after(network, opened), ()), strict=True):
+        np.testing.assert_allclose(part.numpy(), expected.numpy(), atol=1e-13)

@@ -20,6 +20,7 @@ from charrnn.inspection.confounds import Design, Moments, unique_shares
 from charrnn.inspection.findings import CellSummary, Findings
 from charrnn.inspection.kgram import Contexts
 from charrnn.inspection.naming import RELATED, Evidence
+from charrnn.inspection.passage import Passage, Readable
 from charrnn.inspection.properties import CATALOGUE, Property, Text
 from charrnn.inspection.statistics import (
     Labels,
@@ -130,7 +131,7 @@ class Half:
 
 def discover(
     network: CharRNN,
-    ids: np.ndarray,
+    read: Readable,
     text: Text,
     searched: Sequence[Property],
     *,
@@ -141,22 +142,22 @@ def discover(
 ) -> Findings:
     """Looks for cells that follow one of these properties.
 
-    ids (N,), text: what is read, as ids and as characters, which must be one for one. searched: what is looked for; the
+    read: ids (N,), or documents. text: the same as characters, one for one. searched: what is looked for; the
     rest of the catalogue still serves as confounds, and the controls always take part. symbols: id → sign. training:
     ids and text that the k-gram rival is fitted on; None is the SELECT half. progress: called with a stage's name and
     the share of it that is done.
 
     Raises CharrnnError where the text is too short, or none of the properties searched for can be tested in it.
     """
-    effort = effort or Effort()
-    return _Search(network, ids, text, searched, symbols, training, effort, progress or (lambda *_: None)).run()
+    effort, progress = effort or Effort(), progress or (lambda *_: None)
+    return _Search(network, Passage.of(read), text, searched, symbols, training, effort, progress).run()
 
 
 class _Search:
     def __init__(
         self,
         network: CharRNN,
-        ids: np.ndarray,
+        passage: Passage,
         text: Text,
         searched: Sequence[Property],
         symbols: Sequence[str],
@@ -164,12 +165,13 @@ class _Search:
         effort: Effort,
         progress: Progress,
     ):
-        if len(text) != len(ids):
-            raise ValueError(f"{len(ids)} ids and {len(text)} characters are not one for one")
+        if len(text) != len(passage):
+            raise ValueError(f"{len(passage)} ids and {len(text)} characters are not one for one")
         self.network, self.symbols, self.training = network, symbols, training
         self.effort, self.progress = effort, progress
-        length = min(len(ids), effort.characters)
-        self.ids = ids[:length]
+        length = min(len(passage), effort.characters)
+        self.passage = passage[:length]
+        self.ids = self.passage.ids
         self.text = text if length == len(text) else Text(text.characters[:length], text.language)
         self.plan = Plan.of(length)
         self.signals = [name for name in ("c", "h") if name in signals_of(network.settings.recurrence)]
@@ -252,7 +254,8 @@ class _Search:
         plan = self.plan
         rows = np.arange(len(plan.starts))
         chosen, judged = rows[0::2][::every], rows[1::2]
-        streams = plan.streams(self.ids)[np.concatenate([chosen, judged])]
+        order = np.concatenate([chosen, judged])
+        streams = self.passage.rearranged(lambda values: plan.streams(values)[order])
         parts = (slice(0, len(chosen)), slice(len(chosen), None))
         width = len(signals) * len(cells)
         halves = [np.empty((len(part), plan.block, width), np.float32) for part in (chosen, judged)]
@@ -265,12 +268,14 @@ class _Search:
                 columns = slice(place * len(cells), (place + 1) * len(cells))
                 for part, half in zip(parts, halves, strict=True):
                     half[:, max(0, start) : max(0, stop), columns] = chunk.signals[name][part, skipped:]
-            if bits and chunk.start + 1 < streams.shape[1]:
-                following = streams[:, chunk.start + 1 : chunk.start + 1 + size].astype(np.int64)
-                logs = np.take_along_axis(chunk.log_probabilities[:, : following.shape[1]], following[:, :, None], 2)
-                nats -= float(logs[:, skipped:].sum())
-                counted += logs[:, skipped:].size
-            self.progress(stage, min(1.0, (chunk.start + size) / streams.shape[1]))
+            if bits and chunk.start + 1 < len(streams):
+                following = streams[chunk.start + 1 : chunk.start + 1 + size]
+                ids = following.ids.astype(np.int64)
+                logs = np.take_along_axis(chunk.log_probabilities[:, : len(following)], ids[:, :, None], 2)[:, :, 0]
+                told = ~following.begins[:, skipped:]  # the end of one document tells nothing of the next
+                nats -= float(logs[:, skipped:][told].sum())
+                counted += int(told.sum())
+            self.progress(stage, min(1.0, (chunk.start + size) / len(streams)))
         if bits:
             self.bits = nats / max(counted, 1) / NATS_PER_BIT
         return halves[0].reshape(-1, width), halves[1].reshape(-1, width)

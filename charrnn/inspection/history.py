@@ -9,6 +9,7 @@ import numpy as np
 
 from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.discovery import Plan
+from charrnn.inspection.passage import Passage, Readable
 from charrnn.inspection.statistics import Labels, Strata, ranked, strength
 from charrnn.inspection.trace import Cell, trace
 from charrnn.model.network import CharRNN
@@ -19,32 +20,35 @@ BECOME = 0.9  # of its last score, from which a cell counts as being what it is
 def history(
     networks: Callable[[int], CharRNN],
     steps: Sequence[int],
-    ids: np.ndarray,
+    text: Readable,
     cell: Cell,
     signal: str,
     labels: np.ndarray | None,
 ) -> list[tuple[int, float]]:
     """(step, strength within characters) of a cell at each checkpoint, for a property's values (N,).
 
-    networks: step → network. labels: None compares with what the cell itself does at the last of the steps.
+    networks: step → network. text: ids (N,), or documents. labels: None compares with what the cell itself does at the
+    last of the steps.
+
     A checkpoint for which `networks` raises CharrnnError is passed over with a CharrnnWarning; raises the first of
     these errors where no other is left.
     """
-    plan = Plan.of(len(ids))
-    places = plan.confirm(np.arange(len(ids)))
+    passage = Passage.of(text)
+    plan = Plan.of(len(passage))
+    ids = plan.confirm(passage.ids)
     values: dict[int, np.ndarray] = {}
     broken: list[CharrnnError] = []
     for step in steps:
         try:
-            values[step] = _values(networks(step), ids, plan, cell, signal)
+            values[step] = _values(networks(step), passage, plan, cell, signal)
         except CharrnnError as error:
             broken.append(error)
     if not values:
         raise broken[0]
     for error in broken:
         warnings.warn(f"{error.message}; this checkpoint is left out", CharrnnWarning, stacklevel=2)
-    strata = Strata.by(ids[places])
-    numbers = Labels.of([values[max(values)] if labels is None else labels[places]], strata)
+    strata = Strata.by(ids)
+    numbers = Labels.of([values[max(values)] if labels is None else plan.confirm(labels)], strata)
     course = []
     for step, own in values.items():
         (within,) = ranked(own[:, None], strata)
@@ -52,9 +56,10 @@ def history(
     return course
 
 
-def _values(network: CharRNN, ids: np.ndarray, plan: Plan, cell: Cell, signal: str) -> np.ndarray:
+def _values(network: CharRNN, passage: Passage, plan: Plan, cell: Cell, signal: str) -> np.ndarray:
     """A cell's values on the CONFIRM half."""
-    chunks = list(trace(network, plan.streams(ids)[1::2], signals=[signal], cells=[cell]))
+    streams = passage.rearranged(lambda values: plan.streams(values)[1::2])
+    chunks = list(trace(network, streams, signals=[signal], cells=[cell]))
     return np.concatenate([chunk.signals[signal] for chunk in chunks], axis=1)[:, plan.gap :, 0].reshape(-1)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.inspection.passage import Passage, Readable
 from charrnn.inspection.trace import Cell, all_cells, signals_of, trace
 from charrnn.model.network import CharRNN
 
@@ -55,13 +56,15 @@ def occurrences_of(piece: str, text: str) -> list[int]:
     return found
 
 
-def like(network: CharRNN, ids: np.ndarray, places: Sequence[int], length: int) -> Likeness:
-    """Cells that mark a piece of this many characters wherever (`places`) it stands in a text (N,) of ids.
+def like(network: CharRNN, text: Readable, places: Sequence[int], length: int) -> Likeness:
+    """Cells that mark a piece of this many characters wherever (`places`) it stands in a text.
 
-    Cells that do so in fewer than half of the places are left out; with the first five, where else all are on.
+    text: ids (N,), or documents. Cells that do so in fewer than half of the places are left out; with the first five,
+    where else all are on.
     """
-    on = {sign: np.empty((len(ids), len(all_cells(network))), bool) for sign in (1, -1)}
-    for start, values in _all_values(network, ids):
+    passage = Passage.of(text)
+    on = {sign: np.empty((len(passage), len(all_cells(network))), bool) for sign in (1, -1)}
+    for start, values in _all_values(network, passage):
         for sign, kept in on.items():
             kept[start : start + len(values)] = sign * values >= ON
     at = np.asarray(places)
@@ -96,24 +99,27 @@ def _elsewhere(
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if covered[a] == covered[b]]
 
 
-def _all_values(network: CharRNN, ids: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def _all_values(network: CharRNN, passage: Passage) -> Iterator[tuple[int, np.ndarray]]:
     """tanh(c), or h where there is no c, of all cells: (start, values (T, U)) of each stretch of the text, unordered.
 
     A long text is read in twenty streams side by side, each but the first from a thousand characters before its part.
     """
-    part = -(-len(ids) // STREAMS)
-    first = part if part > WARM_UP else len(ids)
-    yield from _read(network, ids[None, :first], [0], 0)
-    if first < len(ids):
-        padded = np.concatenate([ids, np.repeat(ids[-1:], STREAMS * part - len(ids))])
+    part = -(-len(passage) // STREAMS)
+    first = part if part > WARM_UP else len(passage)
+    yield from _read(network, passage[:first].rearranged(np.atleast_2d), [0], 0)
+    if first < len(passage):
         starts = [stream * part for stream in range(1, STREAMS)]
-        streams = np.stack([padded[start - WARM_UP : start + part] for start in starts])
-        for start, values in _read(network, streams, starts, WARM_UP):
-            if start < len(ids):
-                yield start, values[: len(ids) - start]
+
+        def side_by_side(values: np.ndarray) -> np.ndarray:
+            padded = np.concatenate([values, np.repeat(values[-1:], STREAMS * part - len(values))])
+            return np.stack([padded[start - WARM_UP : start + part] for start in starts])
+
+        for start, values in _read(network, passage.rearranged(side_by_side), starts, WARM_UP):
+            if start < len(passage):
+                yield start, values[: len(passage) - start]
 
 
-def _read(network: CharRNN, streams: np.ndarray, starts: Sequence[int], lead: int) -> Iterator[tuple[int, np.ndarray]]:
+def _read(network: CharRNN, streams: Passage, starts: Sequence[int], lead: int) -> Iterator[tuple[int, np.ndarray]]:
     """As `_all_values` for streams (B, lead + part), of which the first `lead` characters only warm the state."""
     signal = signals_of(network.settings.recurrence)[0]
     for chunk in trace(network, streams, signals=[signal]):

@@ -9,6 +9,7 @@ import torch
 
 from charrnn.inspection.discovery import gate_of_memory, memory
 from charrnn.inspection.naming import Evidence
+from charrnn.inspection.passage import Passage, Readable
 from charrnn.inspection.properties import Property, Text
 from charrnn.inspection.saturation import LEFT_OUT, Saturation, saturation
 from charrnn.inspection.trace import Cell, trace
@@ -31,13 +32,15 @@ class Portrait:
     down: list[tuple[int, float]]
 
 
-def portrait(network: CharRNN, ids: np.ndarray, cell: Cell) -> Portrait:
-    """Of a cell, over a text (N,)."""
+def portrait(network: CharRNN, text: Readable, cell: Cell) -> Portrait:
+    """Of a cell, over a text: ids (N,), or documents."""
+    passage = Passage.of(text)
     gate = gate_of_memory(network.settings.recurrence)
     held = None
     if gate is not None:
-        values = np.concatenate([chunk.signals[gate] for chunk in trace(network, ids, signals=[gate], cells=[cell])])
-        held = memory(values[min(LEFT_OUT, len(ids) // 2) :])
+        chunks = trace(network, passage, signals=[gate], cells=[cell])
+        values = np.concatenate([chunk.signals[gate] for chunk in chunks])
+        held = memory(values[min(LEFT_OUT, len(passage) // 2) :])
     has_gates = len(RECURRENCES[network.settings.recurrence].gates) > 1
     up, down = [], []
     if cell.layer == network.settings.layers:
@@ -45,20 +48,20 @@ def portrait(network: CharRNN, ids: np.ndarray, cell: Cell) -> Portrait:
         order = torch.argsort(weights, descending=True).tolist()
         up = [(one, float(weights[one])) for one in order[:PUSHED]]
         down = [(one, float(weights[one])) for one in order[::-1][:PUSHED]]
-    return Portrait(held, saturation(network, ids, [cell]) if has_gates else [], up, down)
+    return Portrait(held, saturation(network, passage, [cell]) if has_gates else [], up, down)
 
 
-def misses(network: CharRNN, ids: np.ndarray, text: Text, evidence: Evidence, one: Property) -> list[tuple[int, bool]]:
+def misses(network: CharRNN, read: Readable, text: Text, evidence: Evidence, one: Property) -> list[tuple[int, bool]]:
     """Where a cell most contradicts the binary property it goes with: characters, and whether the property holds there.
 
-    The strongest first, each some way from the others.
+    read: ids (N,), or documents; text: the same as characters. The strongest first, each some way from the others.
     """
     layer, index = map(int, evidence.cell.split(":"))
-    chunks = trace(network, ids, signals=[evidence.signal], cells=[Cell(layer, index)])
+    chunks = trace(network, read, signals=[evidence.signal], cells=[Cell(layer, index)])
     values = np.concatenate([chunk.signals[evidence.signal][:, 0] for chunk in chunks])
     truth = one.of(text)
     contradiction = np.where(truth, -1, 1) * evidence.sign * (values - (evidence.threshold or 0.0))
-    contradiction[: min(LEFT_OUT, len(ids) // 2)] = -np.inf
+    contradiction[: min(LEFT_OUT, len(values) // 2)] = -np.inf
     found: list[tuple[int, bool]] = []
     for place in np.argsort(-contradiction, kind="stable").tolist():
         if len(found) == MISSES or contradiction[place] <= 0:

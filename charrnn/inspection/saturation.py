@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import CharrnnError
+from charrnn.inspection.passage import Passage, Readable
 from charrnn.inspection.trace import Cell, all_cells, signals_of, trace
 from charrnn.model.network import CharRNN
 
@@ -26,21 +27,22 @@ class Saturation:
     open: np.ndarray
 
 
-def saturation(network: CharRNN, ids: np.ndarray, cells: Sequence[Cell] | None = None) -> list[Saturation]:
-    """Of every gate of these cells (None: all, layer by layer) over a text (N,), read in one go.
+def saturation(network: CharRNN, text: Readable, cells: Sequence[Cell] | None = None) -> list[Saturation]:
+    """Of every gate of these cells (None: all, layer by layer) over a text: ids (N,), or documents.
 
     Raises CharrnnError where the recurrence has no gates.
     """
     gates = [name for name in signals_of(network.settings.recurrence) if name not in ("c", "h", "candidate")]
     if not gates:
         raise CharrnnError(f"a plain {network.settings.recurrence} has no gates", "look at an lstm or a gru")
+    passage = Passage.of(text)
     number = len(all_cells(network) if cells is None else cells)
     shut, wide = ({gate: np.zeros(number, np.int64) for gate in gates} for _ in range(2))
-    left_out = min(LEFT_OUT, len(ids) // 2)
-    for chunk in trace(network, ids, signals=gates, cells=cells):
+    left_out = min(LEFT_OUT, len(passage) // 2)
+    for chunk in trace(network, passage, signals=gates, cells=cells):
         for gate in gates:
             values = chunk.signals[gate][max(0, left_out - chunk.start) :]
             shut[gate] += (values < SHUT).sum(axis=0)
             wide[gate] += (values > OPEN).sum(axis=0)
-    counted = max(1, len(ids) - left_out)
+    counted = max(1, len(passage) - left_out)
     return [Saturation(gate, shut[gate] / counted, wide[gate] / counted) for gate in gates]

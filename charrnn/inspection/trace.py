@@ -4,6 +4,9 @@ The fused recurrence gives h of all steps; one matrix product over a whole chunk
 once, from the layer's input and h of the step before; and c follows by the elementwise scan
 c_t = f_t ⊙ c_{t−1} + i_t ⊙ g_t (Hochreiter & Schmidhuber 1997; Gers et al. 2000 for the forget gate).
 
+Where documents begin within a chunk, what lies between two beginnings is read as a stream of its own, from the state
+of nothing read, and put back to its place.
+
 Values at character t are those after reading character t. Shapes: B streams, T characters of a chunk, N of the text,
 H hidden size, V vocabulary, K cells asked for.
 """
@@ -20,6 +23,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from charrnn.errors import UsageError
+from charrnn.inspection.passage import Passage, Readable
 from charrnn.model.network import RECURRENCES, CharRNN, State, gate_rows
 
 NUMBERS_AT_A_TIME = 1 << 24
@@ -108,7 +112,7 @@ class Chunk:
 
 def trace(
     network: CharRNN,
-    ids: np.ndarray,
+    text: Readable,
     *,
     signals: Sequence[str] | None = None,
     cells: Sequence[Cell] | None = None,
@@ -118,15 +122,18 @@ def trace(
 ) -> Iterator[Chunk]:
     """Reads a text and gives the signals of cells, a chunk at a time, so that memory does not grow with the text.
 
-    ids: (N,), or (B, N) for B texts of one length read side by side. signals: of `signals_of`; None is all.
-    cells: None is all, layer by layer. state: before the first character; None is zeros. predictions: whether to give
-    log_probabilities. chunk: characters at a time; chosen by size if None. The network must be in evaluation mode.
+    text: ids (N,), or (B, N) for B texts of one length read side by side; or documents, each read for itself.
+    signals: of `signals_of`; None is all. cells: None is all, layer by layer. state: before the first character, unless
+    a document begins there; None is zeros. predictions: whether to give log_probabilities. chunk: characters at a time;
+    chosen by size if None. The network must be in evaluation mode.
     """
+    passage = Passage.of(text)
     recurrence = network.settings.recurrence
     signals = signals_of(recurrence) if signals is None else tuple(find_signal(name, recurrence) for name in signals)
     columns = _columns(network, cells)
-    streams = np.atleast_2d(ids)
+    streams, begins = np.atleast_2d(passage.ids), np.atleast_2d(passage.begins)
     state = network.initial_state(len(streams)) if state is None else state
+    opened = _opened(network, passage) if passage.is_of_documents else None
     if chunk is None:
         kept = sum(len(layer.indices) for layer in columns)
         each = len(streams) * (
@@ -139,22 +146,33 @@ def trace(
         piece = torch.from_numpy(np.ascontiguousarray(streams[:, start : start + chunk])).to(
             network.output.weight.device
         )
-        values, log_probabilities, state = _read(network, piece, state, signals, columns, predictions)
-        if ids.ndim == 1:
+        here = begins[:, start : start + chunk]
+        if here.any():
+            values, log_probabilities, state = _read_documents(
+                network, piece, here, opened, state, signals, columns, predictions
+            )
+        else:
+            values, log_probabilities, state = _read(network, piece, state, signals, columns, predictions)
+        if passage.ids.ndim == 1:
             values = {name: array[0] for name, array in values.items()}
             log_probabilities = None if log_probabilities is None else log_probabilities[0]
         yield Chunk(start, values, log_probabilities, state)
 
 
-def state_after(network: CharRNN, ids: np.ndarray, state: State | None = None) -> State:
-    """The state after reading a text (N,), or B of them (B, N)."""
-    streams = np.atleast_2d(ids)
-    state = network.initial_state(len(streams)) if state is None else state
-    for start in range(0, streams.shape[1], LONGEST_CHUNK):
-        piece = torch.from_numpy(np.ascontiguousarray(streams[:, start : start + LONGEST_CHUNK]))
-        with torch.inference_mode():
-            state = network.advance(piece.to(network.output.weight.device), state)[1]
+def state_after(network: CharRNN, text: Readable, state: State | None = None) -> State:
+    """The state after reading a text (N,), or B of them (B, N), from a state; None is zeros."""
+    passage = Passage.of(text)
+    state = network.initial_state(len(np.atleast_2d(passage.ids))) if state is None else state
+    for chunk in trace(network, passage, signals=(), cells=(), state=state):
+        state = chunk.state
     return state
+
+
+@torch.inference_mode()
+def _opened(network: CharRNN, passage: Passage) -> State:
+    """The state (1, H) in which the first character of a document is read."""
+    opening = torch.full((1, 1), passage.opening, device=network.output.weight.device)
+    return network.advance(opening, network.initial_state(1))[1]
 
 
 @dataclass(frozen=True)
@@ -209,6 +227,62 @@ def _read(
     log_probabilities = None
     if predictions:
         log_probabilities = _array(torch.log_softmax(network.output(hidden[-1]), dim=-1))
+    return values, log_probabilities, after
+
+
+@torch.inference_mode()
+def _read_documents(
+    network: CharRNN,
+    ids: Tensor,
+    begins: np.ndarray,
+    opened: State,
+    state: State,
+    signals: Sequence[str],
+    columns: list[_Asked],
+    predictions: bool,
+) -> tuple[dict[str, np.ndarray], np.ndarray | None, State]:
+    """As `_read`, where documents begin at some characters (B, T), from the state `opened` (1, H).
+
+    Pieces between beginnings are read side by side, the longest first among them, all for as long as the shortest is;
+    then those that go on, for as long as the next one is.
+    """
+    width, device = begins.shape[1], ids.device
+    starts = np.flatnonzero(begins | (np.arange(width) == 0))
+    lengths = np.diff(starts, append=begins.size)
+    order = np.argsort(-lengths, kind="stable")
+    starts, lengths = starts[order], lengths[order]
+    rows = torch.from_numpy(starts // width).to(device)
+    is_new = torch.from_numpy(begins.reshape(-1)[starts]).to(device).unsqueeze(1)
+    current = tuple(
+        tuple(torch.where(is_new, new, part[rows]) for new, part in zip(news, layer, strict=True))
+        for news, layer in zip(opened, state, strict=True)
+    )
+    after = tuple(tuple(part.clone() for part in layer) for layer in state)
+    values: dict[str, np.ndarray] = {}
+    log_probabilities = None
+    read = 0
+    for stop in np.unique(lengths):
+        going = int(np.searchsorted(-lengths, -stop, side="right"))
+        places = starts[:going, None] + np.arange(read, stop)
+        characters = ids.reshape(-1)[torch.from_numpy(places).to(device)]
+        before = tuple(tuple(part[:going] for part in layer) for layer in current)
+        found, logs, current = _read(network, characters, before, signals, columns, predictions)
+        for name, part in found.items():
+            if name not in values:
+                values[name] = np.empty((begins.size, part.shape[-1]), part.dtype)
+            values[name][places] = part
+        if logs is not None:
+            if log_probabilities is None:
+                log_probabilities = np.empty((begins.size, logs.shape[-1]), logs.dtype)
+            log_probabilities[places] = logs
+        ended = torch.from_numpy((lengths[:going] == stop) & ((starts[:going] + stop) % width == 0)).to(device)
+        for layer, kept in zip(current, after, strict=True):
+            for part, place in zip(layer, kept, strict=True):
+                place[rows[:going][ended]] = part[ended]
+        read = stop
+    values = {name: part.reshape(*begins.shape, -1) for name, part in values.items()}
+    if log_probabilities is not None:
+        log_probabilities = log_probabilities.reshape(*begins.shape, -1)
     return values, log_probabilities, after
 
 
