@@ -193,7 +193,7 @@ def test_a_search_reads_each_document_for_itself():
         network,
         documents,
         Text(characters),
-        [CATALOGUE["inside parentheses"]],
+        [CATALOGUE["line position"]],
         symbols=vocabulary.symbols,
         effort=LITTLE,
     )
