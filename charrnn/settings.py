@@ -203,7 +203,7 @@ class TrainingSettings(Settings):
         16, "Parallel streams the text is cut into (B).", at_least=1, at_most=1_000_000, panel=TRAINING, chosen=True
     )
     seq_length: int = option(
-        64,
+        128,
         "Characters between two updates (T): the window of truncated backpropagation through time.",
         at_least=1,
         at_most=1_000_000,
@@ -224,7 +224,7 @@ class TrainingSettings(Settings):
         1.0, "Largest norm of the gradient; a longer one is scaled back. 0: never.", at_least=0, panel=TRAINING
     )
     weight_decay: float = option(
-        0.01, "Decoupled weight decay on weight matrices.", at_least=0, at_most=10, panel=TRAINING
+        0.1, "Decoupled weight decay on weight matrices.", at_least=0, at_most=10, panel=TRAINING, chosen=True
     )
     steps: int = option(
         1000,

@@ -50,11 +50,18 @@ def test_dropout_grows_with_the_number_of_times_the_text_is_read() -> None:
     assert drops[0] == 0 < drops[-1]
 
 
+def test_a_text_that_is_read_many_times_gets_more_weight_decay() -> None:
+    once, often = (choose(1_000_000, 65, CPU, Asked(epochs=e), {}).training.weight_decay for e in (1, 10))
+    assert 0 < once < often
+
+
 def test_what_was_given_is_kept() -> None:
     given = {"hidden_size": 77, "dropout": 0.33, "batch_size": 5, "seq_length": 11, "recurrence": "gru"}
+    given |= {"weight_decay": 0.07}
     choice = choose(1_000_000, 65, CPU, Asked(steps=10), given)
     assert (choice.model.hidden_size, choice.model.dropout, choice.model.recurrence) == (77, 0.33, "gru")
     assert (choice.training.batch_size, choice.training.seq_length) == (5, 11)
+    assert choice.training.weight_decay == 0.07
 
 
 @pytest.mark.parametrize("characters", [300, 3_000, 30_000, 300_000])
@@ -66,7 +73,8 @@ def test_a_short_text_gets_fewer_streams_so_that_an_epoch_has_many_updates(chara
 def test_the_reasons_name_what_was_chosen_and_only_that() -> None:
     chosen = choose(1_000_000, 65, CPU, Asked(minutes=5), {})
     assert f"{chosen.model.hidden_size} is the largest width" in chosen.because
-    given = choose(1_000_000, 65, CPU, Asked(steps=1000), {"hidden_size": 64, "dropout": 0.5})
+    assert chosen.because.endswith("keep it from learning the text by heart")
+    given = choose(1_000_000, 65, CPU, Asked(steps=500), {"hidden_size": 64, "dropout": 0.5})
     assert given.because == "about 1,000,000 characters will be read, 1.0 times the text"
 
 

@@ -3,8 +3,8 @@
 In words. Time is best spent on one layer as wide as can still be trained well: the width is the largest at which the
 time allows CHARACTERS_PER_PARAMETER characters to be read for each parameter, and at which the corpus holds at least
 CORPUS_PER_PARAMETER characters for each. How many are read follows from the device's speed, which is measured for a
-third of a second. A text that will be read many times over is learnt by heart; against that stands dropout, the more
-the more epochs.
+third of a second. A text that will be read many times over is learnt by heart; against that stand weight decay, which
+does more, and dropout, the more the more epochs.
 
 The figures behind it stand in tests/benchmarks/README.md.
 """
@@ -33,7 +33,8 @@ DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}
 WIDTHS = (64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
 CHARACTERS_PER_PARAMETER = 2.0
 CORPUS_PER_PARAMETER = 0.35
-DROPOUT_BY_EPOCHS = ((3, 0.0), (6, 0.1), (10, 0.3), (20, 0.4), (math.inf, 0.5))
+DROPOUT_BY_EPOCHS = ((3, 0.0), (10, 0.1), (20, 0.3), (math.inf, 0.4))
+WEIGHT_DECAY_BY_EPOCHS = ((3, 0.1), (math.inf, 0.2))
 SHARE_OF_TIME_FOR_EVALUATIONS = 0.12
 MOST_EVALUATIONS = 10
 LEAST_SHARE_FOR_TRAINING = 0.7  # also where one evaluation takes longer than the rest of the time
@@ -94,11 +95,22 @@ def choose(
         read = _characters_read(model, vocabulary_size, 60 * minutes * multiplications)
     epochs = read / characters
     reasons.insert(0, f"about {count(_rounded(read))} characters will be read, {_times(epochs)} the text")
+    against = []
     if "dropout" not in given:
-        model = model.changed(dropout=next(drop for most, drop in DROPOUT_BY_EPOCHS if epochs <= most))
-        if model.dropout:
-            reasons.append(f"dropout {model.dropout:g} keeps it from learning the text by heart")
+        model = model.changed(dropout=_up_to(epochs, DROPOUT_BY_EPOCHS))
+        against += [f"dropout {model.dropout:g}"] * (model.dropout > 0)
+    if "weight_decay" not in given:
+        training = training.changed(weight_decay=_up_to(epochs, WEIGHT_DECAY_BY_EPOCHS))
+        against += [f"weight decay {training.weight_decay:g}"]
+    if against and epochs > WEIGHT_DECAY_BY_EPOCHS[0][0]:
+        keep = "keeps" if len(against) == 1 else "keep"
+        reasons.append(f"{' and '.join(against)} {keep} it from learning the text by heart")
     return Choice(model, training, "; ".join(reasons))
+
+
+def _up_to(epochs: float, table: tuple[tuple[float, float], ...]) -> float:
+    """The value that goes with so many epochs."""
+    return next(value for most, value in table if epochs <= most)
 
 
 def _training_for(device: torch.device, characters: int) -> TrainingSettings:
