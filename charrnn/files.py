@@ -12,16 +12,23 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from charrnn.errors import CharrnnError
 from charrnn.units import amount
 
+Progress = Callable[[int, int], None]  # told of bytes done, and bytes in all
+
 ASIDE = ".aside-"
 BLOCK = 1 << 20
 MOST_PARTS = 100_000  # of a JSON text, unless more belong there; the header of the largest weights has some 5,000
+
+
+def home_folder() -> Path:
+    """Where corpora/ and checkpoints/ lie: $CHARRNN_HOME, else the current directory."""
+    return Path(os.environ.get("CHARRNN_HOME", ""))
 
 
 def _aside(path: Path) -> Path:
@@ -46,6 +53,11 @@ def make_folder(path: Path) -> None:
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
+
+
+def is_own_folder(path: Path) -> bool:
+    """Whether there is a folder, rather than a link to one, which may lie anywhere."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def write_and_sync(path: Path, data: bytes) -> None:

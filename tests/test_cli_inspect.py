@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ from charrnn.cli.app import app
 from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.trace import Cell, state_after, trace
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Progress, Run, RunSettings, RunWriter, training_shapes
+from charrnn.model.run import CorpusIdentity, Origin, Progress, Run, RunSettings, training_shapes
+from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
 
@@ -30,6 +32,7 @@ def make_run(
     as_bytes: bool = False,
     corpus: str = "",
     saves: tuple[int, ...] = (3,),
+    documents: str | None = None,
 ) -> Run:
     """A run of an untrained network whose held-out text is `text`, the end of `corpus`."""
     vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(text)
@@ -44,7 +47,7 @@ def make_run(
         characters=len(corpus) or len(text),
         held_out=len(text),
     )
-    settings = RunSettings(model, TrainingSettings(batch_size=2), identity, origin)
+    settings = RunSettings(model, TrainingSettings(batch_size=2, documents=documents), identity, origin)
     with RunWriter.create(name, settings, vocabulary, text.encode(), folder / "checkpoints") as writer:
         moments = {name: torch.zeros(shape) for name, shape in training_shapes(model, len(vocabulary), 2).items()}
         for step in saves:
@@ -166,7 +169,15 @@ def test_a_model_of_bytes_shows_what_is_beyond_ascii_as_escapes(home):
     [
         (["--cell", "9999"], "cell 9999 does not exist; this model has 1 layer of 6 cells, 1:0 to 1:5"),
         (["--cell", "1", "--layer", "2"], "layer 2 does not exist"),
-        (["--layer", "1"], "--layer needs a --cell"),
+        (["--layer", "1"], "--layer needs a --cell to count in it, or the table of --all"),
+        (["--layer", "1", "--all", "--json"], "--layer needs a --cell"),
+        (["--layer", "2", "--all"], "layer 2 does not exist"),
+        (["--cell", "1", "--seed", "0"], "--seed is for the search"),
+        (["--gates", "--seed", "1"], "--seed is for the search"),
+        (["--like", "fox", "--seed", "1"], "--seed is for the search"),
+        (["--history", "--cell", "1", "--seed", "1"], "--seed is for the search"),
+        (["--skip-unknown"], "--skip-unknown is for a text of your own"),
+        (["--cell", "1", "--skip-unknown"], "--skip-unknown is for a text of your own"),
         (["--cell", "1", "--signal", "reset"], "no signal 'reset'"),
         (["--cell", "1", "--start", "99999999"], "ends before character 99999999"),
         (["--output", "a.html"], "--output needs a --cell"),
@@ -204,6 +215,12 @@ def test_without_a_cell_every_cell_is_searched_and_the_table_says_what_was_asked
     assert "not testable here: " in shown
     assert "learned from the half that selects" in shown
     assert [line.split()[0] for line in shown.splitlines() if line.startswith("1:")] == [f"1:{k}" for k in range(6)]
+
+
+def test_the_table_of_all_cells_can_be_that_of_one_layer(home, short_text):
+    make_run(home, short_text[:12_000], layers=2)
+    shown = invoke("--all", "--layer", "2", "--property", "line position")
+    assert [line.split()[0] for line in shown.splitlines() if re.match(r"\d:", line)] == [f"2:{k}" for k in range(6)]
 
 
 def test_a_search_is_made_once_and_read_back_the_next_time(home, short_text, monkeypatch):
@@ -297,6 +314,35 @@ def test_the_corpus_in_the_corpora_folder_teaches_the_rival_if_it_is_the_one_tra
 def test_nothing_of_a_text_reaches_a_terminal_unsafe_in_the_table(home, short_text):
     make_run(home, short_text.replace("z", "\x1b"))
     assert "\x1b" not in invoke("--all", "--color", "none")
+
+
+def test_a_run_on_documents_is_shown_each_of_them_from_its_beginning(home, short_text):
+    run = make_run(home, short_text, documents="lines")
+    network, _ = run.load_network()
+    documents = run.held_out_text()
+    start, stop = documents.starts[5:7].tolist()
+    shown = invoke("--cell", "3", "--start", str(start), "--length", str(stop - start + 1))
+    assert f"documents of held-out text, characters {start}–{stop}" in shown
+    data = json.loads(invoke("--cell", "3", "--start", str(start), "--length", str(stop - start + 1), "--json"))
+    assert data["text"] == "documents of held-out text"
+    opened = np.concatenate([[documents.opening], documents.ids[start:stop]])
+    (chunk,) = trace(network, opened, signals=["c"], cells=[Cell(1, 3)], predictions=True)
+    np.testing.assert_allclose(data["cells"][0]["values"][:-1], chunk.signals["c"][1:, 0], atol=1e-6)
+    surprise = -chunk.log_probabilities[np.arange(1, stop - start), opened[2:]] / np.log(2)
+    np.testing.assert_allclose(data["surprise_bits"][:-2], surprise, atol=1e-5)
+    assert data["surprise_bits"][-2] is None  # what one document ends with tells nothing of the next
+    whole = make_run(home, short_text, name="whole")
+    assert json.loads(invoke(whole.name, "--cell", "3", "--start", str(start), "--json"))["cells"] != data["cells"]
+
+
+def test_findings_on_documents_are_not_those_of_the_same_characters_as_one_text(home, short_text):
+    run = make_run(home, short_text[:12_000], documents="lines")
+    by_document = json.loads(invoke("-p", "line position", "--json"))
+    assert "bits/char on documents of held-out text" in invoke("-p", "line position")
+    plain = make_run(home, short_text[:12_000], name="plain")
+    shutil.copytree(run.path / "findings", plain.path / "findings")
+    as_one_text = json.loads(invoke("plain", "-p", "line position", "--json"))
+    assert as_one_text["bits_per_character"] != by_document["bits_per_character"]
 
 
 @pytest.mark.parametrize("recurrence", ["gru", "rnn"])

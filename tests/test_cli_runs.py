@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from charrnn.cli import runs
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings, RunWriter
+from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings
+from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.loop import Trainer

@@ -23,8 +23,9 @@ from charrnn.cli import sample as sample_module
 from charrnn.cli.app import app
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings, RunWriter, open_run
+from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings, open_run
 from charrnn.model.score import score
+from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
 

@@ -24,7 +24,8 @@ import torch
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Run, RunSettings, RunWriter, open_run
+from charrnn.model.run import CorpusIdentity, Origin, Run, RunSettings, open_run
+from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import loop

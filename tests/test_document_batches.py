@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from charrnn.model.network import detached
-from charrnn.model.run import CorpusIdentity, Origin, RunSettings, RunWriter
+from charrnn.model.run import CorpusIdentity, Origin, RunSettings
 from charrnn.model.score import score
+from charrnn.model.writer import RunWriter
 from charrnn.settings import RECURRENCES, ModelSettings, TrainingSettings
 from charrnn.text.documents import Documents
 from charrnn.text.vocabulary import Vocabulary

@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Run, RunSettings, RunWriter
+from charrnn.model.run import CorpusIdentity, Origin, Run, RunSettings
+from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import loop

@@ -19,13 +19,13 @@ from charrnn.model.run import (
     Progress,
     Run,
     RunSettings,
-    RunWriter,
     checked_name,
     free_name,
     open_run,
     run_names,
     training_shapes,
 )
+from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
 

@@ -24,7 +24,8 @@ from charrnn.units import amount, bits, count, duration
 if TYPE_CHECKING:
     from charrnn.cli.tensorboard import Board
     from charrnn.model.network import CharRNN
-    from charrnn.model.run import Run, RunSettings, RunWriter, Save
+    from charrnn.model.run import Run, RunSettings, Save
+    from charrnn.model.writer import RunWriter
     from charrnn.training.distributed import Ranks
     from charrnn.training.loop import Evaluated, Event, Finished, Requests
     from charrnn.training.start import Ready

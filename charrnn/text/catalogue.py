@@ -17,17 +17,15 @@ import urllib.error
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from charrnn.errors import CharrnnError
-from charrnn.files import file_to_be, remove_leftovers
+from charrnn.files import Progress, file_to_be, remove_leftovers
 from charrnn.units import amount
-
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 TIMEOUT = 30.0  # seconds that a server may stay silent
 BLOCK = 1 << 16

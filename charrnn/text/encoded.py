@@ -25,7 +25,7 @@ import random
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -33,11 +33,9 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.files import MOST_PARTS, file_to_be, from_json_bytes, open_regular, remove_leftovers
+from charrnn.files import MOST_PARTS, Progress, file_to_be, from_json_bytes, open_regular, remove_leftovers
 from charrnn.text.vocabulary import CODE_POINTS, Unknown, Vocabulary, code_points, not_utf8
 from charrnn.units import file_size
-
-Progress = Callable[[int, int], None]  # bytes done, bytes in all
 
 MARK = b"\ncharrnn ids 1\n\0"
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

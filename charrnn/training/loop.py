@@ -21,8 +21,9 @@ from torch.nn.functional import cross_entropy
 from charrnn.errors import CharrnnError
 from charrnn.model.device import autocast, choose_precision, keep_freed_memory, tf32_allowed
 from charrnn.model.network import RECURRENCES, CharRNN, Share, State, detached
-from charrnn.model.run import FIRST_LOSS_SCALE, Progress, RunSettings, RunWriter, Save, training_shapes
+from charrnn.model.run import FIRST_LOSS_SCALE, Progress, RunSettings, Save, training_shapes
 from charrnn.model.score import Interrupted, score
+from charrnn.model.writer import RunWriter
 from charrnn.settings import TrainingSettings
 from charrnn.text.documents import Documents
 from charrnn.training.batches import NOT_COUNTED, Batches, Window, derived_seed

@@ -21,13 +21,13 @@ from charrnn.model.run import (
     Origin,
     Run,
     RunSettings,
-    RunWriter,
     Save,
     checked_name,
     free_name,
     open_run,
     runs_folder,
 )
+from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings, flag_of, settings_from
 from charrnn.text import catalogue
 from charrnn.text.corpus import Corpus, corpora_folder

@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from charrnn.model.network import CharRNN, parameter_count
-from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings, RunWriter
+from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings
+from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.loop import SECONDS_BETWEEN_SAVES, SHARE_OF_TIME_FOR_SAVES, Trainer

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from charrnn.errors import CharrnnError
-from charrnn.model.run import Run, RunWriter, run_names
+from charrnn.model.run import Run, run_names
+from charrnn.model.writer import RunWriter
 from charrnn.training.loop import Event, Finished, Requests, Saved, SaveFailed
 from tests.faults.system import Call, fault_at, half_written, points_of, watched
 from tests.faults.test_kills import stopped_at

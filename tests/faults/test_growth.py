@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.model.network import CharRNN
-from charrnn.model.run import Run, RunWriter
+from charrnn.model.run import Run
+from charrnn.model.writer import RunWriter
 from charrnn.settings import SampleSettings
 from charrnn.training.loop import Evaluated, Saved, train
 from tests.faults.tiny import NAME, TRAIN_IDS, TRAINING, VALIDATION_IDS, VOCABULARY, new_run

@@ -17,7 +17,8 @@ import torch
 from charrnn.cli import app
 from charrnn.model import run as runs
 from charrnn.model.network import CharRNN
-from charrnn.model.run import Run, RunWriter, open_run
+from charrnn.model.run import Run, open_run
+from charrnn.model.writer import RunWriter
 from charrnn.training import presets
 from charrnn.training.loop import Evaluated, Finished, Requests, Trainer
 from tests.faults.tiny import NAME, assert_nothing_was_lost, assert_sound, expected_states, go_on, new_run

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Progress, Run, RunSettings, RunWriter, Save
+from charrnn.model.run import CorpusIdentity, Origin, Progress, Run, RunSettings, Save
+from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.loop import Event, Requests, Saved, train
