@@ -204,6 +204,23 @@ def test_a_full_disk_is_found_before_anything_is_written(tmp_path: Path, monkeyp
         assert sorted(p.name for p in (tmp_path / "run" / "saves").iterdir()) == ["00000010"]
 
 
+@pytest.mark.parametrize(
+    ("much", "words"),
+    [
+        ({"specs": "some/folder/with/a/file.txt " * 40_000}, "the names that make up some .* a pattern in quotes"),
+        ({"held_out_files": "12 " * 350_000}, "the lengths of the files held out of some .* --val-fraction"),
+    ],
+)
+def test_a_corpus_of_more_files_than_a_run_can_describe_is_refused_before_there_is_one(
+    tmp_path: Path, much: dict, words: str
+) -> None:
+    identity = CorpusIdentity(**{"name": "some", "specs": "some", "sha256": "0" * 64, **much})
+    settings = RunSettings(MODEL, TRAINING, identity, Origin.here("a device", "a reason"))
+    with pytest.raises(CharrnnError, match=words):
+        RunWriter.create("run", settings, VOCABULARY, b"ab\n", tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_two_trainers_on_one_run_are_refused(tmp_path: Path) -> None:
     with created(tmp_path) as writer, pytest.raises(CharrnnError, match="another process is training run"):
         RunWriter.open(writer.run)

@@ -29,7 +29,7 @@ from charrnn.files import (
     to_json_bytes,
 )
 from charrnn.model.manifest import LARGEST_JSON, write_files
-from charrnn.model.run import Progress, Run, RunSettings, Save, checked_name, training_shapes
+from charrnn.model.run import CorpusIdentity, Progress, Run, RunSettings, Save, checked_name, training_shapes
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
 
@@ -60,7 +60,7 @@ class RunWriter:
 
         held_out: the encoded beginning of the validation text. first: the weights that training begins with, kept as
         the save of step 0, so that a run which is killed at once can be gone on with. Raises CharrnnError where the
-        name is taken or the folder cannot be written.
+        name is taken, the corpus is of more files than can be described, or the folder cannot be written.
         """
         path = folder / checked_name(name)
         files = {
@@ -72,6 +72,8 @@ class RunWriter:
             raise UsageError(
                 f"there is a run {name} already", f"choose another --name, or go on with --resume --name {name}"
             )
+        if len(files["run.json"]) > LARGEST_JSON:
+            raise _too_many_files(settings.corpus)
         training = training_shapes(settings.model, len(vocabulary), settings.training.batch_size)
         with _told_as_error(path):
             make_folder(folder)
@@ -182,6 +184,17 @@ def _told_as_error(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise CharrnnError(f"{error.filename or path} cannot be written: {error.strerror or error}") from None
+
+
+def _too_many_files(corpus: CorpusIdentity) -> CharrnnError:
+    if len(corpus.specs) > len(corpus.held_out_files):
+        what, hint = (
+            f"the names that make up {corpus.name}",
+            "name a folder, or a pattern in quotes, instead of its files",
+        )
+    else:
+        what, hint = f"the lengths of the files held out of {corpus.name}", "choose a smaller --val-fraction"
+    return CharrnnError(f"{what} are more than a run can keep", hint)
 
 
 def _files_of_save(progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor]) -> dict[str, bytes]:
