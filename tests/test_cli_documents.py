@@ -12,6 +12,7 @@ import torch
 
 from charrnn.cli import app
 from charrnn.model.run import open_run
+from charrnn.model.score import score
 from charrnn.sampling.generate import generate
 from charrnn.settings import SampleSettings
 from charrnn.text import corpus as corpus_module
@@ -58,6 +59,36 @@ def test_evaluate_agrees_with_the_validation_loss_of_a_run_on_documents(
     assert isinstance(opened.held_out_text(), Documents)
     assert opened.settings.training.documents == rule
     assert told["run"] == "run"
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_a_folder_is_evaluated_and_inspected_file_by_file_where_files_were_the_documents(
+    home: Path, capsys, as_bytes: bool
+) -> None:
+    (home / "names").mkdir()
+    for number in range(30):
+        (home / "names" / f"{number:02}.txt").write_text(NAMES[13 * number : 13 * number + 200])
+    (home / "new").mkdir()
+    texts = ["anna\n", "bert", "clara\ndora\n"]
+    for number, text in enumerate(texts):
+        (home / "new" / f"{number}.txt").write_text(text.replace("t", "t!"))
+    kind = ["--bytes"] if as_bytes else []
+    run("train", "names", "--documents", "files", "--name", "run", *SHAPE, *kind)
+    if not as_bytes:
+        assert command("evaluate", "run", "new") != 0
+        assert "1.txt holds what the model does not know: '!'" in capsys.readouterr().err
+    (home / "new" / "1.txt").write_text("bert")
+    opened = open_run("run")
+    network, _ = opened.load_network()
+    alone = sum(
+        score(network, opened.as_trained(opened.vocabulary.encode(text))).nats.double().sum().item() for text in texts
+    )
+    found = as_json(capsys, "evaluate", "run", "new")
+    assert found["characters"] == sum(map(len, texts))
+    assert found["nats_per_character"] * found["characters"] == pytest.approx(alone, abs=1e-4)
+    shown = as_json(capsys, "inspect", "run", "--cell", "1", "--text", "new")
+    assert shown["text"] == "documents of new"
+    assert [place for place, bits in enumerate(shown["surprise_bits"]) if bits is None] == [4, 8, 19]
 
 
 def test_a_run_on_documents_is_gone_on_with_as_it_was_begun(home: Path, capsys) -> None:

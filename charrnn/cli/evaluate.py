@@ -29,7 +29,9 @@ def evaluate(
     run: RunArgument = None,
     text: Annotated[
         str | None,
-        typer.Argument(help="A file, or - for standard input.", metavar="TEXT", show_default="the held-out text"),
+        typer.Argument(
+            help="A file or folder, or - for standard input.", metavar="TEXT", show_default="the held-out text"
+        ),
     ] = None,
     per_line: Annotated[
         bool, typer.Option("--per-line", help="Each line with its own loss, in bits per character.")
@@ -46,24 +48,17 @@ def evaluate(
 
     [bold]charrnn evaluate notes.txt[/bold]  ·  [bold]charrnn evaluate shakespeare sonnets.txt --per-line[/bold]
     """
+    from charrnn.cli.reading import text_of
     from charrnn.model.device import choose_device
     from charrnn.model.run import open_run
     from charrnn.model.score import score
-    from charrnn.text.corpus import read_text
+    from charrnn.text.documents import Documents
 
     run, text = _sorted_out(run, text)
     opened = open_run(run)
+    source, scored = text_of(opened, text, skip_unknown=skip_unknown)
     network, save = opened.load_network(checkpoint, choose_device(device))
-    if text is None:
-        source, scored = "the held-out text", opened.held_out_text()
-        ids = opened.held_out()
-    else:
-        source = "standard input" if text == "-" else text
-        raw = read_text(text, as_bytes=opened.vocabulary.kind == "bytes")
-        ids = opened.vocabulary.encode(
-            raw, source=source, skip_unknown=skip_unknown, hint="use --skip-unknown to leave them out"
-        )
-        scored = opened.as_trained(ids)
+    ids = scored.ids if isinstance(scored, Documents) else scored
     if len(scored) < 2:
         raise CharrnnError(f"{source} is too short to score: it has {len(scored)} characters the model knows")
     result = score(network, scored)

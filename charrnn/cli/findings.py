@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -15,29 +14,26 @@ from charrnn.units import count
 if TYPE_CHECKING:
     import numpy as np
 
+    from charrnn.cli.look import Look
     from charrnn.display.terminal import Terminal
     from charrnn.inspection.findings import Findings
     from charrnn.inspection.naming import Evidence
     from charrnn.inspection.properties import Property, Text
-    from charrnn.model.network import CharRNN
-    from charrnn.model.run import Run, Save
+    from charrnn.model.run import Run
 
 TRAINING_CHARACTERS = 500_000  # of the training text's end, that the k-gram rival learns from
 DETECTORS_SHOWN = 12
 
 
 def search(
-    run: Run,
-    save: Save,
-    network: CharRNN,
-    ids: np.ndarray,
+    look: Look,
     *,
     properties: list[str],
     language: str | None,
     corpus: str | None,
     seed: int,
 ) -> Findings:
-    """The findings on this text, from an earlier search if there was one.
+    """The findings on a text, from an earlier search if there was one.
 
     properties: arguments of --property; none is the whole catalogue. language: of the text, guessed if None; "none" is
     none. corpus: where the run's corpus is, looked for if None.
@@ -48,11 +44,11 @@ def search(
 
     effort = Effort(seed=seed)
     chosen = [find_property(argument) for argument in properties] or whole_catalogue()
+    run, look = look.run, look.of_first(effort.characters)
     language = language_of(run, language)
     training = _training_ids(run, corpus)
-    ids = ids[: effort.characters]
     key = (
-        _subject(save, ids),
+        _subject(look),
         key_of(
             b"" if training is None else training.tobytes(),
             repr((language, [(one.name, one.definition) for one in chosen], effort)),
@@ -63,9 +59,9 @@ def search(
     if findings is None:
         with _bar() as progress:
             findings = discover(
-                network,
-                ids,
-                as_text(run, ids, language),
+                look.network,
+                look.passage,
+                as_text(run, look.passage.ids, language),
                 chosen,
                 symbols=run.vocabulary.symbols,
                 training=None if training is None else (training, as_text(run, training, language)),
@@ -84,18 +80,20 @@ def whole_catalogue() -> list[Property]:
     return [one for one in CATALOGUE.values() if not one.control]
 
 
-def earlier_findings(run: Run, save: Save, ids: np.ndarray) -> list[Findings]:
-    """What searches with these weights found on this text (N,), the latest first."""
+def earlier_findings(look: Look) -> list[Findings]:
+    """What searches with these weights found on this text, the latest first."""
     from charrnn.inspection.findings import all_kept
 
-    return all_kept(run.path, _subject(save, ids))
+    return all_kept(look.run.path, _subject(look))
 
 
-def _subject(save: Save, ids: np.ndarray) -> str:
+def _subject(look: Look) -> str:
     from charrnn.inspection.discovery import Effort
     from charrnn.inspection.findings import key_of
 
-    return key_of(save.sizes["model.safetensors"][1], ids[: Effort.characters].tobytes())
+    passage = look.passage[: Effort.characters]
+    documents = [passage.begins.tobytes()] if passage.is_of_documents else []
+    return key_of(look.save.sizes["model.safetensors"][1], passage.ids.tobytes(), *documents)
 
 
 def as_text(run: Run, ids: np.ndarray, language: str | None) -> Text:
@@ -172,17 +170,19 @@ def _bar() -> Iterator[Callable[[str, float], None]]:
 HEADERS = ("cell", "tracks", "", "|char [95 %]", "all", "5-gram", "untrained", "memory", "episodes")
 
 
-def show(findings: Findings, run: Run, source: str, terminal: Terminal, *, every_cell: bool = False) -> None:
-    """Writes what was found, what was not, and what could not be asked. every_cell: and what each cell goes with."""
+def show(findings: Findings, look: Look, *, every_cell: bool = False, layer: int | None = None) -> None:
+    """Writes what was found, what was not, and what could not be asked.
+
+    every_cell: and what each cell goes with, or each of one layer.
+    """
     from charrnn.display.tables import table
 
-    model = run.settings.model
+    terminal = look.terminal
     asked = len(findings.testable) + len(findings.not_testable)
-    paragraph(
-        terminal,
-        f"{run.name} · {model.recurrence} {model.layers}×{model.hidden_size} · "
-        f"{findings.bits_per_character:.2f} bits/char on {source} · chosen on {count(findings.half)}, confirmed on "
-        f"{count(findings.half)} characters · {len(findings.testable)} of {asked} properties testable",
+    half = count(findings.half)
+    terminal.paragraph(
+        f"{look.title} · {findings.bits_per_character:.2f} bits/char on {look.text} · chosen on {half}, confirmed on "
+        f"{half} characters · {len(findings.testable)} of {asked} properties testable"
     )
     terminal.write("\n")
     tracks = findings.of_kind("tracks")
@@ -190,17 +190,16 @@ def show(findings: Findings, run: Run, source: str, terminal: Terminal, *, every
         table(HEADERS, [_row(evidence) for evidence, _ in tracks], terminal, right=HEADERS[3:])
         terminal.write("\n")
     for evidence, judged in findings.of_kind("related"):
-        paragraph(
-            terminal,
+        terminal.paragraph(
             f"related: {evidence.cell} {_signal(evidence)} {evidence.property}, {measure(evidence)} "
             f"{number(signed(evidence, evidence.strength))}: {judged.failed[0]}",
         )
     if every_cell:
-        _every_cell(findings, terminal)
+        _every_cell(findings, terminal, layer)
     for line in _closing(findings):
-        paragraph(terminal, line)
+        terminal.paragraph(line)
     if tracks:
-        paragraph(terminal, f"look at one: charrnn inspect {run.name} --cell {tracks[0][0].cell}")
+        terminal.paragraph(f"look at one: charrnn inspect {look.run.name} --cell {tracks[0][0].cell}")
 
 
 def _closing(findings: Findings) -> Iterator[str]:
@@ -274,13 +273,15 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}".replace("-", "−").replace("0.", ".", 1)
 
 
-def _every_cell(findings: Findings, terminal: Terminal) -> None:
+def _every_cell(findings: Findings, terminal: Terminal, layer: int | None) -> None:
     from charrnn.display.tables import table
     from charrnn.inspection.statistics import auc
 
     named = {evidence.cell: judged.kind for evidence, judged in findings.verdicts() if judged.kind != "none"}
     rows = []
     for one in findings.summaries:
+        if layer is not None and not one.cell.startswith(f"{layer}:"):
+            continue
         binary = one.kind == "binary"
         values = (one.selected, one.strength)
         chosen, confirmed = (auc(abs(values[0])), auc(values[1] * (1 if values[0] >= 0 else -1))) if binary else values
@@ -298,12 +299,6 @@ def _every_cell(findings: Findings, terminal: Terminal) -> None:
     headers = ("cell", "goes best with", "", "chosen", "|char", "verdict", "detects")
     table(headers, rows, terminal, right=("chosen", "|char"))
     terminal.write("\n")
-
-
-def paragraph(terminal: Terminal, text: str) -> None:
-    """Writes a line of its own in a pipe; broken at words on a terminal."""
-    lines = textwrap.wrap(text, terminal.width, subsequent_indent="  ") if terminal.is_terminal else [text]
-    terminal.write("".join(f"{line}\n" for line in lines))
 
 
 def write_csv(findings: Findings) -> None:

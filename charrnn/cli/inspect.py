@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -23,13 +23,9 @@ from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
 from charrnn.settings import InspectSettings, settings_from
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from charrnn.model.run import Run
-
 SEARCH = "Search (without --cell)"
 LOOKS = "Other looks"
+DEFAULT_SEED = 1
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +39,10 @@ def inspect(
         list[str] | None,
         typer.Option("--cell", "-c", help="A cell to show: 42, or LAYER:INDEX as 2:17. Repeatable.", metavar="CELL"),
     ] = None,
-    layer: Annotated[int | None, typer.Option(help="The layer that --cell counts in, from 1.", metavar="LAYER")] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(help="The layer that --cell counts in, or that --all lists, from 1.", metavar="LAYER"),
+    ] = None,
     text: Annotated[
         str | None,
         typer.Option(help="A file to read, or - for standard input.", show_default="the held-out text", metavar="FILE"),
@@ -107,8 +106,14 @@ def inspect(
         bool, typer.Option("--csv", help="The evidence for every candidate as CSV instead.", rich_help_panel=SEARCH)
     ] = False,
     seed: Annotated[
-        int, typer.Option(help="Seed of everything random in the search.", min=0, rich_help_panel=SEARCH)
-    ] = 1,
+        int | None,
+        typer.Option(
+            help="Seed of everything random in the search.",
+            min=0,
+            show_default=str(DEFAULT_SEED),
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -122,53 +127,62 @@ def inspect(
     [bold]charrnn inspect shakespeare --cell 2:17 --signal forget[/bold]
     """
     from charrnn.cli import findings, surveys
+    from charrnn.cli.look import Look
+    from charrnn.cli.reading import text_of
+    from charrnn.inspection.passage import Passage
     from charrnn.inspection.properties import find_property
-    from charrnn.inspection.trace import find_cell, find_signal
+    from charrnn.inspection.trace import check_layer, find_cell, find_signal
     from charrnn.model.device import choose_device
     from charrnn.model.run import open_run
 
     settings = settings_from(InspectSettings, given)
     only_one_of(json=as_json or None, csv=as_csv or None, output=output)
-    of_the_search = {"--all": every_cell, "--csv": as_csv, "--corpus": corpus}
-    _check(_kind_of_look(cell, like, gates, history), cell, layer, output, given, of_the_search, properties, language)
+    kind = _kind_of_look(cell, like, gates, history)
+    of_the_search = {"--all": every_cell, "--csv": as_csv, "--corpus": corpus, "--seed": seed}
+    of_the_property = {"--property": properties, "--language": language}
+    _refuse_idle(kind, given, of_the_search, of_the_property)
+    if layer is not None and not cell and (not every_cell or as_json or as_csv):
+        raise UsageError("--layer needs a --cell to count in it, or the table of --all", "as in --layer 2 --cell 17")
+    if history and len(properties or []) > 1:
+        raise UsageError("--history compares with one --property", "give one of them at a time")
     if output is not None:
         from charrnn.display.export import format_of
 
+        if kind != "picture":
+            raise UsageError("--output needs a --cell", "for everything else write --json > FILE")
         format_of(output)
     opened = open_run(run)
     model = opened.settings.model
+    if layer is not None:
+        check_layer(layer, model.layers, model.hidden_size)
     cells = [find_cell(name, model.layers, model.hidden_size, layer) for name in cell or []]
+    source, read = text_of(opened, text, skip_unknown=skip_unknown)
     network, save = opened.load_network(checkpoint, choose_device(device))
-    source, ids = _text(opened, text, skip_unknown)
-    terminal = Terminal.of(sys.stdout, settings.color)
-    if like is not None:
-        surveys.like(opened, network, ids, like, terminal, as_json)
-    elif gates:
-        surveys.gates(opened, network, ids, terminal, as_json)
-    elif history:
-        signal = find_signal(settings.signal, model.recurrence)
+    look = Look(opened, save, network, source, Passage.of(read), Terminal.of(sys.stdout, settings.color), as_json)
+    if kind == "like":
+        surveys.like(look, like)
+    elif kind == "gates":
+        surveys.gates(look)
+    elif kind == "history":
         chosen = find_property(properties[0]) if properties else None
-        surveys.history(opened, save, network, ids, cells[0], signal, chosen, language, terminal, as_json)
-    elif cells:
-        picture = pictures.look(opened, save, network, source, ids, cells, settings)
+        surveys.history(look, cells[0], find_signal(settings.signal, model.recurrence), chosen, language)
+    elif kind == "picture":
+        picture = pictures.picture_of(look, cells, settings)
         if as_json:
             print(json.dumps(picture.to_json()))
         elif output is not None:
             pictures.write_file(picture, settings, output)
         else:
-            pictures.show(
-                picture, settings, terminal, lambda one: surveys.opening(opened, save, network, ids, one, terminal)
-            )
+            pictures.show(picture, settings, lambda one: surveys.opening(look, one))
     else:
-        found = findings.search(
-            opened, save, network, ids, properties=properties or [], language=language, corpus=corpus, seed=seed
-        )
+        seed = DEFAULT_SEED if seed is None else seed
+        found = findings.search(look, properties=properties or [], language=language, corpus=corpus, seed=seed)
         if as_json:
             print(json.dumps(found.to_json()))
         elif as_csv:
             findings.write_csv(found)
         else:
-            findings.show(found, opened, source, terminal, every_cell=every_cell)
+            findings.show(found, look, every_cell=every_cell, layer=layer)
 
 
 def _kind_of_look(cell: list[str] | None, like: str | None, gates: bool, history: bool) -> str:
@@ -183,44 +197,20 @@ def _kind_of_look(cell: list[str] | None, like: str | None, gates: bool, history
     return "like" if like is not None else "gates" if gates else "picture" if cell else "search"
 
 
-def _check(
-    look: str,
-    cell: list[str] | None,
-    layer: int | None,
-    output: Path | None,
-    given: dict[str, Any],
-    of_the_search: dict[str, Any],
-    properties: list[str] | None,
-    language: str | None,
+def _refuse_idle(
+    kind: str, given: dict[str, Any], of_the_search: dict[str, Any], of_the_property: dict[str, Any]
 ) -> None:
-    """Raises UsageError where an option is given that a kind of look makes nothing of."""
-    if layer is not None and not cell:
-        raise UsageError("--layer needs a --cell to count in it", "as in --layer 2 --cell 17")
-    if output is not None and look != "picture":
-        raise UsageError("--output needs a --cell", "for everything else write --json > FILE")
-    understood = {"picture": set(given), "history": {"signal", "color"}}.get(look, {"color"})
+    """Raises UsageError where an option is given that a kind of look makes nothing of.
+
+    given: those of a cell's picture. of_the_property: those of the search that --history knows too.
+    """
+    understood = {"picture": set(given), "history": {"signal", "color"}}.get(kind, {"color"})
     for name in given:
-        if name not in understood and look == "history":
+        if name not in understood and kind == "history":
             raise UsageError(f"--{name} is for a cell's picture", "leave --history out")
         if name not in understood:
             raise UsageError(f"--{name} needs a --cell", "as in --cell 42")
-    if look == "history" and len(properties or []) > 1:
-        raise UsageError("--history compares with one --property", "give one of them at a time")
-    if look not in ("search", "history"):
-        of_the_search = {**of_the_search, "--property": properties, "--language": language}
-    for flag, value in of_the_search.items():
-        if value and look != "search":
+    idle = {"search": {}, "history": of_the_search}.get(kind, {**of_the_search, **of_the_property})
+    for flag, value in idle.items():
+        if not (value is None or value is False or value == []):
             raise UsageError(f"{flag} is for the search", "leave --cell, --like, --gates and --history out")
-
-
-def _text(run: Run, spec: str | None, skip_unknown: bool) -> tuple[str, np.ndarray]:
-    """What the text is called, and its ids (N,)."""
-    from charrnn.text.corpus import read_text
-
-    if spec is None:
-        return "held-out text", run.held_out()
-    source = "standard input" if spec == "-" else spec
-    raw = read_text(spec, as_bytes=run.vocabulary.kind == "bytes")
-    return source, run.vocabulary.encode(
-        raw, source=source, skip_unknown=skip_unknown, hint="use --skip-unknown to leave them out"
-    )

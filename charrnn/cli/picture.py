@@ -16,11 +16,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from charrnn.cli.look import Look
     from charrnn.display.activations import Successors, View
-    from charrnn.display.terminal import Terminal
     from charrnn.inspection.trace import Cell
-    from charrnn.model.network import CharRNN
-    from charrnn.model.run import Run, Save
+    from charrnn.model.run import Run
 
 WARM_UP = 10_000  # characters read before the first one shown, so that values are those of a long read
 LIKELIEST = 5
@@ -31,13 +30,11 @@ class Picture:
     """A stretch of text and what cells do on it.
 
     symbols: T characters. values: (T, K) of the signal for the K cells. likeliest, probabilities: (T, 5) ids and their
-    probabilities. following: T ids of the characters that followed, −1 where the text ends. surprise: T bits of those,
-    NaN there.
+    probabilities. following: T ids of the characters that followed, −1 where the text or a document ends. surprise: T
+    bits of those, NaN there.
     """
 
-    run: Run
-    save: Save
-    source: str
+    look: Look
     start: int
     cells: list[Cell]
     signal: str
@@ -53,11 +50,11 @@ class Picture:
         """What is looked at, name → value."""
         import numpy as np
 
-        model = self.run.settings.model
+        model = self.look.run.settings.model
         facts = {
-            "run": f"{self.run.name} (step {count(self.save.step)})",
+            "run": f"{self.look.run.name} (step {count(self.look.save.step)})",
             "model": f"{model.recurrence} {model.layers}×{model.hidden_size}",
-            "text": f"{self.source}, characters {count(self.start)}–{count(self.start + len(self.symbols) - 1)}",
+            "text": f"{self.look.text}, characters {count(self.start)}–{count(self.start + len(self.symbols) - 1)}",
         }
         known = self.surprise[np.isfinite(self.surprise)]
         return {**facts, "loss": f"{known.mean():.2f} bits/char"} if len(known) else facts
@@ -88,7 +85,7 @@ class Picture:
     def _successors(self) -> Successors:
         from charrnn.display.activations import Successors
 
-        signs = signs_of(self.run)
+        signs = signs_of(self.look.run)
         return Successors(
             symbols=[[signs[one] for one in row] for row in self.likeliest],
             probabilities=self.probabilities.tolist(),
@@ -101,12 +98,12 @@ class Picture:
         return [int(row.argmax()) if row.any() else None for row in hits]
 
     def to_json(self) -> dict[str, Any]:
-        signs = signs_of(self.run)
+        signs = signs_of(self.look.run)
         data = {
-            "run": self.run.name,
-            "step": self.save.step,
-            "model": self.run.settings.model.to_json(),
-            "text": self.source,
+            "run": self.look.run.name,
+            "step": self.look.save.step,
+            "model": self.look.run.settings.model.to_json(),
+            "text": self.look.text,
             "start": self.start,
             "characters": self.symbols,
             "surprise_bits": [None if value != value else value for value in self.surprise.tolist()],
@@ -131,15 +128,7 @@ def signs_of(run: Run) -> list[str]:
     return [chr(byte) if byte < 0x80 else sign for byte, sign in enumerate(vocabulary.symbols)]
 
 
-def look(
-    run: Run,
-    save: Save,
-    network: CharRNN,
-    source: str,
-    ids: np.ndarray,
-    cells: list[Cell],
-    settings: InspectSettings,
-) -> Picture:
+def picture_of(look: Look, cells: list[Cell], settings: InspectSettings) -> Picture:
     """Reads the stretch that the settings name.
 
     Raises CharrnnError where the text ends before it, or the model has no such signal.
@@ -148,17 +137,17 @@ def look(
 
     from charrnn.inspection.trace import find_signal, state_after, trace
 
-    if settings.start >= len(ids):
-        raise CharrnnError(f"the {source} ends before character {settings.start}: it has {len(ids)}", "lower --start")
-    signal = find_signal(settings.signal, run.settings.model.recurrence)
-    stop = min(settings.start + settings.length, len(ids))
-    state = state_after(network, ids[max(0, settings.start - WARM_UP) : settings.start])
-    following = np.full(stop - settings.start, -1, np.int64)
-    following[: len(ids) - settings.start - 1] = ids[settings.start + 1 : stop + 1]
+    passage, start = look.passage, settings.start
+    if start >= len(passage):
+        raise CharrnnError(f"the {look.source} ends before character {start}: it has {len(passage)}", "lower --start")
+    signal = find_signal(settings.signal, look.run.settings.model.recurrence)
+    shown = passage[start : start + settings.length]
+    state = state_after(look.network, passage[max(0, start - WARM_UP) : start])
+    following = np.full(len(shown), -1, np.int64)
+    after = passage[start + 1 : start + 1 + len(shown)]
+    following[: len(after)] = np.where(after.begins, -1, after.ids.astype(np.int64))
     values, likeliest, probabilities, surprise = [], [], [], []
-    for chunk in trace(
-        network, ids[settings.start : stop], signals=[signal], cells=cells, state=state, predictions=True
-    ):
+    for chunk in trace(look.network, shown, signals=[signal], cells=cells, state=state, predictions=True):
         values.append(chunk.signals[signal])
         logs = chunk.log_probabilities
         order = np.argsort(-logs, axis=1, kind="stable")[:, :LIKELIEST]
@@ -167,16 +156,14 @@ def look(
         true = following[chunk.start : chunk.start + len(logs)]
         bits = -logs[np.arange(len(logs)), true] / NATS_PER_BIT
         surprise.append(np.where(true >= 0, bits, np.nan))
-    signs = signs_of(run)
+    signs = signs_of(look.run)
     return Picture(
-        run,
-        save,
-        source,
-        settings.start,
+        look,
+        start,
         cells,
         signal,
         settings.top,
-        [signs[one] for one in ids[settings.start : stop].tolist()],
+        [signs[one] for one in shown.ids.tolist()],
         np.concatenate(values),
         np.concatenate(likeliest),
         np.concatenate(probabilities),
@@ -185,11 +172,12 @@ def look(
     )
 
 
-def show(picture: Picture, settings: InspectSettings, terminal: Terminal, opening: Callable[[Cell], None]) -> None:
+def show(picture: Picture, settings: InspectSettings, opening: Callable[[Cell], None]) -> None:
     """Writes a picture: what is looked at, then each cell's view. opening: writes what comes before a cell's view."""
     from charrnn.display.activations import render
 
-    terminal.write(" · ".join(picture.facts().values()) + "\n")
+    terminal = picture.look.terminal
+    terminal.paragraph(" · ".join(picture.facts().values()))
     for cell, view in zip(picture.cells, picture.views(settings.palette), strict=True):
         opening(cell)
         terminal.write("\n")

@@ -6,19 +6,18 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from charrnn.cli.findings import as_text, earlier_findings, language_of, measure, number, paragraph, score_with_interval
+from charrnn.cli.findings import as_text, earlier_findings, language_of, measure, number, score_with_interval
 from charrnn.errors import CharrnnError
 from charrnn.units import count
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from charrnn.display.terminal import Terminal
+    from charrnn.cli.look import Look
     from charrnn.inspection.naming import Evidence, Verdict
     from charrnn.inspection.properties import Property
     from charrnn.inspection.trace import Cell
-    from charrnn.model.network import CharRNN
-    from charrnn.model.run import Run, Save
+    from charrnn.model.run import Run
 
 READ_FOR_ALL, READ_FOR_HISTORY, READ_FOR_GATES, READ_FOR_ONE = 200_000, 100_000, 50_000, 20_000
 """Characters of the text, at most, that each kind of look reads."""
@@ -26,28 +25,29 @@ PLACES_SHOWN = 10
 AROUND = 24  # characters shown on each side of a place
 
 
-def like(run: Run, network: CharRNN, ids: np.ndarray, piece: str, terminal: Terminal, as_json: bool) -> None:
+def like(look: Look, piece: str) -> None:
     """The cells that mark a piece of text, and where else they are on together."""
     from charrnn.display.tables import table
     from charrnn.inspection import likeness
 
-    ids = ids[:READ_FOR_ALL]
-    text = as_text(run, ids, None).characters
-    sought = _as_read(run, piece)
+    look = look.of_first(READ_FOR_ALL)
+    terminal, ids = look.terminal, look.passage.ids
+    text = as_text(look.run, ids, None).characters
+    sought = _as_read(look.run, piece)
     places = likeness.occurrences_of(sought, text) if sought else []
     if not places:
         raise CharrnnError(
             f"{piece!r} does not stand in the first {count(len(ids))} characters of this text", "copy a piece out of it"
         )
-    found = likeness.like(network, ids, places, len(sought))
-    if as_json:
+    found = likeness.like(look.network, look.passage, places, len(sought))
+    if look.as_json:
         companions = [{**dataclasses.asdict(one), "cell": str(one.cell)} for one in found.companions]
         print(json.dumps({**dataclasses.asdict(found), "companions": companions}))
         return
     often = "once" if len(places) == 1 else f"{len(places):,} times"
-    paragraph(terminal, f"{piece!r} stands {often} in {count(len(ids))} characters of this text")
+    terminal.paragraph(f"{piece!r} stands {often} in {count(len(ids))} characters of this text")
     if not found.companions:
-        paragraph(terminal, "no cell is on throughout and off around it in half of these places")
+        terminal.paragraph("no cell is on throughout and off around it in half of these places")
         return
     terminal.write("\n")
     table(
@@ -63,9 +63,9 @@ def like(run: Run, network: CharRNN, ids: np.ndarray, piece: str, terminal: Term
     joined = found.companions[: likeness.MOST_CELLS]
     who = f"{joined[0].cell} is" if len(joined) == 1 else f"the first {len(joined)} of these cells are all"
     longest = ", the longest:" if found.elsewhere else ""
-    paragraph(terminal, f"elsewhere {who} on in {len(found.elsewhere):,} places{longest}")
+    terminal.paragraph(f"elsewhere {who} on in {len(found.elsewhere):,} places{longest}")
     for start, stop in sorted(found.elsewhere, key=lambda place: place[0] - place[1])[:PLACES_SHOWN]:
-        terminal.write(f"{count(start):>9}  {_excerpt(run, ids, start, stop)}\n")
+        terminal.paragraph(f"{count(start):>9}  {_excerpt(look, start, stop)}")
 
 
 def _as_read(run: Run, piece: str) -> str:
@@ -73,11 +73,11 @@ def _as_read(run: Run, piece: str) -> str:
     return piece.encode("utf-8", "surrogateescape").decode("latin-1") if run.vocabulary.kind == "bytes" else piece
 
 
-def _excerpt(run: Run, ids: np.ndarray, start: int, stop: int) -> str:
+def _excerpt(look: Look, start: int, stop: int) -> str:
     """A place between ‹ and ›, in one line, with what stands around it."""
     from charrnn.display.terminal import safe_text
 
-    text = run.vocabulary.text
+    text, ids = look.run.vocabulary.text, look.passage.ids
     inside = text(ids[start:stop])
     if len(inside) > 3 * AROUND:
         inside = inside[:AROUND] + " … " + inside[-AROUND:]
@@ -85,21 +85,20 @@ def _excerpt(run: Run, ids: np.ndarray, start: int, stop: int) -> str:
     return safe_text(shown.replace("\n", "↵"), keep_newlines=False, keep_tabs=False)
 
 
-def gates(run: Run, network: CharRNN, ids: np.ndarray, terminal: Terminal, as_json: bool) -> None:
+def gates(look: Look) -> None:
     """The saturation of every gate, a dot for each cell, a plot for each layer."""
     from charrnn.display.plots import scatter
     from charrnn.inspection.saturation import saturation
 
-    ids = ids[:READ_FOR_GATES]
-    found = saturation(network, ids)
-    model = run.settings.model
-    if as_json:
+    look = look.of_first(READ_FOR_GATES)
+    found = saturation(look.network, look.passage)
+    terminal, model = look.terminal, look.run.settings.model
+    if look.as_json:
         print(json.dumps([{"gate": one.gate, "shut": one.shut.tolist(), "open": one.open.tolist()} for one in found]))
         return
-    paragraph(
-        terminal,
-        f"{run.name} · {model.recurrence} {model.layers}×{model.hidden_size} · {count(len(ids))} characters · a dot "
-        "for each cell: the share of characters at which its gate is shut (below .1), and wide open (above .9)",
+    terminal.paragraph(
+        f"{look.title} · {look.text}, {count(len(look.passage))} characters · a dot for each cell: the share of "
+        "characters at which its gate is shut (below .1), and wide open (above .9)"
     )
     for layer in range(model.layers):
         own = slice(layer * model.hidden_size, (layer + 1) * model.hidden_size)
@@ -117,25 +116,14 @@ def gates(run: Run, network: CharRNN, ids: np.ndarray, terminal: Terminal, as_js
         terminal.write("".join(f"{line}\n" for line in lines), styled=True)
         for one in found:
             wide, shut = _most(one.open[own]), _most(one.shut[own])
-            paragraph(terminal, f"{one.gate}: wide open most of the time in {wide} cells, shut in {shut}")
+            terminal.paragraph(f"{one.gate}: wide open most of the time in {wide} cells, shut in {shut}")
 
 
 def _most(shares: np.ndarray) -> str:
     return f"{int((shares > 0.5).sum()):,} of {len(shares):,}"
 
 
-def history(
-    run: Run,
-    save: Save,
-    network: CharRNN,
-    ids: np.ndarray,
-    cell: Cell,
-    signal: str,
-    one: Property | None,
-    language: str | None,
-    terminal: Terminal,
-    as_json: bool,
-) -> None:
+def history(look: Look, cell: Cell, signal: str, one: Property | None, language: str | None) -> None:
     """A cell through the kept checkpoints: its score for a property (None: for what it is known to go with), or how
     much it was already like itself at the last of them."""
     from charrnn.display.plots import sparkline
@@ -143,15 +131,16 @@ def history(
     from charrnn.inspection.history import became, history
     from charrnn.inspection.statistics import auc
 
-    known = best_known(run, save, ids, cell) if one is None else None
+    known = best_known(look, cell) if one is None else None
     one = _property_of(known[0]) if known is not None else one
-    ids, steps = ids[:READ_FOR_HISTORY], run.saves()
-    labels = None if one is None else one.of(as_text(run, ids, language_of(run, language)))
-    device = network.output.weight.device
-    course = history(lambda step: run.load_network(str(step), device)[0], steps, ids, cell, signal, labels)
+    look = look.of_first(READ_FOR_HISTORY)
+    terminal, run, passage = look.terminal, look.run, look.passage
+    labels = None if one is None else one.of(as_text(run, passage.ids, language_of(run, language)))
+    device = look.network.output.weight.device
+    course = history(lambda step: run.load_network(str(step), device)[0], run.saves(), passage, cell, signal, labels)
     since = became(course)
     what = "itself at the last of them" if one is None else one.title
-    if as_json:
+    if look.as_json:
         scores = [{"step": step, "strength": value} for step, value in course]
         print(
             json.dumps({"cell": str(cell), "signal": signal, "compared_with": what, "scores": scores, "since": since})
@@ -160,7 +149,7 @@ def history(
     binary = one is not None and one.kind == "binary"
     score = "AUC | char" if binary else "ρ | char"
     shown = [float(auc(value)) if binary else value for _, value in course]
-    paragraph(terminal, f"cell {cell} {signal} of {run.name} in {len(course)} checkpoints, compared with {what}")
+    terminal.paragraph(f"cell {cell} {signal} of {run.name} in {len(course)} checkpoints, compared with {what}")
     terminal.write("\n")
     rows = [[count(step), number(value)] for (step, _), value in zip(course, shown, strict=True)]
     table(("step", score), rows, terminal, right=("step", score))
@@ -168,16 +157,16 @@ def history(
         terminal.write(f"\n{sparkline(shown, min(len(shown), terminal.width), unicode=terminal.unicode)}\n")
     terminal.write("\n")
     if since is None:
-        paragraph(terminal, "it has not become anything of the kind")
+        terminal.paragraph("it has not become anything of the kind")
     else:
-        paragraph(terminal, f"from step {count(since)} on it has nine tenths of its last score or more")
+        terminal.paragraph(f"from step {count(since)} on it has nine tenths of its last score or more")
     if len(course) < 3:
-        paragraph(terminal, "few checkpoints were kept: train with --keep every:N to keep more")
+        terminal.paragraph("few checkpoints were kept: train with --keep every:N to keep more")
 
 
-def best_known(run: Run, save: Save, ids: np.ndarray, cell: Cell) -> tuple[Evidence, Verdict] | None:
+def best_known(look: Look, cell: Cell) -> tuple[Evidence, Verdict] | None:
     """What the latest search that knows a name for a cell, or something near one, knows of it."""
-    for findings in earlier_findings(run, save, ids):
+    for findings in earlier_findings(look):
         for evidence, judged in findings.verdicts():
             if evidence.cell == str(cell) and judged.kind != "none" and evidence.property not in findings.controls:
                 return evidence, judged
@@ -190,40 +179,41 @@ def _property_of(evidence: Evidence) -> Property | None:
     return next((one for one in CATALOGUE.values() if one.title == evidence.property), None)
 
 
-def opening(run: Run, save: Save, network: CharRNN, ids: np.ndarray, cell: Cell, terminal: Terminal) -> None:
+def opening(look: Look, cell: Cell) -> None:
     """Writes what is known of a cell: what it goes with, its memory, its gates, what it pushes, where it fails.
 
-    ids: the whole text (N,), of which the beginning is read.
+    Of the text the beginning is read.
     """
     from charrnn.inspection.portrait import misses, portrait
 
-    short = ids[:READ_FOR_ONE]
-    drawn = portrait(network, short, cell)
-    known = best_known(run, save, ids, cell)
+    short = look.of_first(READ_FOR_ONE)
+    run, terminal = look.run, look.terminal
+    drawn = portrait(look.network, short.passage, cell)
+    known = best_known(look, cell)
     terminal.write("\n")
     if known is None:
-        searched = bool(earlier_findings(run, save, ids))
+        searched = bool(earlier_findings(look))
         state = "no name earned" if searched else "what it tracks, `charrnn inspect` without a cell finds out"
-        paragraph(terminal, f"cell {cell}: {state}")
+        terminal.paragraph(f"cell {cell}: {state}")
     else:
         evidence, judged = known
         verb = "tracks" if judged.kind == "tracks" else "related to"
         line = f"cell {cell} {verb} {evidence.property}: {measure(evidence)} | char {score_with_interval(evidence)}"
         if evidence.mean_inside is not None:
             line += f" · {evidence.signal} {evidence.mean_inside:.2f} inside, {evidence.mean_outside:.2f} outside"
-        paragraph(terminal, line + (f" · {judged.failed[0]}" if judged.failed else ""))
+        terminal.paragraph(line + (f" · {judged.failed[0]}" if judged.failed else ""))
     parts = [] if drawn.memory is None else [f"memory {drawn.memory:,.0f} characters"]
     parts += [f"{one.gate} gate shut {one.shut[0]:.0%}, wide open {one.open[0]:.0%}" for one in drawn.saturation]
     if parts:
-        paragraph(terminal, "  " + " · ".join(parts))
+        terminal.paragraph("  " + " · ".join(parts))
     if drawn.up:
         signs = {" ": "·", "\\n": "↵", "\\t": "→"}
         names = [signs.get(sign, sign) for sign in run.vocabulary.symbols]
         up, down = (" ".join(names[one] for one, _ in side) for side in (drawn.up, drawn.down))
-        paragraph(terminal, f"  h pushes up: {up} · down: {down}")
+        terminal.paragraph(f"  h pushes up: {up} · down: {down}")
     one = None if known is None else _property_of(known[0])
     if one is not None and one.kind == "binary":
-        text = as_text(run, short, language_of(run, None))
-        for place, holds in misses(network, short, text, known[0], one):
+        text = as_text(run, short.passage.ids, language_of(run, None))
+        for place, holds in misses(look.network, short.passage, text, known[0], one):
             state = "holds, the cell says no" if holds else "does not hold, the cell says it does"
-            paragraph(terminal, f"  at {count(place)} it {state}: {_excerpt(run, short, place, place + 1)}")
+            terminal.paragraph(f"  at {count(place)} it {state}: {_excerpt(short, place, place + 1)}")

@@ -59,8 +59,8 @@ def find_cell(name: str, layers: int, hidden_size: int, layer: int | None = None
     if match is None:
         raise UsageError(f"a cell is a number or LAYER:INDEX, not {name!r}", "as in --cell 42 or --cell 2:17")
     index = int(match[2])
-    if layer is not None and not 1 <= layer <= layers:
-        raise UsageError(f"layer {layer} does not exist; {_extent(layers, hidden_size)}")
+    if layer is not None:
+        check_layer(layer, layers, hidden_size)
     if match[1] is not None:
         cell = Cell(int(match[1]), index)
         if layer not in (None, cell.layer):
@@ -72,6 +72,12 @@ def find_cell(name: str, layers: int, hidden_size: int, layer: int | None = None
     if not (1 <= cell.layer <= layers and cell.index < hidden_size):
         raise UsageError(f"cell {name.strip()} does not exist; {_extent(layers, hidden_size)}")
     return cell
+
+
+def check_layer(layer: int, layers: int, hidden_size: int) -> None:
+    """Raises UsageError where a network of this shape has no such layer."""
+    if not 1 <= layer <= layers:
+        raise UsageError(f"layer {layer} does not exist; {_extent(layers, hidden_size)}")
 
 
 def _extent(layers: int, hidden_size: int) -> str:
