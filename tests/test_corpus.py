@@ -23,7 +23,9 @@ from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.text import catalogue
 from charrnn.text import corpus as corpus_module
 from charrnn.text.catalogue import Entry
-from charrnn.text.corpus import Corpus, corpora_folder, load_corpus, read_text, shown, texts_in
+from charrnn.text.corpus import Corpus, load_corpus, read_text
+from charrnn.text.encoded import FIRST_BLOCK
+from charrnn.text.sources import corpora_folder, shown, texts_in
 from charrnn.text.vocabulary import Vocabulary
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX has these files")
@@ -327,8 +329,8 @@ def test_as_bytes_a_folder_gives_text_in_any_encoding():
 
 
 def test_a_nul_beyond_the_first_block_does_not_make_a_text_binary():
-    put("texts/a.txt", b"a" * corpus_module.FIRST_BLOCK + b"\0")
-    assert len(load_corpus(["texts"])) == corpus_module.FIRST_BLOCK + 1
+    put("texts/a.txt", b"a" * FIRST_BLOCK + b"\0")
+    assert len(load_corpus(["texts"])) == FIRST_BLOCK + 1
 
 
 def test_a_folder_without_text_is_one_line():
@@ -459,7 +461,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_one_line(monkeypatch):
             os.truncate(path, 5)
         return status
 
-    monkeypatch.setattr(corpus_module.os, "fstat", fstat_then_shrink)
+    monkeypatch.setattr(os, "fstat", fstat_then_shrink)
     assert failure("a.txt").message == "a.txt became shorter while it was read: 5 of 21 bytes"
 
 

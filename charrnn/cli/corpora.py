@@ -57,7 +57,7 @@ def corpora(
             raise UsageError("--json belongs to the list: charrnn corpora --json")
         return
     from charrnn.display.terminal import Terminal
-    from charrnn.text.corpus import corpora_folder
+    from charrnn.text.sources import corpora_folder
 
     entries = listed(corpora_folder())
     if as_json:
@@ -85,7 +85,7 @@ def get(
     """Fetch or build corpora of the catalogue, and print where they lie. One that is there already stays as it is."""
     from charrnn.display.terminal import Terminal
     from charrnn.text import catalogue
-    from charrnn.text.corpus import corpora_folder, shown
+    from charrnn.text.sources import corpora_folder, shown
 
     entries = [(name, catalogue.find(name)) for name in names]
     for name, entry in entries:
@@ -103,7 +103,7 @@ def get(
 def listed(folder: Path) -> list[Listed]:
     """The catalogue's entries in its order, then what else lies in the folder by name."""
     from charrnn.text import catalogue
-    from charrnn.text.corpus import shown, texts_in
+    from charrnn.text.sources import shown, texts_in
 
     lying = {path.name: path for path in texts_in(folder)}
     entries = []

@@ -20,7 +20,8 @@ from fractions import Fraction
 import numpy as np
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.text.corpus import LARGE, Corpus, corpora_folder
+from charrnn.text.corpus import LARGE, Corpus
+from charrnn.text.sources import corpora_folder
 from charrnn.text.vocabulary import Vocabulary
 
 IDS_AT_ONCE = 1 << 22
