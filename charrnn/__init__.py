@@ -20,6 +20,9 @@ _FACE = {
     "generate": "charrnn.sampling.generate",
     "train": "charrnn.training.loop",
     "trace": "charrnn.inspection.trace",
+    "Cell": "charrnn.inspection.trace",
+    "Clamp": "charrnn.inspection.interventions",
+    "clamped": "charrnn.inspection.interventions",
 }
 
 __all__ = [*_FACE, "__version__"]

@@ -413,7 +413,7 @@ def test_the_precision_chosen_is_shown_and_saved_and_may_change_when_a_run_goes_
     code, out, _ = program("train", "text.txt", *SMALL, "--steps", "20", "--name", "mine")
     chosen = choose_precision("auto", torch.device("cpu"), "lstm")
     assert (code, open_run("mine").settings.training.precision) == (0, chosen)
-    assert f"threads, {chosen}" in out
+    assert f", {chosen}\n" in out
     code, _, err = program("train", "text.txt", *SMALL, "--steps", "20", "--precision", "tf32")
     assert_one_line(err, "cannot train in tf32; choose from: fp32, bf16")
     assert code == 2

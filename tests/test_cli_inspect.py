@@ -223,6 +223,17 @@ def test_the_table_of_all_cells_can_be_that_of_one_layer(home, short_text):
     assert [line.split()[0] for line in shown.splitlines() if re.match(r"\d:", line)] == [f"2:{k}" for k in range(6)]
 
 
+def test_as_much_of_the_text_is_searched_as_is_asked_for(home, short_text):
+    make_run(home, short_text)
+    searched = [
+        json.loads(invoke("--property", "line position", "--json", *more))["characters"]
+        for more in ([], ["--characters", "11000"])
+    ]
+    assert searched == [len(short_text), 11_000]
+    assert "--characters is for the search" in refused("--cell", "1", "--characters", "11000")
+    assert "10,000 characters or more, and this one has 500" in refused("--characters", "500")
+
+
 def test_a_search_is_made_once_and_read_back_the_next_time(home, short_text, monkeypatch):
     import charrnn.inspection.discovery as discovery
 

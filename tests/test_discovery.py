@@ -17,12 +17,12 @@ from charrnn.inspection import findings as store
 from charrnn.inspection.confounds import Design, Moments, unique_shares
 from charrnn.inspection.discovery import Effort, Plan, discover, memory, untestable
 from charrnn.inspection.findings import Findings, columns_of
-from charrnn.inspection.kgram import Contexts
 from charrnn.inspection.naming import Evidence, verdict
 from charrnn.inspection.properties import CATALOGUE, Text, find_property
 from charrnn.model.network import CharRNN, gate_rows
 from charrnn.model.score import score
 from charrnn.settings import ModelSettings
+from charrnn.text.contexts import Contexts
 from charrnn.text.documents import Rule
 from charrnn.text.vocabulary import Vocabulary
 

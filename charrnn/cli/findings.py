@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from charrnn.cli.look import Look
     from charrnn.display.terminal import Terminal
+    from charrnn.inspection.discovery import Effort
     from charrnn.inspection.findings import Findings
     from charrnn.inspection.naming import Evidence
     from charrnn.inspection.properties import Property, Text
@@ -23,32 +24,32 @@ if TYPE_CHECKING:
 
 TRAINING_CHARACTERS = 500_000  # of the training text's end, that the k-gram rival learns from
 DETECTORS_SHOWN = 12
+CHARACTERS_THAT_TELL = 200_000
 
 
 def search(
     look: Look,
+    effort: Effort,
     *,
     properties: list[str],
     language: str | None,
     corpus: str | None,
-    seed: int,
 ) -> Findings:
     """The findings on a text, from an earlier search if there was one.
 
     properties: arguments of --property; none is the whole catalogue. language: of the text, guessed if None; "none" is
     none. corpus: where the run's corpus is, looked for if None.
     """
-    from charrnn.inspection.discovery import Effort, discover
+    from charrnn.inspection.discovery import discover
     from charrnn.inspection.findings import keep, kept, key_of
     from charrnn.inspection.properties import CATALOGUE, find_property
 
-    effort = Effort(seed=seed)
     chosen = [find_property(argument) for argument in properties] or whole_catalogue()
-    run, look = look.run, look.of_first(effort.characters)
+    run, subject, look = look.run, _subject(look), look.of_first(effort.characters)
     language = language_of(run, language)
     training = _training_ids(run, corpus)
     key = (
-        _subject(look),
+        subject,
         key_of(
             b"" if training is None else training.tobytes(),
             repr((language, [(one.name, one.definition) for one in chosen], effort)),
@@ -88,10 +89,10 @@ def earlier_findings(look: Look) -> list[Findings]:
 
 
 def _subject(look: Look) -> str:
-    from charrnn.inspection.discovery import Effort
+    """Stands for the weights and the text, which its beginning tells from others however much of it is searched."""
     from charrnn.inspection.findings import key_of
 
-    passage = look.passage[: Effort.characters]
+    passage = look.passage[:CHARACTERS_THAT_TELL]
     documents = [passage.begins.tobytes()] if passage.is_of_documents else []
     return key_of(look.save.sizes["model.safetensors"][1], passage.ids.tobytes(), *documents)
 

@@ -26,6 +26,7 @@ from charrnn.settings import InspectSettings, settings_from
 SEARCH = "Search (without --cell)"
 LOOKS = "Other looks"
 DEFAULT_SEED = 1
+DEFAULT_CHARACTERS = 200_000
 
 
 def register(app: typer.Typer) -> None:
@@ -105,6 +106,16 @@ def inspect(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="The evidence for every candidate as CSV instead.", rich_help_panel=SEARCH)
     ] = False,
+    characters: Annotated[
+        int | None,
+        typer.Option(
+            help="How much of the text is searched: more takes longer and finds what is rarer.",
+            min=1,
+            metavar="N",
+            show_default=f"{DEFAULT_CHARACTERS:,}",
+            rich_help_panel=SEARCH,
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -129,6 +140,7 @@ def inspect(
     from charrnn.cli import findings, surveys
     from charrnn.cli.look import Look
     from charrnn.cli.reading import text_of
+    from charrnn.inspection.discovery import Effort
     from charrnn.inspection.passage import Passage
     from charrnn.inspection.properties import find_property
     from charrnn.inspection.trace import check_layer, find_cell, find_signal
@@ -138,7 +150,8 @@ def inspect(
     settings = settings_from(InspectSettings, given)
     only_one_of(json=as_json or None, csv=as_csv or None, output=output)
     kind = _kind_of_look(cell, like, gates, history)
-    of_the_search = {"--all": every_cell, "--csv": as_csv, "--corpus": corpus, "--seed": seed}
+    of_the_search = {"--all": every_cell, "--csv": as_csv, "--corpus": corpus}
+    of_the_search |= {"--characters": characters, "--seed": seed}
     of_the_property = {"--property": properties, "--language": language}
     _refuse_idle(kind, given, of_the_search, of_the_property)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
@@ -175,8 +188,11 @@ def inspect(
         else:
             pictures.show(picture, settings, lambda one: surveys.opening(look, one))
     else:
-        seed = DEFAULT_SEED if seed is None else seed
-        found = findings.search(look, properties=properties or [], language=language, corpus=corpus, seed=seed)
+        effort = Effort(
+            characters=DEFAULT_CHARACTERS if characters is None else characters,
+            seed=DEFAULT_SEED if seed is None else seed,
+        )
+        found = findings.search(look, effort, properties=properties or [], language=language, corpus=corpus)
         if as_json:
             print(json.dumps(found.to_json()))
         elif as_csv:

@@ -67,6 +67,7 @@ class Watch:
         files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
         no_text = amount(len(corpus.passed_over), "that is no text", "that are no text")
         passed_over = f", {no_text} passed over" if corpus.passed_over else ""
+        loss = "" if ready.nats is None else f", to about {ready.nats:.2g} nats"
         rows = [
             (
                 "corpus",
@@ -79,7 +80,7 @@ class Watch:
                 f"{amount(training.steps, 'step')} of {amount(training.batch_size, 'stream')} × "
                 f"{amount(training.seq_length, 'character')} at rate {training.learning_rate:g}, "
                 f"{amount(training.evaluations, 'evaluation')}: "
-                f"about {duration(ready.length.seconds)}",
+                f"about {duration(ready.length.seconds)}{loss}",
             ),
             ("because", run.settings.origin.chosen_because),
             ("device", f"{run.settings.origin.device}, {training.precision}"),

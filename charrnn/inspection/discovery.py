@@ -18,7 +18,6 @@ import torch
 from charrnn.errors import CharrnnError
 from charrnn.inspection.confounds import Design, Moments, unique_shares
 from charrnn.inspection.findings import CellSummary, Findings
-from charrnn.inspection.kgram import Contexts
 from charrnn.inspection.naming import RELATED, Evidence
 from charrnn.inspection.passage import Passage, Readable
 from charrnn.inspection.properties import CATALOGUE, Property, Text
@@ -45,6 +44,7 @@ from charrnn.inspection.statistics import (
 )
 from charrnn.inspection.trace import Cell, all_cells, signals_of, trace
 from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.text.contexts import Contexts
 from charrnn.units import NATS_PER_BIT
 
 FEWEST_CHARACTERS = 10_000

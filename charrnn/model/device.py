@@ -13,6 +13,7 @@ import torch
 
 from charrnn.errors import UsageError
 from charrnn.settings import DEVICES, PRECISIONS
+from charrnn.units import amount
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 FIRST_WITH_TF32 = (8, 0)  # compute capability: NVIDIA's Ampere
@@ -98,7 +99,7 @@ def device_name(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return f"{platform.machine()} (Metal)"
-    return f"{_processor()}, {torch.get_num_threads()} threads"
+    return f"{_processor()}, {amount(torch.get_num_threads(), 'thread')}"
 
 
 def _processor() -> str:

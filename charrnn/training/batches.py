@@ -15,6 +15,7 @@ from torch import Tensor
 
 from charrnn.errors import CharrnnError
 from charrnn.model.network import Share
+from charrnn.units import amount
 
 LARGEST_ON_DEVICE = 1_000_000_000
 NOT_COUNTED = -100  # a target that has no loss
@@ -64,8 +65,8 @@ class Batches:
         if self.windows_per_epoch < 1:
             needed = batch_size * seq_length + seq_length
             raise CharrnnError(
-                f"{len(ids):,} characters to train on are too few for {batch_size} streams and windows of {seq_length}"
-                f" ({needed:,} needed)",
+                f"{len(ids):,} characters to train on are too few for {amount(batch_size, 'stream')} and windows of "
+                f"{seq_length} ({needed:,} needed)",
                 "give more text, or a smaller --batch-size or --seq-length",
             )
         self._ids = torch.from_numpy(ids)

@@ -25,6 +25,7 @@ from torch import Tensor, distributed
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.device import synchronise
+from charrnn.units import amount
 
 LONGEST_WAIT = timedelta(hours=2)  # for a rank that evaluates or saves; one that dies is noticed at once
 CUDA_STEPS_BETWEEN_WORDS = 8
@@ -53,7 +54,8 @@ class Ranks:
         """
         if streams < self.size:
             raise UsageError(
-                f"{streams} streams cannot be shared among {self.size} ranks", f"use --batch-size {self.size} or more"
+                f"{amount(streams, 'stream')} cannot be shared among {self.size} ranks",
+                f"use --batch-size {self.size} or more",
             )
         return slice(streams * self.rank // self.size, streams * (self.rank + 1) // self.size)
 

@@ -32,8 +32,9 @@ from charrnn.settings import ModelSettings, TrainingSettings, flag_of, settings_
 from charrnn.text import catalogue
 from charrnn.text.corpus import Corpus, corpora_folder
 from charrnn.text.documents import Documents, Rule
-from charrnn.training import presets
+from charrnn.training import forecast, presets
 from charrnn.training.distributed import here
+from charrnn.units import amount
 
 NAME_OF_A_CORPUS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -42,7 +43,8 @@ NAME_OF_A_CORPUS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 class Ready:
     """All that `loop.train` needs.
 
-    save: where to go on from, None for a new run. length: the forecast for a new run. corpus: in the run's vocabulary.
+    save: where to go on from, None for a new run. length: the forecast for a new run; nats: of its validation
+    loss, where the text is long enough to tell. corpus: in the run's vocabulary.
     """
 
     writer: RunWriter
@@ -52,6 +54,7 @@ class Ready:
     validation_text: np.ndarray | Documents
     save: Save | None = None
     length: presets.Length | None = None
+    nats: float | None = None
 
 
 def parts_of(corpus: Corpus, training: TrainingSettings) -> tuple[np.ndarray | Documents, np.ndarray | Documents]:
@@ -102,7 +105,7 @@ def begin(
     train_text, validation_text = parts_of(corpus, settings_from(TrainingSettings, given))
     if len(validation_text) < 2:
         raise CharrnnError(
-            f"{corpus.name} is too short: {len(corpus)} characters leave none to validate on",
+            f"{corpus.name} is too short: of {amount(len(corpus), 'character')} none is left to validate on",
             "give more text, or a larger --val-fraction",
         )
     steps = given.get("steps")
@@ -112,6 +115,8 @@ def begin(
     vocabulary_size = len(corpus.vocabulary)
     choice = presets.choose(len(train_text), vocabulary_size, device, asked, given)
     here().rows(choice.training.batch_size)  # refused before there is a run, where there are too few for all ranks
+    was_chosen = weights is None and not {"hidden_size", "recurrence"} & given.keys()
+    hardness = forecast.hardness_of(train_text, validation_text) if was_chosen else None
     length = presets.length_of(
         choice, vocabulary_size, train_text, validation_text, device, asked, given.get("evaluations")
     )
@@ -137,7 +142,9 @@ def begin(
     kept = corpus.vocabulary.decode(validation_text if training.documents is None else validation_text.ids)
     held_out = kept.encode() if isinstance(kept, str) else kept
     writer = RunWriter.create(name, settings, corpus.vocabulary, held_out, folder, first=network.state_dict())
-    return Ready(writer, network.to(device), corpus, train_text, validation_text, length=length)
+    characters = training.steps * training.batch_size * training.seq_length
+    nats = None if hardness is None else forecast.nats_to_expect(hardness, characters)
+    return Ready(writer, network.to(device), corpus, train_text, validation_text, length=length, nats=nats)
 
 
 def refuse_changes(run: Run, given: dict[str, Any], as_bytes: bool) -> None:
