@@ -67,7 +67,7 @@ class Watch:
         files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
         no_text = amount(len(corpus.passed_over), "that is no text", "that are no text")
         passed_over = f", {no_text} passed over" if corpus.passed_over else ""
-        loss = "" if ready.nats is None else f", to about {ready.nats:.2g} nats"
+        loss = "" if ready.nats is None else f", to about {ready.nats:.1f} nats"
         rows = [
             (
                 "corpus",

@@ -19,7 +19,7 @@ SCORED = 40_000  # of the validation text
 PIECES = 20
 FEWEST = 10_000
 LONGEST_CONTEXT = 6
-SHARE_AT_LAST, SHARE_ABOVE, READ = 0.81, 0.07, 1e6
+SHARE_AT_LAST, SHARE_ABOVE, READ = 0.85, 0.065, 1e6
 
 
 def hardness_of(train_text: np.ndarray | Documents, validation_text: np.ndarray | Documents) -> float | None:
