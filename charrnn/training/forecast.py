@@ -8,6 +8,7 @@ falls with the characters they have read (the figures are in tests/benchmarks/RE
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,33 +20,39 @@ SCORED = 40_000  # of the validation text
 PIECES = 20
 FEWEST = 10_000
 LONGEST_CONTEXT = 6
-SHARE_AT_LAST, SHARE_ABOVE, READ = 0.85, 0.065, 1e6
+SHARE_AT_LAST, SHARE_ABOVE, READ = 0.83, 0.13, 1e6
 
 
-def hardness_of(train_text: np.ndarray | Documents, validation_text: np.ndarray | Documents) -> float | None:
-    """What a character of the validation text costs after the few before it, in nats; None where the text is too short
-    to tell.
+@dataclass(frozen=True)
+class Hardness:
+    """What a character of the validation text costs after the few before it, in nats, learned from `counted` characters
+    of the training text; how much less after twice as many; and how many there are."""
 
-    Some hundred thousand characters of both texts are looked at, which takes less than a second; how much the rest of
-    the training text would help is extrapolated from how much these help more than a quarter of them.
-    """
-    train_ids, validation_ids = (
-        text.ids if isinstance(text, Documents) else text for text in (train_text, validation_text)
-    )
-    if len(train_ids) < FEWEST or len(validation_ids) < FEWEST // 10:
-        return None
-    scored = _pieces(validation_ids, SCORED)
-    counted = min(len(train_ids), COUNTED)
-    all_counted, a_quarter = (
-        min(Contexts(_pieces(train_ids, part), scored, LONGEST_CONTEXT).nats()) for part in (counted, counted // 4)
-    )
-    gain_by_doubling = max(0.0, a_quarter - all_counted) / 2
-    return max(0.0, all_counted - gain_by_doubling * math.log2(len(train_ids) / counted))
+    nats: float
+    gain_by_doubling: float
+    counted: int
+    characters: int
 
+    @classmethod
+    def of(cls, train_text: np.ndarray | Documents, validation_text: np.ndarray | Documents) -> Hardness | None:
+        """Looks at some hundred thousand characters of both, in less than a second. None where they are too few."""
+        train_ids, validation_ids = (
+            text.ids if isinstance(text, Documents) else text for text in (train_text, validation_text)
+        )
+        if len(train_ids) < FEWEST or len(validation_ids) < FEWEST // 10:
+            return None
+        scored = _pieces(validation_ids, SCORED)
+        counted = min(len(train_ids), COUNTED)
+        nats, from_a_quarter = (
+            min(Contexts(_pieces(train_ids, part), scored, LONGEST_CONTEXT).nats()) for part in (counted, counted // 4)
+        )
+        return cls(nats, max(0.0, from_a_quarter - nats) / 2, counted, len(train_ids))
 
-def nats_to_expect(hardness: float, characters: float) -> float:
-    """Validation loss in nats of a network that `presets` chose, after it has read so many characters."""
-    return hardness * (SHARE_AT_LAST + SHARE_ABOVE * math.sqrt(READ / characters))
+    def nats_to_expect(self, read: float) -> float:
+        """Validation loss in nats of a network that `presets` chose, after it has read so many characters."""
+        doublings = math.log2(min(self.characters, read) / self.counted)
+        learned = max(0.0, self.nats - self.gain_by_doubling * doublings)
+        return learned * (SHARE_AT_LAST + SHARE_ABOVE * math.sqrt(READ / read))
 
 
 def _pieces(ids: np.ndarray, characters: int) -> np.ndarray:

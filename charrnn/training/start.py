@@ -32,8 +32,9 @@ from charrnn.settings import ModelSettings, TrainingSettings, flag_of, settings_
 from charrnn.text import catalogue
 from charrnn.text.corpus import Corpus, corpora_folder
 from charrnn.text.documents import Documents, Rule
-from charrnn.training import forecast, presets
+from charrnn.training import presets
 from charrnn.training.distributed import here
+from charrnn.training.forecast import Hardness
 from charrnn.units import amount
 
 NAME_OF_A_CORPUS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -116,7 +117,7 @@ def begin(
     choice = presets.choose(len(train_text), vocabulary_size, device, asked, given)
     here().rows(choice.training.batch_size)  # refused before there is a run, where there are too few for all ranks
     was_chosen = weights is None and not {"hidden_size", "recurrence"} & given.keys()
-    hardness = forecast.hardness_of(train_text, validation_text) if was_chosen else None
+    hardness = Hardness.of(train_text, validation_text) if was_chosen else None
     length = presets.length_of(
         choice, vocabulary_size, train_text, validation_text, device, asked, given.get("evaluations")
     )
@@ -143,7 +144,7 @@ def begin(
     held_out = kept.encode() if isinstance(kept, str) else kept
     writer = RunWriter.create(name, settings, corpus.vocabulary, held_out, folder, first=network.state_dict())
     characters = training.steps * training.batch_size * training.seq_length
-    nats = None if hardness is None else forecast.nats_to_expect(hardness, characters)
+    nats = None if hardness is None else hardness.nats_to_expect(characters)
     return Ready(writer, network.to(device), corpus, train_text, validation_text, length=length, nats=nats)
 
 
