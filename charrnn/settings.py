@@ -162,6 +162,7 @@ def settings_from(cls: type[S], given: dict[str, Any], defaults: S | None = None
     return defaults.changed(**mine) if defaults is not None else cls(**mine)
 
 
+SEARCHED_CHARACTERS, SEARCH_SEED = 200_000, 1  # of a search for cells, unless it is told otherwise
 RECURRENCES = ("lstm", "gru", "rnn")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")

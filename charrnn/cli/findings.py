@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from charrnn.errors import CharrnnError
+from charrnn.settings import SEARCHED_CHARACTERS
 from charrnn.units import count
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 TRAINING_CHARACTERS = 500_000  # of the training text's end, that the k-gram rival learns from
 DETECTORS_SHOWN = 12
-CHARACTERS_THAT_TELL = 200_000
 
 
 def search(
@@ -92,7 +92,7 @@ def _subject(look: Look) -> str:
     """Stands for the weights and the text, which its beginning tells from others however much of it is searched."""
     from charrnn.inspection.findings import key_of
 
-    passage = look.passage[:CHARACTERS_THAT_TELL]
+    passage = look.passage[:SEARCHED_CHARACTERS]
     documents = [passage.begins.tobytes()] if passage.is_of_documents else []
     return key_of(look.save.sizes["model.safetensors"][1], passage.ids.tobytes(), *documents)
 

@@ -21,12 +21,10 @@ from charrnn.cli.options import (
 )
 from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
-from charrnn.settings import InspectSettings, settings_from
+from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, settings_from
 
 SEARCH = "Search (without --cell)"
 LOOKS = "Other looks"
-DEFAULT_SEED = 1
-DEFAULT_CHARACTERS = 200_000
 
 
 def register(app: typer.Typer) -> None:
@@ -112,7 +110,7 @@ def inspect(
             help="How much of the text is searched: more takes longer and finds what is rarer.",
             min=1,
             metavar="N",
-            show_default=f"{DEFAULT_CHARACTERS:,}",
+            show_default=f"{SEARCHED_CHARACTERS:,}",
             rich_help_panel=SEARCH,
         ),
     ] = None,
@@ -121,7 +119,7 @@ def inspect(
         typer.Option(
             help="Seed of everything random in the search.",
             min=0,
-            show_default=str(DEFAULT_SEED),
+            show_default=str(SEARCH_SEED),
             rich_help_panel=SEARCH,
         ),
     ] = None,
@@ -189,8 +187,8 @@ def inspect(
             pictures.show(picture, settings, lambda one: surveys.opening(look, one))
     else:
         effort = Effort(
-            characters=DEFAULT_CHARACTERS if characters is None else characters,
-            seed=DEFAULT_SEED if seed is None else seed,
+            characters=SEARCHED_CHARACTERS if characters is None else characters,
+            seed=SEARCH_SEED if seed is None else seed,
         )
         found = findings.search(look, effort, properties=properties or [], language=language, corpus=corpus)
         if as_json:

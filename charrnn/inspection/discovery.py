@@ -44,6 +44,7 @@ from charrnn.inspection.statistics import (
 )
 from charrnn.inspection.trace import Cell, all_cells, signals_of, trace
 from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS
 from charrnn.text.contexts import Contexts
 from charrnn.units import NATS_PER_BIT
 
@@ -66,12 +67,12 @@ Progress = Callable[[str, float], None]
 class Effort:
     """How much is spent. characters: of the text, at most. seed: of everything random."""
 
-    characters: int = 200_000
+    characters: int = SEARCHED_CHARACTERS
     permutations: int = 10_000
     pseudo_labels: int = 100
     resamples: int = 2_000
     untrained: int = 5
-    seed: int = 1
+    seed: int = SEARCH_SEED
 
 
 @dataclass(frozen=True)

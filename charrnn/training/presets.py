@@ -114,9 +114,9 @@ def _up_to(epochs: float, table: tuple[tuple[float, float], ...]) -> float:
 
 
 def _training_for(device: torch.device, characters: int) -> TrainingSettings:
-    """Few streams and short windows make the most updates of a CPU's time; a GPU is idle with so little to do at once.
+    """Few streams make the most updates of a CPU's time; a GPU is idle with so little to do at once.
     A short text gets fewer streams and shorter windows, so that an epoch still has some hundred updates."""
-    training = TrainingSettings() if device.type == "cpu" else TrainingSettings(batch_size=128, seq_length=128)
+    training = TrainingSettings() if device.type == "cpu" else TrainingSettings(batch_size=128)
     while training.batch_size > 4 and windows_per_epoch(characters, training.batch_size, training.seq_length) < 100:
         training = training.changed(batch_size=training.batch_size // 2)
     while training.seq_length > 8 and windows_per_epoch(characters, training.batch_size, training.seq_length) < 50:

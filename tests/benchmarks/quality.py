@@ -29,15 +29,11 @@ def one_run(corpus: str, minutes: float, seed: int, options: list[str]) -> tuple
         (Path(home) / "corpora").symlink_to(corpora_folder().resolve())
         command = [sys.executable, "-m", "charrnn", "train", corpus, "--minutes", str(minutes), "--seed", str(seed)]
         start = time.perf_counter()
+        environment = {**os.environ, "CHARRNN_HOME": home}
         done = subprocess.run(
-            [*command, "--json", *options], stdout=subprocess.PIPE, check=True, text=True, env=_environment(home)
+            [*command, "--json", *options], stdout=subprocess.PIPE, check=True, text=True, env=environment
         )
         return time.perf_counter() - start, json.loads(done.stdout)
-
-
-def _environment(home: str) -> dict[str, str]:
-
-    return {**os.environ, "CHARRNN_HOME": home}
 
 
 def main() -> None:
