@@ -125,8 +125,8 @@ def keep_freed_memory() -> None:
     """Has glibc's malloc keep what is freed for what is needed next, for the rest of this process.
 
     A step needs the same large blocks each time. Above 32 MB glibc would give each back to the kernel and get it anew,
-    every page of it filled with zeros: on two cores of an AMD EPYC that took up to a third of a step's time. Where there
-    is another malloc, nothing changes.
+    every page of it filled with zeros: on two cores of an AMD EPYC that took up to a third of a step's time. Nothing
+    changes where there is another malloc.
     """
     if platform.libc_ver()[0] == "glibc":
         glibc = ctypes.CDLL(None)
