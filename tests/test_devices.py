@@ -94,7 +94,7 @@ def test_a_hundred_steps_in_a_lower_precision_learn_as_much(
     device: str, precision: str, recurrence: str, short_text: str
 ) -> None:
     place = choose_device(device)
-    if precision not in _precisions(place):
+    if precision not in _precisions(place, recurrence):
         pytest.skip(f"no {precision} on this {device}")
     vocabulary = Vocabulary.of(short_text)
     ids = vocabulary.encode(short_text)
@@ -112,7 +112,7 @@ def test_a_precision_is_chosen_by_the_device_and_refused_where_it_cannot_be_had(
     assert choose_precision("fp32", cpu, "lstm") == "fp32"
     assert choose_precision("bf16", cpu, "gru") == "bf16"
     for name in ("tf32", "fp16"):
-        with pytest.raises(UsageError, match=f"cannot train in {name}; choose from: fp32, bf16"):
+        with pytest.raises(UsageError, match=f"cannot train in {name}; choose --precision from: fp32"):
             choose_precision(name, cpu, "lstm")
     with pytest.raises(UsageError, match="--precision must be one of auto, fp32, tf32, bf16, fp16, not 'int8'"):
         choose_precision("int8", cpu, "lstm")
@@ -132,7 +132,23 @@ def test_a_cpu_trains_an_lstm_in_bf16_where_it_says_that_it_computes_so(
     flags: str, recurrence: str, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "_cpu_says", {"flags": flags}.__getitem__)
+    monkeypatch.setattr(devices, "_cpu_reads_in_bf16", lambda _: True)
     assert choose_precision("auto", torch.device("cpu"), recurrence) == chosen
+
+
+def test_bf16_is_refused_on_a_cpu_whose_lstm_cannot_be_run_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("could not create a primitive descriptor")
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", refuse)
+    devices._cpu_reads_in_bf16.cache_clear()
+    try:
+        with pytest.raises(UsageError, match="cannot train in bf16; choose --precision from: fp32$"):
+            choose_precision("bf16", torch.device("cpu"), "lstm")
+        monkeypatch.setattr(devices, "_cpu_says", {"flags": "avx512_bf16"}.__getitem__)
+        assert choose_precision("auto", torch.device("cpu"), "lstm") == "fp32"
+    finally:
+        devices._cpu_reads_in_bf16.cache_clear()
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from charrnn.errors import UsageError
+from charrnn.model.network import RECURRENCES
 from charrnn.settings import DEVICES, PRECISIONS
 from charrnn.units import amount
 
@@ -49,21 +50,33 @@ def choose_precision(name: str, device: torch.device, recurrence: str) -> str:
     """
     if name not in PRECISIONS:
         raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, not {name!r}")
-    able = _precisions(device)
+    able = _precisions(device, recurrence)
     if name == "auto":
         fast = device.type == "cuda" or (recurrence == "lstm" and _cpu_computes_in_bf16())
         return "bf16" if fast and "bf16" in able else "fp32"
     if name not in able:
-        raise UsageError(f"{device_name(device)} cannot train in {name}", f"choose from: {', '.join(able)}")
+        raise UsageError(f"{device_name(device)} cannot train in {name}", f"choose --precision from: {', '.join(able)}")
     return name
 
 
-def _precisions(device: torch.device) -> list[str]:
+def _precisions(device: torch.device, recurrence: str) -> list[str]:
     if device.type == "cuda":
         has_tf32 = torch.version.hip is None and torch.cuda.get_device_capability(device) >= FIRST_WITH_TF32
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return ["fp32", *["tf32"] * has_tf32, *["bf16"] * has_bf16, "fp16"]
-    return ["fp32", "bf16"] if device.type == "cpu" else ["fp32"]
+    return ["fp32", *["bf16"] * (device.type == "cpu" and _cpu_reads_in_bf16(recurrence))]
+
+
+@functools.cache
+def _cpu_reads_in_bf16(recurrence: str) -> bool:
+    """Whether such a layer can be run so, however slowly: oneDNN has no LSTM in bf16 where there is no AVX-512."""
+    layer = RECURRENCES[recurrence].module(1, 1)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            layer(torch.zeros(1, 1, 1))
+    except RuntimeError:
+        return False
+    return True
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
