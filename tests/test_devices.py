@@ -143,7 +143,7 @@ def test_bf16_is_refused_on_a_cpu_whose_lstm_cannot_be_run_in_it(monkeypatch: py
     monkeypatch.setattr(torch.nn.LSTM, "forward", refuse)
     devices._cpu_reads_in_bf16.cache_clear()
     try:
-        with pytest.raises(UsageError, match="cannot train in bf16; choose --precision from: fp32$"):
+        with pytest.raises(UsageError, match=r"cannot train in bf16; choose --precision from: fp32$"):
             choose_precision("bf16", torch.device("cpu"), "lstm")
         monkeypatch.setattr(devices, "_cpu_says", {"flags": "avx512_bf16"}.__getitem__)
         assert choose_precision("auto", torch.device("cpu"), "lstm") == "fp32"
