@@ -103,15 +103,15 @@ def test_stacked_layers_equal_pytorchs_own_module_of_two_layers(recurrence: str)
 
 
 @every_recurrence
-def test_weights_begin_orthogonal_with_a_forget_bias_of_one(recurrence: str) -> None:
+def test_weights_begin_orthogonal_and_biases_at_zero(recurrence: str) -> None:
     network = small_network(recurrence)
     for layer in network.recurrences:
         for gate in RECURRENCES[recurrence].gates:
             rows = gate_rows(recurrence, gate, 7)
             block = layer.weight_hh_l0[rows]
             torch.testing.assert_close(block @ block.T, torch.eye(7, dtype=torch.float64), atol=1e-6, rtol=0)
-            bias = layer.bias_ih_l0[rows] + layer.bias_hh_l0[rows]
-            assert (bias == (1.0 if gate == "forget" else 0.0)).all(), gate
+        assert not layer.bias_ih_l0.any()
+        assert not layer.bias_hh_l0.any()
 
 
 def test_dropout_follows_its_generator_and_only_in_training() -> None:

@@ -55,6 +55,19 @@ def test_a_text_that_is_read_many_times_gets_more_weight_decay() -> None:
     assert 0 < once < often
 
 
+def test_a_short_training_gets_shorter_windows_but_not_where_its_updates_were_counted_out_or_the_window_given() -> None:
+    def window(asked: Asked, **given: object) -> int:
+        return choose(1_000_000, 65, CPU, asked, given).training.seq_length
+
+    enough = presets.FEWEST_UPDATES * 16 * 128 / 1_000_000
+    assert window(Asked(epochs=enough * 1.01)) == 128
+    assert window(Asked(epochs=enough * 0.99)) == 64 == presets.SHORTEST_WINDOW
+    assert window(Asked(epochs=0.1)) == 64
+    assert window(Asked(steps=10)) == 128
+    assert window(Asked(epochs=0.1), seq_length=100) == 100
+    assert "windows of 64" in choose(1_000_000, 65, CPU, Asked(epochs=1), {}).because
+
+
 def test_what_was_given_is_kept() -> None:
     given = {"hidden_size": 77, "dropout": 0.33, "batch_size": 5, "seq_length": 11, "recurrence": "gru"}
     given |= {"weight_decay": 0.07}

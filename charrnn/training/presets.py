@@ -3,8 +3,9 @@
 In words. Time is best spent on one layer as wide as can still be trained well: the width is the largest at which the
 time allows CHARACTERS_PER_PARAMETER characters to be read for each parameter, and at which the corpus holds at least
 CORPUS_PER_PARAMETER characters for each. How many are read follows from the device's speed, which is measured for a
-third of a second. A text that will be read many times over is learnt by heart; against that stand weight decay, which
-does more, and dropout, the more the more epochs.
+third of a second. Where that makes fewer than FEWEST_UPDATES updates, windows are halved: a training so short wants for
+updates more than for long memory. A text that will be read many times over is learnt by heart; against that stand
+weight decay, which does more, and dropout, the more the more epochs.
 
 The figures behind it stand in tests/benchmarks/README.md.
 """
@@ -35,6 +36,8 @@ CHARACTERS_PER_PARAMETER = 2.0
 CORPUS_PER_PARAMETER = 0.35
 DROPOUT_BY_EPOCHS = ((3, 0.0), (10, 0.1), (math.inf, 0.4))
 WEIGHT_DECAY_BY_EPOCHS = ((3, 0.1), (10, 0.2), (math.inf, 0.3))
+FEWEST_UPDATES = 4000
+SHORTEST_WINDOW = 64
 SHARE_OF_TIME_FOR_EVALUATIONS = 0.12
 MOST_EVALUATIONS = 10
 LEAST_SHARE_FOR_TRAINING = 0.7  # also where one evaluation takes longer than the rest of the time
@@ -93,6 +96,11 @@ def choose(
         read = asked.epochs * characters
     else:
         read = _characters_read(model, vocabulary_size, 60 * minutes * multiplications)
+    if "seq_length" not in given and asked.steps is None:
+        shorter = _with_enough_updates(training, read)
+        if shorter != training:
+            reasons.append(f"windows of {shorter.seq_length} make more updates of so few")
+        training = shorter
     epochs = read / characters
     reasons.insert(0, f"about {count(_rounded(read))} characters will be read, {_times(epochs)} the text")
     against = []
@@ -120,6 +128,15 @@ def _training_for(device: torch.device, characters: int) -> TrainingSettings:
     while training.batch_size > 4 and windows_per_epoch(characters, training.batch_size, training.seq_length) < 100:
         training = training.changed(batch_size=training.batch_size // 2)
     while training.seq_length > 8 and windows_per_epoch(characters, training.batch_size, training.seq_length) < 50:
+        training = training.changed(seq_length=training.seq_length // 2)
+    return training
+
+
+def _with_enough_updates(training: TrainingSettings, read: float) -> TrainingSettings:
+    """Shorter windows, down to SHORTEST_WINDOW, where so many characters would otherwise make few updates."""
+    while (
+        read < FEWEST_UPDATES * training.batch_size * training.seq_length and training.seq_length >= 2 * SHORTEST_WINDOW
+    ):
         training = training.changed(seq_length=training.seq_length // 2)
     return training
 

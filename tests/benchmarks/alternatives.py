@@ -183,8 +183,8 @@ def main() -> None:
         parser.add_argument("--" + name, type=float, default=0.0)
     parser.add_argument("--muon", type=int, default=0, help="iterations of orthogonalising the momentum; 0: AdamW")
     parser.add_argument("--muon-scale", type=float, default=0.4)
-    for name in ("forget-bias", "embedding-scale"):
-        parser.add_argument("--" + name, type=float, default=1.0)
+    for name, default in (("forget-bias", 0.0), ("embedding-scale", 1.0)):
+        parser.add_argument("--" + name, type=float, default=default)
     for name in ("locked", "residual", "norm", "tied", "uniform"):
         parser.add_argument("--" + name, action="store_true")
     parser.add_argument("--schedule", choices=["cosine", "linear", "constant", "late"], default="cosine")
