@@ -212,7 +212,7 @@ class TrainingSettings(Settings):
         chosen=True,
     )
     learning_rate: float = option(
-        1.2e-2, "Peak learning rate of AdamW, after warm-up.", above=0, at_most=10, panel=TRAINING
+        1.2e-2, "Peak learning rate of AdamW, after warm-up.", above=0, at_most=10, panel=TRAINING, chosen=True
     )
     warmup_steps: int = option(
         100,

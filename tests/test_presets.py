@@ -68,13 +68,18 @@ def test_a_short_training_gets_shorter_windows_but_not_where_its_updates_were_co
     assert "windows of 64" in choose(1_000_000, 65, CPU, Asked(epochs=1), {}).because
 
 
+def test_a_text_that_is_not_read_to_its_end_is_trained_on_at_a_lower_rate() -> None:
+    part, whole = (choose(1_000_000, 65, CPU, Asked(epochs=e), {}).training.learning_rate for e in (0.5, 1.5))
+    assert 0 < part < whole
+
+
 def test_what_was_given_is_kept() -> None:
     given = {"hidden_size": 77, "dropout": 0.33, "batch_size": 5, "seq_length": 11, "recurrence": "gru"}
-    given |= {"weight_decay": 0.07}
+    given |= {"weight_decay": 0.07, "learning_rate": 0.123}
     choice = choose(1_000_000, 65, CPU, Asked(steps=10), given)
     assert (choice.model.hidden_size, choice.model.dropout, choice.model.recurrence) == (77, 0.33, "gru")
     assert (choice.training.batch_size, choice.training.seq_length) == (5, 11)
-    assert choice.training.weight_decay == 0.07
+    assert (choice.training.weight_decay, choice.training.learning_rate) == (0.07, 0.123)
 
 
 @pytest.mark.parametrize("characters", [300, 3_000, 30_000, 300_000])

@@ -82,7 +82,7 @@ class CharRNN(nn.Module):
 
         Recurrent matrices are orthogonal, gate by gate (Saxe et al. 2014, arXiv 1312.6120), so that a gradient neither
         vanishes nor explodes at the first steps back; other matrices are uniform with the variance of Glorot & Bengio
-        2010. Biases are zero, the forget gate's too: from 1, as Jozefowicz et al. 2015 advise, a training of some minutes
+        2010. Biases are zero, the forget gate's too: from 1, as Jozefowicz et al. 2015 advise, a training of minutes
         ends worse (the figures are in tests/benchmarks/README.md).
         """
         recurrence, hidden_size = self.settings.recurrence, self.settings.hidden_size

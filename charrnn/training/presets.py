@@ -5,7 +5,8 @@ time allows CHARACTERS_PER_PARAMETER characters to be read for each parameter, a
 CORPUS_PER_PARAMETER characters for each. How many are read follows from the device's speed, which is measured for a
 third of a second. Where that makes fewer than FEWEST_UPDATES updates, windows are halved: a training so short wants for
 updates more than for long memory. A text that will be read many times over is learnt by heart; against that stand
-weight decay, which does more, and dropout, the more the more epochs.
+weight decay, which does more, and dropout, the more the more epochs. Where not all of a text will be read, a lower rate
+serves what was not read better.
 
 The figures behind it stand in tests/benchmarks/README.md.
 """
@@ -36,6 +37,7 @@ CHARACTERS_PER_PARAMETER = 2.0
 CORPUS_PER_PARAMETER = 0.35
 DROPOUT_BY_EPOCHS = ((3, 0.0), (10, 0.1), (math.inf, 0.4))
 WEIGHT_DECAY_BY_EPOCHS = ((3, 0.1), (10, 0.2), (math.inf, 0.3))
+LEARNING_RATE_BY_EPOCHS = ((1, 8e-3), (math.inf, 1.2e-2))
 FEWEST_UPDATES = 4000
 SHORTEST_WINDOW = 64
 SHARE_OF_TIME_FOR_EVALUATIONS = 0.12
@@ -103,6 +105,8 @@ def choose(
         training = shorter
     epochs = read / characters
     reasons.insert(0, f"about {count(_rounded(read))} characters will be read, {_times(epochs)} the text")
+    if "learning_rate" not in given:
+        training = training.changed(learning_rate=_up_to(epochs, LEARNING_RATE_BY_EPOCHS))
     against = []
     if "dropout" not in given:
         model = model.changed(dropout=_up_to(epochs, DROPOUT_BY_EPOCHS))
