@@ -220,11 +220,25 @@ def test_json_ends_training_with_one_object_on_stdout(program: Program, text: Pa
 
 
 def test_minutes_become_a_fixed_number_of_steps(program: Program, text: Path) -> None:
-    code, out, _ = program("train", "text.txt", *SMALL, "--minutes", "0.02")
+    code, out, _ = program("train", "text.txt", *SMALL, "--minutes", "0.02", "--warmup-steps", "5")
     assert code == 0
     steps = open_run().settings.training.steps
     assert f"plan     {steps:,} steps of" in out
     assert open_run().save("last").step == steps > 1
+
+
+def test_minutes_are_planned_again_after_the_warm_up_where_the_machine_was_timed_too_slow(
+    program: Program, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(presets, "seconds_per_step", lambda *_, **__: 0.01)
+    options = ("--minutes", "0.06", "--warmup-steps", "20", "--evaluations", "2")
+    code, out, _ = program("train", "text.txt", *SMALL, *options)
+    assert code == 0
+    steps = open_run().settings.training.steps
+    assert f"planned again, by the time of 20 steps: {steps:,} in all" in out
+    assert f"plan     {steps:,} steps of" not in out
+    assert f"steps            {steps:,} of {steps:,}" in out
+    assert open_run().save("last").step == steps
 
 
 def test_epochs_become_steps(program: Program, text: Path) -> None:

@@ -129,6 +129,9 @@ def be_a_rank(folder: Path) -> None:
             if not ranks.is_first:
                 poison(patch, set(range(22, 32)))
             out["exploded"] = told(go_on("exploded", folder, [None], ranks))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop._Loop, "_corrected_steps", lambda self: 60 if self.writer is not None else None)
+            out["replanned"] = told(go_on("replanned", folder, [None], ranks))
         (folder / f"rank-{ranks.rank}.json").write_text(json.dumps(out))
         if not ranks.is_first:
             os._exit(3)
@@ -261,6 +264,11 @@ def test_a_run_saved_by_two_ranks_goes_on_with_one_and_the_other_way_round(
 
 def test_a_stop_that_one_rank_is_asked_for_stops_all_after_the_same_step(both: list[dict[str, Any]]) -> None:
     assert [rank["signal"]["ends"] for rank in both] == [[["stopped", 17]]] * 2
+
+
+def test_what_the_first_rank_plans_anew_all_follow(both: list[dict[str, Any]]) -> None:
+    assert [rank["replanned"]["ends"] for rank in both] == [[["done", 60]]] * 2
+    assert [step for step, *_ in both[0]["replanned"]["losses"]] == [15, 30, 45, 60]
 
 
 def test_gradients_that_are_not_finite_on_one_rank_take_all_back_to_the_same_save(both: list[dict[str, Any]]) -> None:

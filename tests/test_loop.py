@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import loop
+from charrnn.training.deadline import Deadline
 from charrnn.training.loop import (
     Evaluated,
     Exploded,
     Finished,
+    Replanned,
     Requests,
     Saved,
     SaveFailed,
@@ -257,3 +260,122 @@ def test_saves_at_every_nth_step_are_made_and_kept_for_good(tmp_path: Path) -> N
         run_through(writer)
     assert set(writer.run.saves()) >= {7, 14, 21, 28, 35}
     assert writer.run.save("last").step == 40
+
+
+# The number of steps, planned again
+
+TIMED = TRAINING.changed(warmup_steps=20, steps=300)
+
+
+def with_deadline(folder: Path, training: TrainingSettings, steps: int, stop_at: int | None = None) -> RunWriter:
+    """Trains for the time of so many steps, with a plan for half of them; evaluations take that of eighty."""
+    writer, (ids, _) = new_run(folder, training), a_text()
+    requests = Requests()
+    with pytest.MonkeyPatch.context() as patch:
+        step = 1000.0  # seconds, as if: so long that those which do pass make no difference
+        patch.setattr(loop._Loop, "_seconds", lambda self: self.trainer.step * step)
+        deadline = Deadline(time.perf_counter() + (steps - 20) * step, per_step=2 * step, for_evaluations=160 * step)
+        for event in train(writer, fresh_network(writer), ids[:1200], ids[1200:], requests=requests, deadline=deadline):
+            if isinstance(event, Replanned):
+                assert event.step == 20
+                requests.stop = stop_at == 20
+    return writer
+
+
+def final_weights(writer: RunWriter) -> dict[str, torch.Tensor]:
+    return writer.run.read_model(writer.run.save("last"))
+
+
+def test_a_plan_that_is_off_is_corrected_after_the_warm_up_as_if_it_had_been_right_from_the_start(
+    tmp_path: Path,
+) -> None:
+    with with_deadline(tmp_path / "corrected", TIMED, steps=350) as writer:
+        assert Run(writer.run.path).settings.training == writer.run.settings.training
+        steps = writer.run.settings.training.steps
+        assert steps == 350 - 80
+        assert writer.run.saves()[-1] == steps
+        assert writer.run.save("last").progress.finished
+        corrected = final_weights(writer)
+    with new_run(tmp_path / "right", TIMED.changed(steps=steps)) as writer:
+        evaluated = [event.step for event in run_through(writer) if isinstance(event, Evaluated)]
+        assert evaluated == [68, 135, 202, 270]
+        right = final_weights(writer)
+    assert all(torch.equal(corrected[name], right[name]) for name in right)
+
+
+def test_a_run_that_was_stopped_after_its_plan_was_corrected_goes_on_to_the_corrected_end(tmp_path: Path) -> None:
+    with with_deadline(tmp_path / "stopped", TIMED, steps=350, stop_at=20) as writer:
+        assert writer.run.saves()[-1] == 20
+    run, (ids, _) = Run(tmp_path / "stopped" / "run"), a_text()
+    with RunWriter.open(run) as writer:
+        network = CharRNN(MODEL, len(run.vocabulary))
+        *_, finished = train(writer, network, ids[:1200], ids[1200:], resume=run.save("last"))
+        stopped = final_weights(writer)
+    assert (finished.reason, finished.progress.step) == ("done", 270)
+    with with_deadline(tmp_path / "whole", TIMED, steps=350) as writer:
+        whole = final_weights(writer)
+    assert all(torch.equal(stopped[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize(
+    ("steps", "training"),
+    [
+        (390, TIMED),  # near enough
+        (270, TIMED),  # fewer than ten times the warm-up
+        (520, TIMED.changed(steps=150)),  # the rate has already followed from the number of steps
+        (520, TIMED.changed(evaluations=20)),  # there has been an evaluation, or nearly
+        (520, TIMED.changed(warmup_steps=10)),  # too few to tell
+        (520, TIMED.changed(warmup_steps=0)),
+    ],
+)
+def test_a_plan_that_is_right_or_can_no_longer_be_changed_stays(
+    steps: int, training: TrainingSettings, tmp_path: Path
+) -> None:
+    with with_deadline(tmp_path, training, steps) as writer:
+        assert writer.run.saves()[-1] == training.steps
+        assert not (writer.run.path / "steps.json").exists()
+
+
+def test_a_disk_that_refuses_the_correction_leaves_the_plan_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("charrnn.model.writer.write_and_sync", refuse)
+    with with_deadline(tmp_path, TIMED, steps=350) as writer:
+        assert writer.run.saves()[-1] == TIMED.steps
+        assert [path.name for path in writer.run.path.iterdir() if "steps" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "7", '{"seed": 3}', '{"steps": 9, "seed": 3}'),
+        *(f'{{"steps": {value}}}' for value in ("0", "1.5", '"9"', "1e99", "true", "9" * 2000)),
+    ],
+)
+def test_a_correction_that_is_no_number_of_steps_is_refused(content: str, tmp_path: Path) -> None:
+    new_run(tmp_path).close()
+    (tmp_path / "run" / "steps.json").write_text(content)
+    with pytest.raises(CharrnnError, match=r"steps\.json"):
+        Run(tmp_path / "run")
+
+
+def test_a_link_in_place_of_a_correction_is_not_followed(tmp_path: Path) -> None:
+    new_run(tmp_path).close()
+    (tmp_path / "elsewhere").write_text('{"steps": 9}')
+    (tmp_path / "run" / "steps.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CharrnnError, match="not a regular file"):
+        Run(tmp_path / "run")
+
+
+def test_a_save_beyond_the_end_of_its_run_is_the_end(tmp_path: Path) -> None:
+    with new_run(tmp_path, TRAINING.changed(keep="every:1")) as writer:
+        run_through(writer)
+        (writer.run.path / "steps.json").write_text('{"steps": 7}')
+    run, (ids, _) = Run(tmp_path / "run"), a_text()
+    with RunWriter.open(run) as writer:
+        network = CharRNN(MODEL, len(run.vocabulary))
+        *_, finished = train(writer, network, ids[:1200], ids[1200:], resume=run.save("33"))
+    assert (finished.reason, finished.progress.step) == ("done", 33)

@@ -9,6 +9,7 @@ import torch
 from charrnn.model.network import parameter_count
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.training import presets
+from charrnn.training.deadline import Deadline
 from charrnn.training.presets import Asked, Choice, choose, length_of
 
 CPU = torch.device("cpu")
@@ -101,6 +102,7 @@ def test_steps_are_as_asked_and_epochs_become_steps(asked: Asked, steps: int) ->
     choice = Choice(ModelSettings(hidden_size=8), TrainingSettings(batch_size=2, seq_length=25), "")
     ids = np.zeros(950, np.uint8)
     length = length_of(choice, 5, ids, ids[:100], CPU, asked, evaluations=3)
+    assert length.deadline is None
     assert (length.steps, length.evaluations) == (steps, 3)
     assert length.seconds > 0
 
@@ -110,7 +112,19 @@ def test_a_slow_evaluation_leaves_most_of_the_minutes_to_training(monkeypatch: p
     monkeypatch.setattr(presets, "seconds_per_step", lambda *_: 0.01)
     choice = Choice(ModelSettings(hidden_size=8), TrainingSettings(batch_size=2, seq_length=25), "")
     ids = np.zeros(950, np.uint8)
-    length = length_of(choice, 5, ids, ids[:100], CPU, Asked(minutes=1), evaluations=None)
+    asked = Asked(minutes=1)
+    length = length_of(choice, 5, ids, ids[:100], CPU, asked, evaluations=None)
     assert length.evaluations == 1
     assert length.steps == pytest.approx(0.7 * 60 / 0.01, rel=0.02)
     assert length.seconds > 1000
+    assert length.deadline == Deadline(asked.since + 60, per_step=0.01, for_evaluations=1000.0)
+
+
+def test_a_deadline_counts_on_evaluations_being_as_slow_as_the_steps_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charrnn.training.deadline.time.perf_counter", lambda: 50.0)
+    deadline = Deadline(at=150.0, per_step=0.1, for_evaluations=10.0)
+    assert deadline.steps(made=100, seconds=10.0) == 100 + (100 - 10) / 0.1
+    assert deadline.steps(made=100, seconds=20.0) == 100 + (100 - 20) / 0.2
+    assert deadline.steps(made=100, seconds=50.0) == 100 + 0.7 * 100 / 0.5
+    late = Deadline(at=50.0, per_step=0.1, for_evaluations=10.0)
+    assert late.steps(made=100, seconds=10.0) == 101

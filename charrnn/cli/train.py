@@ -56,7 +56,7 @@ def train(
     minutes: Annotated[
         float | None,
         typer.Option(
-            help="Length of the run in time. Fixed as a number of steps by timing the first few.",
+            help="Length of the run in time. Fixed as a number of steps by timing a few, and again after the warm-up.",
             rich_help_panel=LENGTH,
             show_default="5, on a GPU 3",
         ),

@@ -105,7 +105,11 @@ class Watch:
         texts = ready.train_text, ready.validation_text
         total = writer.run.settings.training.steps
         with self._signals(requests), self._drawn_bar(total, save.step if save else 0):
-            for event in train(writer, ready.network, *texts, resume=save, requests=requests, ranks=ranks):
+            deadline = None if ready.length is None else ready.length.deadline
+            events = train(
+                writer, ready.network, *texts, resume=save, requests=requests, ranks=ranks, deadline=deadline
+            )
+            for event in events:
                 self._show(event, writer)
                 if isinstance(event, Finished):
                     finished = event
@@ -202,6 +206,11 @@ class Watch:
                 self._show_evaluation(event, writer.run)
             case loop.SaveFailed():
                 self.line(f"not saved at step {count(event.step)}: {event.reason}; the save before it stays")
+            case loop.Replanned():
+                self.line(f"planned again, by the time of {count(event.step)} steps: {count(event.steps)} in all")
+                if self._bar is not None:
+                    self._bar.total = event.steps
+                    self._bar.refresh()
             case loop.Exploded():
                 self.line(f"exploded; back to step {count(event.step)} with the learning rate × {event.rate_scale:g}")
 

@@ -6,6 +6,8 @@
         held_out.bin         the first characters of the validation text, UTF-8 (raw bytes with --bytes), so that a run
                              can be looked into on a machine that has no copy of its corpus
         manifest.json        name → size and SHA-256 of the three files above
+        steps.json           {"steps": …}, where that number was corrected after the warm-up; it then goes before
+                             run.json's
         metrics.jsonl        one JSON object a line: {"event": "evaluation" | "explosion", "step": …, …}
         lock                 held by the process that trains
         saves/00001200/      the state after 1,200 steps; the name is the step
@@ -65,6 +67,8 @@ HELD_OUT_CHARACTERS = 2_000_000
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LARGEST_VOCABULARY = 5_000_000  # every code point there is takes 4.4 million bytes
 LARGEST_METRICS = 64_000_000
+STEPS_FILE = "steps.json"
+LARGEST_STEPS = 1000  # bytes of it
 MOST = 10**15  # steps, characters: beyond anything that is counted
 FIRST_LOSS_SCALE = 2.0**16
 
@@ -185,6 +189,7 @@ class Run:
             from_json_bytes(verified(path / "run.json", sizes, LARGEST_JSON), str(path / "run.json")),
             str(path / "run.json"),
         )
+        self._correct_steps(path / STEPS_FILE)
         self.vocabulary = Vocabulary.from_json(
             from_json_bytes(
                 verified(path / "vocabulary.json", sizes, LARGEST_VOCABULARY), str(path / "vocabulary.json")
@@ -192,6 +197,16 @@ class Run:
             str(path / "vocabulary.json"),
         )
         self._sizes = sizes
+
+    def _correct_steps(self, path: Path) -> None:
+        """Takes the number of steps from this file, where there is one."""
+        if not os.path.lexists(path):
+            return
+        corrected = from_json_bytes(read_bounded(path, LARGEST_STEPS), str(path))
+        if not isinstance(corrected, dict) or set(corrected) != {"steps"}:
+            raise CharrnnError(f"{path} is damaged: it does not hold a number of steps")
+        training = TrainingSettings.from_json({**self.settings.training.to_json(), **corrected}, str(path))
+        self.settings = dataclasses.replace(self.settings, training=training)
 
     def held_out(self) -> np.ndarray:
         """The ids of the first characters of the validation text, as far as the run keeps them."""

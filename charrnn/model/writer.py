@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import json
@@ -20,6 +21,7 @@ from torch import Tensor
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.files import (
     BLOCK,
+    file_to_be,
     folder_to_be,
     is_own_folder,
     make_folder,
@@ -27,9 +29,19 @@ from charrnn.files import (
     remove_folder,
     remove_leftovers,
     to_json_bytes,
+    write_and_sync,
 )
 from charrnn.model.manifest import LARGEST_JSON, write_files
-from charrnn.model.run import CorpusIdentity, Progress, Run, RunSettings, Save, checked_name, training_shapes
+from charrnn.model.run import (
+    STEPS_FILE,
+    CorpusIdentity,
+    Progress,
+    Run,
+    RunSettings,
+    Save,
+    checked_name,
+    training_shapes,
+)
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
 
@@ -101,7 +113,8 @@ class RunWriter:
                     make_folder(saves)
                 if not is_own_folder(saves):
                     raise CharrnnError(f"{saves} is not a folder of the run's own")
-                remove_leftovers(saves, alone=True)
+                for folder in (run.path, saves):
+                    remove_leftovers(folder, alone=True)
                 _end_last_line(run.path / "metrics.jsonl")
                 return cls(run, lock)
             except BlockingIOError:
@@ -122,6 +135,16 @@ class RunWriter:
                     remove_folder(damaged)
                     (saves / f"{step:08d}").rename(damaged)
             _cut_off_after(self.run.path / "metrics.jsonl", save.step)
+
+    def correct_steps(self, steps: int) -> None:
+        """Gives the run another number of steps than it was made with. Raises OSError where the disk fails; then all is
+        as it was."""
+        path = self.run.path / STEPS_FILE
+        with file_to_be(path) as aside:
+            write_and_sync(aside, to_json_bytes({"steps": steps}))
+        self.run.settings = dataclasses.replace(
+            self.run.settings, training=self.run.settings.training.changed(steps=steps)
+        )
 
     def commit(self, progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor]) -> None:
         """Adds a save, then removes those that are no longer needed.

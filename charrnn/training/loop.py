@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
-from charrnn.model.device import autocast, choose_precision, keep_freed_memory, tf32_allowed
+from charrnn.model.device import autocast, choose_precision, keep_freed_memory, synchronise, tf32_allowed
 from charrnn.model.network import RECURRENCES, CharRNN, Share, State, detached
 from charrnn.model.run import FIRST_LOSS_SCALE, Progress, RunSettings, Save, training_shapes
 from charrnn.model.score import Interrupted, score
@@ -27,10 +27,12 @@ from charrnn.model.writer import RunWriter
 from charrnn.settings import TrainingSettings
 from charrnn.text.documents import Documents
 from charrnn.training.batches import NOT_COUNTED, Batches, Window, derived_seed
+from charrnn.training.deadline import Deadline
 from charrnn.training.distributed import ALONE, CUDA_STEPS_BETWEEN_WORDS, Ranks
 from charrnn.training.documents import DocumentBatches
 from charrnn.training.optimiser import AdamW
 
+WARMUP_SHARE = 10  # the warm-up is at most one of so many parts of the steps
 SECONDS_BETWEEN_REPORTS = 0.1
 SECONDS_BETWEEN_SAVES = 300
 SHARE_OF_TIME_FOR_SAVES = 0.03
@@ -39,6 +41,8 @@ CLEARLY_TURNED = 1.01
 NOT_FINITE_IN_A_ROW = 10
 STEPS_BETWEEN_SCALES = 1000
 EXPLOSIONS = 3
+FEWEST_STEPS_TIMED = 20
+CLEARLY_OFF = 0.05
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,15 @@ class Finished:
     unsaved: str | None = None
 
 
-Event = Stepped | Evaluated | Saved | SaveFailed | Exploded | Finished
+@dataclass(frozen=True)
+class Replanned:
+    """The first steps took another time than planned: the run is now of so many, to end when it was to end."""
+
+    step: int
+    steps: int
+
+
+Event = Stepped | Evaluated | Saved | SaveFailed | Exploded | Finished | Replanned
 
 
 @dataclass
@@ -159,7 +171,7 @@ class Trainer:
         """Rises in a straight line over the warm-up, then falls to zero along half a cosine over the rest of the run
         (Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5, without restarts)."""
         total = self.settings.steps
-        warmup = min(self.settings.warmup_steps, total // 10)
+        warmup = min(self.settings.warmup_steps, total // WARMUP_SHARE)
         peak = self.settings.learning_rate * self.rate_scale
         if self.step < warmup:
             return peak * (self.step + 1) / warmup
@@ -295,17 +307,20 @@ def train(
     resume: Save | None = None,
     requests: Requests | None = None,
     ranks: Ranks = ALONE,
+    deadline: Deadline | None = None,
 ) -> Iterator[Event]:
     """Trains a network as the run's settings say, and saves it into the run.
 
     network: freshly initialised, or with the weights to begin from; on the device to train on. resume: a save of this
     run to go on from. requests: how to ask for a stop or a save while it runs. ranks: the processes that train it
-    together; this is the first of them, the others call `follow`.
+    together; this is the first of them, the others call `follow`. deadline: when a new run is to end, if the number of
+    its steps may be corrected for that.
     Raises CharrnnError where training cannot go on: nothing finite is left after repeated explosions, or the last save
     cannot be written.
     """
     settings = writer.run.settings
-    return _Loop(writer, settings, network, train_text, validation_text, requests or Requests(), ranks).events(resume)
+    loop = _Loop(writer, settings, network, train_text, validation_text, requests or Requests(), ranks, deadline)
+    return loop.events(resume)
 
 
 def follow(
@@ -345,15 +360,16 @@ class _Loop:
         validation_text: np.ndarray | Documents,
         requests: Requests,
         ranks: Ranks,
+        deadline: Deadline | None = None,
     ):
         self.writer, self.requests, self.validation_text, self.ranks = writer, requests, validation_text, ranks
+        self.deadline = deadline
         self.model_settings, self.settings = settings.model, settings.training
         self.trainer = Trainer(network, self.settings, train_text, ranks)
         self.heard = _Wishes()
         self.progress = Progress()
         self.train_nats: float | None = None
-        total, count = self.settings.steps, min(self.settings.evaluations, self.settings.steps)
-        self.evaluate_at = {round(total * k / count) for k in range(1, count + 1)}
+        self.evaluate_at = _spread(self.settings.steps, self.settings.evaluations)
 
     def events(self, resume: Save | None) -> Iterator[Event]:
         if self.ranks.from_first(resume is not None):
@@ -382,13 +398,15 @@ class _Loop:
             ):
                 self.requests.save = False
                 yield self._save() if self.trainer.is_finite() else self._recover()
-            if self.trainer.step == self.settings.steps:
+            if self.trainer.step >= self.settings.steps:
                 reason = reason or "done"
             elif self._wishes().stop:
                 reason = reason or "stopped"
             if reason is not None:
                 break
             self._make_step()
+            if self.trainer.step == self.settings.warmup_steps and self._has_been_replanned():
+                yield Replanned(self.trainer.step, self.settings.steps)
             due = self._wishes().report
             if (due or self.trainer.device.type == "cpu") and self._has_exploded():
                 yield self._recover()
@@ -406,6 +424,32 @@ class _Loop:
         self.heard = _Wishes(*trainer.heard)
         if trainer.device.type == "cuda" and trainer.step % CUDA_STEPS_BETWEEN_WORDS == 0:
             self.heard = _Wishes(*self.ranks.any(self._own_wishes()))
+
+    def _has_been_replanned(self) -> bool:
+        """Corrects the number of steps, at the end of the warm-up, where the plan is clearly off."""
+        steps = self.ranks.from_first(self._corrected_steps())
+        if steps is None:
+            return False
+        self.settings = self.trainer.settings = self.settings.changed(steps=steps)
+        self.evaluate_at = _spread(steps, self.settings.evaluations)
+        return True
+
+    def _corrected_steps(self) -> int | None:
+        """How many steps there is time for, written into the run; None where the plan stays as it is."""
+        deadline, self.deadline = self.deadline, None  # not again, where an explosion leads back to before this
+        if self.writer is None or deadline is None or self.trainer.step < FEWEST_STEPS_TIMED:
+            return None
+        synchronise(self.trainer.device)
+        made, planned, evaluations = self.trainer.step, self.settings.steps, self.settings.evaluations
+        steps = deadline.steps(made, self._seconds())
+        fewest = made * max(WARMUP_SHARE, evaluations + 1)
+        if min(steps, planned) < fewest or abs(steps / planned - 1) < CLEARLY_OFF:
+            return None
+        try:
+            self.writer.correct_steps(steps)
+        except OSError:
+            return None
+        return steps
 
     def _wishes(self) -> _Wishes:
         """What is to be done after this step: on one's own what is wished now, else what was agreed on with it."""
@@ -589,6 +633,12 @@ class _Loop:
             unsaved = event.reason if isinstance(event, SaveFailed) else None
             yield event
         yield Finished(reason, self.progress, self.train_nats, unsaved)
+
+
+def _spread(steps: int, evaluations: int) -> set[int]:
+    """After which steps there are so many evaluations, the last one at the end."""
+    count = min(evaluations, steps)
+    return {round(steps * k / count) for k in range(1, count + 1)}
 
 
 def _finite(value: float) -> float | None:

@@ -27,6 +27,7 @@ from charrnn.model.score import score, segments_of
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.documents import Documents
 from charrnn.training.batches import windows_per_epoch
+from charrnn.training.deadline import Deadline, steps_within
 from charrnn.training.distributed import here
 from charrnn.training.loop import Trainer, steps_per_epoch
 from charrnn.units import count, duration
@@ -42,7 +43,6 @@ FEWEST_UPDATES = 4000
 SHORTEST_WINDOW = 64
 SHARE_OF_TIME_FOR_EVALUATIONS = 0.12
 MOST_EVALUATIONS = 10
-LEAST_SHARE_FOR_TRAINING = 0.7  # also where one evaluation takes longer than the rest of the time
 SCORED_FOR_TIMING = 65_000
 READINGS = 2.0  # a trained network remembers longer than the fresh one that is timed, and is read again for longer
 SECONDS_OF_TIMING = 0.3
@@ -200,11 +200,13 @@ def seconds_per_step(
 
 @dataclass(frozen=True)
 class Length:
-    """How long a run will be. seconds: the forecast for all of it, evaluations and all."""
+    """How long a run will be. seconds: the forecast for all of it, evaluations and all. deadline: where minutes were
+    asked for."""
 
     steps: int
     evaluations: int
     seconds: float
+    deadline: Deadline | None = None
 
 
 def length_of(
@@ -232,10 +234,13 @@ def length_of(
         there_is = budget if steps is None else steps * per_step
         evaluations = max(1, min(MOST_EVALUATIONS, round(SHARE_OF_TIME_FOR_EVALUATIONS * there_is / per_evaluation)))
     if steps is None:
-        for_training = max(budget - evaluations * per_evaluation, LEAST_SHARE_FOR_TRAINING * budget)
-        steps = max(1, round(for_training / per_step))
+        steps = steps_within(budget, per_step, evaluations * per_evaluation)
+    for_evaluations = evaluations * per_evaluation
+    deadline = None
+    if asked.minutes is not None:
+        deadline = Deadline(asked.since + 60 * asked.minutes, per_step, for_evaluations)
     spent = time.perf_counter() - asked.since
-    return Length(steps, evaluations, spent + steps * per_step + evaluations * per_evaluation)
+    return Length(steps, evaluations, spent + steps * per_step + for_evaluations, deadline)
 
 
 def _seconds_per_evaluation(network: CharRNN, validation_text: np.ndarray | Documents) -> float:
