@@ -235,7 +235,7 @@ def test_minutes_are_planned_again_after_the_warm_up_where_the_machine_was_timed
     code, out, _ = program("train", "text.txt", *SMALL, *options)
     assert code == 0
     steps = open_run().settings.training.steps
-    assert f"planned again, by the time of 20 steps: {steps:,} in all" in out
+    assert f"planned again at the pace of the first 20 steps: {steps:,} in all" in out
     assert f"plan     {steps:,} steps of" not in out
     assert f"steps            {steps:,} of {steps:,}" in out
     assert open_run().save("last").step == steps

@@ -336,13 +336,21 @@ def test_a_plan_that_is_right_or_can_no_longer_be_changed_stays(
         assert not (writer.run.path / "steps.json").exists()
 
 
+@pytest.mark.parametrize("call", ["charrnn.model.writer.write_and_sync", "charrnn.files.sync_folder"])
 def test_a_disk_that_refuses_the_correction_leaves_the_plan_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("charrnn.model.writer.write_and_sync", refuse)
+    correct_steps = RunWriter.correct_steps
+
+    def refused(self: RunWriter, steps: int) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(call, refuse)
+            correct_steps(self, steps)
+
+    monkeypatch.setattr(RunWriter, "correct_steps", refused)
     with with_deadline(tmp_path, TIMED, steps=350) as writer:
         assert writer.run.saves()[-1] == TIMED.steps
         assert [path.name for path in writer.run.path.iterdir() if "steps" in path.name] == []

@@ -207,7 +207,9 @@ class Watch:
             case loop.SaveFailed():
                 self.line(f"not saved at step {count(event.step)}: {event.reason}; the save before it stays")
             case loop.Replanned():
-                self.line(f"planned again, by the time of {count(event.step)} steps: {count(event.steps)} in all")
+                self.line(
+                    f"planned again at the pace of the first {count(event.step)} steps: {count(event.steps)} in all"
+                )
                 if self._bar is not None:
                     self._bar.total = event.steps
                     self._bar.refresh()

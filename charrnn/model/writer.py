@@ -140,8 +140,12 @@ class RunWriter:
         """Gives the run another number of steps than it was made with. Raises OSError where the disk fails; then all is
         as it was."""
         path = self.run.path / STEPS_FILE
-        with file_to_be(path) as aside:
-            write_and_sync(aside, to_json_bytes({"steps": steps}))
+        try:
+            with file_to_be(path) as aside:
+                write_and_sync(aside, to_json_bytes({"steps": steps}))
+        except OSError:
+            path.unlink(missing_ok=True)  # the file may have its name already, and be unsure to last
+            raise
         self.run.settings = dataclasses.replace(
             self.run.settings, training=self.run.settings.training.changed(steps=steps)
         )
