@@ -30,6 +30,5 @@ class Deadline:
     def steps(self, made: int, seconds: float) -> int:
         """How many there should be in all, now that so many steps took so many seconds. What was timed too slow or too
         fast before is taken to have been so for evaluations as well."""
-        slower = seconds / made / self.per_step
-        left = self.at - time.perf_counter()
-        return made + steps_within(left, slower * self.per_step, slower * self.for_evaluations)
+        per_step, left = seconds / made, self.at - time.perf_counter()
+        return made + steps_within(left, per_step, self.for_evaluations * per_step / self.per_step)
