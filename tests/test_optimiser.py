@@ -5,12 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 import torch
 
+from charrnn.training import optimiser as optimiser_module
 from charrnn.training.optimiser import AdamW
 
 
-def test_updates_are_those_of_torchs_own_to_the_last_bit_and_some_are_left_out() -> None:
+@pytest.mark.parametrize("heedful", [("cpu", "cuda"), ()])
+def test_updates_are_those_of_torchs_own_to_the_last_bit_and_some_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, heedful: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(optimiser_module, "HEEDFUL", heedful)
     generator = torch.Generator().manual_seed(1)
     start = [torch.randn(shape, generator=generator) for shape in ((3, 5), (5, 2), (7,))]
     ours, theirs = ([torch.nn.Parameter(values.clone()) for values in start] for _ in range(2))
@@ -23,10 +29,10 @@ def test_updates_are_those_of_torchs_own_to_the_last_bit_and_some_are_left_out()
     for step in range(20):
         for parameter, other in zip(ours, theirs, strict=True):
             parameter.grad = torch.randn(parameter.shape, generator=generator)
-            other.grad = parameter.grad.clone()
+            other.grad = parameter.grad / 2.5
         left_out = torch.tensor(float(step % 5 == 3))
         before = [parameter.detach().clone() for parameter in ours]
-        optimiser.step(0.01 * (step + 1), left_out)
+        optimiser.step(0.01 * (step + 1), left_out, torch.tensor(2.5))
         reference.found_inf = left_out
         for group in reference.param_groups:
             group["lr"] = 0.01 * (step + 1)

@@ -197,14 +197,10 @@ class Trainer:
         loss = loss.detach()
         gradients = [p.grad for p in self.parameters.values()]
         self.heard = self.ranks.add_up([loss, *gradients], self.words)
-        if self.loss_scale is not None:
-            torch._foreach_div_(gradients, self.loss_scale)
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.parameters.values(), self.settings.grad_clip or math.inf, foreach=True
-        )
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         finite = torch.isfinite(norm) & torch.isfinite(loss)
         left_out = finite.logical_not().float()
-        self.optimiser.step(self.learning_rate(), left_out)
+        self.optimiser.step(self.learning_rate(), left_out, self._divisor(norm))
         if window.continues:
             kind = self.network.output.weight.dtype
             self.state = tuple(
@@ -230,6 +226,14 @@ class Trainer:
             nats = cross_entropy(logits, targets, ignore_index=NOT_COUNTED, reduction="sum")
             return nats / (self.settings.batch_size * self.settings.seq_length)
         return self.own_streams / self.settings.batch_size * cross_entropy(logits, targets)
+
+    def _divisor(self, norm: Tensor) -> Tensor:
+        """What the gradients are divided by: the loss scale, and what makes their joint norm `grad_clip` where it is
+        more (Pascanu et al. 2013, arXiv 1211.5063, algorithm 1). The optimiser does it, in the same pass."""
+        scale = torch.ones((), device=self.device) if self.loss_scale is None else self.loss_scale
+        if not self.settings.grad_clip:
+            return scale
+        return torch.maximum(scale, (norm / self.settings.grad_clip).float())
 
     def _scale_the_next_loss(self, finite: Tensor) -> None:
         """Half the scale after a step that is left out, so that an overflow in fp16 does not come again; from time to

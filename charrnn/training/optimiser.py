@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-8
+HEEDFUL = ("cpu", "cuda")  # devices whose kernel does not pass over `grad_scale` and `found_inf`; Apple's GPU's does
 
 
 class AdamW:
@@ -39,15 +40,22 @@ class AdamW:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, learning_rate: float, left_out: Tensor) -> None:
-        """One update. left_out: 1.0 where nothing may change, else 0.0; on the device, which is not waited for."""
+    def step(self, learning_rate: float, left_out: Tensor, divisor: Tensor) -> None:
+        """One update, with gradients divided by `divisor`, of one float32 number. left_out: 1.0 where nothing may
+        change, else 0.0. Both are on the device, which is waited for only where its kernel cannot be told."""
+        heeded = left_out.device.type in HEEDFUL
+        if not heeded and left_out.item():
+            return
         for parameters, weight_decay in self._groups:
             states = [self.state[parameter] for parameter in parameters]
             steps = [state["step"] for state in states]
+            gradients = [parameter.grad for parameter in parameters]
+            if not heeded:
+                torch._foreach_div_(gradients, divisor)
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(
                 list(parameters),
-                [parameter.grad for parameter in parameters],
+                gradients,
                 [state["exp_avg"] for state in states],
                 [state["exp_avg_sq"] for state in states],
                 [],
@@ -59,6 +67,8 @@ class AdamW:
                 eps=EPSILON,
                 amsgrad=False,
                 maximize=False,
-                found_inf=left_out,
+                grad_scale=divisor if heeded else None,
+                found_inf=left_out if heeded else None,
             )
-            torch._foreach_sub_(steps, [left_out] * len(steps))
+            if heeded:
+                torch._foreach_sub_(steps, [left_out] * len(steps))

@@ -41,6 +41,7 @@ class Alternative(CharRNN):
     normalisation of the hidden state before the output. tied: the output is the embedding, after a projection of h to
     its size (Press & Wolf 2017, arXiv 1608.05859). uniform: recurrent layers begin as PyTorch's, every weight and bias
     uniform within 1/√H of 0, but for forget_bias. embedding_scale: standard deviation of the embedding at first.
+    output_scale: what h is multiplied by before the output, whose weights so learn as many times faster.
     """
 
     def __init__(self, settings: ModelSettings, vocabulary_size: int, tried: argparse.Namespace):
@@ -86,6 +87,7 @@ class Alternative(CharRNN):
             signal = signal.to(self.output.weight.dtype)
             if tried.norm:
                 signal = layer_norm(signal, signal.shape[-1:])
+            signal = tried.output_scale * signal
             logits = self.output(self.projection(signal) if tried.tied else signal)
         return logits.transpose(0, 1), tuple(after)
 
@@ -119,9 +121,10 @@ class OrthogonalisedMomentum:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, learning_rate: float, left_out: Tensor) -> None:
-        self.others.step(learning_rate, left_out)
+    def step(self, learning_rate: float, left_out: Tensor, divisor: Tensor) -> None:
+        self.others.step(learning_rate, left_out, divisor)
         for parameter, momentum in zip(self.matrices, self.momenta, strict=True):
+            parameter.grad.div_(divisor)
             momentum.lerp_(parameter.grad, 1 - self.MOMENTUM)
             ahead = parameter.grad.lerp(momentum, self.MOMENTUM)  # Nesterov's
             gates = ahead.view(len(RECURRENCES["lstm"].gates), -1, parameter.shape[1])
@@ -183,7 +186,7 @@ def main() -> None:
         parser.add_argument("--" + name, type=float, default=0.0)
     parser.add_argument("--muon", type=int, default=0, help="iterations of orthogonalising the momentum; 0: AdamW")
     parser.add_argument("--muon-scale", type=float, default=0.4)
-    for name, default in (("forget-bias", 0.0), ("embedding-scale", 1.0)):
+    for name, default in (("forget-bias", 0.0), ("embedding-scale", 1.0), ("output-scale", 1.0)):
         parser.add_argument("--" + name, type=float, default=default)
     for name in ("locked", "residual", "norm", "tied", "uniform"):
         parser.add_argument("--" + name, action="store_true")
