@@ -216,6 +216,7 @@ def test_json_ends_training_with_one_object_on_stdout(program: Program, text: Pa
     summary = json.loads(out)
     assert summary["step"] == 20
     assert summary["best_validation_nats"] == open_run().save("best").progress.best_nats
+    assert summary["forecast"]["seconds"] > 0
     assert "validation" in err
 
 

@@ -46,6 +46,7 @@ class Watch:
         self.evaluations: list[Evaluated] = []
         self.last_speed = 0.0
         self.board: Board | None = None
+        self._forecast: dict[str, float | None] | None = None
         self._bar: tqdm | None = None
 
     def line(self, text: str, *, whole: bool = False) -> None:
@@ -68,6 +69,7 @@ class Watch:
         no_text = amount(len(corpus.passed_over), "that is no text", "that are no text")
         passed_over = f", {no_text} passed over" if corpus.passed_over else ""
         loss = "" if ready.nats is None else f", to about {ready.nats:.1f} nats"
+        self._forecast = {"seconds": ready.length.seconds, "nats": ready.nats}
         rows = [
             (
                 "corpus",
@@ -267,7 +269,7 @@ class Watch:
             self.line(f"  {command}", whole=True)  # so that it can be copied
 
     def as_json(self, run: Run, finished: Finished) -> dict[str, Any]:
-        """The summary for a program. Losses in nats per character."""
+        """The summary for a program. Losses in nats per character; forecast: what was told before the first step."""
         progress = finished.progress
         return {
             "run": run.name,
@@ -278,6 +280,7 @@ class Watch:
             "train_nats": finished.train_nats,
             "best_validation_nats": progress.best_nats,
             "best_step": progress.best_step,
+            "forecast": self._forecast,
             "model": run.settings.model.to_json(),
             "training": run.settings.training.to_json(),
         }

@@ -4,7 +4,8 @@
 
 Each run is the command a user types, in a process of its own, alone on the machine. Time is that of the whole process,
 from the shell's point of view: start-up, timing, training, evaluations, saves. The validation part is the contiguous
-last tenth of the corpus, scored with the state carried over all of it. Prints the median and the range over seeds.
+last tenth of the corpus, scored with the state carried over all of it. Prints the median and the range over seeds, and
+the medians of what was forecast: the time from the corpus's loading to the end, and the loss.
 """
 
 from __future__ import annotations
@@ -36,6 +37,10 @@ def one_run(corpus: str, minutes: float, seed: int, options: list[str]) -> tuple
         return time.perf_counter() - start, json.loads(done.stdout)
 
 
+def _median_forecast(runs: list[tuple[float, dict]], of_what: str) -> float:
+    return statistics.median(summary["forecast"][of_what] for _, summary in runs)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus")
@@ -44,7 +49,7 @@ def main() -> None:
     parser.add_argument("options", nargs="*", help="further options of charrnn train, behind --")
     asked = parser.parse_args()
     print(f"{asked.corpus} on {device_name(choose_device())}")
-    print(f"{'minutes':>8} {'model':>10} {'seconds':>8} {'nats, median':>13} {'range':>15}  seeds")
+    print(f"{'minutes':>8} {'model':>10} {'seconds':>8} {'nats, median':>13} {'range':>15}  seeds  forecast")
     for minutes in asked.minutes:
         runs = [one_run(asked.corpus, minutes, seed, asked.options) for seed in asked.seeds]
         nats = sorted(summary["best_validation_nats"] for _, summary in runs)
@@ -52,7 +57,8 @@ def main() -> None:
         print(
             f"{minutes:8.2f} {model['layers']}×{model['hidden_size']:<8} "
             f"{statistics.median(seconds for seconds, _ in runs):8.1f} {statistics.median(nats):13.4f} "
-            f"{nats[0]:7.4f}–{nats[-1]:.4f}  {len(nats)}",
+            f"{nats[0]:7.4f}–{nats[-1]:.4f}  {len(nats):5}  {_median_forecast(runs, 'seconds'):.1f} s, "
+            f"{_median_forecast(runs, 'nats'):.4f} nats",
             flush=True,
         )
 
