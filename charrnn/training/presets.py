@@ -36,8 +36,8 @@ DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}
 WIDTHS = (64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
 CHARACTERS_PER_PARAMETER = 2.0
 CORPUS_PER_PARAMETER = 0.35
-DROPOUT_BY_EPOCHS = ((6, 0.0), (10, 0.1), (math.inf, 0.4))
-WEIGHT_DECAY_BY_EPOCHS = ((10, 0.1), (math.inf, 0.2))
+DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.1), (math.inf, 0.4))
+WEIGHT_DECAY_BY_EPOCHS = ((4, 0.1), (10, 0.2), (math.inf, 0.3))
 LEARNING_RATE_BY_EPOCHS = ((1, 8e-3), (math.inf, 1.2e-2))
 FEWEST_UPDATES = 4000
 SHORTEST_WINDOW = 64
@@ -113,8 +113,8 @@ def choose(
         against += [f"dropout {model.dropout:g}"] * (model.dropout > 0)
     if "weight_decay" not in given:
         training = training.changed(weight_decay=_up_to(epochs, WEIGHT_DECAY_BY_EPOCHS))
-        against += [f"weight decay {training.weight_decay:g}"]
-    if against and epochs > WEIGHT_DECAY_BY_EPOCHS[0][0]:
+        against += [f"weight decay {training.weight_decay:g}"] * (epochs > WEIGHT_DECAY_BY_EPOCHS[0][0])
+    if against:
         keep = "keeps" if len(against) == 1 else "keep"
         reasons.append(f"{' and '.join(against)} {keep} it from learning the text by heart")
     return Choice(model, training, "; ".join(reasons))
