@@ -29,17 +29,18 @@ def test_more_time_buys_a_wider_model_and_a_short_text_a_narrower_one() -> None:
     assert width(100, 5) == min(presets.WIDTHS)
 
 
-def test_the_chosen_width_keeps_its_two_promises_and_the_next_one_would_break_one() -> None:
-    characters, minutes = 1_000_000, 5.0
+@pytest.mark.parametrize(("characters", "wanted"), [(1_000_000, 2.0), (100_000_000, 4.0)])
+def test_the_chosen_width_keeps_its_two_promises_and_the_next_one_would_break_one(
+    characters: int, wanted: float
+) -> None:
+    """wanted: for each parameter, more where a text is not read to its end."""
+    minutes = 5.0
     model = choose(characters, 65, CPU, Asked(minutes=minutes), {}).model
 
     def kept(width: int) -> bool:
         parameters = parameter_count(model.changed(hidden_size=width), 65)
         read = 60 * minutes * 150e9 / (3 * parameters)
-        return (
-            read >= presets.CHARACTERS_PER_PARAMETER * parameters
-            and characters >= presets.CORPUS_PER_PARAMETER * parameters
-        )
+        return read >= wanted * parameters and characters >= presets.CORPUS_PER_PARAMETER * parameters
 
     assert kept(model.hidden_size)
     assert not kept(presets.WIDTHS[presets.WIDTHS.index(model.hidden_size) + 1])

@@ -1,12 +1,12 @@
 """What to train where nothing was asked for: a rule from the corpus, the device and the time there is.
 
 In words. Time is best spent on one layer as wide as can still be trained well: the width is the largest at which the
-time allows CHARACTERS_PER_PARAMETER characters to be read for each parameter, and at which the corpus holds at least
-CORPUS_PER_PARAMETER characters for each. How many are read follows from the device's speed, which is measured for a
-third of a second. Where that makes fewer than FEWEST_UPDATES updates, windows are halved: a training so short wants for
-updates more than for long memory. A text that will be read many times over is learnt by heart; against that stand
-weight decay, which does more, and dropout, the more the more epochs. Where not all of a text will be read, a lower rate
-serves what was not read better.
+time allows as many characters to be read for each parameter as CHARACTERS_PER_PARAMETER_BY_EPOCHS says, more where a
+text is not read to its end, and at which the corpus holds at least CORPUS_PER_PARAMETER characters for each. How many
+are read follows from the device's speed, which is measured for a third of a second. Where that makes fewer than
+FEWEST_UPDATES updates, windows are halved: a training so short wants for updates more than for long memory. A text that
+will be read many times over is learnt by heart; against that stand weight decay, which does more, and dropout, the more
+the more epochs. Where not all of a text will be read, a lower rate serves what was not read better.
 
 The figures behind it stand in tests/benchmarks/README.md.
 """
@@ -34,7 +34,7 @@ from charrnn.units import count, duration
 
 DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}
 WIDTHS = (64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
-CHARACTERS_PER_PARAMETER = 2.0
+CHARACTERS_PER_PARAMETER_BY_EPOCHS = ((1, 4.0), (math.inf, 2.0))
 CORPUS_PER_PARAMETER = 0.35
 DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.1), (math.inf, 0.4))
 WEIGHT_DECAY_BY_EPOCHS = ((4, 0.1), (10, 0.2), (math.inf, 0.3))
@@ -152,7 +152,8 @@ def _widest(model: ModelSettings, characters: int, vocabulary_size: int, multipl
         wider = model.changed(hidden_size=width)
         parameters = parameter_count(wider, vocabulary_size)
         read = _characters_read(wider, vocabulary_size, multiplications)
-        if read >= CHARACTERS_PER_PARAMETER * parameters and characters >= CORPUS_PER_PARAMETER * parameters:
+        wanted = _up_to(read / characters, CHARACTERS_PER_PARAMETER_BY_EPOCHS)
+        if read >= wanted * parameters and characters >= CORPUS_PER_PARAMETER * parameters:
             widest = wider
     return widest
 
