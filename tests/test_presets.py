@@ -29,7 +29,7 @@ def test_more_time_buys_a_wider_model_and_a_short_text_a_narrower_one() -> None:
     assert width(100, 5) == min(presets.WIDTHS)
 
 
-@pytest.mark.parametrize(("characters", "wanted"), [(1_000_000, 2.0), (100_000_000, 4.0)])
+@pytest.mark.parametrize(("characters", "wanted"), [(1_000_000, 2.0), (100_000_000, 8.0)])
 def test_the_chosen_width_keeps_its_two_promises_and_the_next_one_would_break_one(
     characters: int, wanted: float
 ) -> None:

@@ -34,7 +34,7 @@ from charrnn.units import count, duration
 
 DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}
 WIDTHS = (64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
-CHARACTERS_PER_PARAMETER_BY_EPOCHS = ((1, 4.0), (math.inf, 2.0))
+CHARACTERS_PER_PARAMETER_BY_EPOCHS = ((1, 8.0), (math.inf, 2.0))
 CORPUS_PER_PARAMETER = 0.35
 DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.1), (math.inf, 0.4))
 WEIGHT_DECAY_BY_EPOCHS = ((4, 0.1), (10, 0.2), (math.inf, 0.3))
