@@ -16,13 +16,13 @@ _FACE = {
     "TrainingSettings": "charrnn.settings",
     "load_corpus": "charrnn.text.corpus",
     "open_run": "charrnn.model.run",
-    "score": "charrnn.model.score",
+    "score": "charrnn.scoring.score",
     "generate": "charrnn.sampling.generate",
     "train": "charrnn.training.loop",
     "trace": "charrnn.inspection.trace",
     "Cell": "charrnn.inspection.trace",
-    "Clamp": "charrnn.inspection.interventions",
-    "clamped": "charrnn.inspection.interventions",
+    "Clamp": "charrnn.causal.clamp",
+    "clamped": "charrnn.causal.clamp",
 }
 
 __all__ = [*_FACE, "__version__"]

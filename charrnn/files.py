@@ -1,6 +1,6 @@
 """Files and folders that are there whole or not at all, and JSON that is what it says.
 
-A write goes to a hidden neighbour, is forced to the disk (fsync), takes its name by a rename, and the rename is forced
+A write goes to a hidden neighbor, is forced to the disk (fsync), takes its name by a rename, and the rename is forced
 to the disk by syncing the folder: after a crash or a loss of power the old or the new state is found, never a mixture.
 """
 

@@ -333,7 +333,7 @@ class InspectSettings(Settings):
 
     signal: str = option(
         "auto",
-        "What to colour by: cell state, hidden state or a gate. auto: c if there is one, else h.",
+        "What to color by: cell state, hidden state or a gate. auto: c if there is one, else h.",
         choices=SIGNALS,
     )
     start: int = option(0, "First character shown, counted from the text's beginning.", at_least=0, at_most=10**12)
@@ -341,5 +341,5 @@ class InspectSettings(Settings):
     top: bool = option(
         False, "Under each character the five likeliest next ones (the true one marked) and the surprise in bits."
     )
-    palette: str = option("blue-red", "Colours, for negative–positive.", choices=PALETTES, panel="Appearance")
-    color: str = option("auto", "How many colours; auto asks the terminal.", choices=COLORS, panel="Appearance")
+    palette: str = option("blue-red", "Colors, for negative–positive.", choices=PALETTES, panel="Appearance")
+    color: str = option("auto", "How many colors; auto asks the terminal.", choices=COLORS, panel="Appearance")

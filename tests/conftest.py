@@ -37,8 +37,8 @@ def short_text() -> str:
 def small_network(
     recurrence: str = "lstm", *, layers: int = 2, vocabulary_size: int = 11, **settings: object
 ) -> CharRNN:
-    """A freshly initialised network of 7 hidden units in double precision, so that rounding hides nothing."""
+    """A freshly initialized network of 7 hidden units in double precision, so that rounding hides nothing."""
     shape = {"hidden_size": 7, "embedding_size": 5} | settings
     network = CharRNN(ModelSettings(recurrence=recurrence, layers=layers, **shape), vocabulary_size)
-    network.initialise(torch.Generator().manual_seed(3))
+    network.initialize(torch.Generator().manual_seed(3))
     return network.double().eval()

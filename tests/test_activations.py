@@ -1,4 +1,4 @@
-"""Coloured text: that nothing of it is lost, at any width and in any number of colours, and that it is legible."""
+"""Colored text: that nothing of it is lost, at any width and in any number of colors, and that it is legible."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_every_character_is_in_exactly_one_glyph_and_no_line_passes_the_width(te
 
 @given(TRICKY)
 @settings(deadline=None, max_examples=300, derandomize=True)
-def test_merged_runs_give_back_the_line_and_never_neighbour_their_like(text):
+def test_merged_runs_give_back_the_line_and_never_neighbor_their_like(text):
     for line in layout(view_of(text), 60):
         merged = list(runs(line))
         assert "".join(run.text for run in merged) == "".join(glyph.text for glyph in line)
@@ -149,12 +149,12 @@ def test_wide_characters_take_two_columns_and_are_never_parted():
     assert all(glyph.columns == 2 for line in lines for glyph in line)
 
 
-def test_combining_marks_stand_with_their_base_and_in_its_colour():
+def test_combining_marks_stand_with_their_base_and_in_its_color():
     view = view_of("e\u0301\u0323x", [0.9, -0.9, -0.9, -0.9])
     first, second = layout(view, 80)[0]
     assert (first.text, first.columns, first.first, first.count, first.level) == ("e\u0301\u0323", 1, 0, 3, 5)
     assert (second.text, second.first, second.level) == ("x", 3, -5)
-    assert any("2 combining marks, in their base's colour" in line for line in render(view, terminal()))
+    assert any("2 combining marks, in their base's color" in line for line in render(view, terminal()))
 
 
 def test_a_mark_without_a_base_gets_a_dotted_circle():
@@ -209,7 +209,7 @@ def test_values_can_be_read_back_from_their_rows(values):
 
 @pytest.mark.parametrize("hue", HUES, ids=lambda hue: hue.name)
 @pytest.mark.parametrize("strength", STRENGTHS)
-def test_ink_is_legible_on_every_colour(hue, strength):
+def test_ink_is_legible_on_every_color(hue, strength):
     colors = swatch(hue, strength)
     assert contrast(colors.ink, colors.background) >= 4.5
     assert contrast(rgb_of_256(colors.ink_256), rgb_of_256(colors.background_256)) >= 4.5
@@ -225,7 +225,7 @@ def test_every_strength_sets_itself_off_from_a_black_page_and_a_white_one(hue):
 
 
 @pytest.mark.parametrize("palette", PALETTES.values(), ids=PALETTES)
-def test_the_levels_of_a_palette_differ_in_true_colour_and_in_256(palette):
+def test_the_levels_of_a_palette_differ_in_true_color_and_in_256(palette):
     for hue in (palette.negative, palette.positive):
         signed = [swatch(hue, level / 5) for level in range(1, 6)]
         assert len({colors.background for colors in signed}) == 5
@@ -242,7 +242,7 @@ def as_seen_without_green_cones(color) -> tuple[float, ...]:
 
 
 @pytest.mark.parametrize("palette", PALETTES.values(), ids=PALETTES)
-def test_the_two_sides_of_a_palette_differ_to_a_colour_blind_eye(palette):
+def test_the_two_sides_of_a_palette_differ_to_a_color_blind_eye(palette):
     for tenths in (4, 6, 8, 10):
         negative, positive = (
             as_seen_without_green_cones(swatch(hue, tenths / 10).background)
@@ -256,21 +256,21 @@ def test_the_2015_paper_s_palette_is_the_reverse_of_blue_red():
     assert (paper.negative, paper.positive) == (usual.positive, usual.negative) == (RED, BLUE)
 
 
-def test_oklch_agrees_with_known_colours():
+def test_oklch_agrees_with_known_colors():
     assert oklch(1.0, 0.0, 0.0) == (255, 255, 255)
     assert oklch(0.0, 0.0, 0.0) == (0, 0, 0)
     for channel, (wanted, got) in enumerate(zip((255, 0, 0), oklch(0.62796, 0.25768, 29.234), strict=True)):
         assert abs(wanted - got) <= 2, channel
 
 
-def test_colours_follow_the_sign_and_merge_neighbours():
+def test_colors_follow_the_sign_and_merge_neighbors():
     lines = list(render(view_of("aabb", [1.0, 1.0, -1.0, -1.0]), terminal("truecolor")))
     red, blue = swatch(RED, 1.0).background, swatch(BLUE, 1.0).background
     assert lines[-1].count("\x1b[0m") == 2
     assert lines[-1].index("48;2;{};{};{}".format(*red)) < lines[-1].index("48;2;{};{};{}".format(*blue))
 
 
-def test_among_sixteen_colours_there_are_three_steps_to_a_side():
+def test_among_sixteen_colors_there_are_three_steps_to_a_side():
     text = "abcdefghij"
     drawn = list(render(view_of(text, [-1, -0.8, -0.6, -0.4, -0.2, 0.2, 0.4, 0.6, 0.8, 1.0]), terminal("16")))[-1]
     assert len({*STYLE.findall(drawn)} - {"\x1b[0m"}) == 6
@@ -325,7 +325,7 @@ def test_successors_stand_under_their_characters_in_a_pipe():
     ]
 
 
-def test_the_true_successor_and_no_other_is_underlined_where_there_are_colours():
+def test_the_true_successor_and_no_other_is_underlined_where_there_are_colors():
     view = view_of("ab.", [0.5, 0.5, -0.5], successors=SUCCESSORS)
     for colors in ("truecolor", "256", "16"):
         rows = [line for line in render(view, terminal(colors)) if bare([line])[0].startswith(tuple("12345"))]

@@ -30,8 +30,8 @@ FLAT = (1.2,) * 5
     ("end", "validation", "train", "epochs", "words"),
     [
         (finished(), (2.0, 1.6, 1.5, 1.5, 1.5), (1.8, 1.5, 1.4, 1.3, 1.2), 9.0, "more --dropout"),
-        (finished("early"), (1.5, 1.4, 1.5, 1.6, 1.7), (1.6, 1.5, 1.4, 1.3, 1.2), 9.0, "learnt by heart"),
-        (finished(), (1.6, 1.5, 1.46, 1.45, 1.43), (1.6, 1.5, 1.4, 1.3, 1.2), 9.0, "learnt by heart"),
+        (finished("early"), (1.5, 1.4, 1.5, 1.6, 1.7), (1.6, 1.5, 1.4, 1.3, 1.2), 9.0, "learned by heart"),
+        (finished(), (1.6, 1.5, 1.46, 1.45, 1.43), (1.6, 1.5, 1.4, 1.3, 1.2), 9.0, "learned by heart"),
         (finished(), (2.0, 1.8, 1.7, 1.6, 1.52), (1.9, 1.8, 1.7, 1.6, 1.5), 9.0, "still falling"),
         (finished(), (1.6, 1.52, 1.51, 1.502, 1.5), (1.6, 1.55, 1.52, 1.51, 1.5), 9.0, "levelled off"),
         (finished("early"), (1.6, 1.52, 1.51, 1.52, 1.53), (1.6, 1.55, 1.52, 1.51, 1.5), 9.0, "levelled off"),
@@ -56,7 +56,7 @@ def test_the_advice_follows_from_the_numbers(
         ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 40.0, 999, "A validation on 999 characters says little"),
     ],
 )
-def test_what_was_hardly_read_or_hardly_learnt_is_not_called_learnt_by_heart(
+def test_what_was_hardly_read_or_hardly_learned_is_not_called_learned_by_heart(
     validation: tuple, train: tuple, epochs: float, held_out: int, words: str
 ) -> None:
     said = advice(ModelSettings(), finished(), evaluations(validation, train), 100, epochs, held_out)

@@ -196,7 +196,7 @@ def test_training_says_what_it_chose_and_leaves_a_run(program: Program, text: Pa
     for command in ("charrnn sample text ", "charrnn inspect text --cell ", "charrnn evaluate text "):
         assert command in out
     run = open_run("text")
-    assert run.save("last").progress.finished
+    assert run.checkpoint("last").progress.finished
     assert run.settings.training.steps == 60
     assert run.settings.model == ModelSettings(hidden_size=16, embedding_size=8, dropout=run.settings.model.dropout)
 
@@ -215,7 +215,7 @@ def test_json_ends_training_with_one_object_on_stdout(program: Program, text: Pa
     assert code == 0
     summary = json.loads(out)
     assert summary["step"] == 20
-    assert summary["best_validation_nats"] == open_run().save("best").progress.best_nats
+    assert summary["best_validation_nats"] == open_run().checkpoint("best").progress.best_nats
     assert summary["forecast"]["seconds"] > 0
     assert "validation" in err
 
@@ -225,7 +225,7 @@ def test_minutes_become_a_fixed_number_of_steps(program: Program, text: Path) ->
     assert code == 0
     steps = open_run().settings.training.steps
     assert f"plan     {steps:,} steps of" in out
-    assert open_run().save("last").step == steps > 1
+    assert open_run().checkpoint("last").step == steps > 1
 
 
 def test_minutes_are_planned_again_after_the_warm_up_where_the_machine_was_timed_too_slow(
@@ -239,7 +239,7 @@ def test_minutes_are_planned_again_after_the_warm_up_where_the_machine_was_timed
     assert f"planned again at the pace of the first 20 steps: {steps:,} in all" in out
     assert f"plan     {steps:,} steps of" not in out
     assert f"steps            {steps:,} of {steps:,}" in out
-    assert open_run().save("last").step == steps
+    assert open_run().checkpoint("last").step == steps
 
 
 def test_epochs_become_steps(program: Program, text: Path) -> None:
@@ -248,7 +248,7 @@ def test_epochs_become_steps(program: Program, text: Path) -> None:
     assert open_run().settings.training.steps == round(0.5 * ((characters - 20) // 80))
 
 
-def test_bytes_of_any_file_can_be_learnt(program: Program, home: Path) -> None:
+def test_bytes_of_any_file_can_be_learned(program: Program, home: Path) -> None:
     Path("noise.bin").write_bytes(bytes(range(256)) * 40)
     code, _, err = program("train", "noise.bin", *SMALL, "--steps", "3")
     assert code == 1
@@ -274,7 +274,7 @@ def test_init_from_keeps_the_weights_and_adds_new_characters_behind(program: Pro
     run = open_run("more")
     assert run.vocabulary.characters[: len(trained.vocabulary)] == trained.vocabulary.characters
     assert len(run.vocabulary) > len(trained.vocabulary)
-    child, parent = run.read_model(run.save("last")), trained.read_model(trained.save("best"))
+    child, parent = run.read_model(run.checkpoint("last")), trained.read_model(trained.checkpoint("best"))
     for name, weights in parent.items():
         kept = child[name][: len(weights)]
         assert (kept - weights).abs().max() < 1e-6, name
@@ -295,7 +295,7 @@ class TestResume:
         raise AssertionError(process.communicate())
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_a_signal_stops_after_the_step_saves_summarises_and_sets_the_code(
+    def test_a_signal_stops_after_the_step_saves_summarizes_and_sets_the_code(
         self, program: Program, text: Path, number: signal.Signals, code: int
     ) -> None:
         process = self.interrupted("text.txt")
@@ -305,7 +305,7 @@ class TestResume:
         assert err == ""
         assert ", stopped" in out
         assert "charrnn train text.txt --resume --name text" in out
-        step = open_run("text").save("last").step
+        step = open_run("text").checkpoint("last").step
         # The last evaluation need not be the last step.
         assert 0 < step < 100000
 
@@ -313,7 +313,7 @@ class TestResume:
         process = self.interrupted("text.txt")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
-        step = open_run("text").save("last").step
+        step = open_run("text").checkpoint("last").step
         with pytest.MonkeyPatch.context() as patch:
             from charrnn.training.loop import Trainer
 
@@ -328,7 +328,7 @@ class TestResume:
             code, out, _ = program("train", "text.txt", "--resume")
         assert code == 130
         assert f"resumed  at step {step:,} of 100,000" in out
-        assert open_run("text").save("last").step == step + 5
+        assert open_run("text").checkpoint("last").step == step + 5
 
     def test_resume_refuses_what_would_make_it_another_run(self, program: Program, text: Path) -> None:
         process = self.interrupted("text.txt")
@@ -375,7 +375,7 @@ def test_evaluating_the_held_out_text_gives_the_loss_that_training_printed(progr
     code, out, _ = program("evaluate", "--json")
     figures = json.loads(out)
     assert code == 0
-    assert figures["nats_per_character"] == pytest.approx(trained.save("best").progress.best_nats, abs=1e-6)
+    assert figures["nats_per_character"] == pytest.approx(trained.checkpoint("best").progress.best_nats, abs=1e-6)
     assert figures["bits_per_character"] == pytest.approx(figures["nats_per_character"] * 1.442695, rel=1e-6)
     code, out, _ = program("evaluate", "text")
     assert f"{figures['nats_per_character']:.4f} nats per character" in out
@@ -460,4 +460,4 @@ def test_after_a_restart_by_torchrun_the_run_goes_on(
 
 def unfinish(run: Run) -> None:
     """Takes the last save away, as if training had been killed before it."""
-    shutil.rmtree(run.path / "saves" / f"{run.saves()[-1]:08d}")
+    shutil.rmtree(run.path / "saves" / f"{run.checkpoint_steps()[-1]:08d}")

@@ -17,12 +17,12 @@ from charrnn.cli import corpora
 from charrnn.cli.progress import transfer_bar
 from charrnn.display.terminal import Terminal
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.text import catalogue
-from charrnn.text.catalogue import Entry, FetchError
+from charrnn.text import catalog
+from charrnn.text.catalog import Entry, FetchError
 
 
 class Written:
-    """A source of the catalogue that writes a given text."""
+    """A source of the catalog that writes a given text."""
 
     origin, size = "https://example.org/a/rather/long/address/that/must/not/be/cut/text-of-the-year-1603.txt", 1_234_567
 
@@ -46,7 +46,7 @@ def here(tmp_path, monkeypatch):
         "play": Entry("play", "A play of five acts and of very many words", Written()),
         "gone": Entry("gone", "A text that is no longer there", Gone()),
     }
-    monkeypatch.setattr(catalogue, "ENTRIES", entries)
+    monkeypatch.setattr(catalog, "ENTRIES", entries)
     return tmp_path
 
 
@@ -62,7 +62,7 @@ def put(name: str, text: str = "mine") -> None:
     Path(name).write_text(text)
 
 
-def test_the_list_has_the_catalogue_and_what_else_lies_there():
+def test_the_list_has_the_catalog_and_what_else_lies_there():
     put("corpora/play.txt", "to be")
     put("corpora/diary.txt")
     put("corpora/books/one.txt")
@@ -147,7 +147,7 @@ def test_the_folder_is_in_charrnn_home_if_that_is_set(monkeypatch, tmp_path):
 def test_get_of_an_unknown_name_fetches_nothing():
     result = ran("get", "play", "plya")
     assert isinstance(result.exception, UsageError)
-    assert str(result.exception) == "the catalogue has no corpus 'plya'; choose from play, gone"
+    assert str(result.exception) == "the catalog has no corpus 'plya'; choose from play, gone"
     assert not Path("corpora").exists()
 
 

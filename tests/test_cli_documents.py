@@ -12,11 +12,12 @@ import torch
 
 from charrnn.cli import app
 from charrnn.model.run import open_run
-from charrnn.model.score import score
 from charrnn.sampling.generate import generate
+from charrnn.scoring.score import score
 from charrnn.settings import SampleSettings
 from charrnn.text import corpus as corpus_module
-from charrnn.text.documents import Documents, Rule
+from charrnn.text.documents import DocumentSeparator
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from tests.conftest import small_network
 
@@ -53,10 +54,10 @@ def test_evaluate_agrees_with_the_validation_loss_of_a_run_on_documents(
     told = as_json(capsys, "train", "names", "--documents", rule, "--name", "run", *SHAPE, *kind)
     found = as_json(capsys, "evaluate", "run", "--checkpoint", "last")
     opened = open_run("run")
-    validation = opened.save("last").progress.validation_nats
+    validation = opened.checkpoint("last").progress.validation_nats
     assert found["nats_per_character"] == pytest.approx(validation, abs=1e-6)
     assert found["characters"] == opened.settings.corpus.held_out
-    assert isinstance(opened.held_out_text(), Documents)
+    assert isinstance(opened.held_out_text(), EncodedText)
     assert opened.settings.training.documents == rule
     assert told["run"] == "run"
 
@@ -116,7 +117,7 @@ def test_after_each_document_a_stream_begins_anew(rule: str) -> None:
         network.output.weight.mul_(9)
     plain, documents = (
         np.stack(list(generate(network, SampleSettings(length=300, num=2, seed=5), vocabulary=vocabulary, documents=d)))
-        for d in (None, Rule(rule))
+        for d in (None, DocumentSeparator(rule))
     )
     text = vocabulary.text(documents[:, 1])
     state, character = network.initial_state(1), int(vocabulary.encode("\n")[0])
@@ -128,7 +129,7 @@ def test_after_each_document_a_stream_begins_anew(rule: str) -> None:
             logits, state = network(torch.tensor([[character]]), state)
         character = int((logits[0, 0].numpy() / 0.8 + noise[place]).argmax())
         assert vocabulary.characters[character] == drawn
-        if Rule(rule).ends(text[begun : place + 1]):
+        if DocumentSeparator(rule).ends(text[begun : place + 1]):
             state, character, begun = network.initial_state(1), 0, place + 1
     assert (begun > 0) == (rule != "files")
     assert np.array_equal(plain, documents) == (rule == "files")
@@ -160,6 +161,6 @@ def test_a_large_text_is_trained_on_from_its_file_of_ids(home: Path, capsys, mon
         run("train", "names.txt", "--name", name, *SHAPE, *documents)
         run("train", "names.txt", "--name", f"{name}-init", "--init-from", name, *SHAPE[-4:], *documents)
         found = as_json(capsys, "evaluate", name, "--checkpoint", "last")
-        validation = open_run(name).save("last").progress.validation_nats
+        validation = open_run(name).checkpoint("last").progress.validation_nats
         assert found["nats_per_character"] == pytest.approx(validation, abs=1e-6)
     assert len(list(home.glob(".names.txt.charrnn-*.ids"))) == 1

@@ -19,6 +19,7 @@ from charrnn.model.network import CharRNN
 from charrnn.model.run import CorpusIdentity, Origin, Progress, Run, RunSettings, training_shapes
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 
 
@@ -38,7 +39,7 @@ def make_run(
     vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(text)
     model = ModelSettings(recurrence, layers, 6, 4)
     network = CharRNN(model, len(vocabulary))
-    network.initialise(torch.Generator().manual_seed(1))
+    network.initialize(torch.Generator().manual_seed(1))
     origin = Origin(created="2020-01-01T00:00:00", device="cpu")
     identity = CorpusIdentity(
         name="a",
@@ -95,7 +96,7 @@ def test_json_holds_the_values_of_one_long_read(run, signal):
     network, _ = run.load_network()
     ids = run.held_out()
     name = {"auto": "c"}.get(signal, signal)
-    (chunk,) = trace(network, ids[:241], signals=[name], cells=[Cell(1, 3)], predictions=True)
+    (chunk,) = trace(network, EncodedText(ids[:241]), signals=[name], cells=[Cell(1, 3)], predictions=True)
     np.testing.assert_allclose(data["cells"][0]["values"], chunk.signals[name][200:240, 0], atol=1e-5)
     assert data["cells"][0]["cell"] == "1:3"
     assert data["cells"][0]["signal"] == name
@@ -122,7 +123,9 @@ def test_a_stretch_far_into_the_text_is_read_with_a_warm_state(home, short_text,
     data = json.loads(invoke("--cell", "0", "--start", "300", "--length", "5", "--json"))
     network, _ = run.load_network()
     ids = run.held_out()
-    (chunk,) = trace(network, ids[300:305], signals=["c"], state=state_after(network, ids[250:300]))
+    (chunk,) = trace(
+        network, EncodedText(ids[300:305]), signals=["c"], state=state_after(network, EncodedText(ids[250:300]))
+    )
     np.testing.assert_allclose(data["cells"][0]["values"], chunk.signals["c"][:, 0], atol=1e-6)
 
 
@@ -235,7 +238,7 @@ def test_as_much_of_the_text_is_searched_as_is_asked_for(home, short_text):
 
 
 def test_a_search_is_made_once_and_read_back_the_next_time(home, short_text, monkeypatch):
-    import charrnn.inspection.discovery as discovery
+    import charrnn.discovery.search as discovery
 
     make_run(home, short_text)
     data = json.loads(invoke("--property", "line position", "--json"))
@@ -273,7 +276,7 @@ def test_gates_are_plotted_for_each_layer_and_given_as_numbers(home, short_text)
     assert shown.index("layer 1") < shown.index("layer 2")
     assert "forget: wide open most of the time in" in shown
     network, _ = run.load_network()
-    (chunk,) = trace(network, run.held_out(), signals=["forget"], chunk=100_000)
+    (chunk,) = trace(network, EncodedText(run.held_out()), signals=["forget"], chunk=100_000)
     data = {one["gate"]: one for one in json.loads(invoke("--gates", "--json"))}
     assert list(data) == ["input", "forget", "output"]
     np.testing.assert_allclose(data["forget"]["open"], (chunk.signals["forget"][500:] > 0.9).mean(axis=0), atol=1e-4)
@@ -287,7 +290,7 @@ def test_a_plain_rnn_has_no_gates_to_plot_and_still_opens(home, short_text):
 
 def test_history_follows_a_cell_through_the_checkpoints(run):
     data = json.loads(invoke("--cell", "2", "--history", "--json"))
-    assert data["scores"] == [{"step": 3, "strength": pytest.approx(1)}]
+    assert data["scores"] == [{"step": 3, "rank_correlation": pytest.approx(1)}]
     assert data["since"] == 3
     shown = invoke("--cell", "2", "--history", "-p", "line position")
     assert "compared with line position" in shown
@@ -337,7 +340,7 @@ def test_a_run_on_documents_is_shown_each_of_them_from_its_beginning(home, short
     data = json.loads(invoke("--cell", "3", "--start", str(start), "--length", str(stop - start + 1), "--json"))
     assert data["text"] == "documents of held-out text"
     opened = np.concatenate([[documents.opening], documents.ids[start:stop]])
-    (chunk,) = trace(network, opened, signals=["c"], cells=[Cell(1, 3)], predictions=True)
+    (chunk,) = trace(network, EncodedText(opened), signals=["c"], cells=[Cell(1, 3)], predictions=True)
     np.testing.assert_allclose(data["cells"][0]["values"][:-1], chunk.signals["c"][1:, 0], atol=1e-6)
     surprise = -chunk.log_probabilities[np.arange(1, stop - start), opened[2:]] / np.log(2)
     np.testing.assert_allclose(data["surprise_bits"][:-2], surprise, atol=1e-5)

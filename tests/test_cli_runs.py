@@ -17,6 +17,7 @@ from charrnn.model.network import CharRNN
 from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.loop import Trainer
 from charrnn.units import bits
@@ -42,10 +43,10 @@ def a_run(home: Path, name: str, progress: Progress | None = None, **given: obje
         Origin.here("cpu", "a test"),
     )
     network = CharRNN(settings.model, len(VOCABULARY))
-    network.initialise(torch.Generator().manual_seed(1))
+    network.initialize(torch.Generator().manual_seed(1))
     writer = RunWriter.create(name, settings, VOCABULARY, b"abc", home / "checkpoints", network.state_dict())
     if progress is not None:
-        trainer = Trainer(network, settings.training, np.zeros(100, np.uint8))
+        trainer = Trainer(network, settings.training, EncodedText(np.zeros(100, np.uint8)))
         trainer.make_step()
         writer.commit(progress, trainer.model_tensors(), trainer.training_tensors())
     return writer

@@ -24,9 +24,10 @@ from charrnn.cli.app import app
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.model.network import CharRNN
 from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings, open_run
-from charrnn.model.score import score
 from charrnn.model.writer import RunWriter
+from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 
 LETTERS = Vocabulary.of("\nabcdefghijé")
@@ -37,7 +38,7 @@ def write_run(name: str, vocabulary: Vocabulary, folder: Path, bias: list[float]
     """A run with one save of random weights; with a bias, of a network that always predicts those logits."""
     shape = ModelSettings(hidden_size=9, embedding_size=4)
     network = CharRNN(shape, len(vocabulary))
-    network.initialise(torch.Generator().manual_seed(1))
+    network.initialize(torch.Generator().manual_seed(1))
     with torch.no_grad():
         network.output.weight *= 10 if bias is None else 0
         if bias is not None:
@@ -191,7 +192,7 @@ def test_json_says_what_was_written_and_what_it_costs_the_model(
         assert (entry["run"], entry["step"], entry["seed"], entry["prime"]) == ("letters", 40, 3, "aé")
         assert entry["characters"] == len(entry["text"]) == 25
         assert not entry["stopped"]
-        nats = score(network, LETTERS.encode("aé" + entry["text"])).nats[1:].mean().item()
+        nats = score(network, EncodedText(LETTERS.encode("aé" + entry["text"]))).nats[1:].mean().item()
         assert entry["nats_per_character"] == pytest.approx(nats, rel=1e-5)
         assert entry["bits_per_character"] == pytest.approx(nats / 0.6931471805599453, rel=1e-5)
 

@@ -20,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, ExitCode, UsageError
-from charrnn.text import catalogue
+from charrnn.text import catalog
 from charrnn.text import corpus as corpus_module
-from charrnn.text.catalogue import Entry
+from charrnn.text.catalog import Entry
 from charrnn.text.corpus import Corpus, load_corpus, read_text
-from charrnn.text.encoded import FIRST_BLOCK
+from charrnn.text.corpus_cache import FIRST_BLOCK
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.sources import corpora_folder, shown, texts_in
 from charrnn.text.vocabulary import Vocabulary
 
@@ -32,21 +33,21 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX has these files")
 
 
 class Written:
-    """A source of the catalogue that writes a given text."""
+    """A source of the catalog that writes a given text."""
 
     origin, size = "a test", None
 
     def write(self, file, progress, opener):
-        file.write(b"from the catalogue")
+        file.write(b"from the catalog")
         progress(18, 18)
 
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """An empty current directory, and a catalogue of one text that needs no network."""
+    """An empty current directory, and a catalog of one text that needs no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CHARRNN_HOME", raising=False)
-    monkeypatch.setattr(catalogue, "ENTRIES", {"known": Entry("known", "", Written())})
+    monkeypatch.setattr(catalog, "ENTRIES", {"known": Entry("known", "", Written())})
     return tmp_path
 
 
@@ -82,7 +83,7 @@ def test_a_file_becomes_ids_of_its_sorted_characters():
     assert corpus.ids.tolist() == [2, 1, 3, 1, 3, 1, 0]
     assert corpus.ids.dtype == np.uint8
     assert corpus.ids.flags.writeable
-    assert (corpus.name, corpus.specs, corpus.files, corpus.passed_over) == ("tale", ["tale.txt"], ["tale.txt"], [])
+    assert (corpus.name, corpus.specs, corpus.files, corpus.skipped_files) == ("tale", ["tale.txt"], ["tale.txt"], [])
     assert (len(corpus), corpus.size) == (7, 7)
     assert corpus.sha256 == hashlib.sha256(b"banana\n").hexdigest()
 
@@ -183,7 +184,7 @@ def test_a_character_that_a_vocabulary_holds_and_the_text_does_not_may_be_unknow
 @given(st.integers(2, 300), st.floats(0, 0.5, exclude_min=True))
 def test_a_split_is_contiguous_and_loses_nothing(length, fraction):
     corpus = corpus_of(np.arange(length, dtype=np.uint16))
-    train, validation = corpus.split(fraction)
+    train, validation = (part.ids for part in EncodedText(corpus.ids).split(fraction))
     assert np.concatenate([train, validation]).tolist() == list(range(length))
     assert len(train) == length * (1 - Fraction(str(fraction))) // 1
     assert len(train) > 0
@@ -201,14 +202,14 @@ def test_the_training_part_is_rounded_down(length, fraction, sizes):
     corpus = corpus_of(np.zeros(length, np.uint8)) if length < 1000 else None
     if corpus is None:
         corpus = Corpus("a", [], [], [], Vocabulary.of("a"), np.zeros(length, np.uint8), [length], "", length)
-    assert tuple(map(len, corpus.split(fraction))) == sizes
+    assert tuple(map(len, EncodedText(corpus.ids).split(fraction))) == sizes
 
 
 # Finding it
 
 
-def test_a_name_is_a_path_first_then_in_corpora_then_in_the_catalogue():
-    assert whole(load_corpus(["known"])) == "from the catalogue"
+def test_a_name_is_a_path_first_then_in_corpora_then_in_the_catalog():
+    assert whole(load_corpus(["known"])) == "from the catalog"
     put("corpora/known.txt", "from corpora")
     assert whole(load_corpus(["known"])) == "from corpora"
     put("known", "from the path")
@@ -236,10 +237,10 @@ def test_a_folder_is_not_taken_for_a_text_of_that_name():
 
 
 @pytest.mark.parametrize("spec", ["known", "known.txt"])
-def test_a_text_of_the_catalogue_is_brought_with_its_progress_told(spec):
+def test_a_text_of_the_catalog_is_brought_with_its_progress_told(spec):
     told = []
     corpus = load_corpus([spec], progress=lambda *done: told.append(done))
-    assert whole(corpus) == "from the catalogue"
+    assert whole(corpus) == "from the catalog"
     assert corpus.name == "known"
     assert corpus.files == [str(Path("corpora/known.txt"))]
     assert told == [(18, 18)]
@@ -317,7 +318,7 @@ def test_what_is_hidden_or_not_text_is_passed_over_and_told():
     corpus = load_corpus(["texts"])
     assert whole(corpus) == "kept"
     assert corpus.files == [str(Path("texts/a.txt"))]
-    assert corpus.passed_over == [str(Path("texts/latin.txt")), str(Path("texts/picture.png"))]
+    assert corpus.skipped_files == [str(Path("texts/latin.txt")), str(Path("texts/picture.png"))]
 
 
 def test_as_bytes_a_folder_gives_text_in_any_encoding():
@@ -325,7 +326,7 @@ def test_as_bytes_a_folder_gives_text_in_any_encoding():
     put("texts/picture.png", b"\x89PNG\0")
     corpus = load_corpus(["texts"], as_bytes=True)
     assert corpus.ids.tolist() == list(b"caf\xe9")
-    assert len(corpus.passed_over) == 1
+    assert len(corpus.skipped_files) == 1
 
 
 def test_a_nul_beyond_the_first_block_does_not_make_a_text_binary():
@@ -587,4 +588,4 @@ def test_any_bytes_are_a_corpus_or_one_line(files, as_bytes):
                 continue
             assert len(corpus) == len(corpus.ids) > 0
             assert int(corpus.ids.max()) < len(corpus.vocabulary)
-            assert len(corpus.files) + len(corpus.passed_over) == len(files)
+            assert len(corpus.files) + len(corpus.skipped_files) == len(files)

@@ -16,9 +16,10 @@ from charrnn.model import device as devices
 from charrnn.model.device import _precisions, choose_device, choose_precision, device_name, tf32_allowed
 from charrnn.model.network import CharRNN
 from charrnn.model.run import FIRST_LOSS_SCALE
-from charrnn.model.score import score
 from charrnn.sampling.generate import generate
+from charrnn.scoring.score import score
 from charrnn.settings import DEVICES, RECURRENCES, ModelSettings, SampleSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.loop import STEPS_BETWEEN_SCALES, Trainer
 
@@ -37,12 +38,12 @@ TRAINING = TrainingSettings(batch_size=4, seq_length=16, steps=100, learning_rat
 def a_network(recurrence: str, vocabulary: Vocabulary) -> CharRNN:
     settings = ModelSettings(recurrence=recurrence, layers=2, hidden_size=32, embedding_size=8)
     network = CharRNN(settings, len(vocabulary))
-    network.initialise(torch.Generator().manual_seed(1))
+    network.initialize(torch.Generator().manual_seed(1))
     return network
 
 
 def losses(network: CharRNN, ids: np.ndarray, precision: str = "fp32") -> list[float]:
-    trainer = Trainer(network, TRAINING.changed(precision=precision), ids)
+    trainer = Trainer(network, TRAINING.changed(precision=precision), EncodedText(ids))
     found, before = [], 0.0
     for _ in range(100):
         trainer.make_step()
@@ -72,7 +73,9 @@ def test_a_text_costs_as_many_nats_and_is_continued_by_the_same_characters(
     ids = vocabulary.encode(short_text)[:5000]
     cpu, other = a_network(recurrence, vocabulary).eval(), a_network(recurrence, vocabulary).eval()
     other.to(choose_device(device))
-    torch.testing.assert_close(score(other, ids).nats, score(cpu, ids).nats, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        score(other, EncodedText(ids)).nats, score(cpu, EncodedText(ids)).nats, rtol=0, atol=1e-4
+    )
     settings = SampleSettings(length=50, seed=4, num=2)
     written = [np.stack(list(generate(n, settings, vocabulary=vocabulary))) for n in (cpu, other)]
     assert np.array_equal(*written)
@@ -191,8 +194,8 @@ def test_tf32_is_allowed_while_a_step_is_made_in_it_and_never_else() -> None:
 def test_an_overflow_in_fp16_halves_the_scale_of_losses_and_leaves_the_step_out(short_text: str) -> None:
     """On the CPU, with float32 numbers of which too large ones are declared an overflow."""
     vocabulary = Vocabulary.of(short_text)
-    trainer = Trainer(a_network("lstm", vocabulary), TRAINING, vocabulary.encode(short_text))
-    plain = Trainer(a_network("lstm", vocabulary), TRAINING, vocabulary.encode(short_text))
+    trainer = Trainer(a_network("lstm", vocabulary), TRAINING, EncodedText(vocabulary.encode(short_text)))
+    plain = Trainer(a_network("lstm", vocabulary), TRAINING, EncodedText(vocabulary.encode(short_text)))
     trainer.loss_scale = torch.tensor(FIRST_LOSS_SCALE)
     layer = trainer.network.recurrences[0].weight_hh_l0
     layer.register_hook(lambda gradient: gradient * torch.where(trainer.loss_scale > 2.0**13, torch.inf, 1.0))

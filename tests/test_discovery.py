@@ -12,18 +12,19 @@ import pytest
 import torch
 
 from charrnn.cli.findings import score_with_interval
+from charrnn.discovery import findings as store
+from charrnn.discovery.confounds import Design, Moments, unique_shares
+from charrnn.discovery.findings import Findings, columns_of
+from charrnn.discovery.naming import Evidence, verdict
+from charrnn.discovery.search import Effort, Plan, discover, memory, untestable
 from charrnn.errors import CharrnnError
-from charrnn.inspection import findings as store
-from charrnn.inspection.confounds import Design, Moments, unique_shares
-from charrnn.inspection.discovery import Effort, Plan, discover, memory, untestable
-from charrnn.inspection.findings import Findings, columns_of
-from charrnn.inspection.naming import Evidence, verdict
-from charrnn.inspection.properties import CATALOGUE, Text, find_property
 from charrnn.model.network import CharRNN, gate_rows
-from charrnn.model.score import score
+from charrnn.properties.catalog import CATALOG, Text, find_property
+from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings
 from charrnn.text.contexts import Contexts
-from charrnn.text.documents import Rule
+from charrnn.text.documents import DocumentSeparator
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 
 LITTLE = Effort(characters=40_000, permutations=2_000, pseudo_labels=40, resamples=300, untrained=2, seed=1)
@@ -55,7 +56,7 @@ def prose(length: int, seed: int = 0) -> str:
 
 def network_for(vocabulary: Vocabulary, recurrence: str = "lstm", hidden_size: int = 24, seed: int = 0) -> CharRNN:
     network = CharRNN(ModelSettings(recurrence, 1, hidden_size, 16), len(vocabulary))
-    network.initialise(torch.Generator().manual_seed(seed))
+    network.initialize(torch.Generator().manual_seed(seed))
     return network.eval()
 
 
@@ -104,9 +105,11 @@ def planted(vocabulary: Vocabulary, seed: int = 0) -> CharRNN:
 
 
 def searched(network: CharRNN, characters: str, vocabulary: Vocabulary, *, language=None, effort=LITTLE, names=()):
-    chosen = [find_property(name) for name in names] or [p for p in CATALOGUE.values() if not p.control]
+    chosen = [find_property(name) for name in names] or [p for p in CATALOG.values() if not p.control]
     ids = vocabulary.encode(characters)
-    return discover(network, ids, Text(characters, language), chosen, symbols=vocabulary.symbols, effort=effort)
+    return discover(
+        network, EncodedText(ids), Text(characters, language), chosen, symbols=vocabulary.symbols, effort=effort
+    )
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +120,7 @@ def found() -> Findings:
 
 
 def named(findings: Findings) -> dict[str, str]:
-    return {evidence.cell: evidence.property for evidence, _ in findings.of_kind("tracks")}
+    return {evidence.cell: evidence.property_name for evidence, _ in findings.of_kind("tracks")}
 
 
 def test_a_planted_latch_and_a_planted_counter_are_found_and_named_and_nothing_else(found):
@@ -125,7 +128,7 @@ def test_a_planted_latch_and_a_planted_counter_are_found_and_named_and_nothing_e
 
 
 def test_what_a_planted_cell_does_is_measured_rightly(found):
-    latch = next(e for e in found.evidence if e.cell == f"1:{LATCH}" and e.property == "inside parentheses")
+    latch = next(e for e in found.evidence if e.cell == f"1:{LATCH}" and e.property_name == "inside parentheses")
     assert latch.score == pytest.approx(1)
     assert latch.sign == 1
     assert latch.balanced_accuracy == pytest.approx(1)
@@ -134,7 +137,7 @@ def test_what_a_planted_cell_does_is_measured_rightly(found):
     assert latch.p == 1 / (1 + LITTLE.permutations)
     assert latch.horizon is None
     assert latch.memory > 1000
-    counter = next(e for e in found.evidence if e.cell == f"1:{COUNTER}" and e.property == "line position")
+    counter = next(e for e in found.evidence if e.cell == f"1:{COUNTER}" and e.property_name == "line position")
     assert counter.plain == pytest.approx(1, abs=1e-4)
     assert counter.score > 0.999
     assert counter.pearson > 0.99
@@ -145,21 +148,21 @@ def test_a_detector_of_a_quotation_mark_is_not_called_a_quote_cell(found):
     assert f"1:{DETECTOR}" not in named(found)
     assert found.reacts[f"1:{DETECTOR}"] == '"'
     assert "inside “…”" in found.testable
-    claims = [verdict(e).kind for e in found.evidence if e.cell == f"1:{DETECTOR}" and e.property == "inside “…”"]
+    claims = [verdict(e).kind for e in found.evidence if e.cell == f"1:{DETECTOR}" and e.property_name == "inside “…”"]
     assert set(claims) <= {"none"}
 
 
 def test_control_labels_take_part_and_earn_no_name(found):
     assert set(found.controls) == {"hash of the word [next]", "t mod 7"}
-    assert {e.property for e in found.evidence} >= set(found.controls)
-    assert not set(found.controls) & {e.property for kind in ("tracks", "related") for e, _ in found.of_kind(kind)}
+    assert {e.property_name for e in found.evidence} >= set(found.controls)
+    assert not set(found.controls) & {e.property_name for kind in ("tracks", "related") for e, _ in found.of_kind(kind)}
 
 
 def test_what_cannot_be_tested_is_listed_with_the_reason(found):
     assert found.not_testable["in string"] == "not a property of this kind of text"
     assert found.not_testable["speaker name"] == "does not occur"
     assert not set(found.testable) & set(found.not_testable)
-    assert len(found.testable) + len(found.not_testable) == len(CATALOGUE) - 2
+    assert len(found.testable) + len(found.not_testable) == len(CATALOG) - 2
 
 
 def test_a_seed_makes_a_search_repeatable():
@@ -188,12 +191,12 @@ def test_a_search_reads_each_document_for_itself():
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)
     network = network_for(vocabulary)
-    documents = Rule("lines").within(vocabulary.encode(characters), vocabulary)
+    documents = DocumentSeparator("lines").within(vocabulary.encode(characters), vocabulary)
     found = discover(
         network,
         documents,
         Text(characters),
-        [CATALOGUE["line position"]],
+        [CATALOG["line position"]],
         symbols=vocabulary.symbols,
         effort=LITTLE,
     )
@@ -210,7 +213,9 @@ def test_a_users_own_property_is_searched_for_alone(found):
     findings = searched(network, characters, vocabulary, names=[r"bracketed=\([^()]*(?=\))"])
     assert findings.testable == ("bracketed [next]",)
     assert named(findings) == {}
-    best = max((e for e in findings.evidence if e.property == "bracketed [next]"), key=lambda e: e.strength)
+    best = max(
+        (e for e in findings.evidence if e.property_name == "bracketed [next]"), key=lambda e: e.rank_correlation
+    )
     assert best.cell == f"1:{LATCH}"
     assert "explains" in verdict(best).failed[0]
 
@@ -302,13 +307,13 @@ def test_memory_is_that_of_the_usual_step():
 
 def evidence(**changed) -> Evidence:
     good = {
-        "property": "in string",
+        "property_name": "in string",
         "kind": "binary",
         "cell": "1:3",
         "signal": "c",
         "sign": 1,
         "selected": 0.9,
-        "strength": 0.9,
+        "rank_correlation": 0.9,
         "plain": 0.9,
         "interval": (0.8, 0.95),
         "plain_interval": (0.8, 0.95),
@@ -325,7 +330,7 @@ def evidence(**changed) -> Evidence:
         "unique": 0.3,
         "rival": "indentation",
         "rival_unique": 0.1,
-        "better_kin": None,
+        "better_in_family": None,
         "pearson": None,
         "threshold": 0.0,
         "balanced_accuracy": 0.9,
@@ -347,7 +352,7 @@ def evidence(**changed) -> Evidence:
         ({"pseudo": 0.95}, "a meaningless label of its time scale reaches .97"),
         ({"unique": 0.04, "rival_unique": 0.0}, "explains .04 of its variance by itself"),
         ({"unique": 0.19}, "explains .19 of its variance by itself, indentation .10"),
-        ({"better_kin": "string or comment"}, "string or comment fits it better"),
+        ({"better_in_family": "string or comment"}, "string or comment fits it better"),
     ],
 )
 def test_a_cell_that_fails_one_condition_is_related_and_two_are_nothing(changed, words):
@@ -397,7 +402,7 @@ def test_findings_go_to_json_and_back_and_are_kept_beside_the_run(found, tmp_pat
         lambda data: data | {"cells": "many"},
         lambda data: data | {"more": 1},
         lambda data: {k: v for k, v in data.items() if k != "evidence"},
-        lambda data: data | {"evidence": [data["evidence"][0] | {"strength": None}]},
+        lambda data: data | {"evidence": [data["evidence"][0] | {"rank_correlation": None}]},
         lambda data: data | {"reacts": ["a"]},
         lambda data: [],
     ],

@@ -27,9 +27,10 @@ from charrnn.model.network import CharRNN
 from charrnn.model.run import CorpusIdentity, Origin, Run, RunSettings, open_run
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import loop
-from charrnn.training.distributed import ALONE, Ranks, joined
+from charrnn.training.distributed import SINGLE_PROCESS, ProcessGroup, joined
 from charrnn.training.loop import Evaluated, Event, Exploded, Finished, Requests, Trainer, follow, train
 
 MODEL = ModelSettings(layers=2, hidden_size=12, embedding_size=6)
@@ -44,7 +45,7 @@ STOPS = (1, 7, 13, 26, 49)
 
 def fresh_network(model: ModelSettings = MODEL) -> CharRNN:
     network = CharRNN(model, len(VOCABULARY))
-    network.initialise(torch.Generator().manual_seed(TRAINING.seed))
+    network.initialize(torch.Generator().manual_seed(TRAINING.seed))
     return network
 
 
@@ -53,9 +54,9 @@ def run_settings(model: ModelSettings = MODEL) -> RunSettings:
     return RunSettings(model, TRAINING, identity, Origin.here("cpu", "a test"))
 
 
-def step_losses(model: ModelSettings, ranks: Ranks = ALONE) -> list[float]:
+def step_losses(model: ModelSettings, ranks: ProcessGroup = SINGLE_PROCESS) -> list[float]:
     """The training loss of each of fifty steps, and a digest of the weights after them."""
-    trainer = Trainer(fresh_network(model), TRAINING, IDS[:1200], ranks)
+    trainer = Trainer(fresh_network(model), TRAINING, EncodedText(IDS[:1200]), ranks)
     sums = [0.0]
     for _ in range(50):
         trainer.make_step()
@@ -63,7 +64,7 @@ def step_losses(model: ModelSettings, ranks: Ranks = ALONE) -> list[float]:
     return [after - before for before, after in itertools.pairwise(sums)]
 
 
-def go_on(name: str, folder: Path, stops: Sequence[int | None], ranks: Ranks = ALONE) -> list[Event]:
+def go_on(name: str, folder: Path, stops: Sequence[int | None], ranks: ProcessGroup = SINGLE_PROCESS) -> list[Event]:
     """Trains a run, made if there is none, up to each of these steps (None: its end), each time from its last save."""
     events: list[Event] = []
     make_step = loop._Loop._make_step
@@ -77,16 +78,18 @@ def go_on(name: str, folder: Path, stops: Sequence[int | None], ranks: Ranks = A
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop._Loop, "_make_step", stopping)
             if not ranks.is_first:
-                events += follow(run_settings(), CharRNN(MODEL, len(VOCABULARY)), IDS[:1200], ranks, requests)
+                events += follow(
+                    run_settings(), CharRNN(MODEL, len(VOCABULARY)), EncodedText(IDS[:1200]), ranks, requests
+                )
                 continue
             network, save = fresh_network(), None
             if (folder / name).exists():
                 writer = RunWriter.open(open_run(name, folder))
-                network, save = CharRNN(MODEL, len(VOCABULARY)), writer.run.save("last")
+                network, save = CharRNN(MODEL, len(VOCABULARY)), writer.run.checkpoint("last")
             else:
                 writer = RunWriter.create(name, run_settings(), VOCABULARY, b"abc", folder, network.state_dict())
             with writer:
-                parts = IDS[:1200], IDS[1200:]
+                parts = EncodedText(IDS[:1200]), EncodedText(IDS[1200:])
                 events += train(writer, network, *parts, resume=save, requests=requests, ranks=ranks)
     return events
 
@@ -111,12 +114,12 @@ def be_a_rank(folder: Path) -> None:
     with joined("cpu") as ranks:
         out["rows"] = [ranks.rows(5).start, ranks.rows(5).stop]
         out["any"] = ranks.any([ranks.is_first, False, not ranks.is_first])
-        out["from_first"] = ranks.from_first({"a": [1.5, None, "é"]} if ranks.is_first else "not looked at")
+        out["broadcast_object"] = ranks.broadcast_object({"a": [1.5, None, "é"]} if ranks.is_first else "not looked at")
         numbers = torch.full((3,), 1.0 + ranks.rank), torch.full((2, 2), 10.0)
-        out["heard"] = ranks.add_up(numbers, [False, not ranks.is_first])
+        out["heard"] = ranks.all_reduce(numbers, [False, not ranks.is_first])
         out["sums"] = [tensor.tolist() for tensor in numbers]
         own = torch.arange(5.0).unsqueeze(1)[ranks.rows(5)]
-        out["all_rows"] = ranks.all_rows(own, 5).tolist()
+        out["all_gather"] = ranks.all_gather(own, 5).tolist()
         for recurrence in ("lstm", "gru"):
             out[recurrence] = step_losses(MODEL.changed(recurrence=recurrence), ranks)
         out["dropout"] = step_losses(MODEL.changed(dropout=0.3), ranks)
@@ -144,14 +147,14 @@ def be_a_rank(folder: Path) -> None:
 
 def poison(patch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Makes what this rank adds to the gradients of these steps infinite, once each."""
-    add_up, counter = Ranks.add_up, iter(range(10**9))
+    all_reduce, counter = ProcessGroup.all_reduce, iter(range(10**9))
 
-    def poisoned(self: Ranks, tensors: Sequence[torch.Tensor], words: Sequence[bool] = ()) -> tuple[bool, ...]:
+    def poisoned(self: ProcessGroup, tensors: Sequence[torch.Tensor], words: Sequence[bool] = ()) -> tuple[bool, ...]:
         if next(counter) in steps:
             tensors[1].view(-1)[0] = math.inf
-        return add_up(self, tensors, words)
+        return all_reduce(self, tensors, words)
 
-    patch.setattr(Ranks, "add_up", poisoned)
+    patch.setattr(ProcessGroup, "all_reduce", poisoned)
 
 
 # The tests
@@ -204,9 +207,9 @@ def test_rows_are_shared_out_without_gap_or_overlap() -> None:
     for size, streams in itertools.product(range(1, 9), range(1, 20)):
         if streams < size:
             with pytest.raises(UsageError, match=f"--batch-size {size} or more"):
-                Ranks(0, size).rows(streams)
+                ProcessGroup(0, size).rows(streams)
             continue
-        slices = [Ranks(rank, size).rows(streams) for rank in range(size)]
+        slices = [ProcessGroup(rank, size).rows(streams) for rank in range(size)]
         assert [row for rows in slices for row in range(streams)[rows]] == list(range(streams))
         assert {rows.stop - rows.start for rows in slices} <= {streams // size, -(-streams // size)}
 
@@ -215,10 +218,10 @@ def test_what_ranks_tell_each_other_arrives(both: list[dict[str, Any]]) -> None:
     assert [rank["rows"] for rank in both] == [[0, 2], [2, 5]]
     for rank in both:
         assert rank["any"] == [True, False, True]
-        assert rank["from_first"] == {"a": [1.5, None, "é"]}
+        assert rank["broadcast_object"] == {"a": [1.5, None, "é"]}
         assert rank["heard"] == [False, True]
         assert rank["sums"] == [[3.0] * 3, [[20.0] * 2] * 2]
-        assert rank["all_rows"] == [[0.0], [1.0], [2.0], [3.0], [4.0]]
+        assert rank["all_gather"] == [[0.0], [1.0], [2.0], [3.0], [4.0]]
 
 
 @pytest.mark.parametrize("recurrence", ["lstm", "gru"])
@@ -238,7 +241,7 @@ def test_two_ranks_interrupted_five_times_end_as_uninterrupted_ones_to_the_last_
     folder: Path, first: dict[str, Any]
 ) -> None:
     whole, broken = Run(folder / "whole"), Run(folder / "broken")
-    one, other = whole.save("last"), broken.save("last")
+    one, other = whole.checkpoint("last"), broken.checkpoint("last")
     assert one.step == other.step == 50
     assert [end for end, _ in first["broken"]["ends"]] == ["stopped"] * 5 + ["done"]
     for reader in (Run.read_model, Run.read_training):
@@ -285,7 +288,7 @@ def test_a_process_of_its_own_joins_nobody(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("WORLD_SIZE", "1")
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     with joined("cpu") as ranks:
-        assert ranks is ALONE
+        assert ranks is SINGLE_PROCESS
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""charrnn.training.documents: each document for itself, every character once."""
+"""charrnn.training.document_batches: each document for itself, every character once."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from charrnn.model.network import detached
+from charrnn.model.network import detach_state
 from charrnn.model.run import CorpusIdentity, Origin, RunSettings
-from charrnn.model.score import score
 from charrnn.model.writer import RunWriter
+from charrnn.scoring.score import score
 from charrnn.settings import RECURRENCES, ModelSettings, TrainingSettings
-from charrnn.text.documents import Documents
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training import documents as documents_module
+from charrnn.training import document_batches as documents_module
 from charrnn.training.batches import NOT_COUNTED
-from charrnn.training.distributed import Ranks
-from charrnn.training.documents import DocumentBatches
+from charrnn.training.distributed import ProcessGroup
+from charrnn.training.document_batches import DocumentBatches
 from charrnn.training.loop import Evaluated, Requests, Trainer, train
 from tests.conftest import small_network
 
@@ -29,14 +29,14 @@ CPU = torch.device("cpu")
 OPENING = 4
 
 
-def documents_of(lengths: list[int], vocabulary_size: int = 11) -> Documents:
+def documents_of(lengths: list[int], vocabulary_size: int = 11) -> EncodedText:
     ids = np.random.default_rng(sum(lengths)).integers(0, vocabulary_size, sum(lengths)).astype(np.uint16)
-    return Documents(ids, np.cumsum([0, *lengths[:-1]]), OPENING)
+    return EncodedText(ids, np.cumsum([0, *lengths[:-1]]), OPENING)
 
 
-def numbered(lengths: list[int]) -> Documents:
+def numbered(lengths: list[int]) -> EncodedText:
     """Documents whose every id tells its place, from 1."""
-    return Documents(np.arange(1, sum(lengths) + 1, dtype=np.uint32), np.cumsum([0, *lengths[:-1]]), 0)
+    return EncodedText(np.arange(1, sum(lengths) + 1, dtype=np.uint32), np.cumsum([0, *lengths[:-1]]), 0)
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -150,7 +150,7 @@ def test_a_step_has_the_gradient_of_a_plain_loop_over_its_documents(recurrence: 
                     break
                 logits, state = network(character.view(1, 1), state)
                 nats, counted = nats + cross_entropy(logits[0], target.view(1), reduction="sum"), counted + 1
-            states[row] = detached(state)
+            states[row] = detach_state(state)
         (nats / (3 * 8)).backward()
         expected = [p.grad.clone() for p in network.parameters()]
         before = trainer.loss_sum.item(), trainer.weight_sum.item()
@@ -166,7 +166,7 @@ def test_a_step_has_the_gradient_of_a_plain_loop_over_its_documents(recurrence: 
 def test_ranks_share_the_rows_of_every_window() -> None:
     documents = numbered([1, 2, 30, 31, 5, 5, 5, 6, 40])
     whole = DocumentBatches(documents, 4, 8, 1, CPU, fewest_rows=3)
-    parts = [DocumentBatches(documents, 4, 8, 1, CPU, Ranks(rank, 3).rows, fewest_rows=3) for rank in range(3)]
+    parts = [DocumentBatches(documents, 4, 8, 1, CPU, ProcessGroup(rank, 3).rows, fewest_rows=3) for rank in range(3)]
     assert {batches.windows_per_epoch for batches in parts} == {whole.windows_per_epoch}
     for step in range(2 * whole.windows_per_epoch):
         expected, windows = whole.window(step), [batches.window(step) for batches in parts]
@@ -186,7 +186,7 @@ NAMES = ("anna\nberta\nclara\ndora\nemil\nfrieda\ngustav\nhans\n" * 8) + "a name
 def trained(folder: Path, stops: list[int]) -> tuple[RunWriter, list[float]]:
     vocabulary = Vocabulary.of(NAMES)
     ids = vocabulary.encode(NAMES)
-    documents = Documents(ids, np.flatnonzero(np.append(True, ids[:-1] == 0)), 0)
+    documents = EncodedText(ids, np.flatnonzero(np.append(True, ids[:-1] == 0)), 0)
     train_part, validation = documents.split(0.2)
     identity = CorpusIdentity(name="a", specs="a", sha256="0" * 64, characters=len(ids), held_out=len(validation))
     losses = []
@@ -201,7 +201,7 @@ def trained(folder: Path, stops: list[int]) -> tuple[RunWriter, list[float]]:
             for event in train(writer, network, train_part, validation, resume=resume, requests=requests):
                 if isinstance(event, Evaluated):
                     losses.append((event.train_nats, event.validation_nats))
-            resume = writer.run.save("last")
+            resume = writer.run.checkpoint("last")
             assert resume.step == (stop or TRAINING.steps)
     return writer, losses
 
@@ -226,7 +226,7 @@ def test_a_run_on_documents_that_is_interrupted_equals_one_that_is_not(
     monkeypatch.setattr(Trainer, "make_step", stopping)
     broken, broken_losses = trained(tmp_path / "broken", stops)
     assert losses == broken_losses
-    one, other = whole.run.save("last"), broken.run.save("last")
+    one, other = whole.run.checkpoint("last"), broken.run.checkpoint("last")
     assert one.step == other.step == 60
     for read in (whole.run.read_training(one), broken.run.read_training(other)):
         assert read["state.1.h"].shape == (2, 8)

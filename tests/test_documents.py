@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.text import documents as documents_module
 from charrnn.text.corpus import load_corpus
-from charrnn.text.documents import Documents, Rule, opening
+from charrnn.text.documents import DocumentSeparator, opening
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 
 
 def cut(text: str | bytes, rule: str, lengths: list[int] | None = None) -> list[str]:
     vocabulary = Vocabulary.of(text) if isinstance(text, str) else Vocabulary.of_bytes()
-    documents = Rule(rule).within(vocabulary.encode(text), vocabulary, lengths)
+    documents = DocumentSeparator(rule).within(vocabulary.encode(text), vocabulary, lengths)
     return [vocabulary.decode(piece) for piece in np.split(documents.ids, documents.starts[1:])]
 
 
@@ -34,9 +35,9 @@ def test_files_are_documents_and_empty_ones_are_none(tmp_path: Path) -> None:
     for name, text in {"a.txt": "first", "b.txt": "", "c.txt": "second\n", "d.txt": "x", "e.txt": ""}.items():
         (tmp_path / name).write_text(text)
     corpus = load_corpus([str(tmp_path)])
-    documents = Rule("files").of(corpus)
+    documents = DocumentSeparator("files").of(corpus)
     assert documents.starts.tolist() == [0, 5, 12]
-    assert documents.lengths() == [5, 7, 1]
+    assert documents.document_lengths() == [5, 7, 1]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ def test_beginnings_of_a_large_text_are_mapped_and_leave_no_file(tmp_path: Path,
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
     monkeypatch.setattr(documents_module, "LARGE", 10)
     vocabulary = Vocabulary.of("ab\n")
-    documents = Rule("lines").within(vocabulary.encode("a\nb\n" * 50), vocabulary)
+    documents = DocumentSeparator("lines").within(vocabulary.encode("a\nb\n" * 50), vocabulary)
     assert isinstance(documents.starts, np.memmap)
     assert documents.starts.tolist() == list(range(0, 200, 2))
     assert list((tmp_path / "corpora").iterdir()) == []
@@ -82,17 +83,17 @@ def test_beginnings_of_a_large_text_are_mapped_and_leave_no_file(tmp_path: Path,
 @pytest.mark.parametrize("rule", ["(", "*", "a{99999999999}", "(?P<n>", "\udcff"])
 def test_a_pattern_that_is_none_is_one_line(rule: str) -> None:
     with pytest.raises(UsageError, match="--documents must be lines, files or a regular expression"):
-        Rule(rule)
+        DocumentSeparator(rule)
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(lengths=st.lists(st.integers(1, 20), min_size=2, max_size=30), fraction=st.floats(0.01, 0.5))
 def test_the_split_falls_between_two_documents_nearest_to_the_share(lengths: list[int], fraction: float) -> None:
     ids = np.arange(sum(lengths))
-    documents = Documents(ids, np.cumsum([0, *lengths[:-1]]), 0)
+    documents = EncodedText(ids, np.cumsum([0, *lengths[:-1]]), 0)
     train, validation = documents.split(fraction)
     assert np.array_equal(np.concatenate([train.ids, validation.ids]), ids)
-    assert train.lengths() + validation.lengths() == lengths
+    assert train.document_lengths() + validation.document_lengths() == lengths
     wanted = len(ids) * (1 - fraction)
     nearest = min(abs(start - wanted) for start in documents.starts[1:])
     assert abs(len(train) - wanted) == pytest.approx(nearest, abs=1e-6)
@@ -100,14 +101,14 @@ def test_the_split_falls_between_two_documents_nearest_to_the_share(lengths: lis
 
 def test_one_document_cannot_be_split() -> None:
     with pytest.raises(CharrnnError, match="the whole text is one document"):
-        Documents(np.arange(5), np.zeros(1, np.int64), 0).split(0.1)
+        EncodedText(np.arange(5), np.zeros(1, np.int64), 0).split(0.1)
 
 
 def test_the_beginning_may_cut_the_last_document_short() -> None:
-    documents = Documents(np.arange(10), np.array([0, 4, 8]), 0)
-    assert documents.beginning(6).lengths() == [4, 2]
-    assert documents.beginning(4).lengths() == [4]
-    assert documents.beginning(99).lengths() == [4, 4, 2]
+    documents = EncodedText(np.arange(10), np.array([0, 4, 8]), 0)
+    assert documents[:6].document_lengths() == [4, 2]
+    assert documents[:4].document_lengths() == [4]
+    assert documents[:99].document_lengths() == [4, 4, 2]
 
 
 def test_the_opening_is_a_newline_or_else_the_first_character() -> None:
@@ -120,25 +121,25 @@ def test_the_opening_is_a_newline_or_else_the_first_character() -> None:
 @pytest.mark.parametrize("rule", [r"\u000a", "(?u)x"])
 def test_an_expression_that_is_none_for_bytes_is_refused(rule: str) -> None:
     with pytest.raises(UsageError, match=r"--documents .* cannot be looked for in bytes"):
-        Rule(rule).within(np.arange(5, dtype=np.uint8), Vocabulary.of_bytes())
+        DocumentSeparator(rule).within(np.arange(5, dtype=np.uint8), Vocabulary.of_bytes())
 
 
 def test_where_a_document_ends_is_told_from_its_last_characters() -> None:
-    assert Rule("lines").ends("anna\n")
-    assert not Rule("lines").ends("anna")
-    assert not Rule("files").ends("anna\n")
-    assert Rule(r"\n\n+").ends("a\n\n")
-    assert not Rule(r"\n\n+").ends("a\n")
-    assert not Rule(r"(?=a)").ends("b")
-    assert not Rule("").ends("b")
+    assert DocumentSeparator("lines").ends("anna\n")
+    assert not DocumentSeparator("lines").ends("anna")
+    assert not DocumentSeparator("files").ends("anna\n")
+    assert DocumentSeparator(r"\n\n+").ends("a\n\n")
+    assert not DocumentSeparator(r"\n\n+").ends("a\n")
+    assert not DocumentSeparator(r"(?=a)").ends("b")
+    assert not DocumentSeparator("").ends("b")
     for rule in ("lines", "files", "x"):
-        assert Rule(rule).may_end_with("\n") == (rule != "files")
-    assert not Rule("lines").may_end_with("a")
+        assert DocumentSeparator(rule).may_end_with("\n") == (rule != "files")
+    assert not DocumentSeparator("lines").may_end_with("a")
 
 
 def test_an_expression_that_backtracks_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charrnn.text.documents.LONGEST_SEARCH", 0.2)
-    rule = Rule("(a+)+b")
+    rule = DocumentSeparator("(a+)+b")
     text = "a" * 60 + "c"
     vocabulary = Vocabulary.of(text)
     for search in (lambda: rule.ends(text), lambda: rule.within(vocabulary.encode(text), vocabulary)):
@@ -162,4 +163,4 @@ def test_an_expression_by_which_no_sample_could_be_ended_is_refused(rule: str) -
 )
 def test_a_document_of_a_text_ends_where_one_that_is_written_would(text: str, rule: str) -> None:
     for document in cut(text, rule)[:-1]:
-        assert Rule(rule).ends(document)
+        assert DocumentSeparator(rule).ends(document)

@@ -1,4 +1,4 @@
-"""Files of coloured text: well-formed, self-contained, and with nothing of the text alive in them."""
+"""Files of colored text: well-formed, self-contained, and with nothing of the text alive in them."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_csv_has_a_row_for_each_character(tmp_path):
     assert [float(row[3]) for row in rows] == list(views[0].values)
 
 
-def test_plain_text_has_no_colours_and_ansi_has(tmp_path):
+def test_plain_text_has_no_colors_and_ansi_has(tmp_path):
     assert "\x1b" not in written(tmp_path, ".txt")
     assert "\x1b[38;2;" in written(tmp_path, ".ansi")
 

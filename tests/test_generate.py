@@ -152,14 +152,14 @@ def test_draws_that_follow_one_another_and_draws_side_by_side_are_independent() 
     pairs = {
         "one after the other": 3 * drawn[:-1:2, 0] + drawn[1::2, 0],
         "side by side": 3 * drawn[:, 0] + drawn[:, 1],
-        "neighbouring streams, a character apart": 3 * drawn[:-1, 2] + drawn[1:, 3],
+        "neighboring streams, a character apart": 3 * drawn[:-1, 2] + drawn[1:, 3],
     }
     for name, pair in pairs.items():
         expected = len(pair) / 9
         assert ((np.bincount(pair, minlength=9) - expected) ** 2 / expected).sum() < ONE_IN_A_MILLION[8], name
 
 
-def test_draws_of_neighbouring_seeds_are_independent() -> None:
+def test_draws_of_neighboring_seeds_are_independent() -> None:
     network = network_that_always_predicts([0.0, 0.0, 0.0])
     vocabulary = Vocabulary.of("abc")
     one, two = ("".join(texts(network, vocabulary=vocabulary, seed=seed, length=4000)) for seed in (7, 8))

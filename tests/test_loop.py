@@ -17,18 +17,19 @@ from charrnn.model.network import CharRNN
 from charrnn.model.run import CorpusIdentity, Origin, Run, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import loop
 from charrnn.training.deadline import Deadline
 from charrnn.training.loop import (
+    CheckpointFailed,
+    CheckpointSaved,
     Evaluated,
     Exploded,
     Finished,
-    Replanned,
     Requests,
-    Saved,
-    SaveFailed,
-    Stepped,
+    StepsCorrected,
+    StepsTaken,
     Trainer,
     train,
 )
@@ -52,7 +53,7 @@ def new_run(folder: Path, training: TrainingSettings = TRAINING, model: ModelSet
 
 def fresh_network(writer: RunWriter) -> CharRNN:
     network = CharRNN(writer.run.settings.model, len(writer.run.vocabulary))
-    network.initialise(torch.Generator().manual_seed(writer.run.settings.training.seed))
+    network.initialize(torch.Generator().manual_seed(writer.run.settings.training.seed))
     return network
 
 
@@ -72,11 +73,13 @@ def run_through(writer: RunWriter, *, stop_after: list[int] | None = None) -> li
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Trainer, "make_step", counted)
-            events += train(writer, network, ids[:1200], ids[1200:], resume=resume, requests=requests)
+            events += train(
+                writer, network, EncodedText(ids[:1200]), EncodedText(ids[1200:]), resume=resume, requests=requests
+            )
         if stop is not None:
             assert events[-1].reason == "stopped"
             assert events[-1].progress.step == stop
-            resume = writer.run.save("last")
+            resume = writer.run.checkpoint("last")
     return events
 
 
@@ -86,7 +89,7 @@ def test_a_run_interrupted_five_times_equals_an_uninterrupted_one_to_the_last_bi
     with whole, broken:
         events = run_through(whole)
         broken_events = run_through(broken, stop_after=[1, 7, 13, 22, 39])
-    one, other = whole.run.save("last"), broken.run.save("last")
+    one, other = whole.run.checkpoint("last"), broken.run.checkpoint("last")
     assert one.step == other.step == 40
     for reader in (Run.read_model, Run.read_training):
         expected, found = reader(whole.run, one), reader(broken.run, other)
@@ -102,9 +105,9 @@ def test_a_step_equals_the_same_step_written_out_with_plain_adamw() -> None:
     ids, vocabulary = a_text()
     settings = TRAINING.changed(weight_decay=0.1, grad_clip=0.05)
     network, plain = (CharRNN(MODEL.changed(dropout=0.0), len(vocabulary)).double() for _ in range(2))
-    network.initialise(torch.Generator().manual_seed(1))
+    network.initialize(torch.Generator().manual_seed(1))
     plain.load_state_dict(network.state_dict())
-    trainer = Trainer(network, settings, ids)
+    trainer = Trainer(network, settings, EncodedText(ids))
     moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in plain.named_parameters()}
     state = plain.initial_state(3)
     for step in range(6):
@@ -133,7 +136,7 @@ def test_a_step_equals_the_same_step_written_out_with_plain_adamw() -> None:
 
 def test_the_rate_rises_over_the_warmup_and_falls_to_zero_over_the_run() -> None:
     ids, vocabulary = a_text()
-    trainer = Trainer(CharRNN(MODEL, len(vocabulary)), TRAINING.changed(steps=1000, warmup_steps=50), ids)
+    trainer = Trainer(CharRNN(MODEL, len(vocabulary)), TRAINING.changed(steps=1000, warmup_steps=50), EncodedText(ids))
     rates = []
     for trainer.step in range(1000):
         rates.append(trainer.learning_rate())
@@ -150,8 +153,8 @@ def test_events_come_in_order_and_losses_fall(tmp_path: Path) -> None:
     evaluated = [e for e in events if isinstance(e, Evaluated)]
     assert [e.step for e in evaluated] == [50, 100, 150, 200]
     assert evaluated[-1].validation_nats < 0.7 * evaluated[0].validation_nats
-    kinds = [type(e) for e in events if not isinstance(e, Stepped)]
-    assert kinds == [Evaluated, Saved] * 4 + [Finished]
+    kinds = [type(e) for e in events if not isinstance(e, StepsTaken)]
+    assert kinds == [Evaluated, CheckpointSaved] * 4 + [Finished]
     assert events[-1].reason == "done"
     assert events[-1].progress.finished
     assert [m["step"] for m in writer.run.metrics() if m["event"] == "evaluation"] == [50, 100, 150, 200]
@@ -162,13 +165,13 @@ def test_it_stops_early_once_validation_has_clearly_turned(tmp_path: Path) -> No
     with new_run(tmp_path, settings, MODEL.changed(dropout=0.0, hidden_size=48)) as writer:
         _, vocabulary = a_text()
         noise = np.random.default_rng(1).integers(0, len(vocabulary), 700).astype(np.uint8)  # nothing to learn in it
-        *_, finished = train(writer, fresh_network(writer), noise[:500], noise[500:])
+        *_, finished = train(writer, fresh_network(writer), EncodedText(noise[:500]), EncodedText(noise[500:]))
     assert finished.reason == "early"
     assert finished.progress.finished
     assert finished.progress.step < 4000
     assert finished.progress.best_step < finished.progress.step
-    assert writer.run.save("best").step == finished.progress.best_step
-    assert writer.run.save("last").step == finished.progress.step
+    assert writer.run.checkpoint("best").step == finished.progress.best_step
+    assert writer.run.checkpoint("last").step == finished.progress.step
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
@@ -187,7 +190,7 @@ def test_a_step_with_an_infinite_gradient_is_left_out_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids, vocabulary = a_text()
-    trainer = Trainer(CharRNN(MODEL, len(vocabulary)), TRAINING, ids)
+    trainer = Trainer(CharRNN(MODEL, len(vocabulary)), TRAINING, EncodedText(ids))
     poison(monkeypatch, {2})
     for _ in range(2):
         trainer.make_step()
@@ -220,7 +223,7 @@ def test_training_that_explodes_again_and_again_ends_with_a_clear_line(
         poison(monkeypatch, set(range(22, 1000)))
         with pytest.raises(CharrnnError, match=r"training exploded .* lower --learning-rate"):
             run_through(writer)
-    assert writer.run.save("last").step == 20
+    assert writer.run.checkpoint("last").step == 20
 
 
 def test_training_goes_on_where_a_save_fails_and_the_save_before_stays(
@@ -236,8 +239,8 @@ def test_training_goes_on_where_a_save_fails_and_the_save_before_stays(
     monkeypatch.setattr(RunWriter, "commit", failing)
     with new_run(tmp_path) as writer:
         events = run_through(writer)
-    assert [e.step for e in events if isinstance(e, SaveFailed)] == [20]
-    assert [e.step for e in events if isinstance(e, Saved)] == [10, 30, 40]
+    assert [e.step for e in events if isinstance(e, CheckpointFailed)] == [20]
+    assert [e.step for e in events if isinstance(e, CheckpointSaved)] == [10, 30, 40]
     assert events[-1].unsaved is None
 
 
@@ -247,8 +250,10 @@ def test_a_save_can_be_asked_for_at_any_step(tmp_path: Path) -> None:
     with new_run(tmp_path) as writer:
         saved = []
         requests.save = True
-        for event in train(writer, fresh_network(writer), ids[:1200], ids[1200:], requests=requests):
-            if isinstance(event, Saved):
+        for event in train(
+            writer, fresh_network(writer), EncodedText(ids[:1200]), EncodedText(ids[1200:]), requests=requests
+        ):
+            if isinstance(event, CheckpointSaved):
                 saved.append(event.step)
     assert saved[0] == 1
     assert not requests.save
@@ -257,8 +262,8 @@ def test_a_save_can_be_asked_for_at_any_step(tmp_path: Path) -> None:
 def test_saves_at_every_nth_step_are_made_and_kept_for_good(tmp_path: Path) -> None:
     with new_run(tmp_path, TRAINING.changed(keep="every:7", evaluations=2)) as writer:
         run_through(writer)
-    assert set(writer.run.saves()) >= {7, 14, 21, 28, 35}
-    assert writer.run.save("last").step == 40
+    assert set(writer.run.checkpoint_steps()) >= {7, 14, 21, 28, 35}
+    assert writer.run.checkpoint("last").step == 40
 
 
 # The number of steps, planned again
@@ -274,15 +279,22 @@ def with_deadline(folder: Path, training: TrainingSettings, steps: int, stop_at:
         step = 1000.0  # seconds, as if: so long that those which do pass make no difference
         patch.setattr(loop._Loop, "_seconds", lambda self: self.trainer.step * step)
         deadline = Deadline(time.perf_counter() + (steps - 20) * step, per_step=2 * step, for_evaluations=160 * step)
-        for event in train(writer, fresh_network(writer), ids[:1200], ids[1200:], requests=requests, deadline=deadline):
-            if isinstance(event, Replanned):
+        for event in train(
+            writer,
+            fresh_network(writer),
+            EncodedText(ids[:1200]),
+            EncodedText(ids[1200:]),
+            requests=requests,
+            deadline=deadline,
+        ):
+            if isinstance(event, StepsCorrected):
                 assert event.step == 20
                 requests.stop = stop_at == 20
     return writer
 
 
 def final_weights(writer: RunWriter) -> dict[str, torch.Tensor]:
-    return writer.run.read_model(writer.run.save("last"))
+    return writer.run.read_model(writer.run.checkpoint("last"))
 
 
 def test_a_plan_that_is_off_is_corrected_after_the_warm_up_as_if_it_had_been_right_from_the_start(
@@ -292,8 +304,8 @@ def test_a_plan_that_is_off_is_corrected_after_the_warm_up_as_if_it_had_been_rig
         assert Run(writer.run.path).settings.training == writer.run.settings.training
         steps = writer.run.settings.training.steps
         assert steps == 350 - 80
-        assert writer.run.saves()[-1] == steps
-        assert writer.run.save("last").progress.finished
+        assert writer.run.checkpoint_steps()[-1] == steps
+        assert writer.run.checkpoint("last").progress.finished
         corrected = final_weights(writer)
     with new_run(tmp_path / "right", TIMED.changed(steps=steps)) as writer:
         evaluated = [event.step for event in run_through(writer) if isinstance(event, Evaluated)]
@@ -304,11 +316,13 @@ def test_a_plan_that_is_off_is_corrected_after_the_warm_up_as_if_it_had_been_rig
 
 def test_a_run_that_was_stopped_after_its_plan_was_corrected_goes_on_to_the_corrected_end(tmp_path: Path) -> None:
     with with_deadline(tmp_path / "stopped", TIMED, steps=350, stop_at=20) as writer:
-        assert writer.run.saves()[-1] == 20
+        assert writer.run.checkpoint_steps()[-1] == 20
     run, (ids, _) = Run(tmp_path / "stopped" / "run"), a_text()
     with RunWriter.open(run) as writer:
         network = CharRNN(MODEL, len(run.vocabulary))
-        *_, finished = train(writer, network, ids[:1200], ids[1200:], resume=run.save("last"))
+        *_, finished = train(
+            writer, network, EncodedText(ids[:1200]), EncodedText(ids[1200:]), resume=run.checkpoint("last")
+        )
         stopped = final_weights(writer)
     assert (finished.reason, finished.progress.step) == ("done", 270)
     with with_deadline(tmp_path / "whole", TIMED, steps=350) as writer:
@@ -331,7 +345,7 @@ def test_a_plan_that_is_right_or_can_no_longer_be_changed_stays(
     steps: int, training: TrainingSettings, tmp_path: Path
 ) -> None:
     with with_deadline(tmp_path, training, steps) as writer:
-        assert writer.run.saves()[-1] == training.steps
+        assert writer.run.checkpoint_steps()[-1] == training.steps
         assert not (writer.run.path / "steps.json").exists()
 
 
@@ -351,7 +365,7 @@ def test_a_disk_that_refuses_the_correction_leaves_the_plan_as_it_was(
 
     monkeypatch.setattr(RunWriter, "correct_steps", refused)
     with with_deadline(tmp_path, TIMED, steps=350) as writer:
-        assert writer.run.saves()[-1] == TIMED.steps
+        assert writer.run.checkpoint_steps()[-1] == TIMED.steps
         assert [path.name for path in writer.run.path.iterdir() if "steps" in path.name] == []
 
 
@@ -384,5 +398,7 @@ def test_a_save_beyond_the_end_of_its_run_is_the_end(tmp_path: Path) -> None:
     run, (ids, _) = Run(tmp_path / "run"), a_text()
     with RunWriter.open(run) as writer:
         network = CharRNN(MODEL, len(run.vocabulary))
-        *_, finished = train(writer, network, ids[:1200], ids[1200:], resume=run.save("33"))
+        *_, finished = train(
+            writer, network, EncodedText(ids[:1200]), EncodedText(ids[1200:]), resume=run.checkpoint("33")
+        )
     assert (finished.reason, finished.progress.step) == ("done", 33)

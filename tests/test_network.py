@@ -137,7 +137,7 @@ def test_dropout_keeps_the_mean_of_what_it_drops_from() -> None:
 def test_a_network_begun_from_another_keeps_its_characters_and_has_fresh_ones_behind_them() -> None:
     parent, child = small_network(vocabulary_size=11), small_network(vocabulary_size=13)
     fresh = child.embedding.weight[11:].clone()
-    child.begin_from(parent.state_dict())
+    child.load_matching_weights(parent.state_dict())
     ids = some_ids()
     expected, _ = parent(ids, parent.initial_state(3))
     logits, _ = child(ids, child.initial_state(3))

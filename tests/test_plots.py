@@ -78,7 +78,7 @@ def test_ascii_is_all_there_is_without_unicode():
     assert rows[0].startswith(". training   o validation")
 
 
-def test_series_are_told_apart_with_and_without_colours():
+def test_series_are_told_apart_with_and_without_colors():
     series = {"training": FALLING, "validation": [(x, y + 0.5) for x, y in FALLING[::100]]}
     plain = "\n".join(cells(loss_curve(series, 60, 10)))
     assert "·" in plain and "o" in plain

@@ -67,7 +67,7 @@ def test_a_run_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert all((t == 10).all() for t in run.read_training(save).values())
 
 
-def test_training_shapes_are_those_of_an_optimiser_and_a_state() -> None:
+def test_training_shapes_are_those_of_an_optimizer_and_a_state() -> None:
     network = CharRNN(MODEL, len(VOCABULARY))
     shapes = training_shapes(MODEL, len(VOCABULARY), 2)
     for name, parameter in network.named_parameters():
@@ -83,12 +83,12 @@ def test_best_is_the_lowest_loss_and_last_the_highest_step_and_both_survive_rota
         for step, nats, best in ((10, 3.0, 10), (20, 1.0, 20), (30, 2.0, 20), (40, None, 20), (50, 2.5, 20)):
             commit(writer, step, nats, best)
     run = writer.run
-    assert run.saves() == [20, 40, 50]
-    assert run.save("best").step == 20
-    assert run.save("last").step == 50
-    assert run.save("40").step == 40
+    assert run.checkpoint_steps() == [20, 40, 50]
+    assert run.checkpoint("best").step == 20
+    assert run.checkpoint("last").step == 50
+    assert run.checkpoint("40").step == 40
     with pytest.raises(UsageError, match="no checkpoint '30'; choose from: best, last, 20, 40, 50"):
-        run.save("30")
+        run.checkpoint("30")
 
 
 def broken_by(path: Path, how: str) -> None:
@@ -190,7 +190,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path) -> None:
         model["output.bias"][0] = float("nan")
         with pytest.raises(CharrnnError, match=r"output\.bias holds numbers that are not finite"):
             writer.commit(Progress(step=5), model, training)
-        assert writer.run.saves() == []
+        assert writer.run.checkpoint_steps() == []
 
 
 def test_a_full_disk_is_found_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,7 +200,7 @@ def test_a_full_disk_is_found_before_anything_is_written(tmp_path: Path, monkeyp
         monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=100))
         with pytest.raises(OSError, match="needed"):
             commit(writer, 20)
-        assert writer.run.saves() == [10]
+        assert writer.run.checkpoint_steps() == [10]
         assert sorted(p.name for p in (tmp_path / "run" / "saves").iterdir()) == ["00000010"]
 
 

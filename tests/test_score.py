@@ -1,4 +1,4 @@
-"""charrnn.model.score"""
+"""charrnn.scoring.score"""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from charrnn.model import score as score_module
-from charrnn.model.score import score
+from charrnn.scoring import score as score_module
+from charrnn.scoring.score import score
 from charrnn.settings import RECURRENCES
-from charrnn.text.documents import Documents
+from charrnn.text.encoded_text import EncodedText
 from tests.conftest import small_network
 
 
@@ -37,7 +37,7 @@ def test_the_cost_does_not_depend_on_how_the_text_is_cut(
     recurrence: str, length: int, segments: int, chunk: int
 ) -> None:
     network, ids = small_network(recurrence), random_ids(length)
-    result = score(network, ids, segments=segments, chunk=chunk)
+    result = score(network, EncodedText(ids), segments=segments, chunk=chunk)
     torch.testing.assert_close(result.nats, one_long_reading(network, ids), rtol=0, atol=1e-9)
 
 
@@ -49,27 +49,27 @@ def test_a_network_that_never_forgets_is_read_to_the_end() -> None:
             if "bias" in name and "l0" in name:
                 parameter[7:14] = 50.0
     ids = random_ids(500)
-    result = score(network, ids, segments=8, chunk=16)
+    result = score(network, EncodedText(ids), segments=8, chunk=16)
     torch.testing.assert_close(result.nats, one_long_reading(network, ids), rtol=0, atol=1e-9)
 
 
 def test_the_mean_is_summed_nats_over_counted_characters() -> None:
     network, ids = small_network(), random_ids(301)
-    result = score(network, ids)
+    result = score(network, EncodedText(ids))
     assert len(result.nats) == 300
     assert result.mean == pytest.approx(math.fsum(result.nats.tolist()) / 300, abs=1e-12)
 
 
 def test_scoring_leaves_the_network_in_the_mode_it_was_in() -> None:
     network = small_network(dropout=0.5).train()
-    result = score(network, random_ids(50))
+    result = score(network, EncodedText(random_ids(50)))
     assert network.training
-    assert torch.equal(result.nats, score(network.eval(), random_ids(50)).nats)
+    assert torch.equal(result.nats, score(network.eval(), EncodedText(random_ids(50))).nats)
 
 
 def test_one_character_cannot_be_scored() -> None:
     with pytest.raises(ValueError):
-        score(small_network(), random_ids(1))
+        score(small_network(), EncodedText(random_ids(1)))
 
 
 @settings(deadline=None, derandomize=True, max_examples=20)
@@ -78,7 +78,7 @@ def test_a_long_text_is_scored_part_by_part_with_the_state_carried(length: int, 
     network, ids = small_network(), random_ids(length)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(score_module, "PART", part)
-        result = score(network, ids, segments=segments, chunk=16)
+        result = score(network, EncodedText(ids), segments=segments, chunk=16)
     torch.testing.assert_close(result.nats, one_long_reading(network, ids), rtol=0, atol=1e-9)
 
 
@@ -94,7 +94,7 @@ def test_documents_cost_what_each_costs_alone_after_the_opening_character(
         patch.setattr(score_module, "LONGEST_ROW", longest_row)
         patch.setattr(score_module, "DOCUMENTS_AT_ONCE", 5)
         patch.setattr(score_module, "CHARACTERS_AT_ONCE", 40)
-        result = score(network, Documents(ids, starts, opening=4))
+        result = score(network, EncodedText(ids, starts, opening=4))
     opened = [np.concatenate([[4], piece]) for piece in np.split(ids, starts[1:])]
     alone = torch.cat([one_long_reading(network, piece) for piece in opened])
     torch.testing.assert_close(result.nats, alone, rtol=0, atol=1e-9)

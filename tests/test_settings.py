@@ -52,8 +52,8 @@ def test_a_whole_number_may_stand_for_a_number() -> None:
 
 def test_json_with_an_unknown_or_missing_name_is_refused_by_name() -> None:
     data = ModelSettings().to_json()
-    with pytest.raises(CharrnnError, match="unknown setting 'colour'"):
-        ModelSettings.from_json({**data, "colour": 1}, "run.json")
+    with pytest.raises(CharrnnError, match="unknown setting 'color'"):
+        ModelSettings.from_json({**data, "color": 1}, "run.json")
     del data["layers"]
     with pytest.raises(CharrnnError, match=r"run\.json: missing setting 'layers'"):
         ModelSettings.from_json(data, "run.json")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from charrnn.inspection.statistics import (
+from charrnn.discovery.statistics import (
     Labels,
     Strata,
     auc,
@@ -22,17 +22,17 @@ from charrnn.inspection.statistics import (
     holm,
     interval,
     mid_ranks,
-    movable_strength,
+    movable_rank_correlation,
     p_value,
     pearson,
     permutation_null,
     pseudo_null,
+    rank_correlation,
     ranked,
-    resampled_strength,
+    resampled_rank_correlation,
     runs,
     segment_count,
     shuffled_runs,
-    strength,
 )
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -60,7 +60,7 @@ def test_auc_and_spearman_are_those_of_scikit_learn_and_scipy(seed):
     values, binary, graded, _ = drawn(seed)
     strata = Strata.single(len(values))
     (cells,) = ranked(values, strata)
-    found = strength(cells, Labels.of([binary, graded], strata))
+    found = rank_correlation(cells, Labels.of([binary, graded], strata))
     for column in range(values.shape[1]):
         assert auc(found[0, column]) == pytest.approx(roc_auc_score(binary, values[:, column]), abs=1e-6)
         assert found[1, column] == pytest.approx(spearmanr(graded, values[:, column]).statistic, abs=1e-6)
@@ -71,7 +71,7 @@ def test_auc_and_spearman_are_those_of_scikit_learn_and_scipy(seed):
 def test_auc_within_characters_is_the_weighted_mean_of_scikit_learns(seed):
     values, binary, _, characters = drawn(seed)
     (cells,) = ranked(values, Strata.by(characters))
-    found = strength(cells, Labels.of([binary], cells.strata))[0]
+    found = rank_correlation(cells, Labels.of([binary], cells.strata))[0]
     for column in range(values.shape[1]):
         weights, areas = [], []
         for character in np.unique(characters):
@@ -86,7 +86,7 @@ def test_auc_within_characters_is_the_weighted_mean_of_scikit_learns(seed):
 def test_spearman_within_characters_is_the_correlation_of_ranks_within_them():
     values, _, graded, characters = drawn(4)
     (cells,) = ranked(values, Strata.by(characters))
-    found = strength(cells, Labels.of([graded], cells.strata))[0]
+    found = rank_correlation(cells, Labels.of([graded], cells.strata))[0]
     for column in range(values.shape[1]):
         x, y = np.empty(len(values)), np.empty(len(values))
         for character in np.unique(characters):
@@ -102,9 +102,9 @@ def test_a_cell_that_is_a_rising_function_of_a_property_has_all_strength_whateve
     column = graded**3 + np.where(characters == 3, np.random.default_rng(0).random(len(graded)), characters)
     strata = Strata.by(characters)
     (cells,) = ranked(column[:, None].astype(np.float32), strata)
-    assert strength(cells, Labels.of([graded], strata))[0, 0] == pytest.approx(1, abs=1e-6)
+    assert rank_correlation(cells, Labels.of([graded], strata))[0, 0] == pytest.approx(1, abs=1e-6)
     weights = bootstrap_weights(6, 5, 0)
-    drawn_again = resampled_strength(column, graded, strata, np.arange(len(graded)) * 6 // len(graded), weights)
+    drawn_again = resampled_rank_correlation(column, graded, strata, np.arange(len(graded)) * 6 // len(graded), weights)
     assert np.abs(drawn_again - 1).max() < 0.02
 
 
@@ -114,8 +114,8 @@ def test_a_column_that_only_reacts_to_the_character_has_no_strength_within_chara
     columns = (characters == 2).astype(np.float32)[:, None]
     plain, within = ranked(columns, Strata.single(len(columns)), Strata.by(characters))
     values = [binary, graded, characters == 2]
-    assert auc(strength(plain, Labels.of(values, plain.strata))[0, 0]) > 0.6
-    np.testing.assert_array_equal(strength(within, Labels.of(values, within.strata))[:, 0], 0)
+    assert auc(rank_correlation(plain, Labels.of(values, plain.strata))[0, 0]) > 0.6
+    np.testing.assert_array_equal(rank_correlation(within, Labels.of(values, within.strata))[:, 0], 0)
 
 
 def test_beyond_255_characters_the_rarest_share_a_stratum():
@@ -193,7 +193,7 @@ def test_the_permutation_null_is_what_a_plain_loop_over_permuted_labels_gives():
             moved = Labels(
                 np.concatenate([labels.numbers[:, 40 * a : 40 * (a + 1)] for a in order], axis=1), labels.graded
             )
-            expected = np.abs(movable_strength(cells, moved)).max(axis=1)
+            expected = np.abs(movable_rank_correlation(cells, moved)).max(axis=1)
             np.testing.assert_allclose(found[:, k], expected, atol=1e-5)
 
 
@@ -205,7 +205,9 @@ def test_the_pseudo_null_is_the_best_column_for_shuffled_runs():
     draw = np.random.default_rng(5)
     for k in range(15):
         shuffled = shuffled_runs(binary, binary, draw)
-        assert found[k] == pytest.approx(np.abs(strength(cells, Labels.of([shuffled], cells.strata))).max(), abs=1e-5)
+        assert found[k] == pytest.approx(
+            np.abs(rank_correlation(cells, Labels.of([shuffled], cells.strata))).max(), abs=1e-5
+        )
 
 
 @given(SEEDS)
@@ -215,9 +217,9 @@ def test_resampled_auc_counts_wins_of_the_drawn_segments(seed):
     segments = np.arange(120) * 6 // 120
     weights = np.concatenate([np.ones((1, 6)), bootstrap_weights(6, 4, seed)])
     strata = Strata.by(characters)
-    found = resampled_strength(values[:, 0], binary, strata, segments, weights)
+    found = resampled_rank_correlation(values[:, 0], binary, strata, segments, weights)
     (cells,) = ranked(values[:, :1], strata)
-    assert found[0] == pytest.approx(strength(cells, Labels.of([binary], strata))[0, 0], abs=1e-6)
+    assert found[0] == pytest.approx(rank_correlation(cells, Labels.of([binary], strata))[0, 0], abs=1e-6)
     for k, weight in enumerate(weights):
         won = pairs = 0.0
         for i, j in itertools.product(np.flatnonzero(binary), np.flatnonzero(~binary)):
@@ -233,7 +235,7 @@ def test_resampled_spearman_is_the_correlation_of_kept_ranks_over_the_drawn_segm
     values, _, graded, _ = drawn(9, length=120)
     segments = np.arange(120) * 6 // 120
     weights = np.concatenate([np.ones((1, 6)), bootstrap_weights(6, 5, 0)])
-    found = resampled_strength(values[:, 0], graded, Strata.single(120), segments, weights)
+    found = resampled_rank_correlation(values[:, 0], graded, Strata.single(120), segments, weights)
     assert found[0] == pytest.approx(spearmanr(values[:, 0], graded).statistic, abs=1e-6)
     for k, weight in enumerate(weights):
         places = np.repeat(np.arange(120), weight[segments].astype(int))
@@ -249,7 +251,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
         draw = np.random.default_rng(trial)
         binary = draw.random(800) < 0.5
         column = (draw.standard_normal(800) + binary).astype(np.float32)
-        strengths = resampled_strength(column, binary, Strata.single(800), np.arange(800) // 20, weights)
+        strengths = resampled_rank_correlation(column, binary, Strata.single(800), np.arange(800) // 20, weights)
         low, high = interval(auc(strengths))
         hits += low <= truth <= high
     assert 33 <= hits <= 40

@@ -104,7 +104,7 @@ def test_write_makes_text_safe_on_a_terminal_and_leaves_it_exact_in_a_pipe():
     assert pipe.getvalue() == hostile
 
 
-def test_styled_text_keeps_its_colours_and_no_other_escape():
+def test_styled_text_keeps_its_colors_and_no_other_escape():
     screen = Screen()
     write(screen, "\x1b[1;31mred\x1b[0m \x1b[2J \x1b]0;x\x07 \x1b[31", styled=True)
     assert screen.getvalue() == "\x1b[1;31mred\x1b[0m ␛[2J ␛]0;x␇ ␛[31"
@@ -148,19 +148,19 @@ def only(monkeypatch, environment: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(("environment", "colors"), COLOR_CASES)
-def test_colours_on_a_terminal_follow_the_environment(monkeypatch, environment, colors):
+def test_colors_on_a_terminal_follow_the_environment(monkeypatch, environment, colors):
     only(monkeypatch, environment)
     assert Terminal.of(Screen()).colors == colors
 
 
-def test_a_pipe_has_no_colours_unless_they_are_forced(monkeypatch):
+def test_a_pipe_has_no_colors_unless_they_are_forced(monkeypatch):
     only(monkeypatch, {"TERM": "xterm-256color", "COLORTERM": "truecolor"})
     assert Terminal.of(Pipe()).colors == "none"
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert Terminal.of(Pipe()).colors == "truecolor"
 
 
-def test_colours_that_the_user_names_hold_whatever_the_environment_says(monkeypatch):
+def test_colors_that_the_user_names_hold_whatever_the_environment_says(monkeypatch):
     only(monkeypatch, {"NO_COLOR": "1", "TERM": "dumb"})
     assert Terminal.of(Pipe(), "256").colors == "256"
     assert Terminal.of(Screen(), "none").colors == "none"
@@ -196,7 +196,7 @@ def test_the_console_prints_text_without_markup_escapes_or_truncation(monkeypatc
     assert pipe.getvalue() == "[bold]x[/bold] :smile: http://a.b 123 'q' \\xe9\n"
 
 
-def test_the_console_lets_colours_through_to_a_terminal_and_nothing_else(monkeypatch):
+def test_the_console_lets_colors_through_to_a_terminal_and_nothing_else(monkeypatch):
     only(monkeypatch, {"TERM": "xterm-256color"})
     screen = Screen()
     Terminal.of(screen).console().print("\x1b]0;title\x07 \x9b2J", style="bold red")

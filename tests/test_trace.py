@@ -7,13 +7,21 @@ import pytest
 import torch
 
 from charrnn.errors import UsageError
-from charrnn.inspection.passage import Passage
-from charrnn.inspection.trace import Cell, all_cells, find_cell, find_signal, signals_of, state_after, trace
+from charrnn.inspection.trace import (
+    Cell,
+    all_cells,
+    find_cell,
+    find_signal,
+    signals_of,
+    state_after,
+    trace,
+    trace_streams,
+)
 from charrnn.model.network import RECURRENCES, CharRNN
-from charrnn.model.score import score
 from charrnn.sampling.step import plain_step
+from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings
-from charrnn.text.documents import Documents
+from charrnn.text.encoded_text import EncodedText, Streams
 
 VOCABULARY = 11
 
@@ -32,7 +40,7 @@ def some_ids(*shape: int) -> np.ndarray:
 
 
 def whole(network: CharRNN, ids: np.ndarray, **details) -> dict[str, np.ndarray]:
-    chunks = list(trace(network, ids, **details))
+    chunks = list(trace(network, EncodedText(ids), **details))
     return {name: np.concatenate([chunk.signals[name] for chunk in chunks], axis=-2) for name in chunks[0].signals}
 
 
@@ -111,16 +119,17 @@ def test_chosen_cells_and_signals_are_columns_of_the_whole_in_the_order_asked_fo
 
 def test_streams_side_by_side_equal_each_on_its_own():
     network, ids = network_of("lstm"), some_ids(3, 50)
-    together = whole(network, ids, chunk=16)
+    chunks = list(trace_streams(network, Streams(ids, np.zeros(ids.shape, bool)), chunk=16))
     for stream in range(3):
         for name, values in whole(network, ids[stream]).items():
-            np.testing.assert_allclose(together[name][stream], values, atol=1e-14)
+            together = np.concatenate([chunk.signals[name] for chunk in chunks], axis=1)
+            np.testing.assert_allclose(together[stream], values, atol=1e-14)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_a_trace_goes_on_from_a_given_state(recurrence):
     network, ids = network_of(recurrence), some_ids(120)
-    state = state_after(network, ids[:70])
+    state = state_after(network, EncodedText(ids[:70]))
     later = whole(network, ids[70:], state=state)
     for name, values in whole(network, ids).items():
         np.testing.assert_allclose(later[name], values[70:], atol=1e-13)
@@ -128,7 +137,9 @@ def test_a_trace_goes_on_from_a_given_state(recurrence):
 
 def test_predictions_are_those_of_the_plain_step():
     network, ids = network_of("gru"), some_ids(40)
-    found = np.concatenate([chunk.log_probabilities for chunk in trace(network, ids, predictions=True, chunk=17)])
+    found = np.concatenate(
+        [chunk.log_probabilities for chunk in trace(network, EncodedText(ids), predictions=True, chunk=17)]
+    )
     state, expected = network.initial_state(1), []
     with torch.no_grad():
         for character in ids:
@@ -139,10 +150,10 @@ def test_predictions_are_those_of_the_plain_step():
 
 
 def test_chunks_say_where_they_start_and_cover_the_text_once():
-    chunks = list(trace(network_of("rnn"), some_ids(100), signals=["h"], chunk=30))
+    chunks = list(trace(network_of("rnn"), EncodedText(some_ids(100)), signals=["h"], chunk=30))
     assert [(chunk.start, len(chunk.signals["h"])) for chunk in chunks] == [(0, 30), (30, 30), (60, 30), (90, 10)]
     assert chunks[0].log_probabilities is None
-    assert list(trace(network_of("rnn"), some_ids(0), signals=["h"])) == []
+    assert list(trace(network_of("rnn"), EncodedText(some_ids(0)), signals=["h"])) == []
 
 
 @pytest.mark.parametrize(
@@ -188,9 +199,9 @@ def test_a_signal_that_the_recurrence_lacks_is_refused_with_those_it_has():
         find_signal("c", "gru")
 
 
-def documents_of(lengths: list[int], opening: int = 4) -> Documents:
+def documents_of(lengths: list[int], opening: int = 4) -> EncodedText:
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
-    return Documents(some_ids(sum(lengths)), starts, opening)
+    return EncodedText(some_ids(sum(lengths)), starts, opening)
 
 
 LENGTHS = [1, 30, 1, 1, 7, 7, 64, 2, 130, 3]
@@ -206,7 +217,7 @@ def test_documents_are_read_each_from_its_opening_in_a_state_of_zeros(recurrence
     for start, length in zip(documents.starts, LENGTHS, strict=True):
         own = documents.ids[start : start + length]
         opened = np.concatenate([[documents.opening], own]).astype(np.uint8)
-        (alone,) = trace(network, opened, predictions=True)
+        (alone,) = trace(network, EncodedText(opened), predictions=True)
         for name, values in alone.signals.items():
             np.testing.assert_allclose(found[name][start : start + length], values[1:], atol=1e-13)
         np.testing.assert_allclose(logs[start : start + length], alone.log_probabilities[1:], atol=1e-13)
@@ -225,15 +236,19 @@ def test_documents_cost_in_a_trace_what_they_cost_in_a_score():
 @pytest.mark.parametrize("chunk", [None, 13])
 def test_streams_of_documents_are_read_on_from_the_states_they_are_in(chunk):
     network, documents = network_of("lstm"), documents_of(LENGTHS)
-    passage = Passage.of(documents)[: 3 * 80].rearranged(lambda values: values.reshape(3, 80))
-    state = state_after(network, some_ids(3, 20))
-    together = list(trace(network, passage, state=state, chunk=chunk))
+    passage = documents[: 3 * 80].streams(lambda values: values.reshape(3, 80))
+    before = some_ids(3, 20)
+    *_, last = trace_streams(network, Streams(before, np.zeros(before.shape, bool)))
+    state = last.state
+    together = list(trace_streams(network, passage, state=state, chunk=chunk))
     for stream in range(3):
-        row = passage.rearranged(lambda values, stream=stream: values[stream])
-        alone = list(trace(network, row, state=tuple(tuple(p[stream : stream + 1] for p in lay) for lay in state)))
+        row = Streams(passage.ids[stream : stream + 1], passage.begins[stream : stream + 1], passage.opening)
+        alone = list(
+            trace_streams(network, row, state=tuple(tuple(p[stream : stream + 1] for p in lay) for lay in state))
+        )
         for name in ("c", "h", "forget"):
             found = np.concatenate([one.signals[name] for one in together], axis=1)[stream]
-            np.testing.assert_allclose(found, np.concatenate([one.signals[name] for one in alone]), atol=1e-13)
+            np.testing.assert_allclose(found, np.concatenate([one.signals[name][0] for one in alone]), atol=1e-13)
         for part, expected in zip(sum(together[-1].state, ()), sum(alone[-1].state, ()), strict=True):
             np.testing.assert_allclose(part[stream].numpy(), expected[0].numpy(), atol=1e-13)
 
@@ -241,7 +256,7 @@ def test_streams_of_documents_are_read_on_from_the_states_they_are_in(chunk):
 def test_a_state_is_that_of_the_document_in_which_reading_stops():
     network, documents = network_of("gru"), documents_of(LENGTHS)
     stop = int(documents.starts[6]) + 10
-    found = state_after(network, Passage.of(documents)[:stop])
+    found = state_after(network, documents[:stop])
     opened = np.concatenate([[documents.opening], documents.ids[documents.starts[6] : stop]]).astype(np.uint8)
-    for part, expected in zip(sum(found, ()), sum(state_after(network, opened), ()), strict=True):
+    for part, expected in zip(sum(found, ()), sum(state_after(network, EncodedText(opened)), ()), strict=True):
         np.testing.assert_allclose(part.numpy(), expected.numpy(), atol=1e-13)

@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True)
 class Listed:
-    """A text of the catalogue, or one that lies in the corpora folder. Its size is None where no one knows it yet."""
+    """A text of the catalog, or one that lies in the corpora folder. Its size is None where no one knows it yet."""
 
     name: str
     description: str | None
@@ -82,33 +82,31 @@ def corpora(
 def get(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names that `charrnn corpora` lists.")],
 ) -> None:
-    """Fetch or build corpora of the catalogue, and print where they lie. One that is there already stays as it is."""
+    """Fetch or build corpora of the catalog, and print where they lie. One that is there already stays as it is."""
     from charrnn.display.terminal import Terminal
-    from charrnn.text import catalogue
+    from charrnn.text import catalog
     from charrnn.text.sources import corpora_folder, shown
 
-    entries = [(name, catalogue.find(name)) for name in names]
+    entries = [(name, catalog.find(name)) for name in names]
     for name, entry in entries:
         if entry is None:
-            raise UsageError(
-                f"the catalogue has no corpus {shown(name)!r}", f"choose from {', '.join(catalogue.names())}"
-            )
+            raise UsageError(f"the catalog has no corpus {shown(name)!r}", f"choose from {', '.join(catalog.names())}")
     terminal = Terminal.of(sys.stdout)
     for _, entry in entries:
         with transfer_bar(entry.name) as progress:
-            path = catalogue.ensure(entry, corpora_folder(), progress)
+            path = catalog.ensure(entry, corpora_folder(), progress)
         terminal.write(f"{shown(path)}\n")
 
 
 def listed(folder: Path) -> list[Listed]:
-    """The catalogue's entries in its order, then what else lies in the folder by name."""
-    from charrnn.text import catalogue
+    """The catalog's entries in its order, then what else lies in the folder by name."""
+    from charrnn.text import catalog
     from charrnn.text.sources import shown, texts_in
 
     lying = {path.name: path for path in texts_in(folder)}
     entries = []
-    for name in catalogue.names():
-        entry = catalogue.ENTRIES[name]
+    for name in catalog.names():
+        entry = catalog.ENTRIES[name]
         path = lying.pop(entry.file_name, None)
         size = entry.source.size if path is None else _size(path)
         entries.append(Listed(name, entry.description, size, path and shown(path), entry.source.origin))

@@ -51,14 +51,13 @@ def evaluate(
     from charrnn.cli.reading import text_of
     from charrnn.model.device import choose_device
     from charrnn.model.run import open_run
-    from charrnn.model.score import score
-    from charrnn.text.documents import Documents
+    from charrnn.scoring.score import score
 
     run, text = _sorted_out(run, text)
     opened = open_run(run)
     source, scored = text_of(opened, text, skip_unknown=skip_unknown)
     network, save = opened.load_network(checkpoint, choose_device(device))
-    ids = scored.ids if isinstance(scored, Documents) else scored
+    ids = scored.ids
     if len(scored) < 2:
         raise CharrnnError(f"{source} is too short to score: it has {len(scored)} characters the model knows")
     result = score(network, scored)

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charrnn.cli.look import Look
+    from charrnn.discovery.findings import Findings
+    from charrnn.discovery.naming import Evidence
+    from charrnn.discovery.search import Effort
     from charrnn.display.terminal import Terminal
-    from charrnn.inspection.discovery import Effort
-    from charrnn.inspection.findings import Findings
-    from charrnn.inspection.naming import Evidence
-    from charrnn.inspection.properties import Property, Text
     from charrnn.model.run import Run
+    from charrnn.properties.catalog import Property, Text
 
 TRAINING_CHARACTERS = 500_000  # of the training text's end, that the k-gram rival learns from
 DETECTORS_SHOWN = 12
@@ -37,14 +37,14 @@ def search(
 ) -> Findings:
     """The findings on a text, from an earlier search if there was one.
 
-    properties: arguments of --property; none is the whole catalogue. language: of the text, guessed if None; "none" is
+    properties: arguments of --property; none is the whole catalog. language: of the text, guessed if None; "none" is
     none. corpus: where the run's corpus is, looked for if None.
     """
-    from charrnn.inspection.discovery import discover
-    from charrnn.inspection.findings import keep, kept, key_of
-    from charrnn.inspection.properties import CATALOGUE, find_property
+    from charrnn.discovery.findings import keep, kept, key_of
+    from charrnn.discovery.search import discover
+    from charrnn.properties.catalog import CATALOG, find_property
 
-    chosen = [find_property(argument) for argument in properties] or whole_catalogue()
+    chosen = [find_property(argument) for argument in properties] or whole_catalog()
     run, subject, look = look.run, _subject(look), look.of_first(effort.characters)
     language = language_of(run, language)
     training = _training_ids(run, corpus)
@@ -55,8 +55,8 @@ def search(
             repr((language, [(one.name, one.definition) for one in chosen], effort)),
         ),
     )
-    from_catalogue = all(CATALOGUE.get(one.name) is one for one in chosen)
-    findings = kept(run.path, *key) if from_catalogue else None
+    from_catalog = all(CATALOG.get(one.name) is one for one in chosen)
+    findings = kept(run.path, *key) if from_catalog else None
     if findings is None:
         with _bar() as progress:
             findings = discover(
@@ -69,37 +69,37 @@ def search(
                 effort=effort,
                 progress=progress,
             )
-        if from_catalogue:
+        if from_catalog:
             keep(run.path, *key, findings)
     return findings
 
 
-def whole_catalogue() -> list[Property]:
+def whole_catalog() -> list[Property]:
     """What is searched for if nothing is named: all that means something."""
-    from charrnn.inspection.properties import CATALOGUE
+    from charrnn.properties.catalog import CATALOG
 
-    return [one for one in CATALOGUE.values() if not one.control]
+    return [one for one in CATALOG.values() if not one.control]
 
 
 def earlier_findings(look: Look) -> list[Findings]:
     """What searches with these weights found on this text, the latest first."""
-    from charrnn.inspection.findings import all_kept
+    from charrnn.discovery.findings import all_kept
 
     return all_kept(look.run.path, _subject(look))
 
 
 def _subject(look: Look) -> str:
     """Stands for the weights and the text, which its beginning tells from others however much of it is searched."""
-    from charrnn.inspection.findings import key_of
+    from charrnn.discovery.findings import key_of
 
     passage = look.passage[:SEARCHED_CHARACTERS]
-    documents = [passage.begins.tobytes()] if passage.is_of_documents else []
-    return key_of(look.save.sizes["model.safetensors"][1], passage.ids.tobytes(), *documents)
+    documents = [passage.begins().tobytes()] if passage.has_documents else []
+    return key_of(look.checkpoint.sizes["model.safetensors"][1], passage.ids.tobytes(), *documents)
 
 
 def as_text(run: Run, ids: np.ndarray, language: str | None) -> Text:
     """Ids as characters, one for one: bytes become the 256 first code points."""
-    from charrnn.inspection.properties import Text
+    from charrnn.properties.catalog import Text
 
     decoded = run.vocabulary.decode(ids)
     return Text(decoded if isinstance(decoded, str) else decoded.decode("latin-1"), language)
@@ -107,7 +107,7 @@ def as_text(run: Run, ids: np.ndarray, language: str | None) -> Text:
 
 def language_of(run: Run, name: str | None) -> str | None:
     """The language that a person named ("none" is none), else one guessed from the names of the corpus' files."""
-    from charrnn.inspection.source_code import find_language, guess_language
+    from charrnn.properties.source_code import find_language, guess_language
 
     if name is not None:
         return None if name.lower() == "none" else find_language(name)
@@ -192,8 +192,8 @@ def show(findings: Findings, look: Look, *, every_cell: bool = False, layer: int
         terminal.write("\n")
     for evidence, judged in findings.of_kind("related"):
         terminal.paragraph(
-            f"related: {evidence.cell} {_signal(evidence)} {evidence.property}, {measure(evidence)} "
-            f"{number(signed(evidence, evidence.strength))}: {judged.failed[0]}",
+            f"related: {evidence.cell} {_signal(evidence)} {evidence.property_name}, {measure(evidence)} "
+            f"{number(signed(evidence, evidence.rank_correlation))}: {judged.failed[0]}",
         )
     if every_cell:
         _every_cell(findings, terminal, layer)
@@ -205,13 +205,13 @@ def show(findings: Findings, look: Look, *, every_cell: bool = False, layer: int
 
 def _closing(findings: Findings) -> Iterator[str]:
     tracks, related = findings.of_kind("tracks"), findings.of_kind("related")
-    controls = sum(evidence.property in findings.controls for evidence, _ in tracks)
+    controls = sum(evidence.property_name in findings.controls for evidence, _ in tracks)
     yield (
         f"named: {len(tracks) - controls} of {findings.cells:,} cells · related: {len(related)} · detectors of one "
         f"character: {len(findings.reacts)}{_detectors(findings)} · control labels named: {controls} of "
         f"{len(findings.controls)}"
     )
-    found = {evidence.property for evidence, _ in tracks + related}
+    found = {evidence.property_name for evidence, _ in tracks + related}
     nothing = [name for name in findings.testable if name not in found]
     if nothing:
         yield "nothing found: " + ", ".join(nothing)
@@ -236,7 +236,7 @@ def _detectors(findings: Findings) -> str:
 def _row(evidence: Evidence) -> list[str]:
     return [
         f"{evidence.cell} {_signal(evidence)}",
-        evidence.property,
+        evidence.property_name,
         measure(evidence),
         score_with_interval(evidence),
         number(signed(evidence, evidence.plain)),
@@ -257,16 +257,16 @@ def _signal(evidence: Evidence) -> str:
     return f"−{evidence.signal}" if evidence.kind == "binary" and evidence.sign < 0 else evidence.signal
 
 
-def signed(evidence: Evidence, strength: float) -> float:
-    """A strength as it is shown: AUC, or ρ with the cell's own sign."""
-    return evidence.shown(strength) if evidence.kind == "binary" else evidence.sign * strength
+def signed(evidence: Evidence, rank_correlation: float) -> float:
+    """A rank_correlation as it is shown: AUC, or ρ with the cell's own sign."""
+    return evidence.shown(rank_correlation) if evidence.kind == "binary" else evidence.sign * rank_correlation
 
 
 def score_with_interval(evidence: Evidence) -> str:
     """A score and its 95 % interval, both with the cell's own sign: `.984 [.979, .988]`, `−.963 [−.970, −.951]`."""
-    bounds = evidence.interval or (evidence.strength, evidence.strength)
+    bounds = evidence.interval or (evidence.rank_correlation, evidence.rank_correlation)
     low, high = sorted(signed(evidence, bound) for bound in bounds)
-    return f"{number(signed(evidence, evidence.strength))} [{number(low)}, {number(high)}]"
+    return f"{number(signed(evidence, evidence.rank_correlation))} [{number(low)}, {number(high)}]"
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -275,8 +275,8 @@ def number(value: float, digits: int = 3) -> str:
 
 
 def _every_cell(findings: Findings, terminal: Terminal, layer: int | None) -> None:
+    from charrnn.discovery.statistics import auc
     from charrnn.display.tables import table
-    from charrnn.inspection.statistics import auc
 
     named = {evidence.cell: judged.kind for evidence, judged in findings.verdicts() if judged.kind != "none"}
     rows = []
@@ -284,12 +284,12 @@ def _every_cell(findings: Findings, terminal: Terminal, layer: int | None) -> No
         if layer is not None and not one.cell.startswith(f"{layer}:"):
             continue
         binary = one.kind == "binary"
-        values = (one.selected, one.strength)
+        values = (one.selected, one.rank_correlation)
         chosen, confirmed = (auc(abs(values[0])), auc(values[1] * (1 if values[0] >= 0 else -1))) if binary else values
         rows.append(
             [
                 f"{one.cell} {one.signal}",
-                one.property,
+                one.property_name,
                 "AUC" if binary else "ρ",
                 number(chosen),
                 number(confirmed),
@@ -304,7 +304,7 @@ def _every_cell(findings: Findings, terminal: Terminal, layer: int | None) -> No
 
 def write_csv(findings: Findings) -> None:
     """The evidence for every candidate, on stdout."""
-    from charrnn.inspection.findings import columns_of
+    from charrnn.discovery.findings import columns_of
 
     names, rows = columns_of(findings.evidence)
     csv.writer(sys.stdout, lineterminator="\n").writerows([names, *rows])

@@ -77,7 +77,7 @@ def inspect(
             help="Search for this only: a name, your own NAME=REGEX (inside its matches), or FILE.py:function "
             "(text → a value for each character). Repeatable.",
             metavar="PROPERTY",
-            show_default="the whole catalogue",
+            show_default="the whole catalog",
             rich_help_panel=SEARCH,
         ),
     ] = None,
@@ -126,7 +126,7 @@ def inspect(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Find the cells that follow something, or look at one: the text coloured by what it does.
+    """Find the cells that follow something, or look at one: the text colored by what it does.
 
     Without --cell, every cell is compared with all that a text can be seen to do (inside quotes, position in the line,
     …). Only what holds on text that did not choose the cell, and beats what untrained networks, meaningless labels and
@@ -138,12 +138,11 @@ def inspect(
     from charrnn.cli import findings, surveys
     from charrnn.cli.look import Look
     from charrnn.cli.reading import text_of
-    from charrnn.inspection.discovery import Effort
-    from charrnn.inspection.passage import Passage
-    from charrnn.inspection.properties import find_property
+    from charrnn.discovery.search import Effort
     from charrnn.inspection.trace import check_layer, find_cell, find_signal
     from charrnn.model.device import choose_device
     from charrnn.model.run import open_run
+    from charrnn.properties.catalog import find_property
 
     settings = settings_from(InspectSettings, given)
     only_one_of(json=as_json or None, csv=as_csv or None, output=output)
@@ -169,7 +168,7 @@ def inspect(
     cells = [find_cell(name, model.layers, model.hidden_size, layer) for name in cell or []]
     source, read = text_of(opened, text, skip_unknown=skip_unknown)
     network, save = opened.load_network(checkpoint, choose_device(device))
-    look = Look(opened, save, network, source, Passage.of(read), Terminal.of(sys.stdout, settings.color), as_json)
+    look = Look(opened, save, network, source, read, Terminal.of(sys.stdout, settings.color), as_json)
     if kind == "like":
         surveys.like(look, like)
     elif kind == "gates":

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charrnn.display.terminal import Terminal
-    from charrnn.inspection.passage import Passage
     from charrnn.model.network import CharRNN
-    from charrnn.model.run import Run, Save
+    from charrnn.model.run import Checkpoint, Run
+    from charrnn.text.encoded_text import EncodedText
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Look:
     """
 
     run: Run
-    save: Save
+    checkpoint: Checkpoint
     network: CharRNN
     source: str
-    passage: Passage
+    passage: EncodedText
     terminal: Terminal
     as_json: bool = False
 
@@ -40,4 +40,4 @@ class Look:
     @property
     def text(self) -> str:
         """What the text is called, and that it is documents where it is."""
-        return f"documents of {self.source}" if self.passage.is_of_documents else self.source
+        return f"documents of {self.source}" if self.passage.has_documents else self.source

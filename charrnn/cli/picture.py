@@ -52,7 +52,7 @@ class Picture:
 
         model = self.look.run.settings.model
         facts = {
-            "run": f"{self.look.run.name} (step {count(self.look.save.step)})",
+            "run": f"{self.look.run.name} (step {count(self.look.checkpoint.step)})",
             "model": f"{model.recurrence} {model.layers}×{model.hidden_size}",
             "text": f"{self.look.text}, characters {count(self.start)}–{count(self.start + len(self.symbols) - 1)}",
         }
@@ -101,7 +101,7 @@ class Picture:
         signs = signs_of(self.look.run)
         data = {
             "run": self.look.run.name,
-            "step": self.look.save.step,
+            "step": self.look.checkpoint.step,
             "model": self.look.run.settings.model.to_json(),
             "text": self.look.text,
             "start": self.start,
@@ -145,7 +145,7 @@ def picture_of(look: Look, cells: list[Cell], settings: InspectSettings) -> Pict
     state = state_after(look.network, passage[max(0, start - WARM_UP) : start])
     following = np.full(len(shown), -1, np.int64)
     after = passage[start + 1 : start + 1 + len(shown)]
-    following[: len(after)] = np.where(after.begins, -1, after.ids.astype(np.int64))
+    following[: len(after)] = np.where(after.begins(), -1, after.ids.astype(np.int64))
     values, likeliest, probabilities, surprise = [], [], [], []
     for chunk in trace(look.network, shown, signals=[signal], cells=cells, state=state, predictions=True):
         values.append(chunk.signals[signal])

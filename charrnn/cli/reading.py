@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from charrnn.model.run import Run
-    from charrnn.text.documents import Documents
+    from charrnn.text.encoded_text import EncodedText
 
 HELD_OUT = "held-out text"
 SKIP_UNKNOWN = "use --skip-unknown to leave them out"
 
 
-def text_of(run: Run, spec: str | None, *, skip_unknown: bool = False) -> tuple[str, np.ndarray | Documents]:
+def text_of(run: Run, spec: str | None, *, skip_unknown: bool = False) -> tuple[str, EncodedText]:
     """What a text is called, and its ids (N,); documents where the run was trained on such.
 
     spec: a file, a folder, a corpus' name or `-`; None is what was held out from training. skip_unknown: leave out
@@ -37,7 +35,7 @@ def text_of(run: Run, spec: str | None, *, skip_unknown: bool = False) -> tuple[
     )
 
 
-def _files(run: Run, spec: str, skip_unknown: bool) -> np.ndarray | Documents:
+def _files(run: Run, spec: str, skip_unknown: bool) -> EncodedText:
     """What a spec names, each file a document."""
     import numpy as np
 

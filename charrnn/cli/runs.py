@@ -146,7 +146,7 @@ def _listed(name: str) -> Listed | Damaged:
         warnings.simplefilter("always", CharrnnWarning)
         try:
             run = open_run(name)
-            save = run.save("last")
+            save = run.checkpoint("last")
         except UsageError:
             raise
         except CharrnnError as error:

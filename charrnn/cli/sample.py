@@ -276,7 +276,7 @@ def _write_json(
     """A line for each text: what it is, and how many nats a character it costs the model itself (temperature 1)."""
     import numpy as np
 
-    from charrnn.model.score import score
+    from charrnn.scoring.score import score
     from charrnn.text.documents import opening
 
     vocabulary = run.vocabulary

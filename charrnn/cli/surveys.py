@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charrnn.cli.look import Look
-    from charrnn.inspection.naming import Evidence, Verdict
-    from charrnn.inspection.properties import Property
+    from charrnn.discovery.naming import Evidence, Verdict
     from charrnn.inspection.trace import Cell
     from charrnn.model.run import Run
+    from charrnn.properties.catalog import Property
 
 READ_FOR_ALL, READ_FOR_HISTORY, READ_FOR_GATES, READ_FOR_ONE = 200_000, 100_000, 50_000, 20_000
 """Characters of the text, at most, that each kind of look reads."""
@@ -27,26 +27,26 @@ AROUND = 24  # characters shown on each side of a place
 
 def like(look: Look, piece: str) -> None:
     """The cells that mark a piece of text, and where else they are on together."""
+    from charrnn.discovery import span_match
     from charrnn.display.tables import table
-    from charrnn.inspection import likeness
 
     look = look.of_first(READ_FOR_ALL)
     terminal, ids = look.terminal, look.passage.ids
     text = as_text(look.run, ids, None).characters
     sought = _as_read(look.run, piece)
-    places = likeness.occurrences_of(sought, text) if sought else []
+    places = span_match.occurrences_of(sought, text) if sought else []
     if not places:
         raise CharrnnError(
             f"{piece!r} does not stand in the first {count(len(ids))} characters of this text", "copy a piece out of it"
         )
-    found = likeness.like(look.network, look.passage, places, len(sought))
+    found = span_match.like(look.network, look.passage, places, len(sought))
     if look.as_json:
-        companions = [{**dataclasses.asdict(one), "cell": str(one.cell)} for one in found.companions]
-        print(json.dumps({**dataclasses.asdict(found), "companions": companions}))
+        matching_cells = [{**dataclasses.asdict(one), "cell": str(one.cell)} for one in found.matching_cells]
+        print(json.dumps({**dataclasses.asdict(found), "matching_cells": matching_cells}))
         return
     often = "once" if len(places) == 1 else f"{len(places):,} times"
     terminal.paragraph(f"{piece!r} stands {often} in {count(len(ids))} characters of this text")
-    if not found.companions:
+    if not found.matching_cells:
         terminal.paragraph("no cell is on throughout and off around it in half of these places")
         return
     terminal.write("\n")
@@ -54,13 +54,13 @@ def like(look: Look, piece: str) -> None:
         ("cell", "on is", "on throughout, off around", "on anywhere"),
         [
             [str(one.cell), "high" if one.sign > 0 else "low", f"{one.hits:,} of {len(places):,}", f"{one.share:.1%}"]
-            for one in found.companions[:PLACES_SHOWN]
+            for one in found.matching_cells[:PLACES_SHOWN]
         ],
         terminal,
         right=("on throughout, off around", "on anywhere"),
     )
     terminal.write("\n")
-    joined = found.companions[: likeness.MOST_CELLS]
+    joined = found.matching_cells[: span_match.MOST_CELLS]
     who = f"{joined[0].cell} is" if len(joined) == 1 else f"the first {len(joined)} of these cells are all"
     longest = ", the longest:" if found.elsewhere else ""
     terminal.paragraph(f"elsewhere {who} on in {len(found.elsewhere):,} places{longest}")
@@ -86,12 +86,12 @@ def _excerpt(look: Look, start: int, stop: int) -> str:
 
 
 def gates(look: Look) -> None:
-    """The saturation of every gate, a dot for each cell, a plot for each layer."""
+    """The gate_saturation of every gate, a dot for each cell, a plot for each layer."""
     from charrnn.display.plots import scatter
-    from charrnn.inspection.saturation import saturation
+    from charrnn.inspection.gates import gate_saturation
 
     look = look.of_first(READ_FOR_GATES)
-    found = saturation(look.network, look.passage)
+    found = gate_saturation(look.network, look.passage)
     terminal, model = look.terminal, look.run.settings.model
     if look.as_json:
         print(json.dumps([{"gate": one.gate, "shut": one.shut.tolist(), "open": one.open.tolist()} for one in found]))
@@ -126,10 +126,10 @@ def _most(shares: np.ndarray) -> str:
 def history(look: Look, cell: Cell, signal: str, one: Property | None, language: str | None) -> None:
     """A cell through the kept checkpoints: its score for a property (None: for what it is known to go with), or how
     much it was already like itself at the last of them."""
+    from charrnn.discovery.history import became, history
+    from charrnn.discovery.statistics import auc
     from charrnn.display.plots import sparkline
     from charrnn.display.tables import table
-    from charrnn.inspection.history import became, history
-    from charrnn.inspection.statistics import auc
 
     known = best_known(look, cell) if one is None else None
     one = _property_of(known[0]) if known is not None else one
@@ -137,11 +137,13 @@ def history(look: Look, cell: Cell, signal: str, one: Property | None, language:
     terminal, run, passage = look.terminal, look.run, look.passage
     labels = None if one is None else one.of(as_text(run, passage.ids, language_of(run, language)))
     device = look.network.output.weight.device
-    course = history(lambda step: run.load_network(str(step), device)[0], run.saves(), passage, cell, signal, labels)
+    course = history(
+        lambda step: run.load_network(str(step), device)[0], run.checkpoint_steps(), passage, cell, signal, labels
+    )
     since = became(course)
     what = "itself at the last of them" if one is None else one.title
     if look.as_json:
-        scores = [{"step": step, "strength": value} for step, value in course]
+        scores = [{"step": step, "rank_correlation": value} for step, value in course]
         print(
             json.dumps({"cell": str(cell), "signal": signal, "compared_with": what, "scores": scores, "since": since})
         )
@@ -168,15 +170,15 @@ def best_known(look: Look, cell: Cell) -> tuple[Evidence, Verdict] | None:
     """What the latest search that knows a name for a cell, or something near one, knows of it."""
     for findings in earlier_findings(look):
         for evidence, judged in findings.verdicts():
-            if evidence.cell == str(cell) and judged.kind != "none" and evidence.property not in findings.controls:
+            if evidence.cell == str(cell) and judged.kind != "none" and evidence.property_name not in findings.controls:
                 return evidence, judged
     return None
 
 
 def _property_of(evidence: Evidence) -> Property | None:
-    from charrnn.inspection.properties import CATALOGUE
+    from charrnn.properties.catalog import CATALOG
 
-    return next((one for one in CATALOGUE.values() if one.title == evidence.property), None)
+    return next((one for one in CATALOG.values() if one.title == evidence.property_name), None)
 
 
 def opening(look: Look, cell: Cell) -> None:
@@ -184,11 +186,11 @@ def opening(look: Look, cell: Cell) -> None:
 
     Of the text the beginning is read.
     """
-    from charrnn.inspection.portrait import misses, portrait
+    from charrnn.discovery.profile import cell_profile, misses
 
     short = look.of_first(READ_FOR_ONE)
     run, terminal = look.run, look.terminal
-    drawn = portrait(look.network, short.passage, cell)
+    drawn = cell_profile(look.network, short.passage, cell)
     known = best_known(look, cell)
     terminal.write("\n")
     if known is None:
@@ -198,12 +200,14 @@ def opening(look: Look, cell: Cell) -> None:
     else:
         evidence, judged = known
         verb = "tracks" if judged.kind == "tracks" else "related to"
-        line = f"cell {cell} {verb} {evidence.property}: {measure(evidence)} | char {score_with_interval(evidence)}"
+        line = (
+            f"cell {cell} {verb} {evidence.property_name}: {measure(evidence)} | char {score_with_interval(evidence)}"
+        )
         if evidence.mean_inside is not None:
             line += f" · {evidence.signal} {evidence.mean_inside:.2f} inside, {evidence.mean_outside:.2f} outside"
         terminal.paragraph(line + (f" · {judged.failed[0]}" if judged.failed else ""))
     parts = [] if drawn.memory is None else [f"memory {drawn.memory:,.0f} characters"]
-    parts += [f"{one.gate} gate shut {one.shut[0]:.0%}, wide open {one.open[0]:.0%}" for one in drawn.saturation]
+    parts += [f"{one.gate} gate shut {one.shut[0]:.0%}, wide open {one.open[0]:.0%}" for one in drawn.gate_saturation]
     if parts:
         terminal.paragraph("  " + " · ".join(parts))
     if drawn.up:

@@ -31,10 +31,10 @@ class Board:
         self._writer = summary_writer()(str(run / FOLDER), purge_step=first_step)
 
     def show(self, event: Event) -> None:
-        from charrnn.training.loop import Evaluated, Stepped
+        from charrnn.training.loop import Evaluated, StepsTaken
 
         match event:
-            case Stepped():
+            case StepsTaken():
                 self._writer.add_scalar("nats/training", event.nats, event.step)
                 self._writer.add_scalar("learning rate", event.learning_rate, event.step)
                 self._writer.add_scalar("characters per second", event.characters_per_second, event.step)

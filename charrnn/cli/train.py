@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from charrnn.cli.watch import Watch
     from charrnn.text.corpus import Corpus
-    from charrnn.training.distributed import Ranks
+    from charrnn.training.distributed import ProcessGroup
 
 RUN = "Run"
 DEFAULT_CORPUS = "python"
@@ -90,14 +90,14 @@ def train(
             raise UsageError(f"{flag} must be above 0 and below 1e+09, not {length:g}")
     settings_from(ModelSettings, given), settings_from(TrainingSettings, given)  # out of bounds? then say so at once
     if "documents" in given:
-        from charrnn.text.documents import Rule
+        from charrnn.text.documents import DocumentSeparator
 
-        Rule(given["documents"])
+        DocumentSeparator(given["documents"])
 
     from charrnn.cli.tensorboard import Board, summary_writer
     from charrnn.cli.watch import Watch
     from charrnn.model.run import open_run
-    from charrnn.training import distributed, start
+    from charrnn.training import distributed, setup
 
     out = sys.stderr if as_json else sys.stdout
     with distributed.joined(device) as ranks:
@@ -113,15 +113,15 @@ def train(
             if resume or _is_restart(name):
                 run = open_run(name)
                 length = {} if distributed.restarts() else {"epochs": epochs, "minutes": minutes}
-                start.refuse_changes(run, given | length, as_bytes)
-                specs = corpus or start.names_of_corpus(run)
+                setup.refuse_changes(run, given | length, as_bytes)
+                specs = corpus or setup.names_of_corpus(run)
                 text = _load(specs, run.vocabulary.kind == "bytes")
-                ready = start.go_on(run, text, precision=given.get("precision"), device_name=device)
-                watch.resumed(run, ready.save)
+                ready = setup.go_on(run, text, precision=given.get("precision"), device_name=device)
+                watch.resumed(run, ready.checkpoint)
             else:
                 specs = corpus or [_offered_corpus()]
                 text = _load(specs, as_bytes)
-                ready = start.begin(
+                ready = setup.begin(
                     text,
                     given,
                     epochs=epochs,
@@ -134,11 +134,11 @@ def train(
                 watch.begun(ready)
         with ready.writer, contextlib.ExitStack() as on_the_way_out:
             run = ready.writer.run
-            ranks.from_first(
+            ranks.broadcast_object(
                 {"settings": run.settings.to_json(), "vocabulary": run.vocabulary.to_json(), "specs": specs}
             )
             if tensorboard:
-                first_step = ready.save.step + 1 if ready.save is not None else 1
+                first_step = ready.checkpoint.step + 1 if ready.checkpoint is not None else 1
                 watch.board = on_the_way_out.enter_context(contextlib.closing(Board(run.path, first_step)))
             finished = watch.run(ready, ranks)
     watch.summary(run, finished)
@@ -149,27 +149,27 @@ def train(
 
 
 @contextlib.contextmanager
-def _told_if_it_fails(ranks: Ranks) -> Iterator[None]:
+def _told_if_it_fails(ranks: ProcessGroup) -> Iterator[None]:
     """Other ranks, which wait for what the first has planned, are told where there is nothing to do."""
     try:
         yield
     except BaseException:
         with contextlib.suppress(CharrnnError):
-            ranks.from_first(None)
+            ranks.broadcast_object(None)
         raise
 
 
-def _follow(ranks: Ranks, device_name: str, watch: Watch) -> None:
+def _follow(ranks: ProcessGroup, device_name: str, watch: Watch) -> None:
     """A rank that is not the first: trains its share of what that one says."""
     from charrnn.model.device import choose_device
     from charrnn.model.network import CharRNN
     from charrnn.model.run import RunSettings
     from charrnn.text.corpus import load_corpus
     from charrnn.text.vocabulary import Vocabulary
-    from charrnn.training.start import parts_of
+    from charrnn.training.setup import parts_of
 
     device = choose_device(device_name)
-    plan = ranks.obey(device)
+    plan = ranks.serve_timing(device)
     if plan is None:
         raise typer.Exit(ExitCode.FAILURE)  # the first rank has said why, and does not wait
     settings = RunSettings.from_json(plan["settings"], "the first rank")

@@ -24,11 +24,11 @@ from charrnn.units import amount, bits, count, duration
 if TYPE_CHECKING:
     from charrnn.cli.tensorboard import Board
     from charrnn.model.network import CharRNN
-    from charrnn.model.run import Run, RunSettings, Save
+    from charrnn.model.run import Checkpoint, Run, RunSettings
     from charrnn.model.writer import RunWriter
-    from charrnn.training.distributed import Ranks
+    from charrnn.training.distributed import ProcessGroup
     from charrnn.training.loop import Evaluated, Event, Finished, Requests
-    from charrnn.training.start import Ready
+    from charrnn.training.setup import Ready
 
 SAMPLE_CHARACTERS = 160
 
@@ -66,14 +66,14 @@ class Watch:
         validated = len(ready.validation_text)
         part = f", of which the first {count(validated)} are validated on" if validated < text.held_out else ""
         files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
-        no_text = amount(len(corpus.passed_over), "that is no text", "that are no text")
-        passed_over = f", {no_text} passed over" if corpus.passed_over else ""
+        no_text = amount(len(corpus.skipped_files), "that is no text", "that are no text")
+        skipped_files = f", {no_text} passed over" if corpus.skipped_files else ""
         loss = "" if ready.nats is None else f", to about {ready.nats:.1f} nats"
         self._forecast = {"seconds": ready.length.seconds, "nats": ready.nats}
         rows = [
             (
                 "corpus",
-                f"{text.name}: {amount(text.characters, 'character')}{files}{passed_over}, "
+                f"{text.name}: {amount(text.characters, 'character')}{files}{skipped_files}, "
                 f"{len(run.vocabulary)} different; the last {count(text.held_out)} held out{part}",
             ),
             ("model", _described(run)),
@@ -91,19 +91,19 @@ class Watch:
         key_values(rows, self.terminal)
         self.line("")
 
-    def resumed(self, run: Run, save: Save) -> None:
+    def resumed(self, run: Run, save: Checkpoint) -> None:
         """Says which run goes on, and where."""
         steps = f"at step {count(save.step)} of {count(run.settings.training.steps)}"
         steps += f", in {run.settings.training.precision}"
         key_values([("run", str(run.path)), ("model", _described(run)), ("resumed", steps)], self.terminal)
         self.line("")
 
-    def run(self, ready: Ready, ranks: Ranks) -> Finished:
+    def run(self, ready: Ready, ranks: ProcessGroup) -> Finished:
         """Trains to the end, drawing what happens, and obeying signals."""
         from charrnn.training.loop import Finished, Requests, train
 
         requests = self._requests = Requests(stop=self._reader_has_gone)
-        writer, save = ready.writer, ready.save
+        writer, save = ready.writer, ready.checkpoint
         texts = ready.train_text, ready.validation_text
         total = writer.run.settings.training.steps
         with self._signals(requests), self._drawn_bar(total, save.step if save else 0):
@@ -124,7 +124,7 @@ class Watch:
             )
         return finished
 
-    def follow(self, settings: RunSettings, network: CharRNN, train_text: Any, ranks: Ranks) -> None:
+    def follow(self, settings: RunSettings, network: CharRNN, train_text: Any, ranks: ProcessGroup) -> None:
         """What a rank that is not the first does instead of `run`: trains, obeys signals and draws nothing."""
         from charrnn.training.loop import Requests, follow
 
@@ -196,7 +196,7 @@ class Watch:
         if self.board is not None:
             self.board.show(event)
         match event:
-            case loop.Stepped():
+            case loop.StepsTaken():
                 self.training_curve.append((event.step, event.nats))
                 self.last_speed = event.characters_per_second
                 if self._bar is not None:
@@ -206,9 +206,9 @@ class Watch:
             case loop.Evaluated():
                 self.evaluations.append(event)
                 self._show_evaluation(event, writer.run)
-            case loop.SaveFailed():
+            case loop.CheckpointFailed():
                 self.line(f"not saved at step {count(event.step)}: {event.reason}; the save before it stays")
-            case loop.Replanned():
+            case loop.StepsCorrected():
                 self.line(
                     f"planned again at the pace of the first {count(event.step)} steps: {count(event.steps)} in all"
                 )

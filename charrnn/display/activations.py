@@ -1,12 +1,12 @@
-"""Text coloured by what a cell does at each character, with a legend, for any terminal and for none.
+"""Text colored by what a cell does at each character, with a legend, for any terminal and for none.
 
-`layout` turns a view into lines of glyphs with a level each, whatever the output; `render` draws them with the colours
-a terminal has, and without colours sets rows of values under the text, so that a pipe loses nothing. A view with
+`layout` turns a view into lines of glyphs with a level each, whatever the output; `render` draws them with the colors
+a terminal has, and without colors sets rows of values under the text, so that a pipe loses nothing. A view with
 successors gets, under each character, those that the model thinks likeliest to follow (as in Karpathy 2015, *The
 Unreasonable Effectiveness of Recurrent Neural Networks*) and how surprising the one that did follow was.
 
-What is coloured is a code point's value after the code point was read. Combining marks stand with their base, in the
-base's colour; whatever else a terminal would hide or merge (controls, joiners, variation selectors) is spelled out.
+What is colored is a code point's value after the code point was read. Combining marks stand with their base, in the
+base's color; whatever else a terminal would hide or merge (controls, joiners, variation selectors) is spelled out.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class SignalScale(Enum):
         return int(math.copysign(min(1 + int((strength - 0.05) / 0.19), 5), value))
 
     def strength(self, level: int) -> float:
-        """How strong the colour of a level is, 0–1."""
+        """How strong the color of a level is, 0–1."""
         return abs(level) / max(self.levels)
 
 
@@ -105,9 +105,9 @@ class View:
         return palette.negative if level < 0 else palette.positive
 
     def painted(self, paint: Paint, text: str, level: int, *, faded: bool = False) -> str:
-        """Text in the colours of a level. faded: signs that stand for whitespace, set back behind the text.
+        """Text in the colors of a level. faded: signs that stand for whitespace, set back behind the text.
 
-        Among 16 colours, where a hue has two, the strongest levels have a line under the text too.
+        Among 16 colors, where a hue has two, the strongest levels have a line under the text too.
         """
         if level:
             strength = self.scale.strength(level)
@@ -142,7 +142,7 @@ Line = list[Glyph]
 
 @dataclass(frozen=True)
 class Run:
-    """Neighbouring glyphs of one level and one ink: the unit that is coloured."""
+    """Neighboring glyphs of one level and one ink: the unit that is colored."""
 
     text: str
     columns: int
@@ -236,7 +236,7 @@ def _within(character: str, ranges: tuple[tuple[int, int], ...]) -> bool:
 def render(view: View, terminal: Terminal) -> Iterator[str]:
     """The view as lines for this terminal (styled, without line ends): a legend, then the text.
 
-    With colours the values are backgrounds; without, each line of text is followed by rows of values. With
+    With colors the values are backgrounds; without, each line of text is followed by rows of values. With
     `view.successors`, rows with the likeliest next characters stand under each stretch of text.
     """
     paint = Paint(terminal.colors)
@@ -276,7 +276,7 @@ def _row(line: Line, signs: Iterable[str]) -> str:
 
 
 def legend_words(view: View) -> str:
-    """What the colours of a view mean, in words."""
+    """What the colors of a view mean, in words."""
     hues = PALETTES[view.palette]
     if view.scale is SignalScale.SIGNED:
         return f"{hues.negative.name} negative, {hues.positive.name} positive"
@@ -286,7 +286,7 @@ def legend_words(view: View) -> str:
 def notes(view: View) -> list[str]:
     """What must be known to read a view's text rightly."""
     joined = sum(map(_joins, view.symbols)) if view.successors is None else 0
-    words = "mark, in its base's colour" if joined == 1 else "marks, in their base's colour"
+    words = "mark, in its base's color" if joined == 1 else "marks, in their base's color"
     return [f"{joined} combining {words}"] if joined else []
 
 

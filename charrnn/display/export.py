@@ -1,4 +1,4 @@
-"""Coloured text as a file, in the format that its suffix names. A new format is one class, and its name in FORMATS."""
+"""Colored text as a file, in the format that its suffix names. A new format is one class, and its name in FORMATS."""
 
 from __future__ import annotations
 
@@ -163,10 +163,10 @@ class PlainText:
 
 
 class ANSI:
-    """What a terminal with true colours gets; `cat` shows it."""
+    """What a terminal with true colors gets; `cat` shows it."""
 
     suffix = ".ansi"
-    about = "text with the colour codes of a terminal, for cat"
+    about = "text with the color codes of a terminal, for cat"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         return "".join(f"{line}\n" for line in _lines(views, "truecolor"))
@@ -237,7 +237,7 @@ def _lines(views: Sequence[View], colors: str) -> Iterator[str]:
 
 
 def _parsed(style: str) -> tuple[RGB | None, RGB | None, bool]:
-    """Ink, background and whether marked, of one of our own true-colour sequences."""
+    """Ink, background and whether marked, of one of our own true-color sequences."""
     codes = [int(code) for code in style[2:-1].split(";") if code]
     ink = background = None
     while len(codes) >= 5 and codes[0] in (38, 48):

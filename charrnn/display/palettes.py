@@ -1,6 +1,6 @@
-"""Background colours for the strengths of a signal, and the ink that is legible on each, in true colour, 256 and 16.
+"""Background colors for the strengths of a signal, and the ink that is legible on each, in true color, 256 and 16.
 
-A palette is two hues that a colour-blind eye tells apart. From faint to strong a colour gains lightness and, above all,
+A palette is two hues that a color-blind eye tells apart. From faint to strong a color gains lightness and, above all,
 chroma in OKLCH (Ottosson 2020, bottosson.github.io/posts/oklab), where equal steps look equal. Every strength sets
 itself off from a dark page and from a white one alike, because a program cannot know which of the two it is drawing on.
 """
@@ -22,8 +22,8 @@ class Hue:
     """One direction of a palette.
 
     name: in the legend. angle: the hue in OKLCH, degrees. faint, strong: (lightness 0–1, chroma) at its two ends.
-    cube: five of the 256 colours, faint to strong. dark, bright: SGR codes of ink and background among the 16 colours,
-    whose true colours each terminal chooses for itself. line: SGR code of thin lines among these.
+    cube: five of the 256 colors, faint to strong. dark, bright: SGR codes of ink and background among the 16 colors,
+    whose true colors each terminal chooses for itself. line: SGR code of thin lines among these.
     """
 
     name: str
@@ -62,7 +62,7 @@ PALETTES = {
 
 @dataclass(frozen=True)
 class Swatch:
-    """Background and ink of one strength: as RGB, as numbers of the 256 colours, and as SGR codes of the 16."""
+    """Background and ink of one strength: as RGB, as numbers of the 256 colors, and as SGR codes of the 16."""
 
     background: RGB
     ink: RGB
@@ -75,7 +75,7 @@ class Swatch:
 
 @cache
 def swatch(hue: Hue, strength: float) -> Swatch:
-    """The colours of a hue at a strength above 0 and up to 1."""
+    """The colors of a hue at a strength above 0 and up to 1."""
     lightness, chroma = (a + (b - a) * strength for a, b in zip(hue.faint, hue.strong, strict=True))
     background = oklch(lightness, chroma, hue.angle)
     ink = ink_on(background)
@@ -98,12 +98,12 @@ def _codes_16(hue: Hue, strength: float) -> str:
 
 
 def ink_on(background: RGB) -> RGB:
-    """White where that has a contrast of 4.5, black elsewhere; one of them has it on every colour."""
+    """White where that has a contrast of 4.5, black elsewhere; one of them has it on every color."""
     return WHITE if contrast(WHITE, background) >= LEAST_CONTRAST else BLACK
 
 
 def contrast(one: RGB, other: RGB) -> float:
-    """Contrast ratio of two colours, 1–21 (WCAG 2.2, "contrast ratio")."""
+    """Contrast ratio of two colors, 1–21 (WCAG 2.2, "contrast ratio")."""
     low, high = sorted((_luminance(one), _luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
@@ -122,7 +122,7 @@ def _gamma(channel: float) -> float:
 
 
 def oklch(lightness: float, chroma: float, hue: float) -> RGB:
-    """OKLCH (lightness 0–1, chroma, hue in degrees) to sRGB; chroma is lowered until the colour is one of sRGB's."""
+    """OKLCH (lightness 0–1, chroma, hue in degrees) to sRGB; chroma is lowered until the color is one of sRGB's."""
     while True:
         a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
         long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
@@ -140,7 +140,7 @@ def oklch(lightness: float, chroma: float, hue: float) -> RGB:
 
 
 def rgb_of_256(index: int) -> RGB:
-    """What xterm shows for colours 16–255: a 6×6×6 cube, then 24 greys."""
+    """What xterm shows for colors 16–255: a 6×6×6 cube, then 24 grays."""
     if index >= 232:
         return (8 + 10 * (index - 232),) * 3
     steps = (0, 95, 135, 175, 215, 255)
@@ -149,7 +149,7 @@ def rgb_of_256(index: int) -> RGB:
 
 
 class Paint:
-    """Puts colours around text, as many as there are: "truecolor", "256", "16" or "none"."""
+    """Puts colors around text, as many as there are: "truecolor", "256", "16" or "none"."""
 
     def __init__(self, colors: str):
         self.colors = colors
@@ -157,13 +157,13 @@ class Paint:
 
     @property
     def faint(self) -> str:
-        """SGR of a grey that is legible on black and on white; with 16 colours, the terminal's own idea of faint."""
+        """SGR of a gray that is legible on black and on white; with 16 colors, the terminal's own idea of faint."""
         return {"truecolor": "38;2;128;128;128", "256": "38;5;244"}.get(self.colors, "2")
 
     @property
     def mark(self) -> str:
-        """SGR that makes one character stand out among its neighbours."""
-        return "4" if self.colors == "16" else "1;4"  # among 16 colours bold turns black ink grey on many terminals
+        """SGR that makes one character stand out among its neighbors."""
+        return "4" if self.colors == "16" else "1;4"  # among 16 colors bold turns black ink gray on many terminals
 
     def styled(self, text: str, codes: str) -> str:
         """Text between SGR codes and a reset."""
@@ -184,7 +184,7 @@ class Paint:
         return self.styled(text, f"{codes};{self.mark}" if marked else codes)
 
     def in_ink(self, text: str, hue: Hue) -> str:
-        """Text in a hue's strongest colour, on no background."""
+        """Text in a hue's strongest color, on no background."""
         colors = swatch(hue, 1.0)
         codes = {
             "truecolor": "38;2;{};{};{}".format(*colors.background),

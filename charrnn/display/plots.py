@@ -39,7 +39,7 @@ def loss_curve(
 
     series: name → points (x, y), such as step and loss. Where more points than dots fall on a stretch of x their mean
     is drawn. A steep beginning is cut off at the top where it would flatten all the rest, and its height is said.
-    Points that are not finite are left out, and their number is said. colors: as in `Terminal`; the rows hold colour
+    Points that are not finite are left out, and their number is said. colors: as in `Terminal`; the rows hold color
     sequences unless it is "none".
     """
     means = {name: _averaged(points, 2 * width) for name, points in series.items()}
@@ -274,7 +274,7 @@ def _letter(which: int, unicode: bool) -> str:
 
 def _key(names: list[str], y_label: str, width: int, paint: Paint, quarters: bool, unicode: bool) -> list[str]:
     """What the curves are: each name after a piece of its curve; a further row where the first is full."""
-    pieces: list[tuple[str, int]] = []  # text in its colours, columns
+    pieces: list[tuple[str, int]] = []  # text in its colors, columns
     for which, name in enumerate(names):
         sample = ("▀▀" if quarters else _letter(which, unicode)) + " "
         inked = paint.in_ink(sample, HUES[which % len(HUES)])

@@ -85,14 +85,14 @@ def safe_text(text: str, *, keep_newlines: bool = True, keep_tabs: bool = True) 
 
 
 def safe_styled(text: str) -> str:
-    """`safe_text` for text that the renderers here have coloured: colour sequences pass, no other escape does."""
+    """`safe_text` for text that the renderers here have colored: color sequences pass, no other escape does."""
     return "".join(part if place % 2 else safe_text(part) for place, part in enumerate(STYLE.split(text)))
 
 
 def write(stream: TextIO, text: str, *, styled: bool = False) -> None:
     """Writes text to a stream: made safe if that is a terminal, to the character if it is a pipe or a file.
 
-    styled: the text comes from a renderer here, and its colour sequences are to pass. Characters that the stream's
+    styled: the text comes from a renderer here, and its color sequences are to pass. Characters that the stream's
     encoding lacks are written as backslash forms instead of failing. Does not flush.
     """
     if is_terminal(stream):

@@ -23,8 +23,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from charrnn.errors import UsageError
-from charrnn.inspection.passage import Passage, Readable
 from charrnn.model.network import RECURRENCES, CharRNN, State, gate_rows
+from charrnn.text.encoded_text import EncodedText, Streams
 
 NUMBERS_AT_A_TIME = 1 << 24
 LONGEST_CHUNK = 8192
@@ -118,7 +118,7 @@ class Chunk:
 
 def trace(
     network: CharRNN,
-    text: Readable,
+    text: EncodedText,
     *,
     signals: Sequence[str] | None = None,
     cells: Sequence[Cell] | None = None,
@@ -126,58 +126,68 @@ def trace(
     predictions: bool = False,
     chunk: int | None = None,
 ) -> Iterator[Chunk]:
-    """Reads a text and gives the signals of cells, a chunk at a time, so that memory does not grow with the text.
+    """Read a text and yield the signals of cells, a chunk at a time, so that memory does not grow with the text.
 
-    text: ids (N,), or (B, N) for B texts of one length read side by side; or documents, each read for itself.
-    signals: of `signals_of`; None is all. cells: None is all, layer by layer. state: before the first character, unless
-    a document begins there; None is zeros. predictions: whether to give log_probabilities. chunk: characters at a time;
-    chosen by size if None. The network must be in evaluation mode.
+    signals: of `signals_of`; None: all. cells: None: all, layer by layer. state: before the first character, unless a
+    document begins there; None: zeros. predictions: also yield log_probabilities. chunk: characters at a time; None:
+    chosen by size. The network must be in evaluation mode.
     """
-    passage = Passage.of(text)
+    streams = text.streams(np.atleast_2d)
+    for part in trace_streams(
+        network, streams, signals=signals, cells=cells, state=state, predictions=predictions, chunk=chunk
+    ):
+        logs = None if part.log_probabilities is None else part.log_probabilities[0]
+        yield Chunk(part.start, {name: values[0] for name, values in part.signals.items()}, logs, part.state)
+
+
+def trace_streams(
+    network: CharRNN,
+    streams: Streams,
+    *,
+    signals: Sequence[str] | None = None,
+    cells: Sequence[Cell] | None = None,
+    state: State | None = None,
+    predictions: bool = False,
+    chunk: int | None = None,
+) -> Iterator[Chunk]:
+    """Read parallel streams as `trace` reads a text; the arrays of each chunk begin with a dimension B."""
     recurrence = network.settings.recurrence
     signals = signals_of(recurrence) if signals is None else tuple(find_signal(name, recurrence) for name in signals)
     columns = _columns(network, cells)
-    streams, begins = np.atleast_2d(passage.ids), np.atleast_2d(passage.begins)
-    state = network.initial_state(len(streams)) if state is None else state
-    opened = _opened(network, passage) if passage.is_of_documents else None
+    state = network.initial_state(len(streams.ids)) if state is None else state
+    opened = _opened(network, streams.opening) if streams.begins.any() else None
     if chunk is None:
         kept = sum(len(layer.indices) for layer in columns)
-        each = len(streams) * (
+        each = len(streams.ids) * (
             network.settings.hidden_size * (network.settings.layers + 2)
             + kept * (len(signals) + 8)
             + network.vocabulary_size * predictions
         )
         chunk = max(1, min(LONGEST_CHUNK, NUMBERS_AT_A_TIME // each))
-    for start in range(0, streams.shape[1], chunk):
-        piece = torch.from_numpy(np.ascontiguousarray(streams[:, start : start + chunk])).to(
-            network.output.weight.device
-        )
-        here = begins[:, start : start + chunk]
-        if here.any():
+    for start in range(0, len(streams), chunk):
+        part = streams[start : start + chunk]
+        ids = torch.from_numpy(np.ascontiguousarray(part.ids)).to(network.output.weight.device)
+        if opened is not None and part.begins.any():
             values, log_probabilities, state = _read_documents(
-                network, piece, here, opened, state, signals, columns, predictions
+                network, ids, part.begins, opened, state, signals, columns, predictions
             )
         else:
-            values, log_probabilities, state = _read(network, piece, state, signals, columns, predictions)
-        if passage.ids.ndim == 1:
-            values = {name: array[0] for name, array in values.items()}
-            log_probabilities = None if log_probabilities is None else log_probabilities[0]
+            values, log_probabilities, state = _read(network, ids, state, signals, columns, predictions)
         yield Chunk(start, values, log_probabilities, state)
 
 
-def state_after(network: CharRNN, text: Readable, state: State | None = None) -> State:
-    """The state after reading a text (N,), or B of them (B, N), from a state; None is zeros."""
-    passage = Passage.of(text)
-    state = network.initial_state(len(np.atleast_2d(passage.ids))) if state is None else state
-    for chunk in trace(network, passage, signals=(), cells=(), state=state):
+def state_after(network: CharRNN, text: EncodedText, state: State | None = None) -> State:
+    """Return the state after reading a text from a state; None: zeros."""
+    state = network.initial_state(1) if state is None else state
+    for chunk in trace(network, text, signals=(), cells=(), state=state):
         state = chunk.state
     return state
 
 
 @torch.inference_mode()
-def _opened(network: CharRNN, passage: Passage) -> State:
+def _opened(network: CharRNN, opening_id: int) -> State:
     """The state (1, H) in which the first character of a document is read."""
-    opening = torch.full((1, 1), passage.opening, device=network.output.weight.device)
+    opening = torch.full((1, 1), opening_id, device=network.output.weight.device)
     return network.advance(opening, network.initial_state(1))[1]
 
 
@@ -197,10 +207,10 @@ def _columns(network: CharRNN, cells: Sequence[Cell] | None) -> list[_Asked]:
     for layer in range(1, network.settings.layers + 1):
         places = [place for place, cell in enumerate(chosen) if cell.layer == layer]
         indices = [chosen[place].index for place in places]
-        neighbours = places == list(range(places[0], places[0] + len(places))) if places else False
+        neighbors = places == list(range(places[0], places[0] + len(places))) if places else False
         layers.append(
             _Asked(
-                slice(places[0], places[-1] + 1) if neighbours else np.array(places, np.int64),
+                slice(places[0], places[-1] + 1) if neighbors else np.array(places, np.int64),
                 torch.tensor(indices, dtype=torch.long, device=device),
                 indices == list(range(network.settings.hidden_size)),
             )

@@ -147,7 +147,7 @@ def keep_freed_memory() -> None:
         glibc.mallopt(M_TRIM_THRESHOLD, LARGEST_KEPT_BLOCK)
 
 
-def synchronise(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Waits until the device has done all it was asked, so that a clock can be read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

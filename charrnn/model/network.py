@@ -77,7 +77,7 @@ class CharRNN(nn.Module):
         self.output = nn.Linear(settings.hidden_size, vocabulary_size)
 
     @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
+    def initialize(self, generator: torch.Generator) -> None:
         """Draws fresh weights.
 
         Recurrent matrices are orthogonal, gate by gate (Saxe et al. 2014, arXiv 1312.6120), so that a gradient neither
@@ -98,7 +98,7 @@ class CharRNN(nn.Module):
         nn.init.zeros_(self.output.bias)
 
     @torch.no_grad()
-    def begin_from(self, weights: dict[str, Tensor]) -> None:
+    def load_matching_weights(self, weights: dict[str, Tensor]) -> None:
         """Takes over the weights of a network of the same shape, whose vocabulary may be the beginning of this one's.
 
         The characters beyond it keep the weights they have.
@@ -160,7 +160,7 @@ class CharRNN(nn.Module):
         return signal * kept.to(signal.dtype).div_(keep)
 
 
-def detached(state: State) -> State:
+def detach_state(state: State) -> State:
     """The same values with no history: where truncated backpropagation through time stops."""
     return tuple(tuple(part.detach() for part in layer) for layer in state)
 

@@ -59,7 +59,8 @@ from charrnn.model.manifest import LARGEST_JSON, read_manifest, verified
 from charrnn.model.network import RECURRENCES, CharRNN, parameter_shapes
 from charrnn.model.tensors import read_tensors
 from charrnn.settings import ModelSettings, Settings, TrainingSettings, option
-from charrnn.text.documents import Documents, Rule
+from charrnn.text.documents import DocumentSeparator
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -163,7 +164,7 @@ class Progress(Settings):
 
 
 @dataclass(frozen=True)
-class Save:
+class Checkpoint:
     """One folder below saves/, verified."""
 
     path: Path
@@ -219,24 +220,24 @@ class Run:
         except UnicodeDecodeError as error:
             raise CharrnnError(f"{file} is damaged: {error.reason} at byte {error.start}") from None
 
-    def held_out_text(self) -> np.ndarray | Documents:
+    def held_out_text(self) -> EncodedText:
         """`held_out`, as documents if the run was trained on such: what its validation loss was measured on."""
         lengths = self.settings.corpus.held_out_files.split()
         if not all(length.isascii() and length.isdigit() and len(length) < 20 for length in lengths):
             raise CharrnnError(f"{self.path / 'run.json'}: the lengths of the held-out files are no whole numbers")
         return self.as_trained(self.held_out(), [int(length) for length in lengths])
 
-    def as_trained(self, ids: np.ndarray, lengths: list[int] | None = None) -> np.ndarray | Documents:
+    def as_trained(self, ids: np.ndarray, lengths: list[int] | None = None) -> EncodedText:
         """A text's ids, as documents if the run was trained on such. lengths: of its files; one file if None."""
         rule = self.documents()
-        return ids if rule is None else rule.within(ids, self.vocabulary, lengths)
+        return EncodedText(ids) if rule is None else rule.within(ids, self.vocabulary, lengths)
 
-    def documents(self) -> Rule | None:
+    def documents(self) -> DocumentSeparator | None:
         """What separates the documents it was trained on, if it was trained on such."""
         rule = self.settings.training.documents
-        return None if rule is None else Rule(rule)
+        return None if rule is None else DocumentSeparator(rule)
 
-    def saves(self) -> list[int]:
+    def checkpoint_steps(self) -> list[int]:
         """The steps of all saves, ascending."""
         folder = self.path / "saves"
         if not folder.is_dir() or folder.is_symlink():
@@ -247,7 +248,7 @@ class Run:
             raise CharrnnError(f"{folder} cannot be read: {error.strerror}") from None
         return sorted(step for step in map(int, names) if f"{step:08d}" in names)
 
-    def save(self, which: str = "best") -> Save:
+    def checkpoint(self, which: str = "best") -> Checkpoint:
         """The save called `best`, `last`, or by its step.
 
         One that is damaged is passed over with a CharrnnWarning for the next in that order. Raises CharrnnError where
@@ -255,7 +256,7 @@ class Run:
         """
         return next(iter(self._in_order(which)))
 
-    def save_to_resume(self) -> Save:
+    def resumable_checkpoint(self) -> Checkpoint:
         """The newest save of which every byte is as it was written; newer ones are passed over with a CharrnnWarning.
 
         Raises CharrnnError where there is none.
@@ -263,7 +264,7 @@ class Run:
         save, _ = _first_sound(self._in_order("last"), lambda save: (self.read_model(save), self.read_training(save)))
         return save
 
-    def _in_order(self, which: str) -> Iterable[Save]:
+    def _in_order(self, which: str) -> Iterable[Checkpoint]:
         """The saves that stand for `best`, `last` or a step: the one that is meant, then those to fall back to."""
         if which == "last":
             return self._newest_first()
@@ -271,19 +272,19 @@ class Run:
             return sorted(
                 self._newest_first(), key=lambda save: (_or_infinity(save.progress.validation_nats), -save.step)
             )
-        steps = self.saves()
+        steps = self.checkpoint_steps()
         if not which.isascii() or not which.isdigit() or len(which) > 12 or int(which) not in steps:
             there = ", ".join(map(str, steps))
             raise UsageError(f"{self.name} has no checkpoint {which!r}", f"choose from: best, last, {there}")
-        return [self._save_at(int(which))]
+        return [self._checkpoint_at(int(which))]
 
-    def _newest_first(self) -> Iterator[Save]:
+    def _newest_first(self) -> Iterator[Checkpoint]:
         """The saves whose description verifies."""
         broken: list[CharrnnError] = []
-        steps = self.saves()
+        steps = self.checkpoint_steps()
         for step in reversed(steps):
             try:
-                save = self._save_at(step)
+                save = self._checkpoint_at(step)
             except CharrnnError as error:
                 broken.append(error)
             else:
@@ -297,7 +298,7 @@ class Run:
             raise broken[0] if broken else nothing
         _warn_of(broken)
 
-    def _save_at(self, step: int) -> Save:
+    def _checkpoint_at(self, step: int) -> Checkpoint:
         path = self.path / "saves" / f"{step:08d}"
         sizes = read_manifest(path, {"model.safetensors", "training.safetensors", "progress.json"})
         source = str(path / "progress.json")
@@ -313,9 +314,9 @@ class Run:
                 raise CharrnnError(f"{path / name} cannot be read: {error.strerror}") from None
             if not stat.S_ISREG(status.st_mode) or status.st_size != size:
                 raise CharrnnError(f"{path / name} is damaged: it is not as long as its manifest says")
-        return Save(path, progress, sizes)
+        return Checkpoint(path, progress, sizes)
 
-    def load_network(self, which: str = "best", device: torch.device | str = "cpu") -> tuple[CharRNN, Save]:
+    def load_network(self, which: str = "best", device: torch.device | str = "cpu") -> tuple[CharRNN, Checkpoint]:
         """The network with the weights of a save, in evaluation mode, and that save.
 
         A save whose weights do not verify is passed over with a CharrnnWarning, unless it was named by its step.
@@ -325,13 +326,13 @@ class Run:
         network.load_state_dict(weights)
         return network.to(device).eval(), save
 
-    def read_model(self, save: Save) -> dict[str, Tensor]:
+    def read_model(self, save: Checkpoint) -> dict[str, Tensor]:
         """The network's parameters, on the CPU."""
         shapes = parameter_shapes(self.settings.model, len(self.vocabulary))
         return read_tensors(save.path / "model.safetensors", shapes, save.sizes)
 
-    def read_training(self, save: Save) -> dict[str, Tensor]:
-        """The optimiser's moments and the streams' state, on the CPU."""
+    def read_training(self, save: Checkpoint) -> dict[str, Tensor]:
+        """The optimizer's moments and the streams' state, on the CPU."""
         shapes = training_shapes(self.settings.model, len(self.vocabulary), self.settings.training.batch_size)
         return read_tensors(save.path / "training.safetensors", shapes, save.sizes)
 
@@ -432,7 +433,7 @@ def _or_infinity(nats: float | None) -> float:
     return math.inf if nats is None else nats
 
 
-def _first_sound(saves: Iterable[Save], read: Callable[[Save], Any]) -> tuple[Save, Any]:
+def _first_sound(saves: Iterable[Checkpoint], read: Callable[[Checkpoint], Any]) -> tuple[Checkpoint, Any]:
     """The first of these saves that can be read, and what was read. Raises what is wrong with the first if none can."""
     broken = []
     for save in saves:

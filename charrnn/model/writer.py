@@ -34,11 +34,11 @@ from charrnn.files import (
 from charrnn.model.manifest import LARGEST_JSON, write_files
 from charrnn.model.run import (
     STEPS_FILE,
+    Checkpoint,
     CorpusIdentity,
     Progress,
     Run,
     RunSettings,
-    Save,
     checked_name,
     training_shapes,
 )
@@ -124,12 +124,12 @@ class RunWriter:
                 lock.close()
                 raise
 
-    def go_on_from(self, save: Save) -> None:
+    def discard_after(self, save: Checkpoint) -> None:
         """Puts out of the way what is newer than the save that training goes on from: saves, which did not verify, and
         lines of metrics, which will be written again."""
         saves = self.run.path / "saves"
         with _told_as_error(saves):
-            for step in self.run.saves():
+            for step in self.run.checkpoint_steps():
                 if step > save.step:
                     damaged = saves / f"damaged-{step:08d}"
                     remove_folder(damaged)
@@ -168,7 +168,7 @@ class RunWriter:
         self._remove_old(progress)
 
     def _remove_old(self, progress: Progress) -> None:
-        steps = self.run.saves()
+        steps = self.run.checkpoint_steps()
         kept = {*steps[-SAVES_KEPT:], progress.best_step}
         for step in steps:
             if step not in kept and not self.run.settings.training.keeps(step):

@@ -15,7 +15,7 @@ from charrnn.model.network import CharRNN, State
 from charrnn.sampling.filters import filtered
 from charrnn.sampling.step import FastStep
 from charrnn.settings import SampleSettings
-from charrnn.text.documents import Rule, opening
+from charrnn.text.documents import DocumentSeparator, opening
 from charrnn.text.vocabulary import Vocabulary
 
 STOPPED = -1  # what a stream yields once its text has ended
@@ -38,7 +38,7 @@ def generate(
     *,
     vocabulary: Vocabulary,
     state: State | None = None,
-    documents: Rule | None = None,
+    documents: DocumentSeparator | None = None,
 ) -> Iterator[np.ndarray]:
     """Writes `settings.num` texts side by side, a character of each at a time, in memory that does not grow.
 
@@ -170,7 +170,7 @@ class _Ending:
 class _DocumentEnds:
     """Watches what each stream writes for the end of a document."""
 
-    def __init__(self, documents: Rule, vocabulary: Vocabulary, streams: int):
+    def __init__(self, documents: DocumentSeparator, vocabulary: Vocabulary, streams: int):
         self._documents, self._vocabulary = documents, vocabulary
         self._opening = int(opening(vocabulary)[0])
         self._latest: list[deque[int]] = [deque(maxlen=LONGEST_END) for _ in range(streams)]

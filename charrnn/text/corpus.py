@@ -6,15 +6,14 @@ import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.files import Progress
-from charrnn.text import encoded
-from charrnn.text.encoded import BYTE_ORDER_MARK
+from charrnn.text import corpus_cache
+from charrnn.text.corpus_cache import BYTE_ORDER_MARK
 from charrnn.text.sources import Find, SourceFile, corpora_folder, found, joined, shown
 from charrnn.text.vocabulary import CODE_POINTS, PIECE, Unknown, Vocabulary, code_points, decoded
 
@@ -25,8 +24,8 @@ LARGE = 64_000_000  # bytes of text beyond which ids are kept in a file rather t
 class Corpus:
     """A text to train on, as ids.
 
-    name: short, after the file, folder or catalogue entry. specs: as the user wrote them. files: those read, in order.
-    passed_over: files of a folder or pattern that are not text. ids: (N,) of `vocabulary.id_type`; of a large text they
+    name: short, after the file, folder or catalog entry. specs: as the user wrote them. files: those read, in order.
+    skipped_files: files of a folder or pattern that are not text. ids: (N,) of `vocabulary.id_type`; of a large text they
     are mapped from a file, and only what is looked at comes into memory. lengths: of each file, in ids.
     sha256: of the exact bytes trained on: the files one after the other, without byte order marks unless as bytes.
     size: the number of those bytes.
@@ -35,7 +34,7 @@ class Corpus:
     name: str
     specs: list[str]
     files: list[str]
-    passed_over: list[str]
+    skipped_files: list[str]
     vocabulary: Vocabulary
     ids: np.ndarray
     lengths: list[int]
@@ -44,12 +43,6 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    def split(self, val_fraction: float) -> tuple[np.ndarray, np.ndarray]:
-        """Training ids, the first ⌊N·(1 − val_fraction)⌋, and validation ids, the rest. Both are views."""
-        # In fractions: 100 characters at 0.29 are 71 and 29, whatever 1 − 0.29 is in binary.
-        cut = int(len(self) * (1 - Fraction(repr(float(val_fraction)))))
-        return self.ids[:cut], self.ids[cut:]
 
     def text(self, start: int = 0, stop: int | None = None) -> str:
         """Characters start…stop (in ids) for display; bytes are read as UTF-8 with replacement."""
@@ -70,7 +63,7 @@ class Corpus:
         new_ids = np.zeros(len(known), vocabulary.id_type)
         new_ids[known] = vocabulary.encode(self.vocabulary.characters, skip_unknown=True)
         is_large = self.ids.nbytes > LARGE
-        ids = encoded.remapped(self.ids, new_ids, corpora_folder()) if is_large else new_ids[self.ids]
+        ids = corpus_cache.remapped(self.ids, new_ids, corpora_folder()) if is_large else new_ids[self.ids]
         return replace(self, vocabulary=vocabulary, ids=ids)
 
     def _refuse_unknown(self, known: np.ndarray) -> None:
@@ -97,13 +90,13 @@ def load_corpus(
     """Finds, reads and encodes what a person asked for; several are joined in the order given.
 
     specs: each `-` for stdin, the path of a file or folder, a glob pattern, or a name in the corpora folder or the
-        catalogue, with or without `.txt`; the first of these that exists.
+        catalog, with or without `.txt`; the first of these that exists.
     as_bytes: a vocabulary of bytes; nothing is decoded, a byte order mark stays.
     vocabulary: use this one (its kind decides over as_bytes) rather than the text's own.
     folder: the corpora folder; `corpora_folder()` if None. progress: for a corpus that is fetched, built or large.
 
     A text of more than LARGE bytes is encoded once into a file next to it, or in the corpora folder if it is of several
-    files or nothing can be written next to it (`charrnn.text.encoded`); memory does not grow with it.
+    files or nothing can be written next to it (`charrnn.text.corpus_cache`); memory does not grow with it.
 
     Raises UsageError where nothing has that name, CharrnnError where something cannot be read, is not UTF-8, is empty,
     or has but one character to learn.
@@ -116,7 +109,7 @@ def load_corpus(
         if sum(file.size for find in finds for file in find.files) > LARGE:
             return _load_large(specs, finds, as_bytes, vocabulary, folder, progress)
     with _within_memory(specs):
-        texts, passed_over = _read_all(finds, as_bytes)
+        texts, skipped_files = _read_all(finds, as_bytes)
         if vocabulary is None:
             vocabulary = Vocabulary.of_bytes() if as_bytes else _vocabulary_of(texts)
             _refuse_one_character(texts, vocabulary)
@@ -125,7 +118,7 @@ def load_corpus(
         name=joined([find.name for find in finds]),
         specs=[shown(spec) for spec in specs],
         files=[text.source for text in texts],
-        passed_over=passed_over,
+        skipped_files=skipped_files,
         vocabulary=vocabulary,
         ids=ids,
         lengths=[text.length for text in texts],
@@ -146,19 +139,19 @@ def _load_large(
     beside = [file.path.parent for file in files if file.path is not None] if len(files) == 1 else []
     name = joined([find.name for find in finds])
     kept_as = files[0].path.name if beside and files[0].path else name
-    result = encoded.encode(
+    result = corpus_cache.encode(
         files, shown(kept_as), [*beside, folder], as_bytes=as_bytes, vocabulary=vocabulary, progress=progress
     )
     texts = [(file, length) for file, length in zip(files, result.lengths, strict=True) if length is not None]
-    passed_over = [file.shown for file, length in zip(files, result.lengths, strict=True) if length is None]
-    _refuse_nothing(finds, len(texts), len(passed_over), len(result.ids), as_bytes)
+    skipped_files = [file.shown for file, length in zip(files, result.lengths, strict=True) if length is None]
+    _refuse_nothing(finds, len(texts), len(skipped_files), len(result.ids), as_bytes)
     if len(result.vocabulary) == 1:
         raise _one_character(files[0].shown, result.vocabulary)
     return Corpus(
         name=name,
         specs=[shown(spec) for spec in specs],
         files=[file.shown for file, _ in texts],
-        passed_over=passed_over,
+        skipped_files=skipped_files,
         vocabulary=result.vocabulary,
         ids=result.ids,
         lengths=[length for _, length in texts],
@@ -205,26 +198,26 @@ class _Text:
 
 def _read_all(finds: list[Find], as_bytes: bool, may_be_empty: bool = False) -> tuple[list[_Text], list[str]]:
     """The texts, and the names of the optional files that are none. Raises CharrnnError where nothing is left."""
-    texts, passed_over = [], []
+    texts, skipped_files = [], []
     for file in (file for find in finds for file in find.files):
         raw = file.read()
         text = None if raw is None else _as_text(file, raw, as_bytes)
         if text is None:
-            passed_over.append(file.shown)
+            skipped_files.append(file.shown)
         else:
             texts.append(text)
     characters = sum(text.length for text in texts)
-    _refuse_nothing(finds, len(texts), len(passed_over), characters or may_be_empty, as_bytes)
-    return texts, passed_over
+    _refuse_nothing(finds, len(texts), len(skipped_files), characters or may_be_empty, as_bytes)
+    return texts, skipped_files
 
 
-def _refuse_nothing(finds: list[Find], texts: int, passed_over: int, characters: int, as_bytes: bool) -> None:
+def _refuse_nothing(finds: list[Find], texts: int, skipped_files: int, characters: int, as_bytes: bool) -> None:
     what = ", ".join(find.name for find in finds)
-    if not texts and not passed_over:
+    if not texts and not skipped_files:
         raise CharrnnError(f"{what} holds no files")
     if not texts:
         raise CharrnnError(
-            f"{what} holds no text (binary or not UTF-8: {passed_over})",
+            f"{what} holds no text (binary or not UTF-8: {skipped_files})",
             None if as_bytes else "use --bytes for text in another encoding",
         )
     if not characters:

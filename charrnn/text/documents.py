@@ -14,13 +14,12 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
 
 import numpy as np
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.text.corpus import LARGE, Corpus
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.sources import corpora_folder
 from charrnn.text.vocabulary import Vocabulary
 
@@ -29,46 +28,13 @@ LONGEST_SEARCH = 30.0  # seconds
 LONGEST_SEPARATOR = 1 << 16  # characters; a longer one is found only where it lies well
 
 
-@dataclass(frozen=True, eq=False)
-class Documents:
-    """A text as documents. ids: (N,). starts: (D,) int64, ascending, the first 0. opening: the id before each."""
-
-    ids: np.ndarray
-    starts: np.ndarray
-    opening: int
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def beginning(self, characters: int) -> Documents:
-        """The first so many characters; the last document may be cut short."""
-        return Documents(self.ids[:characters], self.starts[: np.searchsorted(self.starts, characters)], self.opening)
-
-    def lengths(self) -> list[int]:
-        """How many characters each document has."""
-        return np.diff(self.starts, append=len(self.ids)).tolist()
-
-    def split(self, val_fraction: float) -> tuple[Documents, Documents]:
-        """Documents to train on and, the last ones, to validate on: as near to that share as whole ones come.
-
-        Raises CharrnnError where there is but one.
-        """
-        if len(self.starts) < 2:
-            raise CharrnnError("the whole text is one document", "choose another --documents, or leave it out")
-        wanted = len(self) * (1 - Fraction(repr(float(val_fraction))))
-        after = min(max(1, int(np.searchsorted(self.starts, float(wanted)))), len(self.starts) - 1)
-        first = min({max(1, after - 1), after}, key=lambda place: abs(int(self.starts[place]) - wanted))
-        cut = int(self.starts[first])
-        return self.beginning(cut), Documents(self.ids[cut:], self.starts[first:] - cut, self.opening)
-
-
 def opening(vocabulary: Vocabulary) -> np.ndarray:
     """What is read before the first character of a text, ids (1,): a newline, or else id 0."""
     has_newline = vocabulary.kind == "bytes" or "\n" in vocabulary.characters
     return vocabulary.encode("\n") if has_newline else np.zeros(1, vocabulary.id_type)
 
 
-class Rule:
+class DocumentSeparator:
     """What separates documents: `lines`, `files`, or a regular expression that matches what stands between them.
 
     What it matches are the last characters of a document: a sample in the making ends with the first of them that is
@@ -86,11 +52,11 @@ class Rule:
                 f"--documents must be lines, files or a regular expression; {rule!r} is none ({error})"
             ) from None
 
-    def of(self, corpus: Corpus) -> Documents:
+    def of(self, corpus: Corpus) -> EncodedText:
         """A corpus as documents. Raises UsageError where the expression looks ahead."""
         return self.within(corpus.ids, corpus.vocabulary, corpus.lengths)
 
-    def within(self, ids: np.ndarray, vocabulary: Vocabulary, lengths: list[int] | None = None) -> Documents:
+    def within(self, ids: np.ndarray, vocabulary: Vocabulary, lengths: list[int] | None = None) -> EncodedText:
         """A text (ids (N,)) as documents. lengths: of its files; one file if None."""
         if self._rule == "files":
             starts = np.cumsum([0, *(lengths or [])], dtype=np.int64)
@@ -99,7 +65,7 @@ class Rule:
             starts = _collected(_after_newlines(ids, vocabulary), len(ids))
         else:
             starts = _collected(self._after_matches(ids, vocabulary), len(ids))
-        return Documents(ids, starts, int(opening(vocabulary)[0]))
+        return EncodedText(ids, starts, int(opening(vocabulary)[0]))
 
     def may_end_with(self, character: str) -> bool:
         """False where no document ends with this character: what is quickly told."""

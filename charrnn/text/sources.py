@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.files import Progress, home_folder
-from charrnn.text import catalogue
-from charrnn.text.encoded import FIRST_BLOCK
+from charrnn.text import catalog
+from charrnn.text.corpus_cache import FIRST_BLOCK
 from charrnn.units import amount
 
 STDIN = "-"
@@ -123,7 +123,7 @@ class Find:
 
 
 def found(specs: Sequence[str], folder: Path | None, progress: Progress | None) -> list[Find]:
-    """What each spec of `charrnn.text.corpus.load_corpus` stands for; a corpus of the catalogue is fetched or built.
+    """What each spec of `charrnn.text.corpus.load_corpus` stands for; a corpus of the catalog is fetched or built.
 
     Raises UsageError where nothing has that name, CharrnnError where something cannot be looked at.
     """
@@ -148,9 +148,9 @@ def _find(spec: str, folder: Path, progress: Progress | None) -> Find:
             return _find_at(start / other)
         if start == Path() and (matches := _matches(spec)):
             return Find(joined([_name_at(file.path) for file in matches if file.path]), matches)
-    entry = catalogue.find(spec)
+    entry = catalog.find(spec)
     if entry is not None:
-        return _find_at(catalogue.ensure(entry, folder, progress))
+        return _find_at(catalog.ensure(entry, folder, progress))
     raise UsageError(f"there is no file, folder or corpus {shown(spec)!r}", _advice(spec, folder))
 
 
@@ -229,7 +229,7 @@ def _matches(pattern: str) -> list[SourceFile]:
 
 
 def _advice(spec: str, folder: Path) -> str:
-    known = {name: name for name in catalogue.names()}
+    known = {name: name for name in catalog.names()}
     known |= {path.stem: shown(path.name) for path in texts_in(folder)}
     beside = Path(spec).parent
     known |= {path.stem: shown(path) for path in texts_in(beside)}

@@ -6,7 +6,7 @@ from charrnn.settings import ModelSettings
 from charrnn.training.loop import Evaluated, Finished
 from charrnn.units import amount
 
-LEARNT_BY_HEART = 0.12
+LEARNED_BY_HEART = 0.12
 STILL_FALLING = 0.01
 FEWEST_HELD_OUT = 1000  # characters; the mean nats of fewer are some hundredths off by chance alone
 
@@ -19,7 +19,7 @@ def advice(
 
     Nats: a validation loss that fell by more than STILL_FALLING over the last fifth of the run, and by more than half
     of what the training loss fell there, had not levelled off. If it had, and the training loss is more than
-    LEARNT_BY_HEART below it, that is overfitting, provided that the text was read twice: what is read for the first
+    LEARNED_BY_HEART below it, that is overfitting, provided that the text was read twice: what is read for the first
     time cannot be known.
     """
     progress = finished.progress
@@ -42,14 +42,14 @@ def advice(
     if fell > STILL_FALLING and fell > (earlier.train_nats - last.train_nats) / 2:
         return "Validation was still falling: a longer run will gain, try --minutes."
     gap = last.validation_nats - last.train_nats
-    if gap > LEARNT_BY_HEART and epochs >= 2:
+    if gap > LEARNED_BY_HEART and epochs >= 2:
         stronger = (
             f"more --dropout (it was {model.dropout:g})"
             if model.dropout < 0.4
             else f"a smaller --hidden-size (it was {model.hidden_size})"
         )
         return (
-            f"Validation stands {gap:.2f} nats above training: the text is being learnt by heart. "
+            f"Validation stands {gap:.2f} nats above training: the text is being learned by heart. "
             f"Try {stronger}, or more text."
         )
     return f"The loss has levelled off: a larger --hidden-size (it was {model.hidden_size}) with more time would gain."

@@ -97,6 +97,6 @@ def windows_per_epoch(characters: int, batch_size: int, seq_length: int) -> int:
 
 
 def derived_seed(seed: int, purpose: str, number: int) -> int:
-    """A seed for one purpose and one step or epoch: unrelated seeds for neighbouring numbers, the same everywhere."""
+    """A seed for one purpose and one step or epoch: unrelated seeds for neighboring numbers, the same everywhere."""
     digest = hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

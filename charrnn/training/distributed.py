@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, distributed
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.model.device import synchronise
+from charrnn.model.device import synchronize
 from charrnn.units import amount
 
 LONGEST_WAIT = timedelta(hours=2)  # for a rank that evaluates or saves; one that dies is noticed at once
@@ -33,14 +33,14 @@ SUMS_TIMED = 5
 
 
 @dataclass(frozen=True)
-class Ranks:
+class ProcessGroup:
     """The processes that train together, seen from one of them. rank: which one it is, from 0; size: how many."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def is_alone(self) -> bool:
+    def is_single(self) -> bool:
         return self.size == 1
 
     @property
@@ -59,13 +59,13 @@ class Ranks:
             )
         return slice(streams * self.rank // self.size, streams * (self.rank + 1) // self.size)
 
-    def add_up(self, tensors: Sequence[Tensor], words: Sequence[bool] = ()) -> tuple[bool, ...]:
+    def all_reduce(self, tensors: Sequence[Tensor], words: Sequence[bool] = ()) -> tuple[bool, ...]:
         """Puts into each tensor its sum over all ranks. All are float32 and on one device.
 
         words: what this rank has to say. Returns for each whether any rank said so; where they cannot be read without
         waiting for the device, none is carried and all are returned as False.
         """
-        if self.is_alone:
+        if self.is_single:
             return tuple(words)
         carried = [torch.tensor(words, dtype=torch.float32)] if tensors[0].device.type == "cpu" and words else []
         sums = torch.cat([tensor.flatten() for tensor in (*tensors, *carried)])
@@ -77,16 +77,16 @@ class Ranks:
 
     def any(self, words: Sequence[bool]) -> tuple[bool, ...]:
         """For each word whether any rank says so. Waits for all ranks, but not for their devices."""
-        if self.is_alone:
+        if self.is_single:
             return tuple(words)
         said = torch.tensor(words, dtype=torch.float32)
         with _others_may_end():
             distributed.all_reduce(said)
         return tuple(word > 0 for word in said.tolist())
 
-    def from_first(self, value: Any) -> Any:
+    def broadcast_object(self, value: Any) -> Any:
         """The first rank's value, of JSON's types; what the others pass is not looked at."""
-        if self.is_alone:
+        if self.is_single:
             return value
         data = json.dumps(value).encode() if self.is_first else b""
         with _others_may_end():
@@ -100,16 +100,16 @@ class Ranks:
         return json.loads(content.numpy().tobytes())
 
     @torch.no_grad()
-    def copy_from_first(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast(self, tensors: Sequence[Tensor]) -> None:
         """Puts the first rank's values into each tensor, which must be contiguous."""
-        if not self.is_alone:
+        if not self.is_single:
             with _others_may_end():
                 for tensor in tensors:
                     distributed.broadcast(tensor, 0)
 
-    def all_rows(self, own: Tensor, streams: int) -> Tensor:
+    def all_gather(self, own: Tensor, streams: int) -> Tensor:
         """The rows of all ranks, (streams, …), on every rank. own: this rank's."""
-        if self.is_alone:
+        if self.is_single:
             return own
         rows = own.new_zeros(streams, *own.shape[1:])
         rows[self.rows(streams)] = own
@@ -117,17 +117,17 @@ class Ranks:
             distributed.all_reduce(rows)
         return rows
 
-    def seconds_to_add_up(self, numbers: int, device: torch.device) -> float:
-        """How long `add_up` of so many numbers takes: the median of some. Of the first rank; the others are in
-        `obey`."""
-        if self.is_alone:
+    def seconds_to_all_reduce(self, numbers: int, device: torch.device) -> float:
+        """How long `all_reduce` of so many numbers takes: the median of some. Of the first rank; the others are in
+        `serve_timing`."""
+        if self.is_single:
             return 0.0
-        self.from_first({"add up": numbers})
+        self.broadcast_object({"add up": numbers})
         return self._timed_sums(numbers, device)
 
-    def obey(self, device: torch.device) -> Any:
-        """Takes part in what the first rank wants timed, until it sends another value, by `from_first`: that one."""
-        while isinstance(order := self.from_first(None), dict) and "add up" in order:
+    def serve_timing(self, device: torch.device) -> Any:
+        """Takes part in what the first rank wants timed, until it sends another value, by `broadcast_object`: that one."""
+        while isinstance(order := self.broadcast_object(None), dict) and "add up" in order:
             self._timed_sums(order["add up"], device)
         return order
 
@@ -136,31 +136,31 @@ class Ranks:
         times = []
         for _ in range(SUMS_TIMED):
             start = time.perf_counter()
-            self.add_up([share])
-            synchronise(device)
+            self.all_reduce([share])
+            synchronize(device)
             times.append(time.perf_counter() - start)
         return statistics.median(times)
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = ProcessGroup()
 
 
-def here() -> Ranks:
+def current_group() -> ProcessGroup:
     """The ranks that this process has joined."""
     if not distributed.is_available() or not distributed.is_initialized():
-        return ALONE
-    return Ranks(distributed.get_rank(), distributed.get_world_size())
+        return SINGLE_PROCESS
+    return ProcessGroup(distributed.get_rank(), distributed.get_world_size())
 
 
 @contextlib.contextmanager
-def joined(device: str) -> Iterator[Ranks]:
+def joined(device: str) -> Iterator[ProcessGroup]:
     """Joins the other processes that torchrun has started, if it has; leaves them where all went well.
 
     device: as for `choose_device`. On CUDA each rank of a machine takes a GPU of its own, and sums travel by NCCL; on
     CPUs by gloo. Raises UsageError where there are more ranks than GPUs, or the device cannot be shared.
     """
     if "MASTER_ADDR" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     on_cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if on_cuda:
@@ -172,7 +172,7 @@ def joined(device: str) -> Iterator[Ranks]:
         raise UsageError(f"ranks cannot share the device {device}", "use --device cpu")
     with _others_may_end():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=LONGEST_WAIT)
-    yield here()
+    yield current_group()
     # Not after an error: NCCL would wait for ranks that have gone. Waiting for all first also lets gloo's threads drop
     # the last tensors while Python is still there to do so; where it is not, they abort.
     with _others_may_end():

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.text.contexts import Contexts
-from charrnn.text.documents import Documents
+from charrnn.text.encoded_text import EncodedText
 
 COUNTED = 400_000  # characters of the training text
 SCORED = 40_000  # of the validation text
@@ -24,7 +24,7 @@ SHARE_AT_LAST, SHARE_ABOVE, READ = 0.83, 0.13, 1e6
 
 
 @dataclass(frozen=True)
-class Hardness:
+class TextDifficulty:
     """What a character of the validation text costs after the few before it, in nats, learned from `counted` characters
     of the training text; how much less after twice as many; and how many there are."""
 
@@ -34,11 +34,9 @@ class Hardness:
     characters: int
 
     @classmethod
-    def of(cls, train_text: np.ndarray | Documents, validation_text: np.ndarray | Documents) -> Hardness | None:
+    def of(cls, train_text: EncodedText, validation_text: EncodedText) -> TextDifficulty | None:
         """Looks at some hundred thousand characters of both, in less than a second. None where they are too few."""
-        train_ids, validation_ids = (
-            text.ids if isinstance(text, Documents) else text for text in (train_text, validation_text)
-        )
+        train_ids, validation_ids = train_text.ids, validation_text.ids
         if len(train_ids) < FEWEST or len(validation_ids) < FEWEST // 10:
             return None
         scored = _pieces(validation_ids, SCORED)

@@ -19,18 +19,18 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
-from charrnn.model.device import autocast, choose_precision, keep_freed_memory, synchronise, tf32_allowed
-from charrnn.model.network import RECURRENCES, CharRNN, Share, State, detached
-from charrnn.model.run import FIRST_LOSS_SCALE, Progress, RunSettings, Save, training_shapes
-from charrnn.model.score import Interrupted, score
+from charrnn.model.device import autocast, choose_precision, keep_freed_memory, synchronize, tf32_allowed
+from charrnn.model.network import RECURRENCES, CharRNN, Share, State, detach_state
+from charrnn.model.run import FIRST_LOSS_SCALE, Checkpoint, Progress, RunSettings, training_shapes
 from charrnn.model.writer import RunWriter
+from charrnn.scoring.score import Interrupted, score
 from charrnn.settings import TrainingSettings
-from charrnn.text.documents import Documents
+from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import NOT_COUNTED, Batches, Window, derived_seed
 from charrnn.training.deadline import Deadline
-from charrnn.training.distributed import ALONE, CUDA_STEPS_BETWEEN_WORDS, Ranks
-from charrnn.training.documents import DocumentBatches
-from charrnn.training.optimiser import AdamW
+from charrnn.training.distributed import CUDA_STEPS_BETWEEN_WORDS, SINGLE_PROCESS, ProcessGroup
+from charrnn.training.document_batches import DocumentBatches
+from charrnn.training.optimizer import AdamW
 
 WARMUP_SHARE = 10  # the warm-up is at most one of so many parts of the steps
 SECONDS_BETWEEN_REPORTS = 0.1
@@ -46,7 +46,7 @@ CLEARLY_OFF = 0.05
 
 
 @dataclass(frozen=True)
-class Stepped:
+class StepsTaken:
     """Some steps were made. nats: their mean training loss; characters_per_second: over them."""
 
     step: int
@@ -72,7 +72,7 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
-class Saved:
+class CheckpointSaved:
     """path: the run; None on a rank that did not write it."""
 
     step: int
@@ -81,7 +81,7 @@ class Saved:
 
 
 @dataclass(frozen=True)
-class SaveFailed:
+class CheckpointFailed:
     """The disk refused; training goes on, the save before this one stays, and it is tried again later."""
 
     step: int
@@ -108,14 +108,14 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Replanned:
+class StepsCorrected:
     """The first steps took another time than planned: the run is now of so many, to end when it was to end."""
 
     step: int
     steps: int
 
 
-Event = Stepped | Evaluated | Saved | SaveFailed | Exploded | Finished | Replanned
+Event = StepsTaken | Evaluated | CheckpointSaved | CheckpointFailed | Exploded | Finished | StepsCorrected
 
 
 @dataclass
@@ -127,19 +127,23 @@ class Requests:
 
 
 class Trainer:
-    """The network, its optimiser and the streams' state, and how one step changes them.
+    """The network, its optimizer and the streams' state, and how one step changes them.
 
     Where several ranks train, each has one of these, with its rows of the streams. words: what this rank has to say
-    with its next step; heard: for each word, whether any rank said so with the last one (`Ranks.add_up`).
+    with its next step; heard: for each word, whether any rank said so with the last one (`ProcessGroup.all_reduce`).
     """
 
     def __init__(
-        self, network: CharRNN, settings: TrainingSettings, train_text: np.ndarray | Documents, ranks: Ranks = ALONE
+        self,
+        network: CharRNN,
+        settings: TrainingSettings,
+        train_text: EncodedText,
+        ranks: ProcessGroup = SINGLE_PROCESS,
     ):
         self.network, self.settings, self.ranks = network, settings, ranks
         self.device = network.output.weight.device
         self.rows = ranks.rows(settings.batch_size)
-        self.share = None if ranks.is_alone else Share(settings.batch_size, self.rows)
+        self.share = None if ranks.is_single else Share(settings.batch_size, self.rows)
         self.own_streams = self.rows.stop - self.rows.start
         self.words: tuple[bool, ...] = ()
         self.heard: tuple[bool, ...] = ()
@@ -147,7 +151,7 @@ class Trainer:
         self.parameters = dict(network.named_parameters())
         decayed = [p for p in self.parameters.values() if p.ndim > 1]
         others = [p for p in self.parameters.values() if p.ndim <= 1]
-        self.optimiser = AdamW([(decayed, settings.weight_decay), (others, 0.0)], ADAM_BETAS)
+        self.optimizer = AdamW([(decayed, settings.weight_decay), (others, 0.0)], ADAM_BETAS)
         self.masks = torch.Generator(self.device)
         self.precision = choose_precision(settings.precision, self.device, network.settings.recurrence)
         if self.device.type == "cpu":
@@ -188,7 +192,7 @@ class Trainer:
             self.state = self.network.initial_state(len(window.inputs))
         self.masks.manual_seed(derived_seed(self.settings.seed, "dropout", self.step))
         self.network.train()
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         with tf32_allowed(self.precision):
             with autocast(self.device, self.precision):
                 logits, state = self.network(window.inputs, self.state, self.masks, window.share or self.share)
@@ -196,22 +200,22 @@ class Trainer:
             (loss if self.loss_scale is None else loss * self.loss_scale).backward()
         loss = loss.detach()
         gradients = [p.grad for p in self.parameters.values()]
-        self.heard = self.ranks.add_up([loss, *gradients], self.words)
+        self.heard = self.ranks.all_reduce([loss, *gradients], self.words)
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
         finite = torch.isfinite(norm) & torch.isfinite(loss)
-        left_out = finite.logical_not().float()
-        self.optimiser.step(self.learning_rate(), left_out, self._divisor(norm))
+        skipped_step = finite.logical_not().float()
+        self.optimizer.step(self.learning_rate(), skipped_step, self._divisor(norm))
         if window.continues:
             kind = self.network.output.weight.dtype
             self.state = tuple(
-                tuple(torch.where(finite, part.to(kind), 0.0) for part in layer) for layer in detached(state)
+                tuple(torch.where(finite, part.to(kind), 0.0) for part in layer) for layer in detach_state(state)
             )
         else:
             self.state = self.network.initial_state(self.own_streams)
         if self.loss_scale is not None:
             self._scale_the_next_loss(finite)
-        self.skipped += left_out
-        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * left_out
+        self.skipped += skipped_step
+        self.skipped_in_a_row = (self.skipped_in_a_row + 1) * skipped_step
         self.loss_sum += torch.where(finite, loss, 0.0)
         self.weight_sum += torch.where(finite, window.weight, 0.0)
         self.step += 1
@@ -229,7 +233,7 @@ class Trainer:
 
     def _divisor(self, norm: Tensor) -> Tensor:
         """What the gradients are divided by: the loss scale, and what makes their joint norm `grad_clip` where it is
-        more (Pascanu et al. 2013, arXiv 1211.5063, algorithm 1). The optimiser does it, in the same pass."""
+        more (Pascanu et al. 2013, arXiv 1211.5063, algorithm 1). The optimizer does it, in the same pass."""
         scale = torch.ones((), device=self.device) if self.loss_scale is None else self.loss_scale
         if not self.settings.grad_clip:
             return scale
@@ -245,14 +249,14 @@ class Trainer:
         return dict(self.network.state_dict())
 
     def training_tensors(self) -> dict[str, Tensor]:
-        """The optimiser's moments, and the state of all streams, those of other ranks among them."""
+        """The optimizer's moments, and the state of all streams, those of other ranks among them."""
         tensors = {}
         for name, parameter in self.parameters.items():
-            moments = self.optimiser.state[parameter]
+            moments = self.optimizer.state[parameter]
             tensors[f"adam.m.{name}"], tensors[f"adam.v.{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
         for number, layer in enumerate(self.state, start=1):
             for part, values in zip(self._state_parts(), layer, strict=True):
-                tensors[f"state.{number}.{part}"] = self.ranks.all_rows(values, self.settings.batch_size)
+                tensors[f"state.{number}.{part}"] = self.ranks.all_gather(values, self.settings.batch_size)
         return tensors
 
     def is_finite(self) -> bool:
@@ -265,7 +269,7 @@ class Trainer:
         self.network.load_state_dict(model)
         self.restart(progress)
         for name, parameter in self.parameters.items():
-            self.optimiser.state[parameter] = {
+            self.optimizer.state[parameter] = {
                 "step": torch.tensor(float(progress.step - progress.skipped_steps), device=self.device),
                 "exp_avg": training[f"adam.m.{name}"].to(self.device),
                 "exp_avg_sq": training[f"adam.v.{name}"].to(self.device),
@@ -280,15 +284,15 @@ class Trainer:
 
 
 def _batches(
-    text: np.ndarray | Documents, settings: TrainingSettings, device: torch.device, ranks: Ranks = ALONE
+    text: EncodedText, settings: TrainingSettings, device: torch.device, ranks: ProcessGroup = SINGLE_PROCESS
 ) -> Batches | DocumentBatches:
     shape = (settings.batch_size, settings.seq_length, settings.seed, device)
-    if isinstance(text, Documents):
-        return DocumentBatches(text, *shape, None if ranks.is_alone else ranks.rows, fewest_rows=ranks.size)
-    return Batches(text, *shape, ranks.rows(settings.batch_size))
+    if text.has_documents:
+        return DocumentBatches(text, *shape, None if ranks.is_single else ranks.rows, fewest_rows=ranks.size)
+    return Batches(text.ids, *shape, ranks.rows(settings.batch_size))
 
 
-def steps_per_epoch(text: np.ndarray | Documents, settings: TrainingSettings) -> int:
+def steps_per_epoch(text: EncodedText, settings: TrainingSettings) -> int:
     """How many steps read the whole text once."""
     return _batches(text, settings, torch.device("cpu")).windows_per_epoch
 
@@ -305,17 +309,17 @@ class _Window:
 def train(
     writer: RunWriter,
     network: CharRNN,
-    train_text: np.ndarray | Documents,
-    validation_text: np.ndarray | Documents,
+    train_text: EncodedText,
+    validation_text: EncodedText,
     *,
-    resume: Save | None = None,
+    resume: Checkpoint | None = None,
     requests: Requests | None = None,
-    ranks: Ranks = ALONE,
+    ranks: ProcessGroup = SINGLE_PROCESS,
     deadline: Deadline | None = None,
 ) -> Iterator[Event]:
     """Trains a network as the run's settings say, and saves it into the run.
 
-    network: freshly initialised, or with the weights to begin from; on the device to train on. resume: a save of this
+    network: freshly initialized, or with the weights to begin from; on the device to train on. resume: a save of this
     run to go on from. requests: how to ask for a stop or a save while it runs. ranks: the processes that train it
     together; this is the first of them, the others call `follow`. deadline: when a new run is to end, if the number of
     its steps may be corrected for that.
@@ -330,8 +334,8 @@ def train(
 def follow(
     settings: RunSettings,
     network: CharRNN,
-    train_text: np.ndarray | Documents,
-    ranks: Ranks,
+    train_text: EncodedText,
+    ranks: ProcessGroup,
     requests: Requests | None = None,
 ) -> Iterator[Event]:
     """What every rank but the first does while that is in `train`: its share, to the same end.
@@ -339,11 +343,11 @@ def follow(
     network: of the same shape; the weights come from the first rank. The events are the first rank's too, but for what
     is read from a clock.
     """
-    nothing = np.zeros(0, np.uint8)
+    nothing = EncodedText(np.zeros(0, np.uint8))
     return _Loop(None, settings, network, train_text, nothing, requests or Requests(), ranks).events(None)
 
 
-class _Wishes(NamedTuple):
+class _ControlFlags(NamedTuple):
     """What a rank wishes to be done after a step, because of a signal or its clock."""
 
     stop: bool = False
@@ -360,26 +364,26 @@ class _Loop:
         writer: RunWriter | None,
         settings: RunSettings,
         network: CharRNN,
-        train_text: np.ndarray | Documents,
-        validation_text: np.ndarray | Documents,
+        train_text: EncodedText,
+        validation_text: EncodedText,
         requests: Requests,
-        ranks: Ranks,
+        ranks: ProcessGroup,
         deadline: Deadline | None = None,
     ):
         self.writer, self.requests, self.validation_text, self.ranks = writer, requests, validation_text, ranks
         self.deadline = deadline
         self.model_settings, self.settings = settings.model, settings.training
         self.trainer = Trainer(network, self.settings, train_text, ranks)
-        self.heard = _Wishes()
+        self.heard = _ControlFlags()
         self.progress = Progress()
         self.train_nats: float | None = None
         self.evaluate_at = _spread(self.settings.steps, self.settings.evaluations)
 
-    def events(self, resume: Save | None) -> Iterator[Event]:
-        if self.ranks.from_first(resume is not None):
+    def events(self, resume: Checkpoint | None) -> Iterator[Event]:
+        if self.ranks.broadcast_object(resume is not None):
             self._go_back_to(resume)
         else:
-            self.ranks.copy_from_first(list(self.trainer.parameters.values()))
+            self.ranks.broadcast(list(self.trainer.parameters.values()))
         self.began = time.perf_counter() - self.progress.seconds
         self.saved_at_step, self.saved_at_time, self.save_seconds = self.trainer.step, time.perf_counter(), 0.0
         self._begin_report()
@@ -398,20 +402,20 @@ class _Loop:
                 yield self._save(finished=turned)
                 reason = "early" if turned else None
             elif self.trainer.step != self.saved_at_step and (
-                self._wishes().save or self.settings.keeps(self.trainer.step)
+                self._control_flags().save or self.settings.keeps(self.trainer.step)
             ):
                 self.requests.save = False
                 yield self._save() if self.trainer.is_finite() else self._recover()
             if self.trainer.step >= self.settings.steps:
                 reason = reason or "done"
-            elif self._wishes().stop:
+            elif self._control_flags().stop:
                 reason = reason or "stopped"
             if reason is not None:
                 break
             self._make_step()
             if self.trainer.step == self.settings.warmup_steps and self._has_been_replanned():
-                yield Replanned(self.trainer.step, self.settings.steps)
-            due = self._wishes().report
+                yield StepsCorrected(self.trainer.step, self.settings.steps)
+            due = self._control_flags().report
             if (due or self.trainer.device.type == "cpu") and self._has_exploded():
                 yield self._recover()
             elif due or self._evaluation_is_pending():
@@ -420,18 +424,18 @@ class _Loop:
 
     def _make_step(self) -> None:
         trainer = self.trainer
-        if self.ranks.is_alone:
+        if self.ranks.is_single:
             trainer.make_step()
             return
-        trainer.words = self._own_wishes()
+        trainer.words = self._own_control_flags()
         trainer.make_step()
-        self.heard = _Wishes(*trainer.heard)
+        self.heard = _ControlFlags(*trainer.heard)
         if trainer.device.type == "cuda" and trainer.step % CUDA_STEPS_BETWEEN_WORDS == 0:
-            self.heard = _Wishes(*self.ranks.any(self._own_wishes()))
+            self.heard = _ControlFlags(*self.ranks.any(self._own_control_flags()))
 
     def _has_been_replanned(self) -> bool:
         """Corrects the number of steps, at the end of the warm-up, where the plan is clearly off."""
-        steps = self.ranks.from_first(self._corrected_steps())
+        steps = self.ranks.broadcast_object(self._corrected_steps())
         if steps is None:
             return False
         self.settings = self.trainer.settings = self.settings.changed(steps=steps)
@@ -443,7 +447,7 @@ class _Loop:
         deadline, self.deadline = self.deadline, None  # not again, where an explosion leads back to before this
         if self.writer is None or deadline is None or self.trainer.step < FEWEST_STEPS_TIMED:
             return None
-        synchronise(self.trainer.device)
+        synchronize(self.trainer.device)
         made, planned, evaluations = self.trainer.step, self.settings.steps, self.settings.evaluations
         steps = deadline.steps(made, self._seconds())
         fewest = made * max(WARMUP_SHARE, evaluations + 1)
@@ -455,13 +459,13 @@ class _Loop:
             return None
         return steps
 
-    def _wishes(self) -> _Wishes:
+    def _control_flags(self) -> _ControlFlags:
         """What is to be done after this step: on one's own what is wished now, else what was agreed on with it."""
-        return self._own_wishes() if self.ranks.is_alone else self.heard
+        return self._own_control_flags() if self.ranks.is_single else self.heard
 
-    def _own_wishes(self) -> _Wishes:
+    def _own_control_flags(self) -> _ControlFlags:
         now = time.perf_counter()
-        return _Wishes(
+        return _ControlFlags(
             stop=self.requests.stop,
             save=self.requests.save or self._save_is_due(now),
             report=now - self.reported.time_before >= SECONDS_BETWEEN_REPORTS,
@@ -481,15 +485,15 @@ class _Loop:
         return self.trainer.weight_sum.item()
 
     def _begin_report(self) -> None:
-        """Begins the span that the next `Stepped` tells of."""
+        """Begins the span that the next `StepsTaken` tells of."""
         self.reported = _Window(self._loss_sum(), self._weight_sum())
 
     def _mean_since_evaluation(self) -> float:
         return self._loss_sum() / (self._weight_sum() or 1)
 
-    def _report(self, now: float) -> Stepped:
+    def _report(self, now: float) -> StepsTaken:
         weight = self._weight_sum() - self.reported.weight_before
-        event = Stepped(
+        event = StepsTaken(
             step=self.trainer.step,
             nats=(self._loss_sum() - self.reported.sum_before) / (weight or 1),
             characters_per_second=weight
@@ -504,7 +508,7 @@ class _Loop:
 
     def _evaluate(self) -> Evaluated | None:
         """Scores the validation part. None where a stop was asked for meanwhile."""
-        nats = self.ranks.from_first(self._scored() if self.writer is not None else None)
+        nats = self.ranks.broadcast_object(self._scored() if self.writer is not None else None)
         if nats is None:
             return None
         self.train_nats = train_nats = self._mean_since_evaluation()
@@ -552,7 +556,7 @@ class _Loop:
         wait = max(SECONDS_BETWEEN_SAVES, self.save_seconds / SHARE_OF_TIME_FOR_SAVES)
         return now - self.saved_at_time >= wait
 
-    def _save(self, finished: bool = False) -> Saved | SaveFailed:
+    def _save(self, finished: bool = False) -> CheckpointSaved | CheckpointFailed:
         trainer, start = self.trainer, time.perf_counter()
         evaluated_here = self.progress.evaluated_step == trainer.step
         self.progress = self.progress.changed(
@@ -567,13 +571,13 @@ class _Loop:
             skipped_in_a_row=int(trainer.skipped_in_a_row.item()),
             finished=finished or (trainer.step == self.settings.steps and evaluated_here),
         )
-        problem = self.ranks.from_first(self._commit())
+        problem = self.ranks.broadcast_object(self._commit())
         if problem is None:
             path = self.writer.run.path if self.writer is not None else None
-            event = Saved(trainer.step, path, time.perf_counter() - start)
+            event = CheckpointSaved(trainer.step, path, time.perf_counter() - start)
             self.saved_at_step = trainer.step
         else:
-            event = SaveFailed(trainer.step, problem)
+            event = CheckpointFailed(trainer.step, problem)
         self.saved_at_time = time.perf_counter()
         self.save_seconds = self.saved_at_time - start
         self.reported.time_before = self.saved_at_time
@@ -598,19 +602,19 @@ class _Loop:
         """Back to the last save with half the rate."""
         scale = self.trainer.rate_scale / 2
         run = self.writer.run if self.writer is not None else None
-        if scale < 0.5**EXPLOSIONS or (run is not None and not run.saves()):
+        if scale < 0.5**EXPLOSIONS or (run is not None and not run.checkpoint_steps()):
             raise CharrnnError(
                 f"training exploded at step {self.trainer.step}: losses or weights are no longer finite",
                 "use a lower --learning-rate, or a lower --grad-clip",
             )
-        self._go_back_to(run.save_to_resume() if run is not None else None)
+        self._go_back_to(run.resumable_checkpoint() if run is not None else None)
         self.trainer.rate_scale = scale
         self.trainer.skipped_in_a_row.zero_()
         self._begin_report()
         self._log("explosion", step=self.trainer.step, rate_scale=scale)
         return Exploded(self.trainer.step, scale)
 
-    def _go_back_to(self, save: Save | None) -> None:
+    def _go_back_to(self, save: Checkpoint | None) -> None:
         """Of ranks, only the first has the save."""
         if self.writer is not None and save is not None:
             model, training = self.writer.run.read_model(save), self.writer.run.read_training(save)
@@ -620,13 +624,13 @@ class _Loop:
                 self.model_settings, self.trainer.network.vocabulary_size, self.settings.batch_size
             )
             training = {name: torch.empty(shape) for name, shape in shapes.items()}
-        progress = self.ranks.from_first(save.progress.to_json() if save is not None else None)
+        progress = self.ranks.broadcast_object(save.progress.to_json() if save is not None else None)
         for tensors in (model, training):
-            self.ranks.copy_from_first([tensors[name] for name in sorted(tensors)])
+            self.ranks.broadcast([tensors[name] for name in sorted(tensors)])
         self.progress = Progress.from_json(progress, "the first rank")
         self.trainer.load(model, training, self.progress)
         if self.writer is not None and save is not None:
-            self.writer.go_on_from(save)
+            self.writer.discard_after(save)
 
     def _finish(self, reason: str) -> Iterator[Event]:
         if self.trainer.step > self.progress.evaluated_step:
@@ -634,7 +638,7 @@ class _Loop:
         unsaved = None
         if self.saved_at_step != self.trainer.step:
             event = self._save(finished=reason == "early")
-            unsaved = event.reason if isinstance(event, SaveFailed) else None
+            unsaved = event.reason if isinstance(event, CheckpointFailed) else None
             yield event
         yield Finished(reason, self.progress, self.train_nats, unsaved)
 

@@ -5,7 +5,7 @@ time allows as many characters to be read for each parameter as CHARACTERS_PER_P
 text is not read to its end, and at which the corpus holds at least CORPUS_PER_PARAMETER characters for each. How many
 are read follows from the device's speed, which is measured for a third of a second. Where that makes fewer than
 FEWEST_UPDATES updates, windows are halved: a training so short wants for updates more than for long memory. A text that
-will be read many times over is learnt by heart; against that stand weight decay, which does more, and dropout, the more
+will be read many times over is learned by heart; against that stand weight decay, which does more, and dropout, the more
 the more epochs. Where not all of a text will be read, a lower rate serves what was not read better.
 
 The figures behind it stand in tests/benchmarks/README.md.
@@ -21,14 +21,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from charrnn.model.device import synchronise
+from charrnn.model.device import synchronize
 from charrnn.model.network import CharRNN, parameter_count
-from charrnn.model.score import score, segments_of
+from charrnn.scoring.score import score, segments_of
 from charrnn.settings import ModelSettings, TrainingSettings
-from charrnn.text.documents import Documents
+from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import windows_per_epoch
 from charrnn.training.deadline import Deadline, steps_within
-from charrnn.training.distributed import here
+from charrnn.training.distributed import current_group
 from charrnn.training.loop import Trainer, steps_per_epoch
 from charrnn.units import count, duration
 
@@ -49,7 +49,7 @@ SECONDS_OF_TIMING = 0.3
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedLength:
     """How long a run is to be: steps, epochs or minutes, one of them.
 
     since: when the minutes began, by `time.perf_counter`. What has passed of them when the length is found, loading and
@@ -72,7 +72,7 @@ class Choice:
 
 
 def choose(
-    characters: int, vocabulary_size: int, device: torch.device, asked: Asked, given: dict[str, object]
+    characters: int, vocabulary_size: int, device: torch.device, asked: RequestedLength, given: dict[str, object]
 ) -> Choice:
     """Settings for this many characters to train on. What was `given` (name → value) is kept.
 
@@ -167,7 +167,7 @@ def _multiplications_per_second(device: torch.device, training: TrainingSettings
     """How fast the device trains a middling model of this kind, in multiply-add operations."""
     model = ModelSettings(recurrence=base.recurrence, hidden_size=256, embedding_size=64)
     ids = np.arange(2 * training.batch_size * training.seq_length + training.seq_length, dtype=np.uint8) % 64
-    seconds = seconds_per_step(model, training, 64, ids, device, budget=SECONDS_OF_TIMING)
+    seconds = seconds_per_step(model, training, 64, EncodedText(ids), device, budget=SECONDS_OF_TIMING)
     return 3 * parameter_count(model, 64) * training.batch_size * training.seq_length / seconds
 
 
@@ -175,7 +175,7 @@ def seconds_per_step(
     model: ModelSettings,
     training: TrainingSettings,
     vocabulary_size: int,
-    train_text: np.ndarray | Documents,
+    train_text: EncodedText,
     device: torch.device,
     budget: float,
 ) -> float:
@@ -183,20 +183,20 @@ def seconds_per_step(
 
     Where ranks train together, that of one with its share of the streams, and of adding up the gradients.
     """
-    ranks = here()
+    ranks = current_group()
     training = training.changed(batch_size=-(-training.batch_size // ranks.size))
     network = CharRNN(model, vocabulary_size).to(device)
     trainer = Trainer(network, training, train_text)
     trainer.make_step()  # what happens only once, such as choosing kernels, is not timed
-    synchronise(device)
+    synchronize(device)
     times: list[float] = []
     deadline = time.perf_counter() + budget
     while time.perf_counter() < deadline or not times:
         start = time.perf_counter()
         trainer.make_step()
-        synchronise(device)
+        synchronize(device)
         times.append(time.perf_counter() - start)
-    return statistics.fmean(times) + ranks.seconds_to_add_up(parameter_count(model, vocabulary_size), device)
+    return statistics.fmean(times) + ranks.seconds_to_all_reduce(parameter_count(model, vocabulary_size), device)
 
 
 @dataclass(frozen=True)
@@ -213,10 +213,10 @@ class Length:
 def length_of(
     choice: Choice,
     vocabulary_size: int,
-    train_text: np.ndarray | Documents,
-    validation_text: np.ndarray | Documents,
+    train_text: EncodedText,
+    validation_text: EncodedText,
     device: torch.device,
-    asked: Asked,
+    asked: RequestedLength,
     evaluations: int | None,
 ) -> Length:
     """Turns what was asked into steps, by timing the first few. evaluations: how many, or None to choose."""
@@ -224,7 +224,7 @@ def length_of(
     timing = max(SECONDS_OF_TIMING, min(2.0, 0.02 * 60 * (asked.minutes or 0)))
     per_step = seconds_per_step(choice.model, training, vocabulary_size, train_text, device, timing)
     network = CharRNN(choice.model, vocabulary_size).to(device)
-    network.initialise(torch.Generator().manual_seed(training.seed))
+    network.initialize(torch.Generator().manual_seed(training.seed))
     per_evaluation = _seconds_per_evaluation(network, validation_text)
     budget = 60 * (asked.minutes or 0) - (time.perf_counter() - asked.since)
     steps = asked.steps
@@ -244,15 +244,13 @@ def length_of(
     return Length(steps, evaluations, spent + steps * per_step + for_evaluations, deadline)
 
 
-def _seconds_per_evaluation(network: CharRNN, validation_text: np.ndarray | Documents) -> float:
+def _seconds_per_evaluation(network: CharRNN, validation_text: EncodedText) -> float:
     """Times the beginning of the text, read as the whole will be: as many segments side by side, but short ones."""
     share = max(1.0, len(validation_text) / SCORED_FOR_TIMING)
     scored = max(2, int(len(validation_text) / share))
     start = time.perf_counter()
-    if isinstance(validation_text, Documents):
-        score(network, validation_text.beginning(scored))
-    else:
-        score(network, validation_text[:scored], segments=segments_of(len(validation_text)))
+    segments = None if validation_text.has_documents else segments_of(len(validation_text))
+    score(network, validation_text[:scored], segments=segments)
     return READINGS * share * (time.perf_counter() - start)
 
 

@@ -228,7 +228,7 @@ attack(
 )
 attack(
     "corpus-elsewhere",
-    "has a file of the victim's read and learnt",
+    "has a file of the victim's read and learned",
     "name it again: charrnn train /etc/passwd",
     make=settings(specs="/etc/passwd"),
     command="train --resume",
@@ -353,7 +353,7 @@ attack("model-shorter", "has no bytes for the last tensor", "header does not end
 
 # Going on with the training of a stranger's run
 
-attack("optimiser-infinite", "stops every update", "numbers that are not finite", make=numbers(
+attack("optimizer-infinite", "stops every update", "numbers that are not finite", make=numbers(
     lambda values: values.__setitem__(0, np.inf), TRAINING), command="train --resume")  # fmt: skip
 attack("metrics-link", "has a file of the victim's cut and written to", "is not a regular file", then=lambda path: (
     path / "metrics.jsonl").symlink_to(path.parent / "victim.txt"), command="train --resume")  # fmt: skip

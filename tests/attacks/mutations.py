@@ -126,7 +126,7 @@ def assert_read_as_written(path: Path, files: dict[str, bytes], original: bool) 
     """Reads all there is to read; raises CharrnnError where that is refused, AssertionError where it is misread."""
     run = Run(path)
     held_out = run.held_out()
-    save = run.save_to_resume()
+    save = run.resumable_checkpoint()
     read = {"model": run.read_model(save), "training": run.read_training(save)}
     network, _ = run.load_network("last")
 

@@ -56,7 +56,7 @@ def warmed_up(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the program loads when it is first used is loaded, and not counted as an attack's memory and time."""
     import charrnn.cli.watch
     import charrnn.model.device
-    import charrnn.model.score
+    import charrnn.scoring.score
     import charrnn.text.corpus  # noqa: F401
 
     place = tmp_path_factory.mktemp("warm")

@@ -25,7 +25,7 @@ MODULES = {
 CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.jit.load", "torch.hub.load", "torch.package",
          "numpy.load", "np.load", "os.system", "os.popen", "subprocess.run", "subprocess.Popen"}  # fmt: skip
 # A property that the user names as FILE.py:function is the user's own code.
-RUNS_WHAT_THE_USER_NAMES = {"inspection/properties.py"}
+RUNS_WHAT_THE_USER_NAMES = {"properties/catalog.py"}
 # How the C library keeps freed memory is set by a call of its own, with constants.
 CALLS_THE_C_LIBRARY = {"model/device.py": {"ctypes", "ctypes.CDLL"}}
 

@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
 from charrnn.model.network import RECURRENCES, CharRNN, Share, State, gate_rows
-from charrnn.model.score import score
+from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.corpus import load_corpus
+from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import Window
 from charrnn.training.loop import ADAM_BETAS, Trainer
-from charrnn.training.optimiser import AdamW
+from charrnn.training.optimizer import AdamW
 
 OPTIONS = {
     ModelSettings: "layers hidden_size embedding_size dropout",
@@ -38,7 +39,7 @@ class Alternative(CharRNN):
     recurrent_dropout: share of the recurrent weights dropped at each step (Merity et al. 2017, arXiv 1708.02182,
     section 2). input_dropout: of the embeddings. locked: one dropout mask for all characters of a window (Gal &
     Ghahramani 2016, arXiv 1512.05287). residual: each layer but the first is added to what it reads. norm: layer
-    normalisation of the hidden state before the output. tied: the output is the embedding, after a projection of h to
+    normalization of the hidden state before the output. tied: the output is the embedding, after a projection of h to
     its size (Press & Wolf 2017, arXiv 1608.05859). uniform: recurrent layers begin as PyTorch's, every weight and bias
     uniform within 1/√H of 0, but for forget_bias. embedding_scale: standard deviation of the embedding at first.
     output_scale: what h is multiplied by before the output, whose weights so learn as many times faster.
@@ -54,8 +55,8 @@ class Alternative(CharRNN):
         self.hidden = torch.empty(0)
 
     @torch.no_grad()
-    def initialise(self, generator: torch.Generator) -> None:
-        super().initialise(generator)
+    def initialize(self, generator: torch.Generator) -> None:
+        super().initialize(generator)
         hidden_size = self.settings.hidden_size
         self.embedding.weight.mul_(self.tried.embedding_scale)
         for layer in self.recurrences:
@@ -121,8 +122,8 @@ class OrthogonalisedMomentum:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, learning_rate: float, left_out: Tensor, divisor: Tensor) -> None:
-        self.others.step(learning_rate, left_out, divisor)
+    def step(self, learning_rate: float, skipped_step: Tensor, divisor: Tensor) -> None:
+        self.others.step(learning_rate, skipped_step, divisor)
         for parameter, momentum in zip(self.matrices, self.momenta, strict=True):
             parameter.grad.div_(divisor)
             momentum.lerp_(parameter.grad, 1 - self.MOMENTUM)
@@ -152,7 +153,7 @@ class AlternativeTrainer(Trainer):
         super().__init__(network, settings, ids)
         self.tried = tried
         if tried.muon:
-            self.optimiser = OrthogonalisedMomentum(network, settings, tried)
+            self.optimizer = OrthogonalisedMomentum(network, settings, tried)
 
     def learning_rate(self) -> float:
         settings = self.settings
@@ -202,7 +203,7 @@ def main() -> None:
     training = training.changed(steps=steps)
     torch.manual_seed(tried.seed)
     network = Alternative(model, len(corpus.vocabulary), tried)
-    network.initialise(torch.Generator().manual_seed(tried.seed))
+    network.initialize(torch.Generator().manual_seed(tried.seed))
     trainer = AlternativeTrainer(network, training, train_ids, tried)
     parameters = list(network.parameters())
     average = [p.detach().clone() for p in parameters] if tried.average else []
@@ -213,13 +214,13 @@ def main() -> None:
             own = 1 - min(tried.average, (step + 1) / (step + 10))
             torch._foreach_lerp_(average, [p.detach() for p in parameters], own)
     train_nats = trainer.loss_sum.item() / trainer.weight_sum.item()
-    nats = score(network.eval(), validation_ids).mean
+    nats = score(network.eval(), EncodedText(validation_ids)).mean
     words = f"{nats:.4f} nats, {train_nats:.4f} in training, {time.process_time() - start:.0f} s of processors"
     if average:
         with torch.no_grad():
             for parameter, mean in zip(parameters, average, strict=True):
                 parameter.copy_(mean)
-        words += f"; averaged weights {score(network, validation_ids).mean:.4f}"
+        words += f"; averaged weights {score(network, EncodedText(validation_ids)).mean:.4f}"
     changed = {k: v for k, v in given.items() if v != parser.get_default(k) and k != "corpus"}
     print(tried.corpus, changed, words)
 

@@ -27,9 +27,10 @@ def time_steps(size: int, batch_size: int, device_name: str, seconds: float) -> 
     import numpy as np
     import torch
 
-    from charrnn.model.device import choose_device, synchronise
+    from charrnn.model.device import choose_device, synchronize
     from charrnn.model.network import CharRNN
     from charrnn.settings import ModelSettings, TrainingSettings
+    from charrnn.text.encoded_text import EncodedText
     from charrnn.training.distributed import joined
     from charrnn.training.loop import Trainer
 
@@ -38,26 +39,26 @@ def time_steps(size: int, batch_size: int, device_name: str, seconds: float) -> 
         device = choose_device(device_name)
         ids = np.random.default_rng(1).integers(0, 65, 500_000).astype(np.uint8)
         network = CharRNN(ModelSettings(hidden_size=size), 65)
-        network.initialise(torch.Generator().manual_seed(1))
+        network.initialize(torch.Generator().manual_seed(1))
         settings = TrainingSettings(batch_size=batch_size, seq_length=64, steps=1_000_000)
-        trainer = Trainer(network.to(device), settings, ids, ranks)
+        trainer = Trainer(network.to(device), settings, EncodedText(ids), ranks)
         for _ in range(3):
             trainer.make_step()
-        synchronise(device)
+        synchronize(device)
         start, steps = time.perf_counter(), 0
-        while ranks.from_first(time.perf_counter() - start < seconds):
+        while ranks.broadcast_object(time.perf_counter() - start < seconds):
             for _ in range(5):
                 trainer.make_step()
-            synchronise(device)
+            synchronize(device)
             steps += 5
         per_step = (time.perf_counter() - start) / steps
         numbers = sum(p.numel() for p in network.parameters())
         if ranks.is_first:
-            adding_up = ranks.seconds_to_add_up(numbers, device)
-            ranks.from_first(None)
+            adding_up = ranks.seconds_to_all_reduce(numbers, device)
+            ranks.broadcast_object(None)
         else:
             adding_up = 0.0
-            ranks.obey(device)
+            ranks.serve_timing(device)
     return batch_size * 64 / per_step, adding_up / per_step
 
 

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from charrnn.model.device import choose_device, device_name, synchronise
+from charrnn.model.device import choose_device, device_name, synchronize
 from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate
 from charrnn.sampling.step import FastStep
@@ -112,10 +112,10 @@ CONTENDERS = {
 def characters_for(write: Callable[[int], None], device: torch.device) -> int:
     """So many that a run takes about `SECONDS_PER_RUN`."""
     write(3)
-    synchronise(device)
+    synchronize(device)
     start = time.perf_counter()
     write(10)
-    synchronise(device)
+    synchronize(device)
     return max(10, int(10 * SECONDS_PER_RUN / (time.perf_counter() - start)))
 
 
@@ -126,10 +126,10 @@ def measured(network: CharRNN, streams: int, runs: int) -> dict[str, float]:
     lengths = {name: characters_for(write, device) for name, write in writers.items()}
     speeds: dict[str, list[float]] = {name: [] for name in writers}
     for _, (name, write) in itertools.product(range(runs), writers.items()):
-        synchronise(device)
+        synchronize(device)
         start = time.perf_counter()
         write(lengths[name])
-        synchronise(device)
+        synchronize(device)
         speeds[name].append(streams * lengths[name] / (time.perf_counter() - start))
     return {name: statistics.median(values) for name, values in speeds.items()}
 
@@ -150,7 +150,7 @@ def main() -> None:
     for (layers, hidden_size), streams in itertools.product(SIZES, STREAMS):
         shape = ModelSettings(recurrence=chosen.recurrence, layers=layers, hidden_size=hidden_size)
         network = CharRNN(shape, len(VOCABULARY))
-        network.initialise(torch.Generator().manual_seed(1))
+        network.initialize(torch.Generator().manual_seed(1))
         speed = measured(network.to(device).eval(), streams, chosen.runs)
         steps, whole = speed["fast step"] / speed["plain step"], speed["generate"] / speed["plain loop"]
         ratios.append(whole)

@@ -21,6 +21,7 @@ from charrnn.model.network import CharRNN, parameter_count
 from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.loop import SECONDS_BETWEEN_SAVES, SHARE_OF_TIME_FOR_SAVES, Trainer
 
@@ -32,8 +33,8 @@ def seconds_of(folder: Path, model: ModelSettings, training: TrainingSettings) -
     vocabulary = Vocabulary.of("".join(map(chr, range(32, 97))))
     ids = torch.randint(len(vocabulary), (200_000,), generator=torch.Generator().manual_seed(1)).byte().numpy()
     network = CharRNN(model, len(vocabulary))
-    network.initialise(torch.Generator().manual_seed(1))
-    trainer = Trainer(network, training, ids)
+    network.initialize(torch.Generator().manual_seed(1))
+    trainer = Trainer(network, training, EncodedText(ids))
     identity = CorpusIdentity(name="noise", specs="noise", sha256="", characters=len(ids), held_out=0)
     settings = RunSettings(model, training, identity, Origin.here("here", "a benchmark"))
     steps, saves = [], []

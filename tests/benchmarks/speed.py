@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.speed [--sizes 1x128 1x512] [--batch-size 16] [--seq-length 128] [--device cuda]
 
-One update: forward, backward, clipping, the optimiser's step. The plain loop is what a user would write: embedding,
+One update: forward, backward, clipping, the optimizer's step. The plain loop is what a user would write: embedding,
 `nn.LSTM(num_layers=L, batch_first=True)`, linear layer, `clip_grad_norm_`, unfused Adam, `loss.item()` each step, in
 float32 and in a process of its own. Runs are interleaved, so that what else the machine does falls on all alike;
 medians are shown, and their ratio.
@@ -28,9 +28,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from charrnn.model.device import AUTOCAST, choose_device, choose_precision, device_name, synchronise
+from charrnn.model.device import AUTOCAST, choose_device, choose_precision, device_name, synchronize
 from charrnn.model.network import CharRNN
 from charrnn.settings import DEVICES, ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
 from charrnn.training.loop import Trainer
 
 SIZES = {"cpu": ["1x128", "1x256", "1x512", "2x256", "2x512", "3x512"], "cuda": ["1x512", "2x1024", "3x2048"]}
@@ -40,8 +41,8 @@ SECONDS_PER_RUN = 1.0
 
 def our_updates(settings: ModelSettings, training: TrainingSettings, device: torch.device) -> Callable[[], None]:
     network = CharRNN(settings, VOCABULARY_SIZE)
-    network.initialise(torch.Generator().manual_seed(1))
-    return Trainer(network.to(device), training, some_ids(training)).make_step
+    network.initialize(torch.Generator().manual_seed(1))
+    return Trainer(network.to(device), training, EncodedText(some_ids(training))).make_step
 
 
 def plain_updates(settings: ModelSettings, training: TrainingSettings, device: torch.device) -> Callable[[], None]:
@@ -49,7 +50,7 @@ def plain_updates(settings: ModelSettings, training: TrainingSettings, device: t
     layers = nn.LSTM(settings.embedding_size, settings.hidden_size, settings.layers, batch_first=True)
     output = nn.Linear(settings.hidden_size, VOCABULARY_SIZE)
     model = nn.ModuleList([embedding, layers, output]).to(device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False)
     ids = torch.from_numpy(some_ids(training)).long()
     characters = training.batch_size * training.seq_length
     state = None
@@ -61,10 +62,10 @@ def plain_updates(settings: ModelSettings, training: TrainingSettings, device: t
         hidden, after = layers(embedding(inputs), state)
         state = tuple(part.detach() for part in after)
         loss = nn.functional.cross_entropy(output(hidden).flatten(0, 1), targets.flatten())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=False)
-        optimiser.step()
+        optimizer.step()
         loss.item()
 
     return update
@@ -88,12 +89,12 @@ def matrix_products(device: torch.device, precision: str) -> dict[str, Callable[
 def seconds_each(work: Callable[[], object], device: torch.device, seconds: float = SECONDS_PER_RUN) -> float:
     """Mean time of a call over about this long."""
     work()
-    synchronise(device)
+    synchronize(device)
     calls, start = 0, time.perf_counter()
     while time.perf_counter() - start < seconds:
         work()
         calls += 1
-    synchronise(device)
+    synchronize(device)
     return (time.perf_counter() - start) / calls
 
 

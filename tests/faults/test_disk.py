@@ -15,7 +15,7 @@ import pytest
 from charrnn.errors import CharrnnError
 from charrnn.model.run import Run, run_names
 from charrnn.model.writer import RunWriter
-from charrnn.training.loop import Event, Finished, Requests, Saved, SaveFailed
+from charrnn.training.loop import CheckpointFailed, CheckpointSaved, Event, Finished, Requests
 from tests.faults.system import Call, fault_at, half_written, points_of, watched
 from tests.faults.test_kills import stopped_at
 from tests.faults.tiny import (
@@ -111,8 +111,10 @@ def events_with_faults(folder: Path, is_met: Callable[[Call], bool], number: int
 def test_training_goes_on_while_no_save_can_be_written_and_saves_once_one_can(folder: Path, number: int) -> None:
     new_run(folder).close()
     events = events_with_faults(folder, lambda call: "000006/" in call.name or "000012/" in call.name, number)
-    assert [type(event) for event in events if isinstance(event, Saved | SaveFailed)] == [SaveFailed] * 2 + [Saved] * 2
-    assert all(event.reason == os.strerror(number) for event in events if isinstance(event, SaveFailed))
+    assert [type(event) for event in events if isinstance(event, CheckpointSaved | CheckpointFailed)] == [
+        CheckpointFailed
+    ] * 2 + [CheckpointSaved] * 2
+    assert all(event.reason == os.strerror(number) for event in events if isinstance(event, CheckpointFailed))
     assert_nothing_was_lost(folder)
 
 
@@ -143,9 +145,9 @@ def test_a_limit_of_the_system_on_the_size_of_files_is_outlasted(folder: Path) -
     def train(report: Callable[[int], None]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
         for event in go_on(folder):
-            if isinstance(event, SaveFailed):
+            if isinstance(event, CheckpointFailed):
                 report(event.step)
-            assert not isinstance(event, Saved)
+            assert not isinstance(event, CheckpointSaved)
 
     assert Child(train).wait() == (0, [6, 12, 18, 24, 24])
     assert assert_sound(folder) == 0
@@ -184,6 +186,6 @@ def test_a_save_asked_for_when_the_disk_is_full_is_tried_again(folder: Path) -> 
 
     with watched(folder, before):
         for event in go_on(folder, requests):
-            if isinstance(event, SaveFailed):
+            if isinstance(event, CheckpointFailed):
                 full[0], requests.save = False, True
     assert_nothing_was_lost(folder)

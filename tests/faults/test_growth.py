@@ -14,7 +14,8 @@ from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.model.writer import RunWriter
 from charrnn.settings import SampleSettings
-from charrnn.training.loop import Evaluated, Saved, train
+from charrnn.text.encoded_text import EncodedText
+from charrnn.training.loop import CheckpointSaved, Evaluated, train
 from tests.faults.tiny import NAME, TRAIN_IDS, TRAINING, VALIDATION_IDS, VOCABULARY, new_run
 
 PAGE = os.sysconf("SC_PAGESIZE")
@@ -41,13 +42,13 @@ def samples_while_training(folder: Path, evaluations: int, until: Callable[[int]
     run = Run(folder / NAME)
     samples = []
     with RunWriter.open(run) as writer:
-        save = run.save_to_resume()
+        save = run.resumable_checkpoint()
         network = CharRNN(run.settings.model, len(VOCABULARY))
-        for event in train(writer, network, TRAIN_IDS, VALIDATION_IDS, resume=save):
+        for event in train(writer, network, EncodedText(TRAIN_IDS), EncodedText(VALIDATION_IDS), resume=save):
             if isinstance(event, Evaluated):
                 drawn = SampleSettings(length=20, seed=event.step)
                 assert len(list(generate(event.network, drawn, vocabulary=VOCABULARY))) == 20
-            elif isinstance(event, Saved) and event.step % 25 == 0:
+            elif isinstance(event, CheckpointSaved) and event.step % 25 == 0:
                 samples.append((event.step, memory(), open_files()))
                 if until(event.step):
                     break

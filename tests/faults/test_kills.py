@@ -15,7 +15,7 @@ import pytest
 
 from charrnn.errors import CharrnnError
 from charrnn.model.run import run_names
-from charrnn.training.loop import Requests, Saved
+from charrnn.training.loop import CheckpointSaved, Requests
 from tests.faults.kills import kill_at_random
 from tests.faults.system import Call, fault_at, half_written, points_of
 from tests.faults.tiny import (
@@ -47,7 +47,7 @@ def stopped_at(folder: Path, step: int) -> None:
     new_run(folder).close()
     requests = Requests()
     for event in go_on(folder, requests):
-        requests.stop = isinstance(event, Saved) and event.step == step
+        requests.stop = isinstance(event, CheckpointSaved) and event.step == step
 
 
 def die(call: Call, arguments: tuple[Any, ...]) -> None:
@@ -73,7 +73,7 @@ def test_the_named_points_of_a_save_are_these(folder: Path) -> None:
 
     def one_save() -> None:
         for event in go_on(folder, requests):
-            requests.stop = isinstance(event, Saved)
+            requests.stop = isinstance(event, CheckpointSaved)
 
     points = points_of(folder, one_save)
     saves = f"{NAME}/saves"

@@ -1,4 +1,4 @@
-"""Numbers that are none: in a gradient, in a weight, in the optimiser; and a learning rate that explodes."""
+"""Numbers that are none: in a gradient, in a weight, in the optimizer; and a learning rate that explodes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from charrnn.errors import CharrnnError
 from charrnn.model.run import Run
-from charrnn.training.loop import Event, Exploded, Finished, Requests, SaveFailed, Trainer
+from charrnn.training.loop import CheckpointFailed, Event, Exploded, Finished, Requests, Trainer
 from tests.faults.tiny import NAME, TRAINING, go_on, new_run
 
 LONG = TRAINING.changed(steps=60)
@@ -36,8 +36,10 @@ def all_finite(folder: Path) -> bool:
     run = Run(folder / NAME)
     return all(
         bool(torch.isfinite(tensor).all())
-        for step in run.saves()
-        for tensor in (run.read_model(run.save(str(step))) | run.read_training(run.save(str(step)))).values()
+        for step in run.checkpoint_steps()
+        for tensor in (
+            run.read_model(run.checkpoint(str(step))) | run.read_training(run.checkpoint(str(step)))
+        ).values()
     )
 
 
@@ -58,7 +60,7 @@ def test_not_a_number_in_a_gradient_leaves_out_that_step_and_is_counted(
     )
     assert events[-1].reason == "done"
     assert events[-1].progress.skipped_steps == 4
-    assert not any(isinstance(event, Exploded | SaveFailed) for event in events)
+    assert not any(isinstance(event, Exploded | CheckpointFailed) for event in events)
     assert all_finite(folder)
     saved = [event.progress for event in events if isinstance(event, Finished)]
     assert saved[-1].skipped_in_a_row == 0
@@ -80,7 +82,7 @@ def test_steps_left_out_in_a_row_are_counted_across_an_interruption(
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "make_step", poisoned_step)
         list(go_on(folder, requests))
-        assert Run(folder / NAME).save_to_resume().progress.skipped_in_a_row == 4
+        assert Run(folder / NAME).resumable_checkpoint().progress.skipped_in_a_row == 4
         requests.stop = False
         exploded = next(event for event in go_on(folder, requests) if isinstance(event, Exploded))
     assert exploded == Exploded(4, 0.5)  # six steps later: it goes back to where it was stopped
@@ -88,19 +90,19 @@ def test_steps_left_out_in_a_row_are_counted_across_an_interruption(
 
 
 @pytest.mark.parametrize("at", [20, 30, 44], ids=["amid", "just before an evaluation", "just before the next"])
-@pytest.mark.parametrize("what", ["a weight", "a moment of the optimiser"])
+@pytest.mark.parametrize("what", ["a weight", "a moment of the optimizer"])
 def test_not_a_number_in_what_is_kept_goes_back_to_the_last_save_and_is_never_saved(
     folder: Path, monkeypatch: pytest.MonkeyPatch, what: str, at: int
 ) -> None:
     def break_it(trainer: Trainer, number: int) -> None:
         if number == at:
             weight = trainer.network.recurrences[0].weight_hh_l0
-            place = weight.data if what == "a weight" else trainer.optimiser.state[weight]["exp_avg_sq"]
+            place = weight.data if what == "a weight" else trainer.optimizer.state[weight]["exp_avg_sq"]
             place[0, 0] = math.nan if what == "a weight" else math.inf
 
     events = events_with(folder, monkeypatch, break_it)
     assert [event for event in events if isinstance(event, Exploded)] == [Exploded(15 if at <= 30 else 30, 0.5)]
-    assert not any(isinstance(event, SaveFailed) for event in events)
+    assert not any(isinstance(event, CheckpointFailed) for event in events)
     assert events[-1].reason == "done"
     assert events[-1].progress.rate_scale == 0.5
     assert all_finite(folder)
@@ -119,7 +121,7 @@ def test_a_rate_that_explodes_is_halved_and_in_the_end_named(folder: Path, monke
         events_with(folder, monkeypatch, explode)
     assert sorted(set(seen), reverse=True) == [1.0, 0.5, 0.25, 0.125]
     assert all_finite(folder)
-    assert Run(folder / NAME).save_to_resume().step == 15
+    assert Run(folder / NAME).resumable_checkpoint().step == 15
 
 
 def test_an_explosion_before_the_first_evaluation_goes_back_to_the_beginning(

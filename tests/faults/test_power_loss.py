@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.model.run import run_names
-from charrnn.training.loop import Saved
+from charrnn.training.loop import CheckpointSaved
 from tests.faults.system import Call, watched
 from tests.faults.tiny import NAME, assert_nothing_was_lost, assert_sound, go_on, new_run
 
@@ -125,7 +125,7 @@ def watched_training(folder: Path) -> Disk:
         new_run(folder).close()
         disk.saved = 0
         for event in go_on(folder):
-            if isinstance(event, Saved):
+            if isinstance(event, CheckpointSaved):
                 disk.saved = event.step
     return disk
 

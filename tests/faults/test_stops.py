@@ -42,14 +42,14 @@ def test_an_evaluation_is_stopped_between_two_pieces_and_made_again(
         requests.stop = requests.stop or not self.training
         return forward(self, *arguments)
 
-    monkeypatch.setattr("charrnn.model.score.LOGITS_AT_ONCE", 100)
+    monkeypatch.setattr("charrnn.scoring.score.LOGITS_AT_ONCE", 100)
     with monkeypatch.context() as patch:
         patch.setattr(CharRNN, "forward", asked_to_stop)
         events = list(go_on(folder, requests))
     assert not any(isinstance(event, Evaluated) for event in events)
     assert isinstance(events[-1], Finished)
     assert events[-1].reason == "stopped"
-    save = Run(folder / NAME).save_to_resume()
+    save = Run(folder / NAME).resumable_checkpoint()
     assert (save.step, save.progress.evaluated_step, save.progress.finished) == (6, 0, False)
     evaluated = [event for event in go_on(folder) if isinstance(event, Evaluated)]
     assert [event.step for event in evaluated] == [6, 12, 18, 24]
@@ -64,7 +64,7 @@ def test_a_stop_in_the_last_evaluation_leaves_a_run_that_is_not_finished(folder:
         requests.stop = getattr(event, "step", 0) == 24 and not isinstance(event, Evaluated)
     assert isinstance(event, Finished)
     assert event.reason == "stopped"
-    assert not Run(folder / NAME).save_to_resume().progress.finished
+    assert not Run(folder / NAME).resumable_checkpoint().progress.finished
     assert_nothing_was_lost(folder)
 
 
@@ -133,7 +133,7 @@ def when_step(step: int, act: Callable[[Trainer], object], monkeypatch: pytest.M
 def test_five_interruptions_of_the_program_change_nothing_to_the_last_bit(
     text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Weights, optimiser, losses written down, and samples; with dropout, amid epochs and at an evaluation's step."""
+    """Weights, optimizer, losses written down, and samples; with dropout, amid epochs and at an evaluation's step."""
     assert program("train", "text.txt", "--name", "whole", *SMALL) == 0
     interruptions = [(1, signal.SIGINT), (7, signal.SIGTERM), (24, signal.SIGINT), (25, signal.SIGHUP)]
     for number, (step, sent) in enumerate([*interruptions, (59, signal.SIGINT)]):
@@ -142,12 +142,12 @@ def test_five_interruptions_of_the_program_change_nothing_to_the_last_bit(
             when_step(step, lambda _, sent=sent: signal.raise_signal(sent), patch)
             code = program("train", "text.txt", "--name", "broken", *again)
         assert code == 128 + sent
-        assert open_run("broken").save("last").step == step
+        assert open_run("broken").checkpoint("last").step == step
     assert program("train", "text.txt", "--name", "broken", "--resume") == 0
 
     whole, broken = open_run("whole"), open_run("broken")
     for which in ("last", "best"):
-        one, other = whole.save(which), broken.save(which)
+        one, other = whole.checkpoint(which), broken.checkpoint(which)
         assert one.progress.changed(seconds=0.0) == other.progress.changed(seconds=0.0)
         for read in (Run.read_model, Run.read_training):
             expected, found = read(whole, one), read(broken, other)
@@ -179,7 +179,7 @@ def test_a_second_interrupt_stops_at_once_and_the_save_before_stays(
     when_step(14, lambda _: [signal.raise_signal(signal.SIGINT) for _ in range(2)], monkeypatch)
     assert program("train", "text.txt", *SMALL) == 130
     assert "Traceback" not in capsys.readouterr().err
-    assert open_run().save("last").step == 12
+    assert open_run().checkpoint("last").step == 12
     monkeypatch.undo()
 
 
@@ -199,14 +199,14 @@ def started(*arguments: str) -> list[str]:
 
 def wait_for_save(home: Path) -> None:
     for _ in range(600):
-        if (home / "checkpoints" / "text" / "saves").is_dir() and open_run("text").saves()[-1] > 50:
+        if (home / "checkpoints" / "text" / "saves").is_dir() and open_run("text").checkpoint_steps()[-1] > 50:
             return
         time.sleep(0.05)
     raise AssertionError("no save came")
 
 
 def assert_saved_to_the_last_line(run: Run) -> None:
-    assert run.save_to_resume().step >= run.metrics()[-1]["step"]
+    assert run.resumable_checkpoint().step >= run.metrics()[-1]["step"]
 
 
 def test_a_closed_terminal_ends_training_with_a_save(text: Path, home: Path) -> None:

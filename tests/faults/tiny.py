@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Progress, Run, RunSettings, Save
+from charrnn.model.run import Checkpoint, CorpusIdentity, Origin, Progress, Run, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.loop import Event, Requests, Saved, train
+from charrnn.training.loop import CheckpointSaved, Event, Requests, train
 
 MODEL = ModelSettings(layers=2, hidden_size=8, embedding_size=4, dropout=0.2)
 TRAINING = TrainingSettings(batch_size=2, seq_length=5, steps=24, evaluations=4, warmup_steps=2, patience=0, seed=5)
@@ -36,7 +37,7 @@ Weights = dict[str, torch.Tensor]
 
 def new_run(folder: Path, training: TrainingSettings = TRAINING, model: ModelSettings = MODEL) -> RunWriter:
     network = CharRNN(model, len(VOCABULARY))
-    network.initialise(torch.Generator().manual_seed(training.seed))
+    network.initialize(torch.Generator().manual_seed(training.seed))
     identity = CorpusIdentity(name="a", specs="a", sha256=SHA256, characters=len(TEXT), held_out=len(VALIDATION_IDS))
     settings = RunSettings(model, training, identity, Origin.here("cpu", "a test"))
     return RunWriter.create(NAME, settings, VOCABULARY, b"abc", folder, first=network.state_dict())
@@ -46,12 +47,14 @@ def go_on(folder: Path, requests: Requests | None = None) -> Iterator[Event]:
     """Trains the run in a folder from its newest sound save to its end, as `charrnn train --resume` does."""
     run = Run(folder / NAME)
     with RunWriter.open(run) as writer:
-        save = run.save_to_resume()
+        save = run.resumable_checkpoint()
         network = CharRNN(run.settings.model, len(run.vocabulary))
-        yield from train(writer, network, TRAIN_IDS, VALIDATION_IDS, resume=save, requests=requests)
+        yield from train(
+            writer, network, EncodedText(TRAIN_IDS), EncodedText(VALIDATION_IDS), resume=save, requests=requests
+        )
 
 
-def state_of(run: Run, save: Save) -> tuple[Progress, Weights]:
+def state_of(run: Run, save: Checkpoint) -> tuple[Progress, Weights]:
     """All that a save holds but the time it took to get there."""
     return save.progress.changed(seconds=0.0), run.read_model(save) | run.read_training(save)
 
@@ -64,11 +67,11 @@ def expected_states(
     states = {}
     with tempfile.TemporaryDirectory() as folder:
         writer = new_run(Path(folder), training, model)
-        states[0] = state_of(writer.run, writer.run.save("last"))
+        states[0] = state_of(writer.run, writer.run.checkpoint("last"))
         writer.close()
         for event in go_on(Path(folder)):
-            if isinstance(event, Saved):
-                states[event.step] = state_of(writer.run, writer.run.save("last"))
+            if isinstance(event, CheckpointSaved):
+                states[event.step] = state_of(writer.run, writer.run.checkpoint("last"))
     return states
 
 
@@ -78,7 +81,7 @@ def assert_sound(folder: Path, *, at_least: int = 0, **settings: Any) -> int:
     at_least: the last step that was reported as saved. Returns the step it would go on from.
     """
     run = Run(folder / NAME)
-    save = run.save_to_resume()
+    save = run.resumable_checkpoint()
     assert save.step >= at_least, f"step {at_least} was saved, and is lost"
     expected = expected_states(**settings)[save.step]
     progress, weights = state_of(run, save)
@@ -93,7 +96,7 @@ def assert_sound(folder: Path, *, at_least: int = 0, **settings: Any) -> int:
 
 def assert_nothing_was_lost(folder: Path, **settings: Any) -> None:
     """The run goes on to its end, which is that of a run that nothing interrupted."""
-    if not Run(folder / NAME).save_to_resume().progress.finished:
+    if not Run(folder / NAME).resumable_checkpoint().progress.finished:
         list(go_on(folder))
     RunWriter.open(Run(folder / NAME)).close()
     assert assert_sound(folder, **settings) == max(expected_states(**settings))
@@ -136,5 +139,5 @@ class Child:
 def train_and_report(folder: Path, report: Callable[[int], None]) -> None:
     """Goes on to the end and reports the step of each save once it is said to be there."""
     for event in go_on(folder):
-        if isinstance(event, Saved):
+        if isinstance(event, CheckpointSaved):
             report(event.step)

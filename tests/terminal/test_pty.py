@@ -119,7 +119,7 @@ def test_a_terminal_without_unicode_gets_ascii(tmp_path):
     assert received == b"\\u65e5\\u672c \\xe9 \\u241b[2J\r\n"
 
 
-def test_a_terminal_tells_its_width_and_colours():
+def test_a_terminal_tells_its_width_and_colors():
     assert json.loads(output_of(DESCRIBER, columns=57)) == [True, "256", 57, True]
     assert json.loads(output_of(DESCRIBER, TERM="dumb")) == [True, "none", 80, True]
     assert json.loads(output_of(DESCRIBER, NO_COLOR="1", COLUMNS="40")) == [True, "none", 40, True]

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import CharrnnError
-from charrnn.text import catalogue
-from charrnn.text.catalogue import Download, Entry, FetchError, StandardLibrary, ZipDownload, ensure, https_opener
+from charrnn.text import catalog
+from charrnn.text.catalog import Download, Entry, FetchError, StandardLibrary, ZipDownload, ensure, https_opener
 
 TEXT = b"To be, or not to be: that is the question.\n" * 5000
 
@@ -231,9 +231,9 @@ def test_a_host_without_a_server_is_one_line(opener, tmp_path):
 
 def test_no_network_is_one_line_that_says_where_to_put_the_file(tmp_path, opener, monkeypatch):
     def unresolved(*arguments, **details):
-        raise catalogue.socket.gaierror(-2, "Name or service not known")
+        raise catalog.socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(catalogue.socket, "getaddrinfo", unresolved)
+    monkeypatch.setattr(catalog.socket, "getaddrinfo", unresolved)
     error = refused(entry("https://host.invalid/play.txt"), tmp_path, opener)
     assert "no network, or no such host: Name or service not known" in error.message
     assert error.hint == f"save the text by hand as {tmp_path / 'play.txt'}"
@@ -348,7 +348,7 @@ def test_a_python_without_the_source_of_its_library_says_so(library, tmp_path):
 
 
 def test_this_pythons_own_library_makes_a_corpus_of_code(tmp_path):
-    path = ensure(catalogue.ENTRIES["python"], tmp_path)
+    path = ensure(catalog.ENTRIES["python"], tmp_path)
     text = path.read_text(encoding="utf-8")
     assert len(text) > 3_000_000
     assert "def dataclass(" in text
@@ -356,14 +356,14 @@ def test_this_pythons_own_library_makes_a_corpus_of_code(tmp_path):
 
 
 def test_names_are_found_with_and_without_their_suffix():
-    assert catalogue.names() == ["python", "shakespeare", "names", "enwik8"]
-    for name in catalogue.names():
-        assert catalogue.find(name) is catalogue.find(f"{name}.txt") is catalogue.ENTRIES[name]
-    assert catalogue.find("nothing") is None
+    assert catalog.names() == ["python", "shakespeare", "names", "enwik8"]
+    for name in catalog.names():
+        assert catalog.find(name) is catalog.find(f"{name}.txt") is catalog.ENTRIES[name]
+    assert catalog.find("nothing") is None
 
 
-def test_every_address_of_the_catalogue_is_https_with_a_pinned_hash_and_size():
-    sources = [e.source for e in catalogue.ENTRIES.values() if not isinstance(e.source, StandardLibrary)]
+def test_every_address_of_the_catalog_is_https_with_a_pinned_hash_and_size():
+    sources = [e.source for e in catalog.ENTRIES.values() if not isinstance(e.source, StandardLibrary)]
     assert len(sources) == 3
     for source in sources:
         assert source.origin.startswith("https://")

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from charrnn.discovery.history import became, history
+from charrnn.discovery.naming import Evidence
+from charrnn.discovery.profile import cell_profile, misses
+from charrnn.discovery.span_match import like, occurrences_of
 from charrnn.errors import CharrnnError, CharrnnWarning
-from charrnn.inspection.history import became, history
-from charrnn.inspection.likeness import like, occurrences_of
-from charrnn.inspection.naming import Evidence
-from charrnn.inspection.portrait import misses, portrait
-from charrnn.inspection.properties import CATALOGUE, Text
-from charrnn.inspection.saturation import saturation
+from charrnn.inspection.gates import gate_saturation
 from charrnn.inspection.trace import Cell, trace
 from charrnn.model.network import CharRNN
-from charrnn.text.documents import Rule
+from charrnn.properties.catalog import CATALOG, Text
+from charrnn.text.documents import DocumentSeparator
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from tests.test_discovery import COUNTER, LATCH, evidence, network_for, planted, prose
 
@@ -33,11 +34,11 @@ def test_the_planted_latch_marks_a_parenthesis_and_is_on_in_all_the_others(lengt
     start = characters.index("(", 3000)
     piece = characters[start : characters.index(")", start) + 1]
     places = occurrences_of(piece, characters)
-    found = like(planted(vocabulary), vocabulary.encode(characters), places, len(piece))
-    latch = next(one for one in found.companions if one.cell == Cell(1, LATCH))
+    found = like(planted(vocabulary), EncodedText(vocabulary.encode(characters)), places, len(piece))
+    latch = next(one for one in found.matching_cells if one.cell == Cell(1, LATCH))
     assert latch.sign == 1
     assert latch.hits == len(places)
-    inside = CATALOGUE["inside parentheses"].of(Text(characters))
+    inside = CATALOG["inside parentheses"].of(Text(characters))
     assert latch.share == pytest.approx(inside.mean(), abs=1e-3)
     assert all(inside[a:b].all() for a, b in found.elsewhere)
     assert not any(a <= place < b for a, b in found.elsewhere for place in places)
@@ -47,14 +48,14 @@ def test_documents_are_looked_at_each_for_itself():
     characters = prose(40_000)
     vocabulary = Vocabulary.of(characters)
     network = network_for(vocabulary, seed=3)
-    documents = Rule("lines").within(vocabulary.encode(characters), vocabulary)
+    documents = DocumentSeparator("lines").within(vocabulary.encode(characters), vocabulary)
     assert len(documents.starts) > 300
     signals = [chunk.signals for chunk in trace(network, documents)]
     c, forget = (np.concatenate([one[name] for one in signals]) for name in ("c", "forget"))
-    found = saturation(network, documents)[1]
+    found = gate_saturation(network, documents)[1]
     np.testing.assert_allclose(found.open, (forget[500:] > 0.9).mean(axis=0), atol=1e-4)
     places = occurrences_of("the", characters)
-    for one in like(network, documents, places, 3).companions:
+    for one in like(network, documents, places, 3).matching_cells:
         assert one.share == pytest.approx((one.sign * np.tanh(c[:, one.cell.index]) >= 0.3).mean(), abs=1e-4)
     course = history({1: network}.__getitem__, [1], documents, Cell(1, 3), "c", c[:, 3])
     assert course == [(1, pytest.approx(1, abs=2e-4))]
@@ -64,11 +65,11 @@ def test_saturation_counts_gates_below_a_tenth_and_above_nine_tenths():
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)
     network, ids = planted(vocabulary), vocabulary.encode(characters)
-    found = {one.gate: one for one in saturation(network, ids)}
+    found = {one.gate: one for one in gate_saturation(network, EncodedText(ids))}
     assert found["forget"].open[LATCH] > 0.9
     assert found["forget"].shut[LATCH] == pytest.approx((ids[500:] == vocabulary.encode(")")[0]).mean())
     assert found["input"].open[COUNTER] == 1
-    some = saturation(network, ids, [Cell(1, COUNTER)])
+    some = gate_saturation(network, EncodedText(ids), [Cell(1, COUNTER)])
     assert some[1].shut[0] == found["forget"].shut[COUNTER]
 
 
@@ -78,11 +79,11 @@ def test_a_portrait_says_what_a_cell_pushes_and_how_long_it_remembers():
     network = planted(vocabulary)
     with torch.no_grad():
         network.output.weight[vocabulary.encode(")")[0], LATCH] = 9
-    drawn = portrait(network, vocabulary.encode(characters), Cell(1, LATCH))
+    drawn = cell_profile(network, EncodedText(vocabulary.encode(characters)), Cell(1, LATCH))
     assert drawn.up[0] == (int(vocabulary.encode(")")[0]), 9.0)
     assert drawn.memory > 1000
-    below = portrait(network_for(vocabulary, "gru"), vocabulary.encode(characters), Cell(1, 3))
-    assert [one.gate for one in below.saturation] == ["reset", "update"]
+    below = cell_profile(network_for(vocabulary, "gru"), EncodedText(vocabulary.encode(characters)), Cell(1, 3))
+    assert [one.gate for one in below.gate_saturation] == ["reset", "update"]
 
 
 def test_misses_are_where_the_cell_contradicts_the_property_most():
@@ -91,10 +92,12 @@ def test_misses_are_where_the_cell_contradicts_the_property_most():
     network, ids = planted(vocabulary), vocabulary.encode(characters)
     claim = Evidence(**{**evidence().__dict__, "cell": f"1:{LATCH}", "signal": "c", "sign": 1, "threshold": 0.5})
     text = Text(characters)
-    assert misses(network, ids, text, claim, CATALOGUE["inside parentheses"]) == []
-    found = misses(network, ids, text, claim, CATALOGUE["inside “…”"])
-    values = np.concatenate([k.signals["c"] for k in trace(network, ids, signals=["c"], cells=[Cell(1, LATCH)])])[:, 0]
-    truth = CATALOGUE["inside “…”"].of(text)
+    assert misses(network, EncodedText(ids), text, claim, CATALOG["inside parentheses"]) == []
+    found = misses(network, EncodedText(ids), text, claim, CATALOG["inside “…”"])
+    values = np.concatenate(
+        [k.signals["c"] for k in trace(network, EncodedText(ids), signals=["c"], cells=[Cell(1, LATCH)])]
+    )[:, 0]
+    truth = CATALOG["inside “…”"].of(text)
     assert len(found) == 3
     assert all(truth[place] == holds and (values[place] > 0.5) != holds for place, holds in found)
 
@@ -103,14 +106,14 @@ def test_history_is_the_score_at_each_checkpoint():
     characters = prose(20_000)
     vocabulary = Vocabulary.of(characters)
     networks = {10: network_for(vocabulary, seed=3), 20: planted(vocabulary), 30: planted(vocabulary)}
-    labels = CATALOGUE["inside parentheses"].of(Text(characters))
+    labels = CATALOG["inside parentheses"].of(Text(characters))
     ids = vocabulary.encode(characters)
-    course = history(networks.__getitem__, [10, 20, 30], ids, Cell(1, LATCH), "c", labels)
+    course = history(networks.__getitem__, [10, 20, 30], EncodedText(ids), Cell(1, LATCH), "c", labels)
     assert [step for step, _ in course] == [10, 20, 30]
     assert abs(course[0][1]) < 0.6
     assert course[1][1] == course[2][1] == pytest.approx(1, abs=1e-6)
     assert became(course) == 20
-    itself = history(networks.__getitem__, [10, 30], ids, Cell(1, COUNTER), "c", None)
+    itself = history(networks.__getitem__, [10, 30], EncodedText(ids), Cell(1, COUNTER), "c", None)
     assert itself[1][1] == pytest.approx(1, abs=1e-6)
 
 
@@ -125,11 +128,11 @@ def test_checkpoints_that_cannot_be_read_are_left_out_of_a_history():
         return planted(vocabulary)
 
     with pytest.warns(CharrnnWarning, match="save .0 is damaged; this checkpoint is left out") as warned:
-        course = history(networks, [10, 20, 30, 40], ids, Cell(1, COUNTER), "c", None)
+        course = history(networks, [10, 20, 30, 40], EncodedText(ids), Cell(1, COUNTER), "c", None)
     assert len(warned) == 2
     assert course == [(10, pytest.approx(1, abs=1e-6)), (30, pytest.approx(1, abs=1e-6))]
     with pytest.raises(CharrnnError, match="save 20 is damaged; mend it"):
-        history(networks, [20, 40], ids, Cell(1, COUNTER), "c", None)
+        history(networks, [20, 40], EncodedText(ids), Cell(1, COUNTER), "c", None)
 
 
 def test_a_cell_became_what_it_is_when_it_last_rose_to_nine_tenths():

@@ -1,4 +1,4 @@
-"""How often each gate is shut or wide open: the saturation figure of Karpathy, Johnson & Fei-Fei 2015 (arXiv
+"""How often each gate is shut or wide open: the gate_saturation figure of Karpathy, Johnson & Fei-Fei 2015 (arXiv
 1506.02078). A cell whose forget gate is nearly always open keeps what it holds; one whose output gate is nearly always
 shut rarely speaks."""
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.inspection.passage import Passage, Readable
 from charrnn.inspection.trace import Cell, all_cells, signals_of, trace
 from charrnn.model.network import CharRNN
+from charrnn.text.encoded_text import EncodedText
 
 SHUT, OPEN = 0.1, 0.9
 LEFT_OUT = 500  # characters at the beginning, while the state is still that of no text
 
 
 @dataclass(frozen=True)
-class Saturation:
+class GateSaturation:
     """Of one gate the share of characters (U,) at which it is shut (below .1) and wide open (above .9), by cell."""
 
     gate: str
@@ -27,7 +27,7 @@ class Saturation:
     open: np.ndarray
 
 
-def saturation(network: CharRNN, text: Readable, cells: Sequence[Cell] | None = None) -> list[Saturation]:
+def gate_saturation(network: CharRNN, text: EncodedText, cells: Sequence[Cell] | None = None) -> list[GateSaturation]:
     """Of every gate of these cells (None: all, layer by layer) over a text: ids (N,), or documents.
 
     Raises CharrnnError where the recurrence has no gates.
@@ -35,14 +35,13 @@ def saturation(network: CharRNN, text: Readable, cells: Sequence[Cell] | None = 
     gates = [name for name in signals_of(network.settings.recurrence) if name not in ("c", "h", "candidate")]
     if not gates:
         raise CharrnnError(f"a plain {network.settings.recurrence} has no gates", "look at an lstm or a gru")
-    passage = Passage.of(text)
     number = len(all_cells(network) if cells is None else cells)
     shut, wide = ({gate: np.zeros(number, np.int64) for gate in gates} for _ in range(2))
-    left_out = min(LEFT_OUT, len(passage) // 2)
-    for chunk in trace(network, passage, signals=gates, cells=cells):
+    skipped = min(LEFT_OUT, len(text) // 2)
+    for chunk in trace(network, text, signals=gates, cells=cells):
         for gate in gates:
-            values = chunk.signals[gate][max(0, left_out - chunk.start) :]
+            values = chunk.signals[gate][max(0, skipped - chunk.start) :]
             shut[gate] += (values < SHUT).sum(axis=0)
             wide[gate] += (values > OPEN).sum(axis=0)
-    counted = max(1, len(passage) - left_out)
-    return [Saturation(gate, shut[gate] / counted, wide[gate] / counted) for gate in gates]
+    counted = max(1, len(text) - skipped)
+    return [GateSaturation(gate, shut[gate] / counted, wide[gate] / counted) for gate in gates]

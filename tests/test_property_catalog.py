@@ -17,8 +17,8 @@ from pygments.lexers import find_lexer_class
 from pygments.token import Comment, Name, Whitespace
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.inspection.properties import ANY, CATALOGUE, Text, find_property
-from charrnn.inspection.source_code import find_language, guess_language, kind_of, tokens_of
+from charrnn.properties.catalog import ANY, CATALOG, Text, find_property
+from charrnn.properties.source_code import find_language, guess_language, kind_of, tokens_of
 
 BINARY = {
     "newline follows": ["a‹b›⏎c‹d⏎›⏎e"],
@@ -100,7 +100,7 @@ def unmarked(text: str) -> tuple[str, str]:
 
 
 def labels(name: str, text: str, language: str | None = None) -> str:
-    values = CATALOGUE[name].of(Text(text, language))
+    values = CATALOG[name].of(Text(text, language))
     return "".join("·1"[int(value)] if values.dtype == bool else f"{value:.0f}" for value in values)
 
 
@@ -138,9 +138,9 @@ def test_t_mod_7_counts_from_the_first_character():
     assert labels("t mod 7", "a" * 9) == "111····11"
 
 
-def test_every_property_of_the_catalogue_is_labelled_by_hand_somewhere():
+def test_every_property_of_the_catalog_is_labelled_by_hand_somewhere():
     labelled = {*BINARY, *GRADED, *PYTHON, *C, "hash of the word", "t mod 7"}
-    assert labelled == set(CATALOGUE)
+    assert labelled == set(CATALOG)
 
 
 @given(
@@ -150,7 +150,7 @@ def test_every_property_of_the_catalogue_is_labelled_by_hand_somewhere():
 @settings(deadline=None, max_examples=60)
 def test_every_property_gives_a_finite_value_for_every_character_of_any_text(characters, language):
     text = Text(characters, language)
-    for chosen in CATALOGUE.values():
+    for chosen in CATALOG.values():
         if text.kind in chosen.applies:
             values = chosen.of(text)
             assert values.shape == (len(characters),)
@@ -170,23 +170,23 @@ def test_what_does_not_look_ahead_is_the_same_whatever_comes_later(characters, d
         "bracket depth",
         "indentation",
     ):
-        whole, part = CATALOGUE[name].of(Text(characters)), CATALOGUE[name].of(Text(characters[:cut]))
+        whole, part = CATALOG[name].of(Text(characters)), CATALOG[name].of(Text(characters[:cut]))
         assert np.array_equal(whole[:cut], part)
-        assert not CATALOGUE[name].looks_ahead
+        assert not CATALOG[name].looks_ahead
 
 
 def test_a_text_cut_out_of_a_docstring_is_read_as_one():
     body = "the words of a docstring that goes on and on " * 3
     code = f'x = 1\ndef f(a):\n    return a + 1\n\ndef g():\n    """Some words for those who read it {body}"""\n'
     characters = body + '"""\n' + code * 5
-    values = CATALOGUE["string or comment"].of(Text(characters, "python"))
+    values = CATALOG["string or comment"].of(Text(characters, "python"))
     assert values[: len(body)].all()
     assert not values[characters.index("x = 1") : characters.index("def g")].any()
 
 
 def test_lexer_offsets_survive_carriage_returns_and_leading_blank_lines():
     characters = '\n\n\r\nx = "a"\r\n'
-    values = CATALOGUE["in string"].of(Text(characters, "python"))
+    values = CATALOG["in string"].of(Text(characters, "python"))
     assert [i for i, value in enumerate(values) if value] == [characters.index('"'), characters.index('"') + 1]
     tokens = tokens_of(characters, "python")
     assert tokens.starts[0] == 0
@@ -248,7 +248,7 @@ def test_a_property_that_is_none_is_refused_in_one_line(argument, message):
 
 
 def test_a_unique_part_of_a_name_is_enough():
-    assert find_property("docstr") is CATALOGUE["docstring"]
+    assert find_property("docstr") is CATALOG["docstring"]
 
 
 def test_languages_are_found_by_name_and_guessed_from_file_names():
@@ -274,7 +274,7 @@ def test_a_lexer_that_pygments_has_no_alias_for_is_found_and_used(monkeypatch):
 
 
 def test_every_property_says_what_it_is_and_where_it_applies():
-    for chosen in CATALOGUE.values():
+    for chosen in CATALOG.values():
         assert chosen.kind in ("binary", "graded")
         assert chosen.definition.endswith((".", ":"))
         assert chosen.applies and chosen.applies <= ANY

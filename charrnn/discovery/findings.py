@@ -18,9 +18,9 @@ from pathlib import Path
 from types import UnionType
 from typing import Any
 
+from charrnn.discovery.naming import Evidence, Verdict, verdict
 from charrnn.errors import CharrnnError
 from charrnn.files import file_to_be, from_json_bytes, read_bounded, to_json_bytes
-from charrnn.inspection.naming import Evidence, Verdict, verdict
 
 FORMAT = 1  # counts up when what is measured changes, so that older findings are not taken for new ones
 LARGEST = 64_000_000
@@ -34,10 +34,10 @@ class CellSummary:
 
     cell: str
     signal: str
-    property: str
+    property_name: str
     kind: str
     selected: float
-    strength: float
+    rank_correlation: float
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ class Findings:
     def verdicts(self) -> list[tuple[Evidence, Verdict]]:
         """For each cell that is a candidate its best claim, best claims first."""
         best: dict[str, tuple[Evidence, Verdict]] = {}
-        for evidence in sorted(self.evidence, key=lambda one: -one.strength):
+        for evidence in sorted(self.evidence, key=lambda one: -one.rank_correlation):
             judged = verdict(evidence)
             held = best.get(evidence.cell)
             if held is None or _ORDER[judged.kind] < _ORDER[held[1].kind]:
                 best[evidence.cell] = (evidence, judged)
-        return sorted(best.values(), key=lambda pair: (_ORDER[pair[1].kind], -pair[0].strength))
+        return sorted(best.values(), key=lambda pair: (_ORDER[pair[1].kind], -pair[0].rank_correlation))
 
     def of_kind(self, kind: str) -> list[tuple[Evidence, Verdict]]:
         """Of the verdicts those that say "tracks", "related" or "none"."""

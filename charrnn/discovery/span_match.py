@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.inspection.passage import Passage, Readable
-from charrnn.inspection.trace import Cell, all_cells, signals_of, trace
+from charrnn.inspection.trace import Cell, all_cells, signals_of, trace_streams
 from charrnn.model.network import CharRNN
+from charrnn.text.encoded_text import EncodedText, Streams
 
 ON = 0.3
 WARM_UP = 1000
@@ -24,7 +24,7 @@ MOST_CELLS = 5
 
 
 @dataclass(frozen=True)
-class Companion:
+class MatchingCell:
     """A cell that marks a piece of text.
 
     sign: the direction in which it is on. hits: of how many occurrences it does so. share: of all characters at which
@@ -38,12 +38,12 @@ class Companion:
 
 
 @dataclass(frozen=True)
-class Likeness:
-    """occurrences: where the piece stands, its first characters. companions: the cells that mark it, most hits first.
-    elsewhere: other places (start, stop) at which the companions are on together."""
+class SpanMatch:
+    """occurrences: where the piece stands, its first characters. matching_cells: the cells that mark it, most hits first.
+    elsewhere: other places (start, stop) at which the matching_cells are on together."""
 
     occurrences: list[int]
-    companions: list[Companion]
+    matching_cells: list[MatchingCell]
     elsewhere: list[tuple[int, int]]
 
 
@@ -56,41 +56,40 @@ def occurrences_of(piece: str, text: str) -> list[int]:
     return found
 
 
-def like(network: CharRNN, text: Readable, places: Sequence[int], length: int) -> Likeness:
+def like(network: CharRNN, text: EncodedText, places: Sequence[int], length: int) -> SpanMatch:
     """Cells that mark a piece of this many characters wherever (`places`) it stands in a text.
 
     text: ids (N,), or documents. Cells that do so in fewer than half of the places are left out; with the first five,
     where else all are on.
     """
-    passage = Passage.of(text)
-    on = {sign: np.empty((len(passage), len(all_cells(network))), bool) for sign in (1, -1)}
-    for start, values in _all_values(network, passage):
+    on = {sign: np.empty((len(text), len(all_cells(network))), bool) for sign in (1, -1)}
+    for start, values in _all_values(network, text):
         for sign, kept in on.items():
             kept[start : start + len(values)] = sign * values >= ON
     at = np.asarray(places)
-    companions = []
+    matching_cells = []
     for sign, kept in on.items():
         inside = np.ones((len(at), kept.shape[1]), bool)
         for offset in range(max(1, length - 1)):
             inside &= kept[at + offset]
         hits = (inside & ~kept[at - 1] & ~kept[at + length]).sum(axis=0)
         share = kept.mean(axis=0)
-        companions += [
-            Companion(cell, sign, int(hits[column]), float(share[column]))
+        matching_cells += [
+            MatchingCell(cell, sign, int(hits[column]), float(share[column]))
             for column, cell in enumerate(all_cells(network))
             if 2 * hits[column] >= len(at)
         ]
-    companions.sort(key=lambda one: (-one.hits, one.share))
-    return Likeness(list(places), companions, _elsewhere(network, on, companions[:MOST_CELLS], at, length))
+    matching_cells.sort(key=lambda one: (-one.hits, one.share))
+    return SpanMatch(list(places), matching_cells, _elsewhere(network, on, matching_cells[:MOST_CELLS], at, length))
 
 
 def _elsewhere(
-    network: CharRNN, on: dict[int, np.ndarray], companions: Sequence[Companion], at: np.ndarray, length: int
+    network: CharRNN, on: dict[int, np.ndarray], matching_cells: Sequence[MatchingCell], at: np.ndarray, length: int
 ) -> list[tuple[int, int]]:
-    if not companions:
+    if not matching_cells:
         return []
     column = {cell: place for place, cell in enumerate(all_cells(network))}
-    together = np.logical_and.reduce([on[one.sign][:, column[one.cell]] for one in companions])
+    together = np.logical_and.reduce([on[one.sign][:, column[one.cell]] for one in matching_cells])
     own = np.zeros(len(together) + 1, np.int64)
     np.add.at(own, at, 1)
     np.add.at(own, at + length, -1)
@@ -99,30 +98,30 @@ def _elsewhere(
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if covered[a] == covered[b]]
 
 
-def _all_values(network: CharRNN, passage: Passage) -> Iterator[tuple[int, np.ndarray]]:
+def _all_values(network: CharRNN, text: EncodedText) -> Iterator[tuple[int, np.ndarray]]:
     """tanh(c), or h where there is no c, of all cells: (start, values (T, U)) of each stretch of the text, unordered.
 
     A long text is read in twenty streams side by side, each but the first from a thousand characters before its part.
     """
-    part = -(-len(passage) // STREAMS)
-    first = part if part > WARM_UP else len(passage)
-    yield from _read(network, passage[:first].rearranged(np.atleast_2d), [0], 0)
-    if first < len(passage):
+    part = -(-len(text) // STREAMS)
+    first = part if part > WARM_UP else len(text)
+    yield from _read(network, text[:first].streams(np.atleast_2d), [0], 0)
+    if first < len(text):
         starts = [stream * part for stream in range(1, STREAMS)]
 
         def side_by_side(values: np.ndarray) -> np.ndarray:
             padded = np.concatenate([values, np.repeat(values[-1:], STREAMS * part - len(values))])
             return np.stack([padded[start - WARM_UP : start + part] for start in starts])
 
-        for start, values in _read(network, passage.rearranged(side_by_side), starts, WARM_UP):
-            if start < len(passage):
-                yield start, values[: len(passage) - start]
+        for start, values in _read(network, text.streams(side_by_side), starts, WARM_UP):
+            if start < len(text):
+                yield start, values[: len(text) - start]
 
 
-def _read(network: CharRNN, streams: Passage, starts: Sequence[int], lead: int) -> Iterator[tuple[int, np.ndarray]]:
+def _read(network: CharRNN, streams: Streams, starts: Sequence[int], lead: int) -> Iterator[tuple[int, np.ndarray]]:
     """As `_all_values` for streams (B, lead + part), of which the first `lead` characters only warm the state."""
     signal = signals_of(network.settings.recurrence)[0]
-    for chunk in trace(network, streams, signals=[signal]):
+    for chunk in trace_streams(network, streams, signals=[signal]):
         values = np.tanh(chunk.signals[signal]) if signal == "c" else chunk.signals[signal]
         skipped = max(0, lead - chunk.start)
         if skipped < values.shape[1]:

@@ -110,7 +110,7 @@ class StandardLibrary:
 
 @dataclass(frozen=True)
 class Entry:
-    """A corpus of the catalogue."""
+    """A corpus of the catalog."""
 
     name: str
     description: str
@@ -166,7 +166,7 @@ ENTRIES = {
 
 
 def names() -> list[str]:
-    """The names in the catalogue, in its order."""
+    """The names in the catalog, in its order."""
     return list(ENTRIES)
 
 

@@ -9,7 +9,6 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from charrnn.errors import CharrnnError, UsageError
@@ -17,11 +16,11 @@ from charrnn.model import device as devices
 from charrnn.model.network import CharRNN
 from charrnn.model.run import (
     HELD_OUT_CHARACTERS,
+    Checkpoint,
     CorpusIdentity,
     Origin,
     Run,
     RunSettings,
-    Save,
     checked_name,
     free_name,
     open_run,
@@ -29,12 +28,13 @@ from charrnn.model.run import (
 )
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings, flag_of, settings_from
-from charrnn.text import catalogue
+from charrnn.text import catalog
 from charrnn.text.corpus import Corpus, corpora_folder
-from charrnn.text.documents import Documents, Rule
+from charrnn.text.documents import DocumentSeparator
+from charrnn.text.encoded_text import EncodedText
 from charrnn.training import presets
-from charrnn.training.distributed import here
-from charrnn.training.forecast import Hardness
+from charrnn.training.distributed import current_group
+from charrnn.training.forecast import TextDifficulty
 from charrnn.units import amount
 
 NAME_OF_A_CORPUS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -51,22 +51,22 @@ class Ready:
     writer: RunWriter
     network: CharRNN
     corpus: Corpus
-    train_text: np.ndarray | Documents
-    validation_text: np.ndarray | Documents
-    save: Save | None = None
+    train_text: EncodedText
+    validation_text: EncodedText
+    checkpoint: Checkpoint | None = None
     length: presets.Length | None = None
     nats: float | None = None
 
 
-def parts_of(corpus: Corpus, training: TrainingSettings) -> tuple[np.ndarray | Documents, np.ndarray | Documents]:
+def parts_of(corpus: Corpus, training: TrainingSettings) -> tuple[EncodedText, EncodedText]:
     """What to train on, and as much of what is held out as a run keeps, so that `evaluate` measures the same."""
     if training.documents is None:
-        train_ids, validation_ids = corpus.split(training.val_fraction)
-        return train_ids, validation_ids[:HELD_OUT_CHARACTERS]
-    rule = Rule(training.documents)
+        train_text, validation_text = EncodedText(corpus.ids).split(training.val_fraction)
+        return train_text, validation_text[:HELD_OUT_CHARACTERS]
+    rule = DocumentSeparator(training.documents)
     train_documents, validation = rule.of(corpus).split(training.val_fraction)
-    validation = validation.beginning(HELD_OUT_CHARACTERS)
-    return train_documents, rule.within(validation.ids, corpus.vocabulary, validation.lengths())
+    validation = validation[:HELD_OUT_CHARACTERS]
+    return train_documents, rule.within(validation.ids, corpus.vocabulary, validation.document_lengths())
 
 
 def begin(
@@ -112,21 +112,23 @@ def begin(
     steps = given.get("steps")
     if steps is None and epochs is None and minutes is None:
         minutes = presets.DEFAULT_MINUTES[device.type]
-    asked = presets.Asked(steps, epochs, minutes, since)
+    asked = presets.RequestedLength(steps, epochs, minutes, since)
     vocabulary_size = len(corpus.vocabulary)
     choice = presets.choose(len(train_text), vocabulary_size, device, asked, given)
-    here().rows(choice.training.batch_size)  # refused before there is a run, where there are too few for all ranks
+    current_group().rows(
+        choice.training.batch_size
+    )  # refused before there is a run, where there are too few for all ranks
     was_chosen = weights is None and not {"hidden_size", "recurrence"} & given.keys()
-    hardness = Hardness.of(train_text, validation_text) if was_chosen else None
+    hardness = TextDifficulty.of(train_text, validation_text) if was_chosen else None
     length = presets.length_of(
         choice, vocabulary_size, train_text, validation_text, device, asked, given.get("evaluations")
     )
     training = choice.training.changed(steps=length.steps, evaluations=length.evaluations)
     network = CharRNN(choice.model, vocabulary_size)
-    network.initialise(torch.Generator().manual_seed(training.seed))
+    network.initialize(torch.Generator().manual_seed(training.seed))
     if weights is not None:
-        network.begin_from(weights)
-    ranks = f", {here().size} ranks" if here().size > 1 else ""
+        network.load_matching_weights(weights)
+    ranks = f", {current_group().size} ranks" if current_group().size > 1 else ""
     settings = RunSettings(
         choice.model,
         training,
@@ -136,11 +138,13 @@ def begin(
             sha256=corpus.sha256,
             characters=len(corpus),
             held_out=len(corpus) - len(train_text),
-            held_out_files=" ".join(map(str, validation_text.lengths())) if training.documents == "files" else "",
+            held_out_files=" ".join(map(str, validation_text.document_lengths()))
+            if training.documents == "files"
+            else "",
         ),
         Origin.here(devices.device_name(device) + ranks, choice.because),
     )
-    kept = corpus.vocabulary.decode(validation_text if training.documents is None else validation_text.ids)
+    kept = corpus.vocabulary.decode(validation_text.ids)
     held_out = kept.encode() if isinstance(kept, str) else kept
     writer = RunWriter.create(name, settings, corpus.vocabulary, held_out, folder, first=network.state_dict())
     characters = training.steps * training.batch_size * training.seq_length
@@ -163,7 +167,7 @@ def refuse_changes(run: Run, given: dict[str, Any], as_bytes: bool) -> None:
 
 
 def names_of_corpus(run: Run) -> list[str]:
-    """What the run was begun on, where those are names in the corpora folder or the catalogue.
+    """What the run was begun on, where those are names in the corpora folder or the catalog.
 
     No other path that a run holds is opened: it may come from a stranger. Raises UsageError where there is one.
     """
@@ -172,7 +176,7 @@ def names_of_corpus(run: Run) -> list[str]:
     for spec in specs:
         files = [corpora_folder() / name for name in (spec, f"{spec}.txt")] if NAME_OF_A_CORPUS.fullmatch(spec) else []
         file = next((str(file) for file in files if file.is_file()), None)
-        if file is None and not (files and catalogue.find(spec)):
+        if file is None and not (files and catalog.find(spec)):
             again = shlex.join(specs)  # quoted anew, so that what a stranger wrote there is safe to paste
             raise UsageError(
                 f"{run.name} was trained on {again}", f"name it again: charrnn train {again} --resume --name {run.name}"
@@ -200,14 +204,14 @@ def go_on(run: Run, corpus: Corpus, *, precision: str | None = None, device_name
     run.settings = dataclasses.replace(run.settings, training=training)
     with contextlib.ExitStack() as unless_all_is_well:
         writer = unless_all_is_well.enter_context(RunWriter.open(run))
-        save = run.save_to_resume()  # under the lock, so that nobody adds one meanwhile
+        save = run.resumable_checkpoint()  # under the lock, so that nobody adds one meanwhile
         if save.progress.finished:
             raise UsageError(
                 f"{run.name} is finished, at step {save.step:,}", f"train it further with --init-from {run.name}"
             )
         network = CharRNN(run.settings.model, len(run.vocabulary)).to(device)
         unless_all_is_well.pop_all()
-    return Ready(writer, network, corpus, *parts_of(corpus, training), save=save)
+    return Ready(writer, network, corpus, *parts_of(corpus, training), checkpoint=save)
 
 
 def _refuse_contradictions(settings: ModelSettings | TrainingSettings, given: dict[str, Any], whose: str) -> None:

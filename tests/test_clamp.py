@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from charrnn.causal.clamp import Clamp, clamped
 from charrnn.errors import UsageError
-from charrnn.inspection.interventions import Clamp, clamped
-from charrnn.inspection.trace import Cell, trace
+from charrnn.inspection.trace import Cell, trace, trace_streams
 from charrnn.model.network import RECURRENCES, CharRNN
-from charrnn.model.score import score
+from charrnn.scoring.score import score
+from charrnn.text.encoded_text import EncodedText, Streams
 from tests.test_trace import network_of, some_ids
 
 EXACTNESS = [(torch.float64, 1e-12), (torch.float32, 1e-5)]
@@ -60,12 +61,16 @@ def overwritten(network: CharRNN, ids: np.ndarray, clamps: list[Clamp], start: l
 def assert_equal_to_the_loop(network: CharRNN, clamps: list[Clamp], tolerance: float) -> None:
     ids = some_ids(200)
     edited, state = clamped(network, clamps)
-    found = np.concatenate([chunk.log_probabilities for chunk in trace(edited, ids, state=state, predictions=True)])
+    found = np.concatenate(
+        [chunk.log_probabilities for chunk in trace(edited, EncodedText(ids), state=state, predictions=True)]
+    )
     start = [[part[0] for part in layer] for layer in network.initial_state(1)]
     with torch.no_grad():
         expected = overwritten(network, ids, clamps, start).numpy()
     np.testing.assert_allclose(found, expected, atol=tolerance, rtol=0)
-    untouched = np.concatenate([chunk.log_probabilities for chunk in trace(network, ids, predictions=True)])
+    untouched = np.concatenate(
+        [chunk.log_probabilities for chunk in trace(network, EncodedText(ids), predictions=True)]
+    )
     assert np.abs(found - untouched).max() > 1e-3
 
 
@@ -106,7 +111,7 @@ def test_c_and_h_are_held_together_in_whatever_order_they_are_named(dtype, toler
 
 def test_c_that_is_held_is_seen_at_its_value_in_a_trace():
     edited, state = clamped(network_of("lstm"), [Clamp(Cell(2, 3), 0.25, "c")])
-    (chunk,) = trace(edited, some_ids(300), signals=["c"], cells=[Cell(2, 3)], state=state)
+    (chunk,) = trace(edited, EncodedText(some_ids(300)), signals=["c"], cells=[Cell(2, 3)], state=state)
     np.testing.assert_allclose(chunk.signals["c"], 0.25, atol=1e-14)
 
 
@@ -115,14 +120,15 @@ def test_nothing_reads_the_beginning_of_a_cell_that_is_held(recurrence):
     clamps = [Clamp(Cell(1, 3), 0.7), *([Clamp(Cell(2, 1), 0.5, "c")] if recurrence == "lstm" else [])]
     edited, state = clamped(network_of(recurrence), clamps)
     ids = some_ids(100)
-    (with_it,) = trace(edited, ids, state=state, predictions=True)
+    (with_it,) = trace(edited, EncodedText(ids), state=state, predictions=True)
     costs = -with_it.log_probabilities[np.arange(99), ids[1:]]
-    np.testing.assert_allclose(score(edited, ids).nats.numpy(), costs, atol=1e-12)
+    np.testing.assert_allclose(score(edited, EncodedText(ids)).nats.numpy(), costs, atol=1e-12)
 
 
 def test_a_start_in_the_middle_of_streams_keeps_all_but_what_is_held():
     network = network_of("lstm")
-    (chunk,) = trace(network, some_ids(3, 40))
+    ids = some_ids(3, 40)
+    (chunk,) = trace_streams(network, Streams(ids, np.zeros(ids.shape, bool)))
     edited, state = clamped(network, [Clamp(Cell(1, 3), 0.7), Clamp(Cell(2, 0), -0.5, "c")], chunk.state)
     assert state[0][0][:, 3].tolist() == [0.7] * 3
     assert state[1][1][:, 0].tolist() == [-0.5] * 3

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.inspection import source_code
+from charrnn.properties import source_code
 from charrnn.text.vocabulary import code_points
 
 ANY = frozenset({"code", "tex", "xml", "markdown", "prose"})
@@ -196,14 +196,14 @@ class Property:
         return values.astype(bool if self.kind == "binary" else np.float64)
 
 
-CATALOGUE: dict[str, Property] = {}
+CATALOG: dict[str, Property] = {}
 
 
 def register(name: str, kind: str, definition: str, **details: object) -> Callable:
-    """Puts a function Text → values (N,) into the catalogue."""
+    """Puts a function Text → values (N,) into the catalog."""
 
     def add(values: Callable[[Text], np.ndarray]) -> Callable[[Text], np.ndarray]:
-        CATALOGUE[name] = Property(name, kind, definition, values, **details)
+        CATALOG[name] = Property(name, kind, definition, values, **details)
         return values
 
     return add
@@ -554,24 +554,24 @@ def _t_mod_7(text: Text) -> np.ndarray:
 
 
 def find_property(argument: str) -> Property:
-    """The property that `--property` names: one of the catalogue, NAME=REGEX, or FILE.py:function.
+    """The property that `--property` names: one of the catalog, NAME=REGEX, or FILE.py:function.
 
     Raises UsageError where there is none such, or the expression or the file is at fault.
     """
-    if argument in CATALOGUE:
-        return CATALOGUE[argument]
+    if argument in CATALOG:
+        return CATALOG[argument]
     file, colon, function = argument.rpartition(":")
     if colon and file.endswith(".py") and function.isidentifier():
         return from_function(Path(file), function)
     name, equals, expression = argument.partition("=")
     if equals and name:
         return from_expression(name.strip(), expression)
-    alike = [known for known in CATALOGUE if argument.lower() in known.lower()]
+    alike = [known for known in CATALOG if argument.lower() in known.lower()]
     if len(alike) == 1:
-        return CATALOGUE[alike[0]]
+        return CATALOG[alike[0]]
     raise UsageError(
         f"there is no property {argument!r}",
-        ("did you mean " + ", ".join(alike) if alike else "the catalogue has " + ", ".join(CATALOGUE))
+        ("did you mean " + ", ".join(alike) if alike else "the catalog has " + ", ".join(CATALOG))
         + "; your own is NAME=REGEX or FILE.py:function",
     )
 

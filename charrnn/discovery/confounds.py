@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from charrnn.inspection.statistics import scaled
+from charrnn.discovery.statistics import scaled
 
 RIDGE = 1e-3
 """The penalty, as a share of a standardised feature's own sum of squares."""
@@ -66,9 +66,9 @@ class Moments:
 
     @classmethod
     def of(cls, design: Design, cells: np.ndarray) -> Moments:
-        centred = cells - cells.mean(axis=0)
-        products = torch.from_numpy(design.features).T @ torch.from_numpy(np.ascontiguousarray(centred))
-        return cls(products.double().numpy(), np.einsum("nu,nu->u", centred, centred, dtype=np.float64))
+        centerd = cells - cells.mean(axis=0)
+        products = torch.from_numpy(design.features).T @ torch.from_numpy(np.ascontiguousarray(centerd))
+        return cls(products.double().numpy(), np.einsum("nu,nu->u", centerd, centerd, dtype=np.float64))
 
     @classmethod
     def joined(cls, parts: Sequence[Moments]) -> Moments:
@@ -88,8 +88,8 @@ def unique_shares(
     shares = np.empty((len(families), judged_cells.products.shape[1]))
     explained: dict[tuple[int, ...], np.ndarray] = {}
     for place, family in enumerate(families):
-        kin = [k for k, other in enumerate(families) if k == place or (family is not None and other == family)]
-        without = _all_but(len(fit), [fitted.columns[k] for k in kin])
+        same_family = [k for k, other in enumerate(families) if k == place or (family is not None and other == family)]
+        without = _all_but(len(fit), [fitted.columns[k] for k in same_family])
         among = np.sort(np.concatenate([without, np.arange(len(fit))[fitted.columns[place]]]))
         found = []
         for chosen in (among, without):
@@ -106,9 +106,9 @@ def _gram(design: Design) -> np.ndarray:
     return (features.T @ features).double().numpy()
 
 
-def _all_but(number: int, left_out: Sequence[slice]) -> np.ndarray:
+def _all_but(number: int, skipped_step: Sequence[slice]) -> np.ndarray:
     kept = np.ones(number, bool)
-    for columns in left_out:
+    for columns in skipped_step:
         kept[columns] = False
     return np.flatnonzero(kept)
 

@@ -1,6 +1,6 @@
 """AdamW: the kernel that `torch.optim.AdamW(fused=True)` calls, without what stands around it.
 
-`torch.optim` imports PyTorch's compiler when the first optimiser is made, which nothing here uses: 70 MB of memory and,
+`torch.optim` imports PyTorch's compiler when the first optimizer is made, which nothing here uses: 70 MB of memory and,
 on the machine where this was measured, three seconds before the first step.
 """
 
@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 EPSILON = 1e-8
-HEEDFUL = ("cpu", "cuda")  # devices whose kernel does not pass over `grad_scale` and `found_inf`; Apple's GPU's does
+SUPPORTS_FOUND_INF = (
+    "cpu",
+    "cuda",
+)  # devices whose kernel does not pass over `grad_scale` and `found_inf`; Apple's GPU's does
 
 
 class AdamW:
@@ -40,17 +43,17 @@ class AdamW:
             parameter.grad = None
 
     @torch.no_grad()
-    def step(self, learning_rate: float, left_out: Tensor, divisor: Tensor) -> None:
-        """One update, with gradients divided by `divisor`, of one float32 number. left_out: 1.0 where nothing may
+    def step(self, learning_rate: float, skipped_step: Tensor, divisor: Tensor) -> None:
+        """One update, with gradients divided by `divisor`, of one float32 number. skipped_step: 1.0 where nothing may
         change, else 0.0. Both are on the device, which is waited for only where its kernel cannot be told."""
-        heeded = left_out.device.type in HEEDFUL
-        if not heeded and left_out.item():
+        supports_found_inf = skipped_step.device.type in SUPPORTS_FOUND_INF
+        if not supports_found_inf and skipped_step.item():
             return
         for parameters, weight_decay in self._groups:
             states = [self.state[parameter] for parameter in parameters]
             steps = [state["step"] for state in states]
             gradients = [parameter.grad for parameter in parameters]
-            if not heeded:
+            if not supports_found_inf:
                 torch._foreach_div_(gradients, divisor)
             torch._foreach_add_(steps, 1)
             torch._fused_adamw_(
@@ -67,8 +70,8 @@ class AdamW:
                 eps=EPSILON,
                 amsgrad=False,
                 maximize=False,
-                grad_scale=divisor if heeded else None,
-                found_inf=left_out if heeded else None,
+                grad_scale=divisor if supports_found_inf else None,
+                found_inf=skipped_step if supports_found_inf else None,
             )
-            if heeded:
-                torch._foreach_sub_(steps, [left_out] * len(steps))
+            if supports_found_inf:
+                torch._foreach_sub_(steps, [skipped_step] * len(steps))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from charrnn.inspection.discovery import gate_of_memory, memory
-from charrnn.inspection.naming import Evidence
-from charrnn.inspection.passage import Passage, Readable
-from charrnn.inspection.properties import Property, Text
-from charrnn.inspection.saturation import LEFT_OUT, Saturation, saturation
+from charrnn.discovery.naming import Evidence
+from charrnn.discovery.search import gate_of_memory, memory
+from charrnn.inspection.gates import LEFT_OUT, GateSaturation, gate_saturation
 from charrnn.inspection.trace import Cell, trace
 from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.properties.catalog import Property, Text
+from charrnn.text.encoded_text import EncodedText
 
 PUSHED = 5
 MISSES = 3
@@ -21,26 +21,25 @@ APART = 80  # characters between two misses that are worth showing both
 
 
 @dataclass(frozen=True)
-class Portrait:
-    """memory: in characters, None where no gate holds. saturation: of the cell's gates. up, down: ids of the characters
+class CellProfile:
+    """memory: in characters, None where no gate holds. gate_saturation: of the cell's gates. up, down: ids of the characters
     whose logits h of this cell raises and lowers most, with the logits per unit of h; empty below the last layer, from
     which no weight goes to the output."""
 
     memory: float | None
-    saturation: list[Saturation]
+    gate_saturation: list[GateSaturation]
     up: list[tuple[int, float]]
     down: list[tuple[int, float]]
 
 
-def portrait(network: CharRNN, text: Readable, cell: Cell) -> Portrait:
+def cell_profile(network: CharRNN, text: EncodedText, cell: Cell) -> CellProfile:
     """Of a cell, over a text: ids (N,), or documents."""
-    passage = Passage.of(text)
     gate = gate_of_memory(network.settings.recurrence)
     held = None
     if gate is not None:
-        chunks = trace(network, passage, signals=[gate], cells=[cell])
+        chunks = trace(network, text, signals=[gate], cells=[cell])
         values = np.concatenate([chunk.signals[gate] for chunk in chunks])
-        held = memory(values[min(LEFT_OUT, len(passage) // 2) :])
+        held = memory(values[min(LEFT_OUT, len(text) // 2) :])
     has_gates = len(RECURRENCES[network.settings.recurrence].gates) > 1
     up, down = [], []
     if cell.layer == network.settings.layers:
@@ -48,10 +47,12 @@ def portrait(network: CharRNN, text: Readable, cell: Cell) -> Portrait:
         order = torch.argsort(weights, descending=True).tolist()
         up = [(one, float(weights[one])) for one in order[:PUSHED]]
         down = [(one, float(weights[one])) for one in order[::-1][:PUSHED]]
-    return Portrait(held, saturation(network, passage, [cell]) if has_gates else [], up, down)
+    return CellProfile(held, gate_saturation(network, text, [cell]) if has_gates else [], up, down)
 
 
-def misses(network: CharRNN, read: Readable, text: Text, evidence: Evidence, one: Property) -> list[tuple[int, bool]]:
+def misses(
+    network: CharRNN, read: EncodedText, text: Text, evidence: Evidence, one: Property
+) -> list[tuple[int, bool]]:
     """Where a cell most contradicts the binary property it goes with: characters, and whether the property holds there.
 
     read: ids (N,), or documents; text: the same as characters. The strongest first, each some way from the others.

@@ -10,9 +10,9 @@ with W = Σ_t (y_t − mean of y in t's stratum)² then holds
                                                     over the strata in which y is not the same everywhere
 
 so a score is linear in the labels, and scores of all cells for all properties, permuted labels and meaningless ones are
-matrix products. Both are called *strength* here: −1 to 1, 0 by chance; AUC = (1 + strength)/2. Graded labels that are
+matrix products. Both are called *rank_correlation* here: −1 to 1, 0 by chance; AUC = (1 + rank_correlation)/2. Graded labels that are
 moved about keep the ranks they had over all positions, as ranks within strata would have to be made anew for each move;
-what such a null is compared with is measured in the same way (`movable_strength`).
+what such a null is compared with is measured in the same way (`movable_rank_correlation`).
 
 Shapes: N positions, U columns (a signal of a cell each), P properties, S segments, V strata.
 """
@@ -69,7 +69,7 @@ class Strata:
 
 
 def mid_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks (N,) from 1, of equals their mean, float64."""
+    """ProcessGroup (N,) from 1, of equals their mean, float64."""
     order = np.argsort(values, kind="stable")
     ranks = np.empty(len(values))
     ranks[order] = _mid_positions(_first_of_group(values[order])) + 1
@@ -156,15 +156,15 @@ def spread(numbers: np.ndarray, strata: Strata) -> np.ndarray:
     return np.where(within > 1e-6 * squares, within, 0)
 
 
-def strength(cells: Ranked, labels: Labels) -> np.ndarray:
+def rank_correlation(cells: Ranked, labels: Labels) -> np.ndarray:
     """Strength (P, U) of every column for every property; 0 where a property is constant within every stratum."""
     spreads = spread(labels.numbers, cells.strata)
     squares = (spreads > 0).astype(np.float64) @ cells.squares.T
     return _strength(_products(cells, labels), spreads.sum(axis=1), squares, labels.graded)
 
 
-def movable_strength(cells: Ranked, labels: Labels) -> np.ndarray:
-    """As `strength`, measured as both nulls are: Σ u² over all strata."""
+def movable_rank_correlation(cells: Ranked, labels: Labels) -> np.ndarray:
+    """As `rank_correlation`, measured as both nulls are: Σ u² over all strata."""
     spreads = spread(labels.numbers, cells.strata).sum(axis=1)
     squares = np.tile(cells.squares.sum(axis=1), (len(spreads), 1))
     return _strength(_products(cells, labels), spreads, squares, labels.graded)
@@ -180,17 +180,17 @@ def _strength(products: np.ndarray, spreads: np.ndarray, squares: np.ndarray, gr
     return np.divide(products, scale, out=np.zeros_like(products), where=scale > 1e-6)
 
 
-def auc(strength: float | np.ndarray) -> float | np.ndarray:
-    """The area under the ROC curve that a strength for a binary property stands for."""
-    return (1 + strength) / 2
+def auc(rank_correlation: float | np.ndarray) -> float | np.ndarray:
+    """The area under the ROC curve that a rank_correlation for a binary property stands for."""
+    return (1 + rank_correlation) / 2
 
 
 def pearson(columns: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Pearson's correlation (U,) of columns (N, U) with one property's values (N,)."""
-    centred = columns - columns.mean(axis=0)
+    centerd = columns - columns.mean(axis=0)
     against = numbers - numbers.mean()
-    scale = np.sqrt((centred.astype(np.float64) ** 2).sum(axis=0) * (against**2).sum())
-    return np.divide(against @ centred, scale, out=np.zeros(columns.shape[1]), where=scale > 0)
+    scale = np.sqrt((centerd.astype(np.float64) ** 2).sum(axis=0) * (against**2).sum())
+    return np.divide(against @ centerd, scale, out=np.zeros(columns.shape[1]), where=scale > 0)
 
 
 # What chance would give
@@ -221,7 +221,7 @@ def segment_count(longest: int, length: int) -> int:
 
 
 def permutation_null(cells: Ranked, labels: Labels, segments: int, permutations: np.ndarray) -> np.ndarray:
-    """The largest |strength| among the columns, for each property and permutation of its segments: (P, K).
+    """The largest |rank_correlation| among the columns, for each property and permutation of its segments: (P, K).
 
     permutations: (K, S), each row an order of the S segments. By M[a, b, u] = Σ y of segment a × u of segment b, and
     the same with each stratum's indicator for W, every permutation is a sum of S gathered rows.
@@ -251,7 +251,7 @@ def _gathered(own: Tensor, pieces: Tensor, place: Tensor) -> Tensor:
 
 
 def _largest(products: Tensor, spreads: Tensor, squares: np.ndarray, graded: bool) -> np.ndarray:
-    """The largest |strength| (K,) among the columns, from Σ y u (K, U), W (K,) and Σ u² (U,)."""
+    """The largest |rank_correlation| (K,) among the columns, from Σ y u (K, U), W (K,) and Σ u² (U,)."""
     if graded:
         scale = torch.from_numpy(np.sqrt(squares)).clamp(min=1e-9).to(products.dtype)
         return ((products / scale).abs().amax(dim=1).double() / spreads.sqrt().clamp(min=1e-9)).numpy()
@@ -278,7 +278,7 @@ def shuffled_runs(values: np.ndarray, numbers: np.ndarray, draw: np.random.Gener
 
 
 def pseudo_null(cells: Ranked, values: np.ndarray, numbers: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """The largest |strength| (draws,) among the columns for labels made by `shuffled_runs`."""
+    """The largest |rank_correlation| (draws,) among the columns for labels made by `shuffled_runs`."""
     draw = np.random.default_rng(seed)
     null = np.empty(draws)
     ranks = torch.from_numpy(cells.ranks).T
@@ -309,7 +309,7 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 # How far off a score may be
 
 
-def resampled_strength(
+def resampled_rank_correlation(
     column: np.ndarray, values: np.ndarray, strata: Strata, segments: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Strength (K,) of one column (N,) for one property (N,) when segments are drawn with replacement.

@@ -1,4 +1,4 @@
-"""charrnn.training.optimiser"""
+"""charrnn.training.optimizer"""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sys
 import pytest
 import torch
 
-from charrnn.training import optimiser as optimiser_module
-from charrnn.training.optimiser import AdamW
+from charrnn.training import optimizer as optimizer_module
+from charrnn.training.optimizer import AdamW
 
 
 @pytest.mark.parametrize("heedful", [("cpu", "cuda"), ()])
 def test_updates_are_those_of_torchs_own_to_the_last_bit_and_some_are_left_out(
     monkeypatch: pytest.MonkeyPatch, heedful: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(optimiser_module, "HEEDFUL", heedful)
+    monkeypatch.setattr(optimizer_module, "SUPPORTS_FOUND_INF", heedful)
     generator = torch.Generator().manual_seed(1)
     start = [torch.randn(shape, generator=generator) for shape in ((3, 5), (5, 2), (7,))]
     ours, theirs = ([torch.nn.Parameter(values.clone()) for values in start] for _ in range(2))
-    optimiser = AdamW([(ours[:2], 0.1), (ours[2:], 0.0)], betas=(0.9, 0.99))
+    optimizer = AdamW([(ours[:2], 0.1), (ours[2:], 0.0)], betas=(0.9, 0.99))
     reference = torch.optim.AdamW(
         [{"params": theirs[:2], "weight_decay": 0.1}, {"params": theirs[2:], "weight_decay": 0.0}],
         betas=(0.9, 0.99),
@@ -30,19 +30,19 @@ def test_updates_are_those_of_torchs_own_to_the_last_bit_and_some_are_left_out(
         for parameter, other in zip(ours, theirs, strict=True):
             parameter.grad = torch.randn(parameter.shape, generator=generator)
             other.grad = parameter.grad / 2.5
-        left_out = torch.tensor(float(step % 5 == 3))
+        skipped_step = torch.tensor(float(step % 5 == 3))
         before = [parameter.detach().clone() for parameter in ours]
-        optimiser.step(0.01 * (step + 1), left_out, torch.tensor(2.5))
-        reference.found_inf = left_out
+        optimizer.step(0.01 * (step + 1), skipped_step, torch.tensor(2.5))
+        reference.found_inf = skipped_step
         for group in reference.param_groups:
             group["lr"] = 0.01 * (step + 1)
         reference.step()
         for parameter, other, old in zip(ours, theirs, before, strict=True):
             assert torch.equal(parameter, other)
-            assert torch.equal(parameter, old) == bool(left_out)
+            assert torch.equal(parameter, old) == bool(skipped_step)
             for name, values in reference.state[other].items():
-                assert torch.equal(optimiser.state[parameter][name], values)
-    optimiser.zero_grad()
+                assert torch.equal(optimizer.state[parameter][name], values)
+    optimizer.zero_grad()
     assert all(parameter.grad is None for parameter in ours)
 
 
@@ -51,9 +51,11 @@ def test_training_does_not_load_the_compiler() -> None:
 import sys, numpy, torch
 from charrnn.model.network import CharRNN
 from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
 from charrnn.training.loop import Trainer
 network = CharRNN(ModelSettings(hidden_size=4), 3)
-Trainer(network, TrainingSettings(batch_size=2, seq_length=4), numpy.zeros(100, numpy.uint8)).make_step()
+text = EncodedText(numpy.zeros(100, numpy.uint8))
+Trainer(network, TrainingSettings(batch_size=2, seq_length=4), text).make_step()
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -20,12 +20,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from charrnn.model.network import CharRNN, State
-from charrnn.text.documents import Documents
+from charrnn.text.encoded_text import EncodedText
 
 SEGMENTS = 64
 SHORTEST_SEGMENT = 1024
 LOGITS_AT_ONCE = 4_000_000
-MULTIPLICATIONS_AT_ONCE = 10**10  # about a second of one core: so soon a stop is heeded
+MULTIPLICATIONS_AT_ONCE = 10**10  # about a second of one core: so soon a stop is supports_found_inf
 PART = 1 << 19  # characters of which all states are kept while they are scored; a longer text is scored part by part
 LONGEST_ROW = 4096  # characters of a document that is read in one go, beside others
 DOCUMENTS_AT_ONCE = 256
@@ -55,7 +55,7 @@ class Interrupted(Exception):  # noqa: N818 - asked for, not an error
 @torch.inference_mode()
 def score(
     network: CharRNN,
-    text: np.ndarray | Documents,
+    text: EncodedText,
     *,
     segments: int | None = None,
     chunk: int = 64,
@@ -63,22 +63,22 @@ def score(
 ) -> Score:
     """Scores a text from a zero state, the state carried over the whole of it, or over each of its documents.
 
-    text: (N,) character ids, N at least 2, or documents of any length; where it is mapped, only what is read at the
+    text: at least one character to predict; where it is mapped, only what is read at the
     time comes into memory. segments: how many are read side by side; chunk: characters of each read at once. Both
     change the time it takes and the memory, not the result beyond rounding. interrupted: asked between chunks; once it
     says yes, Interrupted is raised.
     """
-    counted = len(text) - (0 if isinstance(text, Documents) else 1)
+    counted = text.predicted
     if counted < 1:
         raise ValueError("a text needs at least two characters to be scored")
     nats = torch.empty(counted, dtype=torch.promote_types(network.output.weight.dtype, torch.float32))
     was_training = network.training
     network.eval()
     try:
-        if isinstance(text, Documents):
+        if text.has_documents:
             _score_documents(network, text, nats, interrupted)
         else:
-            _score_text(network, text, nats, segments, chunk, interrupted)
+            _score_text(network, text.ids, nats, segments, chunk, interrupted)
     finally:
         network.train(was_training)
     return Score(nats)
@@ -114,11 +114,11 @@ def _score_text(
 
 
 def _score_documents(
-    network: CharRNN, documents: Documents, nats: Tensor, interrupted: Callable[[], bool] = lambda: False
+    network: CharRNN, documents: EncodedText, nats: Tensor, interrupted: Callable[[], bool] = lambda: False
 ) -> None:
     """Fills nats (N,)."""
     device = network.output.weight.device
-    lengths = np.array(documents.lengths())
+    lengths = np.array(documents.document_lengths())
     order = np.argsort(lengths, kind="stable")
     longest_row = min(LONGEST_ROW, LOGITS_AT_ONCE // network.vocabulary_size)
     rows = order[lengths[order] <= longest_row]

@@ -98,7 +98,7 @@ def kind_of(language: str | None) -> str:
 
 
 def tokens_of(text: str, language: str) -> Tokens:
-    """A text's tokens. A text that begins in the middle of a string or a comment is recognised as such.
+    """A text's tokens. A text that begins in the middle of a string or a comment is recognized as such.
 
     Raises CharrnnError where the lexer takes longer than a minute.
     """

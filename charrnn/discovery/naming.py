@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from charrnn.inspection.statistics import auc
+from charrnn.discovery.statistics import auc
 
 NAMED_AUC, NAMED_RHO, RELATED = 0.85, 0.80, 0.70
 LEVEL = 0.05
@@ -23,24 +23,24 @@ UNIQUE_SHARE, TIMES_THE_NEXT = 0.05, 2.0
 class Evidence:
     """All that is known of one cell and one property, measured on CONFIRM unless said otherwise.
 
-    Strengths (see `statistics`) are along `sign`, the direction found on SELECT. strength, interval: within strata of
-    the current character; plain: over all positions. selected: as strength, on SELECT. kgram, kgram_plain: strength of
+    Strengths (see `statistics`) are along `sign`, the direction found on SELECT. rank_correlation, interval: within strata of
+    the current character; plain: over all positions. selected: as rank_correlation, on SELECT. kgram, kgram_plain: rank_correlation of
     the expectation after the last 1…8 characters. beyond_kgram, beyond_untrained: 95 % interval of how much more the
     cell has than the 5-gram and than the best cell of untrained networks. p: by permuted segments, family-wise over all
     cells; p_holm: adjusted for all candidates. pseudo: 95th percentile of the best cell for a label of shuffled runs.
-    comparable: strength as those two measure it. unique: share of variance that this property alone explains; rival,
-    rival_unique: the property of another family that explains most beside it. better_kin: a property of the same family
+    comparable: rank_correlation as those two measure it. unique: share of variance that this property alone explains; rival,
+    rival_unique: the property of another family that explains most beside it. better_in_family: a property of the same family
     that fits the cell better.
     Intervals are None for candidates too weak for any name; then nothing was resampled.
     """
 
-    property: str
+    property_name: str
     kind: str
     cell: str
     signal: str
     sign: int
     selected: float
-    strength: float
+    rank_correlation: float
     plain: float
     interval: tuple[float, float] | None
     plain_interval: tuple[float, float] | None
@@ -57,7 +57,7 @@ class Evidence:
     unique: float
     rival: str | None
     rival_unique: float
-    better_kin: str | None
+    better_in_family: str | None
     pearson: float | None
     threshold: float | None
     balanced_accuracy: float | None
@@ -71,13 +71,13 @@ class Evidence:
         """k*: the fewest last characters that tell the property as well as the cell does; None if eight do not."""
         return next((k for k, other in enumerate(self.kgram_plain, start=1) if other >= self.plain), None)
 
-    def shown(self, strength: float) -> float:
-        """A strength as a person knows it: AUC for a binary property, ρ for a graded one."""
-        return float(auc(strength)) if self.kind == "binary" else strength
+    def shown(self, rank_correlation: float) -> float:
+        """A rank_correlation as a person knows it: AUC for a binary property, ρ for a graded one."""
+        return float(auc(rank_correlation)) if self.kind == "binary" else rank_correlation
 
     @property
     def score(self) -> float:
-        return self.shown(self.strength)
+        return self.shown(self.rank_correlation)
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,8 @@ def _failed(evidence: Evidence) -> list[str]:
         failed.append(f"p = {evidence.p_holm:.2g}")
     if evidence.comparable <= evidence.pseudo:
         failed.append(f"a meaningless label of its time scale reaches {number(evidence.shown(evidence.pseudo))}")
-    if evidence.better_kin is not None:
-        failed.append(f"{evidence.better_kin} fits it better")
+    if evidence.better_in_family is not None:
+        failed.append(f"{evidence.better_in_family} fits it better")
     elif evidence.unique < UNIQUE_SHARE or evidence.unique < TIMES_THE_NEXT * evidence.rival_unique:
         share = f"explains {number(max(evidence.unique, 0))} of its variance by itself"
         rival = f", {evidence.rival} {number(evidence.rival_unique)}" if evidence.rival_unique > 0.005 else ""

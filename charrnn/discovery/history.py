@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from charrnn.discovery.search import Plan
+from charrnn.discovery.statistics import Labels, Strata, rank_correlation, ranked
 from charrnn.errors import CharrnnError, CharrnnWarning
-from charrnn.inspection.discovery import Plan
-from charrnn.inspection.passage import Passage, Readable
-from charrnn.inspection.statistics import Labels, Strata, ranked, strength
-from charrnn.inspection.trace import Cell, trace
+from charrnn.inspection.trace import Cell, trace_streams
 from charrnn.model.network import CharRNN
+from charrnn.text.encoded_text import EncodedText
 
 BECOME = 0.9  # of its last score, from which a cell counts as being what it is
 
@@ -20,12 +20,12 @@ BECOME = 0.9  # of its last score, from which a cell counts as being what it is
 def history(
     networks: Callable[[int], CharRNN],
     steps: Sequence[int],
-    text: Readable,
+    text: EncodedText,
     cell: Cell,
     signal: str,
     labels: np.ndarray | None,
 ) -> list[tuple[int, float]]:
-    """(step, strength within characters) of a cell at each checkpoint, for a property's values (N,).
+    """(step, rank_correlation within characters) of a cell at each checkpoint, for a property's values (N,).
 
     networks: step → network. text: ids (N,), or documents. labels: None compares with what the cell itself does at the
     last of the steps.
@@ -33,14 +33,13 @@ def history(
     A checkpoint for which `networks` raises CharrnnError is passed over with a CharrnnWarning; raises the first of
     these errors where no other is left.
     """
-    passage = Passage.of(text)
-    plan = Plan.of(len(passage))
-    ids = plan.confirm(passage.ids)
+    plan = Plan.of(len(text))
+    ids = plan.confirm(text.ids)
     values: dict[int, np.ndarray] = {}
     broken: list[CharrnnError] = []
     for step in steps:
         try:
-            values[step] = _values(networks(step), passage, plan, cell, signal)
+            values[step] = _values(networks(step), text, plan, cell, signal)
         except CharrnnError as error:
             broken.append(error)
     if not values:
@@ -52,19 +51,19 @@ def history(
     course = []
     for step, own in values.items():
         (within,) = ranked(own[:, None], strata)
-        course.append((step, float(strength(within, numbers)[0, 0])))
+        course.append((step, float(rank_correlation(within, numbers)[0, 0])))
     return course
 
 
-def _values(network: CharRNN, passage: Passage, plan: Plan, cell: Cell, signal: str) -> np.ndarray:
+def _values(network: CharRNN, text: EncodedText, plan: Plan, cell: Cell, signal: str) -> np.ndarray:
     """A cell's values on the CONFIRM half."""
-    streams = passage.rearranged(lambda values: plan.streams(values)[1::2])
-    chunks = list(trace(network, streams, signals=[signal], cells=[cell]))
+    streams = text.streams(lambda values: plan.streams(values)[1::2])
+    chunks = list(trace_streams(network, streams, signals=[signal], cells=[cell]))
     return np.concatenate([chunk.signals[signal] for chunk in chunks], axis=1)[:, plan.gap :, 0].reshape(-1)
 
 
 def became(course: Sequence[tuple[int, float]]) -> int | None:
-    """The step from which on a cell keeps nine tenths of its last strength; None if that is none to speak of."""
+    """The step from which on a cell keeps nine tenths of its last rank_correlation; None if that is none to speak of."""
     last = course[-1][1]
     if abs(last) < 0.1:
         return None

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
 from charrnn.text import corpus as corpus_module
-from charrnn.text import encoded
+from charrnn.text import corpus_cache
 from charrnn.text.corpus import Corpus, load_corpus
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 
 TEXT = "Hällo, wörld — 日本語.\nplain line\n" * 40
@@ -32,8 +33,8 @@ def here(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CHARRNN_HOME", raising=False)
     monkeypatch.setattr(corpus_module, "LARGE", 50)
-    monkeypatch.setattr(encoded, "READ_AT_ONCE", 7)
-    monkeypatch.setattr(encoded, "CHECKED_BLOCK", 64)
+    monkeypatch.setattr(corpus_cache, "READ_AT_ONCE", 7)
+    monkeypatch.setattr(corpus_cache, "CHECKED_BLOCK", 64)
     return tmp_path
 
 
@@ -61,13 +62,13 @@ def leftovers(folder: Path = Path()) -> list[Path]:
 @pytest.fixture
 def encodings(monkeypatch) -> list[str]:
     """What is encoded, rather than found."""
-    calls, write = [], encoded._write_ids
+    calls, write = [], corpus_cache._write_ids
 
     def counted(*arguments):
         calls.append("encoded")
         return write(*arguments)
 
-    monkeypatch.setattr(encoded, "_write_ids", counted)
+    monkeypatch.setattr(corpus_cache, "_write_ids", counted)
     return calls
 
 
@@ -75,7 +76,7 @@ def assert_same(large: Corpus, small: Corpus) -> None:
     assert isinstance(large.ids, np.memmap)
     assert not isinstance(small.ids, np.memmap)
     assert np.array_equal(large.ids, small.ids)
-    for name in ("name", "specs", "files", "passed_over", "vocabulary", "lengths", "sha256", "size"):
+    for name in ("name", "specs", "files", "skipped_files", "vocabulary", "lengths", "sha256", "size"):
         assert getattr(large, name) == getattr(small, name), name
 
 
@@ -184,18 +185,18 @@ class Tiny:
 
 
 def test_the_ids_of_more_files_than_any_list_of_a_run_may_have_are_found_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoded, "MOST_PARTS", 20)
+    monkeypatch.setattr(corpus_cache, "MOST_PARTS", 20)
     sources = [Tiny()] * 100
     how = {"as_bytes": True, "vocabulary": None, "progress": None}
-    first = encoded.encode(sources, "a", [tmp_path], **how)
-    monkeypatch.setattr(encoded, "_surveyed", None)
-    assert encoded.encode(sources, "a", [tmp_path], **how).lengths == first.lengths == [1] * len(sources)
+    first = corpus_cache.encode(sources, "a", [tmp_path], **how)
+    monkeypatch.setattr(corpus_cache, "_surveyed", None)
+    assert corpus_cache.encode(sources, "a", [tmp_path], **how).lengths == first.lengths == [1] * len(sources)
 
 
 def test_split_and_pieces_of_mapped_ids_are_views_and_become_tensors_without_a_word():
     put("a.txt")
     corpus = load_corpus(["a.txt"])
-    train, validation = corpus.split(0.25)
+    train, validation = (part.ids for part in EncodedText(corpus.ids).split(0.25))
     assert train.base is not None
     assert len(train) + len(validation) == len(corpus)
     with warnings.catch_warnings():
@@ -317,7 +318,7 @@ def test_a_strangers_file_of_ids_is_not_used(monkeypatch, encodings):
     put("a.txt")
     load_corpus(["a.txt"])
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    monkeypatch.setattr(encoded, "TRUSTED", ())
+    monkeypatch.setattr(corpus_cache, "TRUSTED", ())
     load_corpus(["a.txt"])
     assert len(encodings) == 2
 
@@ -351,14 +352,14 @@ def test_what_a_killed_process_left_is_removed():
 
 def test_a_text_that_changes_while_it_is_read_is_refused(monkeypatch):
     path = put("a.txt", "abc" * 30)
-    surveyed = encoded._surveyed
+    surveyed = corpus_cache._surveyed
 
     def then_changed(*arguments):
         survey = surveyed(*arguments)
         path.write_text("cba" * 30)
         return survey
 
-    monkeypatch.setattr(encoded, "_surveyed", then_changed)
+    monkeypatch.setattr(corpus_cache, "_surveyed", then_changed)
     with pytest.raises(CharrnnError, match=r"a\.txt changed while it was read"):
         load_corpus(["a.txt"])
     assert not kept()
@@ -367,7 +368,7 @@ def test_a_text_that_changes_while_it_is_read_is_refused(monkeypatch):
 
 def test_a_full_disk_is_one_line_that_says_how_much_is_needed(monkeypatch):
     put("a.txt")
-    monkeypatch.setattr(encoded.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr(corpus_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
     with pytest.raises(CharrnnError, match="No space left on device") as caught:
         load_corpus(["a.txt"])
     assert "CHARRNN_HOME" in caught.value.hint
@@ -376,11 +377,11 @@ def test_a_full_disk_is_one_line_that_says_how_much_is_needed(monkeypatch):
 
 def test_beside_a_text_that_cannot_be_written_to_the_corpora_folder_serves(monkeypatch, encodings):
     put("there/a.txt")
-    monkeypatch.setattr(encoded, "_is_writable", lambda folder: folder.name == "corpora" and not folder.mkdir())
+    monkeypatch.setattr(corpus_cache, "_is_writable", lambda folder: folder.name == "corpora" and not folder.mkdir())
     for _ in range(2):
         load_corpus(["there/a.txt"])
     assert len(kept(Path("corpora"))) == len(encodings) == 1
-    monkeypatch.setattr(encoded, "_is_writable", lambda folder: False)
+    monkeypatch.setattr(corpus_cache, "_is_writable", lambda folder: False)
     put("there/b.txt")
     with pytest.raises(CharrnnError, match="cannot be written to"):
         load_corpus(["there/b.txt"])

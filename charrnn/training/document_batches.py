@@ -20,12 +20,12 @@ import torch
 from torch import Tensor
 
 from charrnn.model.network import Share
-from charrnn.text.documents import Documents
+from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import NOT_COUNTED, Window, derived_seed
 
 BLOCK = 1 << 23  # characters of a text whose documents are sorted at once
 WINDOWS_IN_A_PIECE = 256
-MIXTURE = 0.25  # how much longer a document may seem when they are sorted, so that not always the same are neighbours
+MIXTURE = 0.25  # how much longer a document may seem when they are sorted, so that not always the same are neighbors
 
 
 class DocumentBatches:
@@ -33,7 +33,7 @@ class DocumentBatches:
 
     def __init__(
         self,
-        documents: Documents,
+        documents: EncodedText,
         batch_size: int,
         seq_length: int,
         seed: int,
@@ -151,7 +151,7 @@ class _Pieces:
 class _Plan:
     """Which pieces are read side by side in a block, and when.
 
-    pieces: in an order in which those side by side are neighbours. bounds: (G + 1,) of these groups. windows: (G,)
+    pieces: in an order in which those side by side are neighbors. bounds: (G + 1,) of these groups. windows: (G,)
     that each takes. order: (G,) in which they are read. ends: (G,) windows that are over when the k-th has been.
     """
 

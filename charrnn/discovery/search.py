@@ -15,13 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from charrnn.errors import CharrnnError
-from charrnn.inspection.confounds import Design, Moments, unique_shares
-from charrnn.inspection.findings import CellSummary, Findings
-from charrnn.inspection.naming import RELATED, Evidence
-from charrnn.inspection.passage import Passage, Readable
-from charrnn.inspection.properties import CATALOGUE, Property, Text
-from charrnn.inspection.statistics import (
+from charrnn.discovery.confounds import Design, Moments, unique_shares
+from charrnn.discovery.findings import CellSummary, Findings
+from charrnn.discovery.naming import RELATED, Evidence
+from charrnn.discovery.statistics import (
     Labels,
     Ranked,
     Strata,
@@ -32,20 +29,23 @@ from charrnn.inspection.statistics import (
     episodes,
     holm,
     interval,
-    movable_strength,
+    movable_rank_correlation,
     p_value,
     pearson,
     permutation_null,
     pseudo_null,
+    rank_correlation,
     ranked,
-    resampled_strength,
+    resampled_rank_correlation,
     segment_count,
-    strength,
 )
-from charrnn.inspection.trace import Cell, all_cells, signals_of, trace
+from charrnn.errors import CharrnnError
+from charrnn.inspection.trace import Cell, all_cells, signals_of, trace_streams
 from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.properties.catalog import CATALOG, Property, Text
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS
 from charrnn.text.contexts import Contexts
+from charrnn.text.encoded_text import EncodedText
 from charrnn.units import NATS_PER_BIT
 
 FEWEST_CHARACTERS = 10_000
@@ -56,7 +56,7 @@ CANDIDATES = 3  # of each property that go from SELECT to CONFIRM
 REACTS = 0.95  # AUC from which a cell counts as the detector of a character
 INTERVAL_SEGMENTS = 40
 NUMBERS_AT_A_TIME = 1 << 27
-CLEARLY = 0.005  # by how much a property must fit a cell better than its kin
+CLEARLY = 0.005  # by how much a property must fit a cell better than its same_family
 KGRAM = 5  # characters of the rival that a cell has to beat
 UNTRAINED_THINNING = 3  # every third block of SELECT chooses the best cell of an untrained network
 
@@ -132,7 +132,7 @@ class Half:
 
 def discover(
     network: CharRNN,
-    read: Readable,
+    read: EncodedText,
     text: Text,
     searched: Sequence[Property],
     *,
@@ -144,21 +144,21 @@ def discover(
     """Looks for cells that follow one of these properties.
 
     read: ids (N,), or documents. text: the same as characters, one for one. searched: what is looked for; the
-    rest of the catalogue still serves as confounds, and the controls always take part. symbols: id → sign. training:
+    rest of the catalog still serves as confounds, and the controls always take part. symbols: id → sign. training:
     ids and text that the k-gram rival is fitted on; None is the SELECT half. progress: called with a stage's name and
     the share of it that is done.
 
     Raises CharrnnError where the text is too short, or none of the properties searched for can be tested in it.
     """
     effort, progress = effort or Effort(), progress or (lambda *_: None)
-    return _Search(network, Passage.of(read), text, searched, symbols, training, effort, progress).run()
+    return _Search(network, read, text, searched, symbols, training, effort, progress).run()
 
 
 class _Search:
     def __init__(
         self,
         network: CharRNN,
-        passage: Passage,
+        passage: EncodedText,
         text: Text,
         searched: Sequence[Property],
         symbols: Sequence[str],
@@ -184,7 +184,7 @@ class _Search:
         """The testable properties, those searched for first, and both halves of the text."""
         self.progress("properties", 0)
         names = [p.name for p in searched]
-        others = [p for p in CATALOGUE.values() if p.name not in names]
+        others = [p for p in CATALOG.values() if p.name not in names]
         self.properties, values = [], []
         for one in [*searched, *others]:
             wanted = one.name in names
@@ -256,12 +256,12 @@ class _Search:
         rows = np.arange(len(plan.starts))
         chosen, judged = rows[0::2][::every], rows[1::2]
         order = np.concatenate([chosen, judged])
-        streams = self.passage.rearranged(lambda values: plan.streams(values)[order])
+        streams = self.passage.streams(lambda values: plan.streams(values)[order])
         parts = (slice(0, len(chosen)), slice(len(chosen), None))
         width = len(signals) * len(cells)
         halves = [np.empty((len(part), plan.block, width), np.float32) for part in (chosen, judged)]
         nats, counted = 0.0, 0
-        for chunk in trace(network, streams, signals=signals, cells=cells, predictions=bits):
+        for chunk in trace_streams(network, streams, signals=signals, cells=cells, predictions=bits):
             size = chunk.signals[signals[0]].shape[1]
             start, stop = chunk.start - plan.gap, chunk.start - plan.gap + size
             skipped = max(0, -start)
@@ -312,13 +312,13 @@ class _Search:
             self.progress("ranking", 0.0)
             means = _character_means(select, self.selecting.by_character)
             (chosen,) = ranked(select, self.selecting.by_character)
-            found[0].append(strength(chosen, self.selecting.labels))
+            found[0].append(rank_correlation(chosen, self.selecting.labels))
             del select, chosen
             plain, within = ranked(confirm, Strata.single(len(confirm)), self.confirming.by_character)
             del confirm
-            found[1].append(strength(within, self.confirming.labels))
-            found[2].append(strength(plain, self.confirming.movable))
-            found[3].append(movable_strength(within, self.confirming.movable))
+            found[1].append(rank_correlation(within, self.confirming.labels))
+            found[2].append(rank_correlation(plain, self.confirming.movable))
+            found[3].append(movable_rank_correlation(within, self.confirming.movable))
             self._note_reactions(cells, means, plain)
             del plain
             self._chance(within, orders)
@@ -404,34 +404,34 @@ class _Search:
             columns = np.stack([plan.confirm(one) for one in contexts.expectations(values)], axis=1)
             within, plain = ranked(columns.astype(np.float32), self.confirming.by_character, single)
             own, movable = self.confirming.labels.only(k), self.confirming.movable.only(k)
-            found[k] = (strength(within, own)[0], strength(plain, movable)[0], columns[:, KGRAM - 1])
+            found[k] = (rank_correlation(within, own)[0], rank_correlation(plain, movable)[0], columns[:, KGRAM - 1])
         self.progress("last characters", 1.0)
         return found
 
     def _untrained(self) -> dict[int, tuple[float, np.ndarray]]:
-        """For each property strength and CONFIRM values (N/2,) of the best cell of networks that never learned."""
+        """For each property rank_correlation and CONFIRM values (N/2,) of the best cell of networks that never learned."""
         best: dict[int, tuple[float, np.ndarray]] = {}
         networks = list(_unlearned(self.network, self.effort))
-        strata = Strata.by(self._thinned(self.selecting.ids))
-        labels = Labels.of([self._thinned(one) for one in self.selecting.values], strata)
+        strata = Strata.by(self._subsampled(self.selecting.ids))
+        labels = Labels.of([self._subsampled(one) for one in self.selecting.values], strata)
         for turn, network in enumerate(networks):
             chosen: dict[int, tuple[float, np.ndarray]] = {}
             for cells in self._passes(network, self.signals):
                 stage = f"untrained {turn + 1}/{len(networks)}"
                 select, confirm = self._read(network, stage, cells, self.signals, every=UNTRAINED_THINNING)
-                (scores,) = (strength(one, labels) for one in ranked(select, strata))
+                (scores,) = (rank_correlation(one, labels) for one in ranked(select, strata))
                 for k in self.asked:
                     column = int(np.abs(scores[k]).argmax())
                     if k not in chosen or abs(scores[k, column]) > abs(chosen[k][0]):
                         chosen[k] = (float(scores[k, column]), np.sign(scores[k, column]) * confirm[:, column])
             (judged,) = ranked(np.stack([chosen[k][1] for k in self.asked], axis=1), self.confirming.by_character)
-            strengths = strength(judged, self.confirming.labels)
+            strengths = rank_correlation(judged, self.confirming.labels)
             for place, k in enumerate(self.asked):
                 if k not in best or strengths[k, place] > best[k][0]:
                     best[k] = (float(strengths[k, place]), chosen[k][1])
         return best
 
-    def _thinned(self, values: np.ndarray) -> np.ndarray:
+    def _subsampled(self, values: np.ndarray) -> np.ndarray:
         """Of values on SELECT (N/2,) those of the blocks that untrained networks are shown."""
         return values.reshape(-1, self.plan.block)[::UNTRAINED_THINNING].reshape(-1)
 
@@ -498,13 +498,13 @@ class _Search:
             threshold, _ = best_threshold(along[0], self.selecting.values[k])
             accuracy = balanced_accuracy(along[1], truth, threshold)
         return Evidence(
-            property=one.title,
+            property_name=one.title,
             kind=one.kind,
             cell=str(self.cells[cell]),
             signal=self.signals[signal],
             sign=sign,
             selected=sign * float(self.selected[k, signal, cell]),
-            strength=reached,
+            rank_correlation=reached,
             plain=sign * float(self.plain[k, signal, cell]),
             **intervals,
             kgram=tuple(rival[0].tolist()),
@@ -518,7 +518,7 @@ class _Search:
             unique=float(self.unique[k, self._response(k, signal), cell]),
             rival=rivals[0],
             rival_unique=rivals[1],
-            better_kin=rivals[2],
+            better_in_family=rivals[2],
             pearson=float(pearson(columns[1][:, None], truth)[0]) if one.counter else None,
             threshold=None if threshold is None else sign * threshold,
             balanced_accuracy=accuracy,
@@ -537,9 +537,9 @@ class _Search:
         weights = bootstrap_weights(INTERVAL_SEGMENTS, self.effort.resamples, self.effort.seed)
         strata = self.confirming.by_character
         own, five, unlearned = (
-            resampled_strength(one, truth, strata, segments, weights) for one in (column, kgram, untrained)
+            resampled_rank_correlation(one, truth, strata, segments, weights) for one in (column, kgram, untrained)
         )
-        plain = resampled_strength(column, truth, Strata.single(length), segments, weights)
+        plain = resampled_rank_correlation(column, truth, Strata.single(length), segments, weights)
         return {
             "interval": interval(own),
             "plain_interval": interval(plain),
@@ -642,7 +642,7 @@ def _unlearned(network: CharRNN, effort: Effort) -> Iterator[CharRNN]:
     """Fresh networks of the same shape, and the trained one with the entries of each matrix in another order."""
     for number in range(effort.untrained):
         fresh = copy.deepcopy(network).cpu()  # where a seed draws the same weights, whatever the device
-        fresh.initialise(torch.Generator().manual_seed(effort.seed + number))
+        fresh.initialize(torch.Generator().manual_seed(effort.seed + number))
         yield fresh.to(network.output.weight.device)
     shuffled = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(effort.seed)

@@ -1,0 +1,1 @@
+"""What a network does when a cell is held at a value."""

@@ -1,0 +1,1 @@
+"""How many nats a text costs a network."""
