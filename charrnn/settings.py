@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import pkgutil
 import re
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from charrnn.errors import CharrnnError, UsageError
@@ -33,7 +36,7 @@ class Option:
     at_most: float | None = None
     above: float | None = None
     below: float | None = None
-    choices: tuple[str, ...] | None = None
+    choices: Sequence[str] | None = None
     pattern: str | None = None
     flags: tuple[str, ...] = ()
     panel: str = "Options"
@@ -163,7 +166,13 @@ def settings_from(cls: type[S], given: dict[str, Any], defaults: S | None = None
 
 
 SEARCHED_CHARACTERS, SEARCH_SEED = 200_000, 1  # of a search for cells, unless it is told otherwise
-RECURRENCES = ("lstm", "gru", "rnn")
+RECURRENCE_NAMES = [
+    module.name
+    for module in pkgutil.iter_modules([str(Path(__file__).parent / "model" / "recurrences")])
+    if module.name != "base"
+]
+"""The values of `--model`: the modules of `charrnn.model.recurrences`, which are not imported for this because they
+import torch. `charrnn.model.recurrences.base.register` adds names to this list."""
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "fp32", "tf32", "bf16", "fp16")
 MODEL = "Model"
@@ -178,8 +187,8 @@ class ModelSettings(Settings):
 
     recurrence: str = option(
         "lstm",
-        "Recurrence: long short-term memory, gated recurrent unit, or the plain (vanilla) one.",
-        choices=RECURRENCES,
+        "Kind of recurrent layer.",
+        choices=RECURRENCE_NAMES,
         flags=("--model",),
         panel=MODEL,
     )
@@ -322,7 +331,6 @@ class SampleSettings(Settings):
     )
 
 
-SIGNALS = ("auto", "c", "h", "input", "forget", "output", "candidate", "reset", "update")
 PALETTES = ("blue-red", "purple-orange", "karpathy")
 COLORS = ("auto", "truecolor", "256", "16", "none")
 
@@ -333,8 +341,8 @@ class InspectSettings(Settings):
 
     signal: str = option(
         "auto",
-        "What to color by: cell state, hidden state or a gate. auto: c if there is one, else h.",
-        choices=SIGNALS,
+        "What to color by: cell state c, hidden state h or a gate by name. auto: c if there is one, else h.",
+        metavar="auto|c|h|GATE",
     )
     start: int = option(0, "First character shown, counted from the text's beginning.", at_least=0, at_most=10**12)
     length: int = option(1500, "Characters shown.", at_least=1, at_most=1_000_000)

@@ -18,7 +18,7 @@ from charrnn.model.network import CharRNN
 from charrnn.model.run import FIRST_LOSS_SCALE
 from charrnn.sampling.generate import generate
 from charrnn.scoring.score import score
-from charrnn.settings import DEVICES, RECURRENCES, ModelSettings, SampleSettings, TrainingSettings
+from charrnn.settings import DEVICES, RECURRENCE_NAMES, ModelSettings, SampleSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.loop import STEPS_BETWEEN_SCALES, Trainer
@@ -54,7 +54,7 @@ def losses(network: CharRNN, ids: np.ndarray, precision: str = "fp32") -> list[f
 
 
 @every_device
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 def test_a_hundred_steps_in_float32_have_the_losses_of_the_cpu(device: str, recurrence: str, short_text: str) -> None:
     vocabulary = Vocabulary.of(short_text)
     ids = vocabulary.encode(short_text)
@@ -65,7 +65,7 @@ def test_a_hundred_steps_in_float32_have_the_losses_of_the_cpu(device: str, recu
 
 
 @every_device
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 def test_a_text_costs_as_many_nats_and_is_continued_by_the_same_characters(
     device: str, recurrence: str, short_text: str
 ) -> None:
@@ -92,7 +92,7 @@ LOWER = {"cpu": ["bf16"], "cuda": ["tf32", "bf16", "fp16"], "mps": []}
         for precision in LOWER[p.values[0]]
     ],
 )
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 def test_a_hundred_steps_in_a_lower_precision_learn_as_much(
     device: str, precision: str, recurrence: str, short_text: str
 ) -> None:

@@ -15,7 +15,7 @@ from charrnn.model.network import detach_state
 from charrnn.model.run import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import score
-from charrnn.settings import RECURRENCES, ModelSettings, TrainingSettings
+from charrnn.settings import RECURRENCE_NAMES, ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training import document_batches as documents_module
@@ -128,7 +128,7 @@ def test_little_of_a_window_is_left_empty() -> None:
     assert np.mean([window.targets.numel() for window in windows]) > 0.8 * 16 * 64
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 def test_a_step_has_the_gradient_of_a_plain_loop_over_its_documents(recurrence: str) -> None:
     """In double precision, with windows over which the state is carried and a weight decay that does not matter."""
     documents = documents_of([3, 5, 1, 4, 9, 30, 12, 17, 2, 2, 6, 8, 25])

@@ -19,7 +19,7 @@ from charrnn.model.network import CharRNN
 from charrnn.sampling import generate as generate_module
 from charrnn.sampling.filters import filtered
 from charrnn.sampling.generate import STOPPED, generate
-from charrnn.settings import RECURRENCES, ModelSettings, SampleSettings
+from charrnn.settings import RECURRENCE_NAMES, ModelSettings, SampleSettings
 from charrnn.text.vocabulary import Vocabulary
 from tests.conftest import small_network
 
@@ -69,7 +69,7 @@ def lively_network(recurrence: str = "lstm", **details: object) -> CharRNN:
     return network
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 def test_a_seed_gives_the_same_texts_again_and_another_seed_others(recurrence: str) -> None:
     network = lively_network(recurrence)
     assert texts(network, num=3) == texts(network, num=3)
@@ -82,7 +82,7 @@ def test_without_a_seed_each_call_differs() -> None:
     assert texts(network, seed=None) != texts(network, seed=None)
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 def test_a_stream_writes_the_same_whatever_is_written_beside_it(recurrence: str) -> None:
     network = lively_network(recurrence)
     many = texts(network, "abc", num=9, length=100)
@@ -195,7 +195,7 @@ def test_greedy_follows_the_likeliest_of_the_network_itself() -> None:
 # --- what comes before
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 def test_a_long_prime_is_read_in_chunks_as_in_one(recurrence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network, prime = lively_network(recurrence), "abcdefghij\n" * 9
     whole = texts(network, prime, num=2)
@@ -205,7 +205,7 @@ def test_a_long_prime_is_read_in_chunks_as_in_one(recurrence: str, monkeypatch: 
         assert texts(network, prime, num=2) == whole
 
 
-@given(st.text("abcdefghij\n", min_size=1, max_size=12), st.sampled_from(RECURRENCES))
+@given(st.text("abcdefghij\n", min_size=1, max_size=12), st.sampled_from(RECURRENCE_NAMES))
 @hypothesis_settings(deadline=None, derandomize=True, max_examples=15)
 def test_going_on_from_a_text_is_writing_the_rest_of_it(prime: str, recurrence: str) -> None:
     """The likeliest text from a prime is the likeliest text from the prime and its own first characters."""

@@ -7,8 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from charrnn.model.network import RECURRENCES, CharRNN, gate_rows, parameter_count
-from charrnn.settings import RECURRENCES as RECURRENCE_NAMES
-from charrnn.settings import ModelSettings
+from charrnn.settings import RECURRENCE_NAMES, ModelSettings
 from tests.conftest import small_network
 
 every_recurrence = pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.scoring import score as score_module
 from charrnn.scoring.score import score
-from charrnn.settings import RECURRENCES
+from charrnn.settings import RECURRENCE_NAMES
 from charrnn.text.encoded_text import EncodedText
 from tests.conftest import small_network
 
@@ -30,7 +30,7 @@ def random_ids(length: int) -> np.ndarray:
     return np.random.default_rng(length).integers(0, 11, length).astype(np.uint8)
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 @settings(deadline=None, derandomize=True, max_examples=25)
 @given(length=st.integers(2, 700), segments=st.integers(1, 9), chunk=st.integers(1, 90))
 def test_the_cost_does_not_depend_on_how_the_text_is_cut(
@@ -82,7 +82,7 @@ def test_a_long_text_is_scored_part_by_part_with_the_state_carried(length: int, 
     torch.testing.assert_close(result.nats, one_long_reading(network, ids), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 @settings(deadline=None, derandomize=True, max_examples=20)
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=30), longest_row=st.integers(1, 80))
 def test_documents_cost_what_each_costs_alone_after_the_opening_character(

@@ -35,7 +35,7 @@ def test_every_option_has_a_help_that_is_a_sentence(cls: type) -> None:
         ({"layers": True}, "--layers must be a whole number"),
         ({"dropout": 1.0}, "--dropout must be at least 0 and below 1, not 1.0"),
         ({"dropout": float("nan")}, "--dropout must be a finite number"),
-        ({"recurrence": "transformer"}, "--model must be one of lstm, gru, rnn, not 'transformer'"),
+        ({"recurrence": "transformer"}, "--model must be one of gru, lstm, rnn, not 'transformer'"),
         ({"hidden_size": None}, "--hidden-size needs a value"),
     ],
 )

@@ -9,7 +9,7 @@ from torch import Tensor
 from charrnn.model.network import CharRNN, State
 from charrnn.sampling import step as step_module
 from charrnn.sampling.step import FAST_LAYERS, FastStep, plain_step
-from charrnn.settings import RECURRENCES
+from charrnn.settings import RECURRENCE_NAMES
 from tests.conftest import small_network
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
@@ -35,7 +35,7 @@ def assert_equal_states(a: State, b: State, tolerance: float) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 def test_fast_step_plain_step_and_network_agree_over_many_characters(
     recurrence: str, layers: int, dtype: torch.dtype
 ) -> None:
@@ -57,7 +57,7 @@ def test_fast_step_plain_step_and_network_agree_over_many_characters(
         assert_equal_states(by_fast, by_plain, tolerance)
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 def test_the_packed_and_the_ordinary_products_agree(recurrence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = small_network(recurrence, hidden_size=33).float()
     ids, state = random_ids(network, 6), random_state(network, 6)
@@ -68,7 +68,7 @@ def test_the_packed_and_the_ordinary_products_agree(recurrence: str, monkeypatch
     assert_equal_states(packed[1], ordinary[1], 1e-5)
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 @pytest.mark.parametrize("streams", [1, 5])
 def test_a_step_leaves_alone_the_state_it_is_given_and_those_it_has_returned(recurrence: str, streams: int) -> None:
     network = small_network(recurrence).float()
@@ -83,7 +83,7 @@ def test_a_step_leaves_alone_the_state_it_is_given_and_those_it_has_returned(rec
     assert torch.equal(first_logits, logits_copy)
 
 
-@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 def test_training_the_network_further_does_not_change_a_step_that_was_made_before(recurrence: str) -> None:
     network = small_network(recurrence)
     ids, state = random_ids(network, 2), random_state(network, 2)
@@ -114,7 +114,7 @@ def test_a_step_for_three_streams_refuses_two() -> None:
 
 
 def test_saturated_gates_give_finite_numbers() -> None:
-    for recurrence in RECURRENCES:
+    for recurrence in RECURRENCE_NAMES:
         network = small_network(recurrence)
         with torch.no_grad():
             for parameter in network.parameters():

@@ -39,8 +39,10 @@ def some_ids(*shape: int) -> np.ndarray:
     return np.random.default_rng(5).integers(0, VOCABULARY, shape).astype(np.uint8)
 
 
-def whole(network: CharRNN, ids: np.ndarray, **details) -> dict[str, np.ndarray]:
-    chunks = list(trace(network, EncodedText(ids), **details))
+def whole(network: CharRNN, text: np.ndarray | EncodedText, **details) -> dict[str, np.ndarray]:
+    """Name → values (N, K) of the whole text. text: ids (N,), or an encoded text."""
+    text = text if isinstance(text, EncodedText) else EncodedText(text)
+    chunks = list(trace(network, text, **details))
     return {name: np.concatenate([chunk.signals[name] for chunk in chunks], axis=-2) for name in chunks[0].signals}
 
 

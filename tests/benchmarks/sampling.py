@@ -25,7 +25,7 @@ from charrnn.model.device import choose_device, device_name, synchronize
 from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate
 from charrnn.sampling.step import FastStep
-from charrnn.settings import DEVICES, RECURRENCES, ModelSettings, SampleSettings
+from charrnn.settings import DEVICES, RECURRENCE_NAMES, ModelSettings, SampleSettings
 from charrnn.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of("\n !$&',-.3:;?" + string.ascii_letters)  # the 65 characters of tiny-shakespeare
@@ -136,7 +136,7 @@ def measured(network: CharRNN, streams: int, runs: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recurrence", choices=RECURRENCES, default="lstm")
+    parser.add_argument("--recurrence", choices=RECURRENCE_NAMES, default="lstm")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", choices=DEVICES, default="cpu")

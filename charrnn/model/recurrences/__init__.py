@@ -1,0 +1,1 @@
+"""The recurrences: one module each, named as `--model` names it."""
