@@ -1,37 +1,80 @@
 """Character-level recurrent language models: train one on a text, sample from it, look inside its cells.
 
-The names below are loaded when they are first used, so that importing the package costs nothing.
+The names below load on first use, so that `import charrnn` is fast.
 """
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from charrnn.api import Model, load, train
+    from charrnn.causal.clamp import Clamp
+    from charrnn.discovery.findings import Findings
+    from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
+    from charrnn.inspection.recorded_trace import Picture, Trace
+    from charrnn.inspection.trace import Cell
+    from charrnn.model.run import Run, open_run
+    from charrnn.scoring.score import Score
+    from charrnn.settings import ModelSettings, SampleSettings, TrainingSettings
+    from charrnn.text.corpus import Corpus, load_corpus
+    from charrnn.text.encoded_text import EncodedText
 
 __version__ = "0.1.0"
 
-_FACE = {
+_MODULES = {
+    "Cell": "charrnn.inspection.trace",
     "CharrnnError": "charrnn.errors",
+    "CharrnnWarning": "charrnn.errors",
+    "Clamp": "charrnn.causal.clamp",
+    "Corpus": "charrnn.text.corpus",
+    "EncodedText": "charrnn.text.encoded_text",
+    "Findings": "charrnn.discovery.findings",
+    "Model": "charrnn.api",
     "ModelSettings": "charrnn.settings",
+    "Picture": "charrnn.inspection.recorded_trace",
+    "Run": "charrnn.model.run",
     "SampleSettings": "charrnn.settings",
+    "Score": "charrnn.scoring.score",
+    "Trace": "charrnn.inspection.recorded_trace",
     "TrainingSettings": "charrnn.settings",
+    "UsageError": "charrnn.errors",
+    "load": "charrnn.api",
     "load_corpus": "charrnn.text.corpus",
     "open_run": "charrnn.model.run",
-    "score": "charrnn.scoring.score",
-    "generate": "charrnn.sampling.generate",
-    "train": "charrnn.training.loop",
-    "trace": "charrnn.inspection.trace",
-    "Cell": "charrnn.inspection.trace",
-    "Clamp": "charrnn.causal.clamp",
-    "clamped": "charrnn.causal.clamp",
+    "train": "charrnn.api",
 }
 
-__all__ = [*_FACE, "__version__"]
+__all__ = [
+    "Cell",
+    "CharrnnError",
+    "CharrnnWarning",
+    "Clamp",
+    "Corpus",
+    "EncodedText",
+    "Findings",
+    "Model",
+    "ModelSettings",
+    "Picture",
+    "Run",
+    "SampleSettings",
+    "Score",
+    "Trace",
+    "TrainingSettings",
+    "UsageError",
+    "__version__",
+    "load",
+    "load_corpus",
+    "open_run",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:
-    if name not in _FACE:
+    if name not in _MODULES:
         raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
-    return getattr(importlib.import_module(_FACE[name]), name)
+    return getattr(importlib.import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

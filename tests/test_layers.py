@@ -12,7 +12,7 @@ import charrnn
 PACKAGE = Path(charrnn.__file__).parent
 LAYERS = (
     ("errors", "units"),
-    ("settings", "files"),
+    ("settings", "files", "extras"),
     ("text",),
     ("properties", "display"),
     ("model",),

@@ -1,0 +1,266 @@
+"""The Python interface: `load` a trained model or `train` one, then sample, score, trace, and search its cells.
+
+    import charrnn
+
+    model = charrnn.load("shakespeare")
+    model.sample("ROMEO:", length=200, temperature=0.7, seed=1)
+    model.score("To be, or not to be").bits_per_character
+    model.trace("Hello (world)").show("1:42")
+
+The command line is built on this module. Nothing here prints or changes the process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from os import PathLike, fspath
+from typing import Any, overload
+
+import numpy as np
+
+from charrnn.causal.clamp import Clamp, clamped
+from charrnn.inspection.gates import GateSaturation, gate_saturation
+from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
+from charrnn.model.device import choose_device
+from charrnn.model.network import CharRNN, State, parameter_count
+from charrnn.model.reading import HELD_OUT, read_for
+from charrnn.model.run import Checkpoint, Run, open_run
+from charrnn.sampling.generate import STOPPED, generate
+from charrnn.scoring.score import Score, score
+from charrnn.settings import SampleSettings
+from charrnn.text.corpus import load_corpus
+from charrnn.text.encoded_text import EncodedText
+from charrnn.text.vocabulary import StreamDecoder, Vocabulary
+from charrnn.training import loop, setup
+from charrnn.training.loop import Event, Requests
+from charrnn.units import count
+
+TextLike = str | PathLike[str] | np.ndarray | EncodedText | None
+"""What a model reads: a str is the text itself, a path names a file or a corpus, an array holds ids; None is the run's
+held-out text."""
+
+GATE_CHARACTERS = 50_000  # read for the shares of shut and open gates
+
+
+def load(name: str | PathLike[str] | None = None, *, checkpoint: str = "best", device: str = "auto") -> Model:
+    """Return a trained model.
+
+    name: of a run in checkpoints/, or its folder; None: the run trained last. checkpoint: "best", "last", or a step.
+    device: "auto", "cpu", "cuda" or "mps".
+    Raises UsageError where there is no such run, checkpoint or device, CharrnnError where the run is damaged.
+    """
+    run = open_run(None if name is None else fspath(name))
+    network, loaded = run.load_network(checkpoint, choose_device(device))
+    return Model(run, loaded, network)
+
+
+def train(
+    corpus: str | PathLike[str] | Sequence[str | PathLike[str]] = (),
+    *,
+    name: str | None = None,
+    minutes: float | None = None,
+    epochs: float | None = None,
+    resume: bool = False,
+    init_from: str | None = None,
+    as_bytes: bool = False,
+    device: str = "auto",
+    on_event: Callable[[Event], object] | None = None,
+    requests: Requests | None = None,
+    **settings: Any,
+) -> Model:
+    """Train a model and return it with its best weights; the run is kept in checkpoints/.
+
+    corpus: files, folders, glob patterns or names of corpora. name: of the run. minutes, epochs, or `steps` among the
+    settings: the length of the run. resume: continue the run `name` (or the newest). init_from: a run whose weights
+    to start from. on_event: called with each event of `charrnn.training.events`. requests: to stop, or to ask for a
+    checkpoint, from another thread. settings: fields of `ModelSettings` and `TrainingSettings`; those left out are
+    chosen for the corpus and the device.
+    Raises UsageError for settings out of bounds, CharrnnError where training cannot start or continue.
+    """
+    since = time.perf_counter()
+    specs = [corpus] if isinstance(corpus, str | PathLike) else list(corpus)
+    names = [fspath(spec) for spec in specs]
+    if resume:
+        run = open_run(name)
+        setup.refuse_changes(run, {**settings, "epochs": epochs, "minutes": minutes}, as_bytes)
+        text = load_corpus(names or setup.names_of_corpus(run), as_bytes=run.vocabulary.kind == "bytes")
+        ready = setup.go_on(run, text, precision=settings.get("precision"), device_name=device)
+    else:
+        text = load_corpus(names, as_bytes=as_bytes)
+        ready = setup.begin(
+            text,
+            settings,
+            epochs=epochs,
+            minutes=minutes,
+            since=since,
+            name=name,
+            init_from=init_from,
+            device_name=device,
+        )
+    with ready.writer:
+        events = loop.train(
+            ready.writer,
+            ready.network,
+            ready.train_text,
+            ready.validation_text,
+            resume=ready.checkpoint,
+            requests=requests,
+            deadline=None if ready.length is None else ready.length.deadline,
+        )
+        for event in events:
+            if on_event is not None:
+                on_event(event)
+    return load(ready.writer.run.path, device=device)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Model:
+    """A trained network with its vocabulary and the run it comes from.
+
+    network: in evaluation mode. state: before any text, if not zeros; for a model with clamped cells.
+    """
+
+    run: Run
+    checkpoint: Checkpoint
+    network: CharRNN
+    clamps: tuple[Clamp, ...] = ()
+    state: State | None = None
+
+    def __repr__(self) -> str:
+        progress = self.checkpoint.progress
+        loss = "" if progress.validation_nats is None else f", {progress.validation_nats:.3f} nats"
+        held = "".join(f", {one.signal} of {one.cell} = {one.value:g}" for one in self.clamps)
+        return f"Model({self.name!r}, {self.shape}, step {count(self.checkpoint.step)}{loss}{held})"
+
+    @property
+    def name(self) -> str:
+        """The name of the run."""
+        return self.run.name
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The characters the model knows, by id."""
+        return self.run.vocabulary
+
+    @property
+    def shape(self) -> str:
+        """Recurrence, layers and hidden size, such as `lstm 1×384`."""
+        settings = self.network.settings
+        return f"{settings.recurrence} {settings.layers}×{settings.hidden_size}"
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights."""
+        return parameter_count(self.network.settings, len(self.vocabulary))
+
+    def encode(self, text: TextLike = None, *, skip_unknown: bool = False) -> EncodedText:
+        """Return a text as the ids that the network reads; as documents where the run was trained on documents.
+
+        skip_unknown: leave out characters that the vocabulary lacks.
+        Raises CharrnnError where there is no such text, or it holds unknown characters.
+        """
+        return self._read(text, skip_unknown)[1]
+
+    def _read(self, text: TextLike, skip_unknown: bool = False) -> tuple[str, EncodedText]:
+        """Return the title of a text, and the text."""
+        if text is None:
+            return HELD_OUT, self.run.held_out_text()
+        if isinstance(text, EncodedText):
+            return "text", text
+        if isinstance(text, np.ndarray):
+            return "text", self.run.as_trained(text)
+        if isinstance(text, str):
+            return "text", self.run.as_trained(self.vocabulary.encode(text, skip_unknown=skip_unknown))
+        return fspath(text), read_for(self.run, fspath(text), skip_unknown=skip_unknown)
+
+    # Sampling
+
+    @overload
+    def sample(self, prime: str = "", *, n: None = None, **settings: Any) -> str: ...
+    @overload
+    def sample(self, prime: str = "", *, n: int, **settings: Any) -> list[str]: ...
+
+    def sample(self, prime: str = "", *, n: int | None = None, **settings: Any) -> str | list[str]:
+        """Return text that continues a prime; the prime is not repeated.
+
+        n: how many texts, as a list; None: one str. settings: fields of `SampleSettings`, such as length, temperature,
+        top_k, top_p, min_p, greedy, stop and seed. Bytes that are not UTF-8 become U+FFFD; `generate` yields exact ids.
+        Raises CharrnnError where the prime or the stop text holds characters that the vocabulary lacks.
+        """
+        texts: list[list[int]] = [[] for _ in range(n or 1)]
+        for drawn in self.generate(prime, num=n or 1, **settings):
+            for ids, one in zip(texts, drawn.tolist(), strict=True):
+                if one != STOPPED:
+                    ids.append(one)
+        decoded = [self.vocabulary.text(ids) for ids in texts]
+        return decoded[0] if n is None else decoded
+
+    def stream(self, prime: str = "", **settings: Any) -> Iterator[str]:
+        """Yield text that continues a prime, a character at a time. settings: as for `sample`."""
+        decoder = StreamDecoder(self.vocabulary)
+        for drawn in self.generate(prime, **settings):
+            if text := decoder.feed(drawn):
+                yield text
+        if text := decoder.end():
+            yield text
+
+    def generate(self, prime: str | bytes | np.ndarray = "", **settings: Any) -> Iterator[np.ndarray]:
+        """Yield the ids (num,) of the next character of `num` texts; −1 for a text that has ended.
+
+        settings: as for `sample`, with `num` for the number of texts.
+        """
+        ids = prime if isinstance(prime, np.ndarray) else self.vocabulary.encode(prime, source="the prime")
+        return generate(
+            self.network,
+            SampleSettings(**settings),
+            ids,
+            vocabulary=self.vocabulary,
+            state=self.state,
+            documents=self.run.documents(),
+        )
+
+    # Reading
+
+    def score(self, text: TextLike = None, *, skip_unknown: bool = False) -> Score:
+        """Return the cross-entropy of a text: nats of each character, their mean, bits per character, perplexity.
+
+        The text is read from a zero state; its first character is not scored, except in a run of documents.
+        """
+        return score(self.network, self.encode(text, skip_unknown=skip_unknown))
+
+    def trace(
+        self, text: TextLike = None, *, start: int = 0, length: int | None = None, skip_unknown: bool = False
+    ) -> Trace:
+        """Return every signal of every cell at each character of a text.
+
+        start: the first character recorded; the network reads up to 10,000 characters before it. length: how many are
+        recorded; None: all that follow.
+        """
+        title, encoded = self._read(text, skip_unknown)
+        stop = None if length is None else start + length
+        facts = {"run": f"{self.name} (step {count(self.checkpoint.step)})", "model": self.shape}
+        return Trace(self.network, self.vocabulary, encoded, start, stop, title, facts, self.state)
+
+    # Intervention
+
+    def clamp(self, cell: CellName, value: float, signal: str = "h") -> Model:
+        """Return a copy of the model in which one cell is held at a value after every character.
+
+        signal: "h", or "c" of an LSTM, then −1 < value < 1. Clamps add up. Raises UsageError where there is no such
+        cell or signal, the value is out of bounds, or the cell is already held.
+        """
+        clamps = (*self.clamps, Clamp(as_cell(cell, self.network), value, signal))
+        original = self.run.load_network(str(self.checkpoint.step), self.network.output.weight.device)[0]
+        network, state = clamped(original, clamps)
+        return replace(self, network=network, clamps=clamps, state=state)
+
+    # Cells
+
+    def gates(self, text: TextLike = None, *, characters: int = GATE_CHARACTERS) -> list[GateSaturation]:
+        """Return for every gate the share of characters at which each cell has it shut and wide open.
+
+        characters: of the text, at most. Raises CharrnnError where the recurrence has no gates.
+        """
+        return gate_saturation(self.network, self.encode(text)[:characters])
