@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from charrnn.inspection.recorded_trace import Picture, Trace
     from charrnn.inspection.trace import Cell
     from charrnn.model.run import Run, open_run
+    from charrnn.sampling.settings import SampleSettings
     from charrnn.scoring.score import Score
-    from charrnn.settings import ModelSettings, SampleSettings, TrainingSettings
+    from charrnn.settings import ModelSettings, TrainingSettings
     from charrnn.text.corpus import Corpus, load_corpus
     from charrnn.text.encoded_text import EncodedText
 
@@ -35,7 +36,7 @@ _MODULES = {
     "ModelSettings": "charrnn.settings",
     "Picture": "charrnn.inspection.recorded_trace",
     "Run": "charrnn.model.run",
-    "SampleSettings": "charrnn.settings",
+    "SampleSettings": "charrnn.sampling.settings",
     "Score": "charrnn.scoring.score",
     "Trace": "charrnn.inspection.recorded_trace",
     "TrainingSettings": "charrnn.settings",

@@ -28,8 +28,8 @@ from charrnn.model.network import CharRNN, State, parameter_count
 from charrnn.model.reading import HELD_OUT, read_for
 from charrnn.model.run import Checkpoint, Run, open_run
 from charrnn.sampling.generate import STOPPED, generate
+from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import Score, score
-from charrnn.settings import SampleSettings
 from charrnn.text.corpus import load_corpus
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import StreamDecoder, Vocabulary

@@ -290,47 +290,6 @@ class TrainingSettings(Settings):
         return self.keep is not None and step % int(self.keep.removeprefix("every:")) == 0
 
 
-FILTERS = "Which characters may be drawn"
-
-
-@dataclass(frozen=True)
-class SampleSettings(Settings):
-    """How text is drawn from a network: logits → top-k → top-p → min-p → temperature → draw."""
-
-    length: int = option(1000, "Characters to write.", at_least=0, at_most=10**12)
-    temperature: float = option(
-        0.8,
-        "Divides the logits: low is cautious, high is wild, 1 is the model's own.",
-        at_least=0.01,
-        at_most=100,
-        flags=("--temperature", "--temp", "-t"),
-        panel=FILTERS,
-    )
-    greedy: bool = option(False, "Always take the likeliest character.", panel=FILTERS)
-    top_k: int = option(0, "Draw from the k likeliest characters only. 0: all.", at_least=0, panel=FILTERS)
-    top_p: float = option(
-        1.0,
-        "Draw from the likeliest characters that together have this probability (nucleus). 1: all.",
-        above=0,
-        at_most=1,
-        panel=FILTERS,
-    )
-    min_p: float = option(
-        0.0,
-        "Drop characters less likely than this share of the likeliest one's probability. 0: none.",
-        at_least=0,
-        at_most=1,
-        panel=FILTERS,
-    )
-    num: int = option(
-        1, "How many texts to write, drawn side by side.", at_least=1, at_most=100_000, flags=("--num", "-n")
-    )
-    stop: str | None = option(None, "End a text once it has written this.", metavar="TEXT")
-    seed: int | None = option(
-        None, "Seed of the draws; without one each call differs, and says its seed.", at_least=0, at_most=2**63 - 1
-    )
-
-
 PALETTES = ("blue-red", "purple-orange", "karpathy")
 COLORS = ("auto", "truecolor", "256", "16", "none")
 

@@ -19,7 +19,8 @@ from charrnn import __version__
 from charrnn.cli import app
 from charrnn.model.device import _precisions, choose_precision
 from charrnn.model.run import Run, open_run
-from charrnn.settings import ModelSettings, SampleSettings, TrainingSettings, flag_of
+from charrnn.sampling.settings import SampleSettings
+from charrnn.settings import ModelSettings, TrainingSettings, flag_of
 from charrnn.training import presets
 
 Program = Callable[..., tuple[int, str, str]]

@@ -13,8 +13,8 @@ import torch
 from charrnn.cli import app
 from charrnn.model.run import open_run
 from charrnn.sampling.generate import generate
+from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import score
-from charrnn.settings import SampleSettings
 from charrnn.text import corpus as corpus_module
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText

@@ -17,8 +17,9 @@ from charrnn.model.device import _precisions, choose_device, choose_precision, d
 from charrnn.model.network import CharRNN
 from charrnn.model.run import FIRST_LOSS_SCALE
 from charrnn.sampling.generate import generate
+from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import score
-from charrnn.settings import DEVICES, RECURRENCE_NAMES, ModelSettings, SampleSettings, TrainingSettings
+from charrnn.settings import DEVICES, RECURRENCE_NAMES, ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.loop import STEPS_BETWEEN_SCALES, Trainer

@@ -1,16 +1,25 @@
-"""Each filter against a reference that sorts and adds in plain Python, with ties; then all of them together."""
+"""Sampling filters: each against a reference in plain Python, all together, and one registered from outside."""
 
 from __future__ import annotations
 
 import math
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from charrnn.sampling.filters import FILTERS, filtered, min_p, temperature, top_k, top_p
-from charrnn.settings import SampleSettings
+from charrnn.errors import UsageError
+from charrnn.sampling.filters import EXCLUDED, FILTERS, apply_filters, min_p, register, temperature, top_k, top_p
+from charrnn.sampling.generate import generate
+from charrnn.sampling.settings import SampleSettings
+from charrnn.text.vocabulary import Vocabulary
+from tests.conftest import small_network
 
 tied_logits = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)
 free_logits = st.lists(st.floats(-20, 20), min_size=1, max_size=12)
@@ -27,6 +36,10 @@ def kept(logits: torch.Tensor) -> list[int]:
     return (logits[0] > -math.inf).nonzero().flatten().tolist()
 
 
+def filtered(logits: list[float], **settings: float) -> torch.Tensor:
+    return apply_filters(row(logits), SampleSettings(**{"temperature": 1.0} | settings))
+
+
 def by_likelihood(logits: list[float]) -> list[int]:
     return sorted(range(len(logits)), key=lambda i: (-logits[i], i))
 
@@ -38,12 +51,13 @@ def probabilities(logits: list[float]) -> list[float]:
 
 @checked
 @given(any_logits, st.integers(0, 14))
-def test_top_k_keeps_exactly_k_and_of_equals_the_lower_id(logits: list[float], k: int) -> None:
+def test_top_k(logits: list[float], k: int) -> None:
+    """Exactly k characters stay; ties go to the lower id."""
     expected = by_likelihood(logits)[: k or len(logits)]
-    assert kept(top_k(row(logits), k)) == sorted(expected)
+    assert kept(filtered(logits, top_k=k)) == sorted(expected)
 
 
-def test_of_a_large_vocabulary_of_equals_the_lowest_ids_are_kept() -> None:
+def test_ties_in_a_large_vocabulary() -> None:
     equal = torch.zeros(2, 5000)
     assert kept(top_k(equal, 3)) == [0, 1, 2]
     assert kept(top_p(equal, 2.5 / 5000)) == [0, 1, 2]
@@ -51,7 +65,8 @@ def test_of_a_large_vocabulary_of_equals_the_lowest_ids_are_kept() -> None:
 
 @checked
 @given(any_logits, st.floats(0.001, 1))
-def test_top_p_keeps_the_smallest_set_of_the_likeliest_that_reaches_p(logits: list[float], p: float) -> None:
+def test_top_p(logits: list[float], p: float) -> None:
+    """The fewest most likely characters that reach p stay."""
     chances = probabilities(logits)
     expected: list[int] = []
     reached = 0.0
@@ -61,29 +76,36 @@ def test_top_p_keeps_the_smallest_set_of_the_likeliest_that_reaches_p(logits: li
             break
         expected.append(i)
         reached = math.fsum([reached, chances[i]])
-    assert kept(top_p(row(logits), p)) == sorted(expected)
+    assert kept(filtered(logits, top_p=p)) == sorted(expected)
 
 
-def test_top_p_stops_where_the_set_reaches_p_exactly() -> None:
+def test_top_p_reached_exactly() -> None:
     assert kept(top_p(row([0.0, 0.0, 0.0, 0.0]), 0.5)) == [0, 1]
     assert kept(top_p(row([0.0, 0.0, 0.0, 0.0]), 0.5000001)) == [0, 1, 2]
 
 
 @checked
 @given(any_logits, st.floats(0, 1))
-def test_min_p_keeps_what_is_likely_enough_beside_the_likeliest(logits: list[float], share: float) -> None:
+def test_min_p(logits: list[float], fraction: float) -> None:
     ratios = [math.exp(x - max(logits)) for x in logits]
-    assume(all(abs(ratio - share) > 1e-9 * share or ratio == 1 for ratio in ratios))
-    assert kept(min_p(row(logits), share)) == [i for i, ratio in enumerate(ratios) if ratio >= share]
+    assume(all(abs(ratio - fraction) > 1e-9 * fraction or ratio == 1 for ratio in ratios))
+    assert kept(filtered(logits, min_p=fraction)) == [i for i, ratio in enumerate(ratios) if ratio >= fraction]
+
+
+def test_temperature() -> None:
+    assert temperature(row([1.0, 2.0]), 0.5).tolist() == [[2.0, 4.0]]
 
 
 @checked
 @given(any_logits)
-def test_at_its_neutral_value_a_filter_changes_nothing(logits: list[float]) -> None:
+def test_filters_at_their_off_value_change_nothing(logits: list[float]) -> None:
+    off = SampleSettings(**{name: entry.off for name, entry in FILTERS.items()})
     given_logits = row(logits)
-    for name, neutral in {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "temperature": 1.0}.items():
-        assert FILTERS[name](given_logits, neutral) is given_logits
-    assert top_k(given_logits, len(logits)) is given_logits
+    assert apply_filters(given_logits, off) is given_logits
+
+
+def test_only_temperature_is_on_by_default() -> None:
+    assert [name for name, entry in FILTERS.items() if entry.default != entry.off] == ["temperature"]
 
 
 any_settings = st.builds(
@@ -97,59 +119,133 @@ any_settings = st.builds(
 
 @checked
 @given(any_logits, any_settings)
-def test_together_they_are_each_in_turn_and_always_leave_the_likeliest(
-    logits: list[float], chosen: SampleSettings
-) -> None:
-    in_turn = top_k(row(logits), chosen.top_k)
-    in_turn = top_p(in_turn, chosen.top_p)
-    in_turn = min_p(in_turn, chosen.min_p)
-    in_turn = temperature(in_turn, chosen.temperature)
-    result = filtered(row(logits), chosen)
-    assert torch.equal(result, in_turn)
+def test_filters_apply_in_order(logits: list[float], chosen: SampleSettings) -> None:
+    """Top-k, top-p, min-p, temperature; the most likely character always stays."""
+    expected = row(logits)
+    if chosen.top_k:
+        expected = top_k(expected, chosen.top_k)
+    if chosen.top_p < 1:
+        expected = top_p(expected, chosen.top_p)
+    if chosen.min_p:
+        expected = min_p(expected, chosen.min_p)
+    expected = temperature(expected, chosen.temperature)
+    result = apply_filters(row(logits), chosen)
+    assert torch.equal(result, expected)
     assert by_likelihood(logits)[0] in kept(result)
     assert int(result.argmax()) == by_likelihood(logits)[0]
-    allowed = [kept(FILTERS[name](row(logits), getattr(chosen, name))) for name in ("top_k", "min_p")]
-    assert all(set(kept(result)) <= set(ids) for ids in allowed)
 
 
 @checked
 @given(any_logits, any_settings, st.floats(0.01, 100))
-def test_temperature_does_not_change_which_characters_may_be_drawn(
-    logits: list[float], chosen: SampleSettings, degree: float
-) -> None:
+def test_temperature_excludes_nothing(logits: list[float], chosen: SampleSettings, degree: float) -> None:
     other = chosen.changed(temperature=degree)
-    assert kept(filtered(row(logits), chosen)) == kept(filtered(row(logits), other))
+    assert kept(apply_filters(row(logits), chosen)) == kept(apply_filters(row(logits), other))
 
 
 @checked
 @given(st.lists(st.lists(st.floats(-20, 20), min_size=5, max_size=5), min_size=1, max_size=4), any_settings)
-def test_streams_are_filtered_each_by_itself(rows: list[list[float]], chosen: SampleSettings) -> None:
-    together = filtered(torch.tensor(rows, dtype=torch.float64), chosen)
+def test_streams_are_filtered_independently(rows: list[list[float]], chosen: SampleSettings) -> None:
+    together = apply_filters(torch.tensor(rows, dtype=torch.float64), chosen)
     for place, logits in enumerate(rows):
-        assert kept(together[place : place + 1]) == kept(filtered(row(logits), chosen))
+        assert kept(together[place : place + 1]) == kept(apply_filters(row(logits), chosen))
 
 
-def test_top_p_counts_the_probability_of_what_top_k_has_left() -> None:
-    logits = row([math.log(x) for x in (0.4, 0.3, 0.2, 0.1)])
-    assert kept(filtered(logits, SampleSettings(top_p=0.65))) == [0, 1]
-    assert kept(filtered(logits, SampleSettings(top_k=2, top_p=0.55))) == [0]  # 0.4 of 0.7 is 0.571
-
-
-def test_temperature_divides_the_logits() -> None:
-    assert temperature(row([1.0, 2.0]), 0.5).tolist() == [[2.0, 4.0]]
-
-
-def test_every_filter_is_an_option_that_is_off_unless_asked_for() -> None:
-    untouched = row([3.0, 1.0, 2.0])
-    defaults = SampleSettings()
-    for name in FILTERS:
-        if name != "temperature":
-            assert FILTERS[name](untouched, getattr(defaults, name)) is untouched
+def test_top_p_uses_the_probabilities_after_top_k() -> None:
+    logits = [math.log(x) for x in (0.4, 0.3, 0.2, 0.1)]
+    assert kept(filtered(logits, top_p=0.65)) == [0, 1]
+    assert kept(filtered(logits, top_k=2, top_p=0.55)) == [0]  # 0.4 of 0.7 is 0.571
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_filters_keep_shape_and_precision(dtype: torch.dtype) -> None:
+def test_filters_keep_shape_and_dtype(dtype: torch.dtype) -> None:
     logits = torch.randn(3, 7, generator=torch.Generator().manual_seed(0)).to(dtype)
-    result = filtered(logits, SampleSettings(top_k=5, top_p=0.9, min_p=0.01, temperature=0.7))
+    result = apply_filters(logits, SampleSettings(top_k=5, top_p=0.9, min_p=0.01, temperature=0.7))
     assert result.shape == logits.shape
     assert result.dtype == dtype
+
+
+def register_typical_p() -> None:
+    """Register locally typical sampling (Meister et al. 2023, arXiv 2202.00666), as a user's own file would."""
+
+    @register(1.0, off=1.0, help="Sample from the most typical characters of this mass.", above=0, at_most=1)
+    def typical_p(logits: torch.Tensor, mass: float) -> torch.Tensor:
+        log_p = logits.log_softmax(-1)
+        entropy = -(log_p.exp() * log_p).nan_to_num().sum(-1, keepdim=True)
+        order = (log_p + entropy).abs().sort(dim=-1, stable=True).indices
+        p = log_p.exp().gather(-1, order)
+        excluded = p.cumsum(-1) - p >= mass
+        return logits.masked_fill(excluded.scatter(-1, order, excluded), EXCLUDED)
+
+
+@pytest.fixture
+def typical_p() -> Iterator[None]:
+    register_typical_p()
+    yield
+    del FILTERS["typical_p"]
+
+
+@pytest.mark.usefixtures("typical_p")
+def test_a_new_filter_is_a_setting() -> None:
+    assert SampleSettings(typical_p=0.9, top_k=5).typical_p == 0.9
+    assert SampleSettings().typical_p == 1.0
+    with pytest.raises(UsageError, match="--typical-p must be above 0 and at most 1, not 2"):
+        SampleSettings(typical_p=2)
+
+
+@pytest.mark.usefixtures("typical_p")
+def test_a_new_filter_applies_before_temperature() -> None:
+    """Temperature would change the entropy, and with it what is typical."""
+    logits = [0.0, 2.0, 3.0, 0.5]
+    expected = kept(FILTERS["typical_p"].function(row(logits), 0.6))
+    assert expected != kept(FILTERS["typical_p"].function(row(logits) / 9, 0.6))
+    assert kept(filtered(logits, typical_p=0.6, temperature=9)) == expected
+
+
+@pytest.mark.usefixtures("typical_p")
+def test_a_new_filter_shapes_generated_text() -> None:
+    vocabulary = Vocabulary.of("abcd")
+    network = small_network(vocabulary_size=4)
+    with torch.no_grad():
+        network.output.weight.zero_()
+        network.output.bias.copy_(torch.tensor([0.0, 2.0, 3.0, 0.5]))
+    settings = SampleSettings(length=300, typical_p=0.6, seed=1)
+    drawn = {int(ids[0]) for ids in generate(network, settings, vocabulary=vocabulary)}
+    assert drawn == {2}
+
+
+def test_a_setting_of_no_filter_is_refused() -> None:
+    with pytest.raises(TypeError, match="typical_p"):
+        SampleSettings(typical_p=0.9)
+
+
+CLI = "import tests.test_filters as t; t.register_typical_p(); from charrnn.__main__ import main; main()"
+
+
+def cli_with_typical_p(*arguments: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", CLI, "sample", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "120", "NO_COLOR": "1"},
+    )
+    return done.returncode, re.sub(r"\s+", " ", done.stdout + done.stderr)
+
+
+def test_a_new_filter_is_a_flag() -> None:
+    code, out = cli_with_typical_p("--help")
+    assert code == 0
+    assert "--typical-p" in out
+    assert "Sample from the most typical characters of this mass. [default: 1]" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--typical-p", "2"), "--typical-p must be above 0 and at most 1, not 2.0"),
+        (("--greedy", "--typical-p", ".5"), "--greedy and --typical-p exclude each other"),
+    ],
+)
+def test_a_flag_of_a_new_filter_is_validated(arguments: tuple[str, ...], message: str) -> None:
+    code, out = cli_with_typical_p(*arguments)
+    assert code == 2
+    assert message in out

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN
 from charrnn.sampling import generate as generate_module
-from charrnn.sampling.filters import filtered
+from charrnn.sampling.filters import apply_filters
 from charrnn.sampling.generate import STOPPED, generate
-from charrnn.settings import RECURRENCE_NAMES, ModelSettings, SampleSettings
+from charrnn.sampling.settings import SampleSettings
+from charrnn.settings import RECURRENCE_NAMES, ModelSettings
 from charrnn.text.vocabulary import Vocabulary
 from tests.conftest import small_network
 
@@ -133,7 +134,7 @@ def test_characters_are_drawn_with_the_probability_of_the_softmax(chosen: Sample
     would fail by chance."""
     logits = [0.0, -1.0, 2.0, 0.5, -3.0, 1.0, 1.5, -0.5]
     network = network_that_always_predicts(logits)
-    exact = torch.softmax(filtered(torch.tensor([logits], dtype=torch.float64), chosen), -1)[0].numpy()
+    exact = torch.softmax(apply_filters(torch.tensor([logits], dtype=torch.float64), chosen), -1)[0].numpy()
     chosen = chosen.changed(seed=11, num=20, length=600)
     drawn = np.concatenate(list(generate(network, chosen, vocabulary=Vocabulary.of("abcdefgh"))))
     counts = np.bincount(drawn, minlength=8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import pytest
@@ -10,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.settings import InspectSettings, ModelSettings, SampleSettings, TrainingSettings
+from charrnn.sampling.settings import SampleSettings
+from charrnn.settings import InspectSettings, ModelSettings, TrainingSettings
 
 CLASSES = (ModelSettings, TrainingSettings, SampleSettings, InspectSettings)
 
@@ -70,7 +70,7 @@ json_values = st.recursive(
 @given(st.data())
 def test_whatever_json_holds_gives_settings_within_bounds_or_a_named_error(data: st.DataObject) -> None:
     cls = data.draw(st.sampled_from(CLASSES))
-    names = [f.name for f in dataclasses.fields(cls)]
+    names = list(cls.options())
     values = cls().to_json() | data.draw(st.dictionaries(st.sampled_from(names), json_values, max_size=3))
     try:
         made = cls.from_json(values, "a file")

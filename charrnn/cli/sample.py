@@ -21,7 +21,9 @@ from charrnn.cli.options import (
     with_settings,
 )
 from charrnn.errors import CharrnnError, ExitCode, UsageError
-from charrnn.settings import SampleSettings, flag_of, settings_from
+from charrnn.sampling.filters import FILTERS
+from charrnn.sampling.settings import SampleSettings
+from charrnn.settings import flag_of, settings_from
 from charrnn.units import bits
 
 if TYPE_CHECKING:
@@ -127,9 +129,9 @@ def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
     """Raises UsageError where --greedy would make what else was asked for meaningless."""
     if not settings.greedy:
         return
-    for name in ("temperature", "top_k", "top_p", "min_p"):
-        if name in given:
-            flag = flag_of(name, SampleSettings.options()[name][2])
+    for entry in FILTERS.values():
+        if entry.name in given:
+            flag = flag_of(entry.name, entry.option)
             raise UsageError(f"--greedy and {flag} exclude each other", "greedy always takes the likeliest character")
     if settings.num > 1:
         raise UsageError("--greedy writes the same text every time", "leave out --num, or --greedy")

@@ -18,7 +18,7 @@ from charrnn.display.plots import loss_curve
 from charrnn.display.tables import key_values
 from charrnn.display.terminal import Terminal, safe_text
 from charrnn.errors import CharrnnError, ExitCode
-from charrnn.settings import SampleSettings
+from charrnn.sampling.settings import SampleSettings
 from charrnn.units import amount, bits, count, duration
 
 if TYPE_CHECKING:

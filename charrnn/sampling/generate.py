@@ -12,9 +12,9 @@ from torch import Tensor
 
 from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN, State
-from charrnn.sampling.filters import filtered
+from charrnn.sampling.filters import apply_filters
+from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.step import FastStep
-from charrnn.settings import SampleSettings
 from charrnn.text.documents import DocumentSeparator, opening
 from charrnn.text.vocabulary import Vocabulary
 
@@ -87,7 +87,7 @@ def _written(
             if not settings.greedy:
                 if noise is None:
                     noise = _GumbelNoise(settings, logits)
-                logits = filtered(logits, settings) + noise.next(settings.length - written)
+                logits = apply_filters(logits, settings) + noise.next(settings.length - written)
             ids = logits.argmax(dim=-1)
             drawn = ids.cpu().numpy().copy()
         if ending is not None:

@@ -24,8 +24,9 @@ from rich.table import Table
 from charrnn.model.device import choose_device, device_name, synchronize
 from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate
+from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.step import FastStep
-from charrnn.settings import DEVICES, RECURRENCE_NAMES, ModelSettings, SampleSettings
+from charrnn.settings import DEVICES, RECURRENCE_NAMES, ModelSettings
 from charrnn.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of("\n !$&',-.3:;?" + string.ascii_letters)  # the 65 characters of tiny-shakespeare

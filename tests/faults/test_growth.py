@@ -13,7 +13,7 @@ import pytest
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.model.writer import RunWriter
-from charrnn.settings import SampleSettings
+from charrnn.sampling.settings import SampleSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.loop import CheckpointSaved, Evaluated, train
 from tests.faults.tiny import NAME, TRAIN_IDS, TRAINING, VALIDATION_IDS, VOCABULARY, new_run

@@ -1,0 +1,69 @@
+"""The settings of sampling: those below, and one field for each registered filter."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from charrnn.sampling.filters import FILTERS, PANEL, Filter
+from charrnn.settings import Option, Settings, ValueType, option
+
+
+@dataclass(frozen=True)
+class SampleSettings(Settings):
+    """How text is sampled from a network.
+
+    Each filter in `charrnn.sampling.filters` adds a field: `SampleSettings(length=200, top_k=5).top_k`.
+    """
+
+    length: int = option(1000, "Characters to generate.", at_least=0, at_most=10**12)
+    greedy: bool = option(False, "Always take the most likely character.", panel=PANEL)
+    num: int = option(1, "Texts to generate, in parallel.", at_least=1, at_most=100_000, flags=("--num", "-n"))
+    stop: str | None = option(None, "End a text after it contains this.", metavar="TEXT")
+    seed: int | None = option(
+        None, "Random seed. By default each call differs and shows its seed.", at_least=0, at_most=2**63 - 1
+    )
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            length: int = ...,
+            greedy: bool = ...,
+            num: int = ...,
+            stop: str | None = ...,
+            seed: int | None = ...,
+            **filters: float,
+        ) -> None: ...
+
+        def __getattr__(self, name: str) -> Any:
+            """Return the value of a filter."""
+
+    def __new__(cls, *args: Any, **values: Any) -> SampleSettings:
+        return object.__new__(cls._with_filters())
+
+    @classmethod
+    def options(cls) -> dict[str, tuple[ValueType, Any, Option]]:
+        """Return name → (type, default, option) of every setting, those of the filters included."""
+        return super(SampleSettings, cls._with_filters()).options()
+
+    @classmethod
+    def from_json(cls, data: Any, source: str) -> SampleSettings:
+        """Return the settings that `to_json` wrote. source: names the file in an error."""
+        return super(SampleSettings, cls._with_filters()).from_json(data, source)
+
+    @classmethod
+    def _with_filters(cls) -> type[SampleSettings]:
+        """Return the subclass with a field for each filter registered by now."""
+        return _subclass(*FILTERS.values()) if cls is SampleSettings else cls
+
+
+@functools.cache
+def _subclass(*filters: Filter) -> type[SampleSettings]:
+    fields = [
+        (entry.name, type(entry.default), dataclasses.field(default=entry.default, metadata={"option": entry.option}))
+        for entry in filters
+    ]
+    return dataclasses.make_dataclass("SampleSettings", fields, bases=(SampleSettings,), frozen=True)
