@@ -1,4 +1,4 @@
-"""Colored text: that nothing of it is lost, at any width and in any number of colors, and that it is legible."""
+"""Colored text is complete and legible at any width and in any number of colors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from charrnn.display.activations import (
-    FEWEST_COLUMNS,
     Glyph,
     SignalScale,
     Successors,
     View,
     layout,
+    merge_glyphs,
     render,
-    runs,
     value_rows,
 )
 from charrnn.display.palettes import (
@@ -34,11 +33,11 @@ from charrnn.display.palettes import (
     rgb_of_256,
     swatch,
 )
-from charrnn.display.terminal import STYLE, UNSAFE_RANGES, Terminal
+from charrnn.display.terminal import MIN_COLUMNS, STYLE, UNSAFE_RANGES, Terminal
 
 SIGNED, UNIT = SignalScale.SIGNED, SignalScale.UNIT
 HUES = (BLUE, RED, PURPLE, ORANGE, GREEN)
-STRENGTHS = [tenths / 10 for tenths in range(1, 11)]
+INTENSITIES = [tenths / 10 for tenths in range(1, 11)]
 
 TRICKY = st.text(
     st.one_of(
@@ -62,7 +61,7 @@ def bare(lines) -> list[str]:
     return [STYLE.sub("", line) for line in lines]
 
 
-def test_levels_are_eleven_and_the_smallest_values_are_plain():
+def test_eleven_levels():
     assert [SIGNED.level(value) for value in (0.0, 0.049, -0.049, 0.05, -0.05, 0.23, 0.25, 1.0, -1.0)] == [
         0, 0, 0, 1, -1, 1, 2, 5, -5,
     ]  # fmt: skip
@@ -71,9 +70,9 @@ def test_levels_are_eleven_and_the_smallest_values_are_plain():
     assert UNIT.level(0.049) == 0 and UNIT.level(0.05) == 1
 
 
-@pytest.mark.parametrize("scale", SignalScale)
-def test_levels_rise_with_values_and_clip_what_lies_outside(scale):
-    values = [-5.0, *(-1 + step / 100 for step in range(201)), 5.0]
+@pytest.mark.parametrize("scale", [SIGNED, UNIT, SignalScale(0, 0.5), SignalScale(-5, 5)], ids=str)
+def test_levels_rise_and_clip(scale):
+    values = [-9.0, *(-1 + step / 100 for step in range(201)), 9.0]
     levels = [scale.level(value) for value in values]
     assert levels == sorted(levels)
     assert (levels[0], levels[-1]) == (scale.levels[0], scale.levels[-1])
@@ -81,14 +80,45 @@ def test_levels_rise_with_values_and_clip_what_lies_outside(scale):
     assert scale.level(math.inf) == scale.levels[-1]
 
 
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        ([0.0, 3.7, math.nan], 0, 5),
+        ([-0.3, 0.1], -0.5, 0.5),
+        ([0.0, 2.0], 0, 2),
+        ([70.0, math.inf], 0, 100),
+        ([0.0, 0.0], 0, 1),
+        ([], 0, 1),
+    ],
+)
+def test_scale_covers_an_unbounded_signal(values, low, high):
+    scale = SignalScale.covering(values)
+    assert (scale.low, scale.high) == (low, pytest.approx(high))
+    assert all(abs(value) <= scale.high * (1 + 1e-9) for value in values if math.isfinite(value))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (-1, 2), (0, math.inf), (0, math.nan), (1, 2)])
+def test_scale_needs_zero_or_symmetry(low, high):
+    with pytest.raises(ValueError, match="a scale runs from"):
+        SignalScale(low, high)
+
+
+def test_legend_and_digits_follow_the_scale():
+    view = view_of("abc", [0.0, 2.0, 4.0], scale=SignalScale(0, 4))
+    assert dict(value_rows(view, layout(view, 80)[0])) == {"size": " 59"}
+    plain, colored = (bare(render(view, terminal(colors))) for colors in ("none", "256"))
+    assert "its value in tenths of 4, blank below .2" in " ".join(plain)
+    assert colored[0].startswith("0 ") and " 4  " in colored[0] and "plain 0, red 4" in " ".join(colored)
+
+
 @given(TRICKY, st.integers(1, 130), st.booleans())
 @settings(deadline=None, max_examples=300, derandomize=True)
-def test_every_character_is_in_exactly_one_glyph_and_no_line_passes_the_width(text, width, unicode):
+def test_layout_keeps_every_character_within_the_width(text, width, unicode):
     view = view_of(text)
     lines = layout(view, width, unicode=unicode)
     position = 0
     for line in lines:
-        assert 0 < sum(glyph.columns for glyph in line) <= max(width, FEWEST_COLUMNS)
+        assert 0 < sum(glyph.columns for glyph in line) <= max(width, MIN_COLUMNS)
         for glyph in line:
             assert glyph.first == position and glyph.count >= 1
             assert glyph.columns == cell_len(glyph.text) > 0
@@ -100,18 +130,18 @@ def test_every_character_is_in_exactly_one_glyph_and_no_line_passes_the_width(te
 
 @given(TRICKY)
 @settings(deadline=None, max_examples=300, derandomize=True)
-def test_merged_runs_give_back_the_line_and_never_neighbor_their_like(text):
+def test_merged_glyphs_equal_the_line(text):
     for line in layout(view_of(text), 60):
-        merged = list(runs(line))
+        merged = list(merge_glyphs(line))
         assert "".join(run.text for run in merged) == "".join(glyph.text for glyph in line)
         assert sum(run.columns for run in merged) == sum(glyph.columns for glyph in line)
         for before, after in itertools.pairwise(merged):
-            assert (before.level, before.stands_in) != (after.level, after.stands_in)
+            assert (before.level, before.substitute) != (after.level, after.substitute)
 
 
 @given(TRICKY, st.sampled_from(["truecolor", "256", "16", "none"]), st.integers(20, 100), st.booleans())
 @settings(deadline=None, max_examples=200, derandomize=True)
-def test_what_is_drawn_is_safe_and_fits(text, colors, width, unicode):
+def test_output_is_safe_and_fits(text, colors, width, unicode):
     for line in bare(render(view_of(text), terminal(colors, width, unicode))):
         assert not any(first <= ord(character) <= last for character in line for first, last in UNSAFE_RANGES)
         assert cell_len(line) <= width
@@ -120,7 +150,7 @@ def test_what_is_drawn_is_safe_and_fits(text, colors, width, unicode):
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126) | st.sampled_from("日é\n"), max_size=200))
 @settings(deadline=None, max_examples=100, derandomize=True)
-def test_plain_text_is_all_there_at_forty_columns(text):
+def test_text_is_complete_at_forty_columns(text):
     rows = list(render(view_of(text), terminal("none", 40)))
     rows = rows[rows.index("") + 1 :]
     assert "".join(rows[::4]).replace("↵", "\n") == text
@@ -130,12 +160,12 @@ def glyphs(text, **details) -> list[Glyph]:
     return [glyph for line in layout(view_of(text), 80, **details) for glyph in line]
 
 
-def test_whitespace_is_shown_and_a_newline_breaks_the_line():
+def test_whitespace_signs():
     lines = layout(view_of("a b\n\tc\n\n"), 80)
     assert ["".join(glyph.text for glyph in line) for line in lines] == ["a·b↵", "→   c↵", "↵"]
 
 
-def test_a_tab_reaches_to_its_tab_stop_and_is_whole_on_a_new_line():
+def test_tab_stops():
     line = layout(view_of("ab\tc"), 80)[0]
     assert "".join(glyph.text for glyph in line) == "ab→ c"
     first, second = layout(view_of("x" * 19 + "\t\ty"), 20)
@@ -143,13 +173,13 @@ def test_a_tab_reaches_to_its_tab_stop_and_is_whole_on_a_new_line():
     assert "".join(glyph.text for glyph in second) == "→   y"
 
 
-def test_wide_characters_take_two_columns_and_are_never_parted():
+def test_wide_characters():
     lines = layout(view_of("日" * 25), 41)
     assert [len(line) for line in lines] == [20, 5]
     assert all(glyph.columns == 2 for line in lines for glyph in line)
 
 
-def test_combining_marks_stand_with_their_base_and_in_its_color():
+def test_combining_marks_take_the_color_of_their_base():
     view = view_of("e\u0301\u0323x", [0.9, -0.9, -0.9, -0.9])
     first, second = layout(view, 80)[0]
     assert (first.text, first.columns, first.first, first.count, first.level) == ("e\u0301\u0323", 1, 0, 3, 5)
@@ -157,11 +187,11 @@ def test_combining_marks_stand_with_their_base_and_in_its_color():
     assert any("2 combining marks, in their base's color" in line for line in render(view, terminal()))
 
 
-def test_a_mark_without_a_base_gets_a_dotted_circle():
+def test_mark_without_a_base():
     assert [glyph.text for glyph in glyphs("\u0301a\n\u0301")] == ["◌\u0301", "a", "↵", "◌\u0301"]
 
 
-def test_korean_letters_that_join_are_one_glyph():
+def test_korean_syllable_is_one_glyph():
     assert [(glyph.text, glyph.columns) for glyph in glyphs("\u1112\u1161\u11ab.")] == [
         ("\u1112\u1161\u11ab", 2),
         (".", 1),
@@ -169,22 +199,22 @@ def test_korean_letters_that_join_are_one_glyph():
 
 
 @pytest.mark.parametrize("hidden", ["\u200d", "\ufe0f", "🏽", "🇩", "\u200b", "\u202e", "\ud800"])
-def test_what_a_terminal_would_hide_or_merge_is_spelled_out(hidden):
+def test_hidden_characters_are_escaped(hidden):
     (glyph,) = glyphs(hidden)
-    assert glyph.text.startswith("\\") and glyph.columns == len(glyph.text) and glyph.stands_in
+    assert glyph.text.startswith("\\") and glyph.columns == len(glyph.text) and glyph.substitute
 
 
-def test_controls_are_shown_as_pictures_or_in_ascii():
+def test_controls_are_visible():
     assert [glyph.text for glyph in glyphs("\x1b\r")] == ["␛", "␍"]
     assert [glyph.text for glyph in glyphs("\x1bé\n", unicode=False)] == ["\\x1b", "\\xe9", "\\n"]
 
 
-def test_bytes_are_shown_by_their_symbols():
+def test_bytes_are_escaped():
     view = View(["a", "\\xe3", "\n"], [0.0, 1.0, -1.0], "h of cell 1:0")
     assert [glyph.text for glyph in layout(view, 80)[0]] == ["a", "\\xe3", "↵"]
 
 
-def test_value_rows_stand_under_their_characters():
+def test_value_rows():
     view = view_of("a日bc\t.", [0.55, -0.31, 0.04, 1.0, -0.07, math.nan])
     (line,) = layout(view, 80)
     assert dict(value_rows(view, line)) == {"sign": "+-  +-", "size": "53  90  ?"}
@@ -194,7 +224,7 @@ def test_value_rows_stand_under_their_characters():
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=60))
 @settings(deadline=None, max_examples=200, derandomize=True)
-def test_values_can_be_read_back_from_their_rows(values):
+def test_value_rows_round_trip(values):
     view = view_of("x" * len(values), values)
     rows = dict(value_rows(view, layout(view, 80)[0]))
     for value, sign, digit in zip(
@@ -208,30 +238,30 @@ def test_values_can_be_read_back_from_their_rows(values):
 
 
 @pytest.mark.parametrize("hue", HUES, ids=lambda hue: hue.name)
-@pytest.mark.parametrize("strength", STRENGTHS)
-def test_ink_is_legible_on_every_color(hue, strength):
-    colors = swatch(hue, strength)
+@pytest.mark.parametrize("intensity", INTENSITIES)
+def test_ink_is_legible(hue, intensity):
+    colors = swatch(hue, intensity)
     assert contrast(colors.ink, colors.background) >= 4.5
     assert contrast(rgb_of_256(colors.ink_256), rgb_of_256(colors.background_256)) >= 4.5
     assert contrast(colors.faded_ink, colors.background) >= 2.2
 
 
 @pytest.mark.parametrize("hue", HUES, ids=lambda hue: hue.name)
-def test_every_strength_sets_itself_off_from_a_black_page_and_a_white_one(hue):
-    for strength in STRENGTHS:
-        background = swatch(hue, strength).background
+def test_colors_contrast_with_black_and_white(hue):
+    for intensity in INTENSITIES:
+        background = swatch(hue, intensity).background
         assert contrast(background, (18, 18, 18)) >= 1.7
         assert contrast(background, (255, 255, 255)) >= 1.7
 
 
 @pytest.mark.parametrize("palette", PALETTES.values(), ids=PALETTES)
-def test_the_levels_of_a_palette_differ_in_true_color_and_in_256(palette):
+def test_levels_have_different_colors(palette):
     for hue in (palette.negative, palette.positive):
         signed = [swatch(hue, level / 5) for level in range(1, 6)]
         assert len({colors.background for colors in signed}) == 5
         assert len({colors.background_256 for colors in signed}) == 5
         assert len({colors.codes_16 for colors in signed}) == 2
-        assert len({swatch(hue, strength).background for strength in STRENGTHS}) == 10
+        assert len({swatch(hue, intensity).background for intensity in INTENSITIES}) == 10
 
 
 def as_seen_without_green_cones(color) -> tuple[float, ...]:
@@ -242,7 +272,7 @@ def as_seen_without_green_cones(color) -> tuple[float, ...]:
 
 
 @pytest.mark.parametrize("palette", PALETTES.values(), ids=PALETTES)
-def test_the_two_sides_of_a_palette_differ_to_a_color_blind_eye(palette):
+def test_palettes_suit_color_blind_readers(palette):
     for tenths in (4, 6, 8, 10):
         negative, positive = (
             as_seen_without_green_cones(swatch(hue, tenths / 10).background)
@@ -251,33 +281,33 @@ def test_the_two_sides_of_a_palette_differ_to_a_color_blind_eye(palette):
         assert math.dist(negative, positive) > 0.05
 
 
-def test_the_2015_paper_s_palette_is_the_reverse_of_blue_red():
+def test_karpathy_palette_is_reversed():
     paper, usual = PALETTES["karpathy"], PALETTES["blue-red"]
     assert (paper.negative, paper.positive) == (usual.positive, usual.negative) == (RED, BLUE)
 
 
-def test_oklch_agrees_with_known_colors():
+def test_oklch_known_colors():
     assert oklch(1.0, 0.0, 0.0) == (255, 255, 255)
     assert oklch(0.0, 0.0, 0.0) == (0, 0, 0)
     for channel, (wanted, got) in enumerate(zip((255, 0, 0), oklch(0.62796, 0.25768, 29.234), strict=True)):
         assert abs(wanted - got) <= 2, channel
 
 
-def test_colors_follow_the_sign_and_merge_neighbors():
+def test_colors_follow_the_sign():
     lines = list(render(view_of("aabb", [1.0, 1.0, -1.0, -1.0]), terminal("truecolor")))
     red, blue = swatch(RED, 1.0).background, swatch(BLUE, 1.0).background
     assert lines[-1].count("\x1b[0m") == 2
     assert lines[-1].index("48;2;{};{};{}".format(*red)) < lines[-1].index("48;2;{};{};{}".format(*blue))
 
 
-def test_among_sixteen_colors_there_are_three_steps_to_a_side():
+def test_sixteen_colors_have_three_steps_a_side():
     text = "abcdefghij"
     drawn = list(render(view_of(text, [-1, -0.8, -0.6, -0.4, -0.2, 0.2, 0.4, 0.6, 0.8, 1.0]), terminal("16")))[-1]
     assert len({*STYLE.findall(drawn)} - {"\x1b[0m"}) == 6
 
 
 @pytest.mark.parametrize("colors", ["truecolor", "256", "16"])
-def test_there_is_always_a_legend_and_it_shows_all_levels_in_order(colors):
+def test_legend_shows_all_levels(colors):
     legend = next(render(view_of("x", [0.0]), terminal(colors)))
     assert bare([legend])[0].startswith("−1 ")
     assert "tanh(c) of cell 1:42 · blue negative, red positive" in legend
@@ -287,13 +317,13 @@ def test_there_is_always_a_legend_and_it_shows_all_levels_in_order(colors):
     assert bare([gate])[0].startswith("0 ") and "plain 0, red 1" in gate
 
 
-def test_the_legend_fits_a_narrow_terminal():
+def test_legend_fits_a_narrow_terminal():
     lines = bare(render(View("x", [0.5], "a title " * 20 + "w" * 60), terminal("256", 40)))
     assert all(cell_len(line) <= 40 for line in lines)
     assert "".join(lines).count("w") == 60
 
 
-def test_hostile_titles_are_made_safe():
+def test_hostile_title():
     lines = bare(render(View("x", [0.5], "\x1b]0;x\x07\n"), terminal("256")))
     assert not any("\x1b" in line or "\x07" in line for line in lines)
 
@@ -306,7 +336,7 @@ SUCCESSORS = Successors(
 )
 
 
-def test_successors_stand_under_their_characters_in_a_pipe():
+def test_successors_in_a_pipe():
     view = view_of("ab.", [0.5, 0.5, -0.5], successors=SUCCESSORS)
     lines = list(render(view, terminal()))
     assert lines[lines.index("") + 1 :] == [
@@ -325,7 +355,7 @@ def test_successors_stand_under_their_characters_in_a_pipe():
     ]
 
 
-def test_the_true_successor_and_no_other_is_underlined_where_there_are_colors():
+def test_actual_successor_is_underlined():
     view = view_of("ab.", [0.5, 0.5, -0.5], successors=SUCCESSORS)
     for colors in ("truecolor", "256", "16"):
         rows = [line for line in render(view, terminal(colors)) if bare([line])[0].startswith(tuple("12345"))]
@@ -337,7 +367,7 @@ def test_the_true_successor_and_no_other_is_underlined_where_there_are_colors():
 
 @given(TRICKY.filter(len), st.integers(20, 90), st.sampled_from(["none", "256"]), st.booleans())
 @settings(deadline=None, max_examples=100, derandomize=True)
-def test_rows_of_successors_fit_and_hold_every_character(text, width, colors, unicode):
+def test_successor_rows_fit(text, width, colors, unicode):
     draw = random.Random(len(text))
     number = len(text)
     successors = Successors(
@@ -352,19 +382,19 @@ def test_rows_of_successors_fit_and_hold_every_character(text, width, colors, un
     assert sum(len(row[5:].replace(" ", "")) for row in rows) == number
 
 
-def test_fewer_characters_than_five_can_be_likely():
+def test_fewer_than_five_successors():
     successors = Successors([["a", "b"]], [[0.7, 0.3]], [1], [1.7])
     lines = bare(render(view_of("a", [0.5], successors=successors), terminal()))
     assert [line[0] for line in lines if line[:1].isdigit() and not line.startswith("1-5")] == ["1", "2"]
 
 
-def test_a_view_whose_parts_differ_in_length_is_refused():
+def test_view_lengths_must_agree():
     with pytest.raises(ValueError, match="differ in number"):
         View("abc", [0.0], "h")
     with pytest.raises(ValueError, match="differ in number"):
         View("a", [0.0], "h", successors=SUCCESSORS)
 
 
-def test_an_empty_text_has_a_legend_and_no_lines():
+def test_empty_text():
     assert layout(view_of(""), 80) == []
     assert list(render(view_of(""), terminal()))[-1] == ""

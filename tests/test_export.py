@@ -1,4 +1,4 @@
-"""Files of colored text: well-formed, self-contained, and with nothing of the text alive in them."""
+"""Files of colored text are well-formed and self-contained, and the text cannot inject anything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.display.activations import SignalScale, Successors, View
-from charrnn.display.export import FORMATS, export, format_of
+from charrnn.display.export import FORMATS, Format, export, find_format, register
 from charrnn.display.page import html_text
 from charrnn.display.terminal import UNSAFE_RANGES
 from charrnn.errors import CharrnnError, UsageError
@@ -49,7 +49,7 @@ def written(tmp_path: Path, suffix: str, text: str = HOSTILE) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".html", ".svg"])
-def test_markup_is_well_formed_and_holds_no_script_or_handler(tmp_path, suffix):
+def test_markup_has_no_script(tmp_path, suffix):
     content = written(tmp_path, suffix)
     root = ElementTree.fromstring(content.removeprefix("<!DOCTYPE html>\n"))
     for element in root.iter():
@@ -61,20 +61,20 @@ def test_markup_is_well_formed_and_holds_no_script_or_handler(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".html", ".svg"])
-def test_no_address_of_another_host_stands_in_the_markup(tmp_path, suffix):
+def test_markup_fetches_nothing(tmp_path, suffix):
     content = written(tmp_path, suffix, "plain text\n")
     assert ADDRESS.findall(content.replace('xmlns="http://www.w3.org/2000/svg"', "")) == []
     assert "url(" not in content and "@import" not in content
 
 
-def test_the_page_forbids_everything_but_its_own_style(tmp_path):
+def test_content_security_policy(tmp_path):
     assert "http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline';" in written(
         tmp_path, ".html"
     )
 
 
 @pytest.mark.parametrize("suffix", [".html", ".svg", ".txt", ".ansi", ".csv", ".json"])
-def test_no_control_character_of_the_text_is_alive_in_a_file(tmp_path, suffix):
+def test_no_control_characters(tmp_path, suffix):
     content = written(tmp_path, suffix)
     if suffix == ".ansi":
         content = re.sub(r"\x1b\[[0-9;]*m", "", content)
@@ -84,22 +84,22 @@ def test_no_control_character_of_the_text_is_alive_in_a_file(tmp_path, suffix):
 
 @given(st.text(st.characters(exclude_categories=()), max_size=60))
 @settings(deadline=None, max_examples=150, derandomize=True)
-def test_any_text_makes_a_well_formed_page_and_picture(text):
+def test_any_text_is_well_formed(text):
     views = views_of(text)
     for suffix in (".html", ".svg"):
-        content = format_of(Path("x" + suffix)).content(views, {"text": text})
+        content = find_format(Path("x" + suffix)).content(views, {"text": text})
         ElementTree.fromstring(content.removeprefix("<!DOCTYPE html>\n").encode())
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=60))
 @settings(deadline=None, max_examples=150, derandomize=True)
-def test_escaped_text_parses_back_to_itself_where_xml_can_hold_it(text):
+def test_html_text_round_trip(text):
     element = ElementTree.fromstring(f"<a b='{html_text(text)}'>{html_text(text)}</a>".encode())
     if text.isprintable():
         assert element.text in (text, None) and element.attrib["b"] == text
 
 
-def test_the_page_says_each_value_and_what_was_expected(tmp_path):
+def test_tooltips(tmp_path):
     content = written(tmp_path, ".html", "ab")
     titles = [
         element.attrib["title"]
@@ -107,10 +107,17 @@ def test_the_page_says_each_value_and_what_was_expected(tmp_path):
         if "title" in element.attrib
     ]
     assert titles[0] == "a U+0061 · +1.000"
-    assert titles[2].splitlines() == ["a U+0061 · +1.000", "< 0.500 ← came", "& 0.200", '" 0.100', "␛ 0.100", "日 nan"]
+    assert titles[2].splitlines() == [
+        "a U+0061 · +1.000",
+        "< 0.500 ← actual",
+        "& 0.200",
+        '" 0.100',
+        "␛ 0.100",
+        "日 nan",
+    ]
 
 
-def test_json_holds_all_numbers_in_full(tmp_path):
+def test_json_is_exact(tmp_path):
     views = views_of(HOSTILE)
     shown = json.loads(written(tmp_path, ".json"))
     assert shown["characters"] == list(HOSTILE)
@@ -126,7 +133,7 @@ def test_json_holds_all_numbers_in_full(tmp_path):
     }
 
 
-def test_csv_has_a_row_for_each_character(tmp_path):
+def test_csv_rows(tmp_path):
     path = tmp_path / "out.csv"
     views = views_of(HOSTILE)
     export(path, views, FACTS)
@@ -138,12 +145,12 @@ def test_csv_has_a_row_for_each_character(tmp_path):
     assert [float(row[3]) for row in rows] == list(views[0].values)
 
 
-def test_plain_text_has_no_colors_and_ansi_has(tmp_path):
+def test_only_ansi_has_color_codes(tmp_path):
     assert "\x1b" not in written(tmp_path, ".txt")
     assert "\x1b[38;2;" in written(tmp_path, ".ansi")
 
 
-def test_the_picture_shows_the_backgrounds_of_the_terminal(tmp_path):
+def test_svg_backgrounds(tmp_path):
     root = ElementTree.fromstring(written(tmp_path, ".svg", "ab"))
     fills = [element.attrib.get("fill") for element in root.iter() if element.tag.endswith("rect")]
     assert len(set(fills)) > 10
@@ -151,25 +158,48 @@ def test_the_picture_shows_the_backgrounds_of_the_terminal(tmp_path):
     assert "tanh(c) of cell 1:42 <b>&" in " ".join(texts)
 
 
-def test_the_suffix_s_case_does_not_matter_and_an_unknown_one_is_a_usage_error():
-    assert format_of(Path("a/b.HTML")) is FORMATS[0]
-    for name, words in (("x.pdf", "the suffix .pdf"), ("x", "no suffix")):
+def test_unknown_suffix():
+    assert find_format(Path("a/b.HTML")) is FORMATS[".html"]
+    for name, words in (("x.pdf", "unknown suffix .pdf"), ("x", "no suffix")):
         with pytest.raises(UsageError, match=words) as error:
-            format_of(Path(name))
-        assert all(form.suffix in error.value.hint for form in FORMATS)
+            find_format(Path(name))
+        assert all(suffix in error.value.hint for suffix in FORMATS)
 
 
-def test_every_format_has_a_suffix_and_words_of_its_own():
-    assert len({form.suffix for form in FORMATS}) == len({form.about for form in FORMATS}) == len(FORMATS)
+def test_formats_are_distinct():
+    assert len({form.about for form in FORMATS.values()}) == len(FORMATS)
 
 
-def test_a_folder_that_is_not_there_is_a_user_s_mistake_and_leaves_nothing(tmp_path):
+def test_format_from_outside_the_package(tmp_path, monkeypatch):
+    monkeypatch.setattr("charrnn.display.export.FORMATS", dict(FORMATS))
+
+    @register
+    class Markdown(Format):
+        suffix = ".md"
+        about = "a heading and the text"
+
+        def content(self, views, facts):
+            return f"# {views[0].title}\n{''.join(views[0].symbols)}\n"
+
+    assert written(tmp_path, ".md", "ab") == "# tanh(c) of cell 1:42 <b>&\nab\n"
+
+
+def test_fragment_is_scoped_and_well_formed():
+    """A notebook embeds the fragment: its CSS must not touch the rest of the page."""
+    fragment = find_format(Path("x.html")).fragment(views_of(HOSTILE))
+    root = ElementTree.fromstring(f"<div>{fragment}</div>")
+    rules = [line for line in root.find("style").text.strip().splitlines() if "{" in line]
+    assert all(rule.startswith(".charrnn ") for rule in rules)
+    assert len(root.findall("section[@class='charrnn']")) == 2
+
+
+def test_missing_folder(tmp_path):
     with pytest.raises(CharrnnError, match=r"cannot be written"):
         export(tmp_path / "missing" / "out.txt", views_of("a"), {})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_older_file_is_replaced_and_nothing_else_is_left(tmp_path):
+def test_existing_file_is_replaced(tmp_path):
     (tmp_path / "out.txt").write_text("old")
     assert written(tmp_path, ".txt", "new").startswith("tanh(c)")
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]

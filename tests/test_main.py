@@ -38,7 +38,7 @@ def interrupted(command: list[str], module: str, folder: Path) -> subprocess.Com
 
 @pytest.mark.parametrize("module", ["charrnn.cli.app", "typer", "torch"])
 @pytest.mark.parametrize("command", [["-m", "charrnn"], ["-c", script()]], ids=["module", "script"])
-def test_ctrl_c_while_the_program_is_loaded_ends_it_without_a_word(
+def test_ctrl_c_while_loading_is_silent(
     command: list[str], module: str, tmp_path: Path
 ) -> None:
     (tmp_path / "text.txt").write_text("some text\n" * 100)
@@ -46,20 +46,20 @@ def test_ctrl_c_while_the_program_is_loaded_ends_it_without_a_word(
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_ctrl_c_before_a_command_has_begun_ends_it_without_a_word() -> None:
+def test_ctrl_c_before_a_command_is_silent() -> None:
     code = "import os, signal; from charrnn.cli import app; app.app = lambda **_: os.kill(os.getpid(), signal.SIGINT)"
     done = subprocess.run([sys.executable, "-c", f"{code}; app.main()"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_a_ctrl_c_that_is_ignored_stays_so(tmp_path: Path) -> None:
+def test_ignored_ctrl_c_stays_ignored(tmp_path: Path) -> None:
     code = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); {script()}"
     done = interrupted(["-c", code, "--version"], "typer", tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("charrnn ")
 
 
-def test_after_loading_a_ctrl_c_is_an_exception_again() -> None:
+def test_ctrl_c_after_loading_raises() -> None:
     code = "import signal; from charrnn.cli import app; app.main = lambda: print(signal.getsignal(signal.SIGINT))"
     done = subprocess.run([sys.executable, "-c", f"{code}; {script()}"], capture_output=True, text=True, check=True)
     assert "default_int_handler" in done.stdout

@@ -1,4 +1,4 @@
-"""Plots: that they fit, hold their points, and take whatever numbers a run may bring. Tables: that nothing is cut."""
+"""Plots fit, show their points and accept any numbers. Tables are never cut."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cells(rows: list[str]) -> list[str]:
 
 @given(ANY_SERIES, st.integers(1, 120), st.integers(1, 30), st.booleans(), st.sampled_from(["none", "256"]))
 @settings(deadline=None, max_examples=200, derandomize=True)
-def test_any_numbers_make_a_plot_that_fits(series, width, height, unicode, colors):
+def test_any_plot_fits(series, width, height, unicode, colors):
     for rows in (
         loss_curve(series, width, height, unicode=unicode, colors=colors),
         scatter(series, width, height, x_label="x", y_label="y", unicode=unicode, colors=colors),
@@ -37,7 +37,7 @@ def test_any_numbers_make_a_plot_that_fits(series, width, height, unicode, color
             assert cell_len(STYLE.sub("", row)) <= max(width, 40)
 
 
-def test_a_falling_curve_falls():
+def test_falling_curve():
     columns = cells(loss_curve({"validation": FALLING}, 60, 10, unicode=True))
     first_seen = [
         min((row for row, line in enumerate(columns) if line[at : at + 1].strip()), default=None) for at in (8, 20, 40)
@@ -45,7 +45,7 @@ def test_a_falling_curve_falls():
     assert first_seen == sorted(first_seen) and first_seen[0] < first_seen[-1]
 
 
-def test_a_curve_has_no_gap():
+def test_curve_has_no_gap():
     columns = cells(loss_curve({"validation": FALLING}, 60, 10))
     started = False
     for at in range(max(map(len, columns))):
@@ -54,31 +54,31 @@ def test_a_curve_has_no_gap():
         assert drawn or not started
 
 
-def test_a_steep_beginning_does_not_flatten_the_rest():
+def test_steep_start_is_cut_off():
     rows = loss_curve({"training": [(step, 50.0 if step < 20 else loss) for step, loss in FALLING]}, 60, 10)
-    assert rows[0] == "begins at 50, above"
+    assert rows[0] == "starts at 50, off the plot"
     assert max(map(float, (row.split()[0] for row in rows if "┤" in row))) < 5
 
 
 @pytest.mark.parametrize("points", [[(1, 2.0)], [(1, 2.0), (2, 2.0)], [(5, 0.0)] * 3])
-def test_one_point_or_a_constant_is_drawn(points):
+def test_constant_curve(points):
     assert sum(len(line.strip()) for line in cells(loss_curve({"validation": points}, 50, 6))) >= 1
 
 
-def test_points_that_are_not_finite_are_left_out_and_counted():
+def test_non_finite_points_are_omitted():
     rows = loss_curve({"v": [(0, 1.0), (1, math.nan), (2, math.inf), (3, 2.0)]}, 50, 6)
-    assert rows[0] == "2 points that are not finite are left out"
-    assert loss_curve({"v": [(0, math.nan)]}, 50, 6) == ["1 point that is not finite is left out", "no points to draw"]
+    assert rows[0] == "2 non-finite points omitted"
+    assert loss_curve({"v": [(0, math.nan)]}, 50, 6) == ["1 non-finite point omitted", "no points to draw"]
     assert loss_curve({}, 50, 6) == ["no points to draw"]
 
 
-def test_ascii_is_all_there_is_without_unicode():
+def test_ascii_plot():
     rows = loss_curve({"training": FALLING, "validation": FALLING[::100]}, 40, 8, unicode=False)
     assert all(row.isascii() for row in rows)
     assert rows[0].startswith(". training   o validation")
 
 
-def test_series_are_told_apart_with_and_without_colors():
+def test_series_are_distinguishable():
     series = {"training": FALLING, "validation": [(x, y + 0.5) for x, y in FALLING[::100]]}
     plain = "\n".join(cells(loss_curve(series, 60, 10)))
     assert "·" in plain and "o" in plain
@@ -86,7 +86,7 @@ def test_series_are_told_apart_with_and_without_colors():
     assert {"\x1b[38;5;27m", "\x1b[38;5;214m"} <= set(STYLE.findall(colored))
 
 
-def test_scatter_places_points_in_a_given_range():
+def test_scatter_range():
     rows = scatter(
         {"layer 1": [(0.0, 0.0), (1.0, 1.0), (9.0, 9.0)]}, 40, 9, x_label="left", y_label="right",
         x_range=(0, 1), y_range=(0, 1),
@@ -98,12 +98,12 @@ def test_scatter_places_points_in_a_given_range():
     assert "left" in rows[-2] and "right" in rows[0]
 
 
-def test_hostile_names_are_made_safe():
+def test_hostile_names():
     rows = loss_curve({"\x1b[2J\n": FALLING}, 50, 6, x_label="\x1b]0;x\x07")
     assert not any("\x1b" in row or "\x07" in row or "\n" in row for row in rows)
 
 
-def test_a_sparkline_runs_from_least_to_greatest():
+def test_sparkline():
     assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 8) == BLOCKS
     assert sparkline([0, 1, 2, 3, 4, 5, 6, 7], 8, unicode=False) == ASCII_BLOCKS
     assert sparkline([1, math.nan, 2], 10) == f"{BLOCKS[0]} {BLOCKS[-1]}"
@@ -113,7 +113,7 @@ def test_a_sparkline_runs_from_least_to_greatest():
 
 @given(st.lists(ANY_NUMBER, max_size=60), st.integers(1, 50))
 @settings(deadline=None, max_examples=200, derandomize=True)
-def test_a_sparkline_takes_any_numbers(values, width):
+def test_sparkline_of_any_numbers(values, width):
     assert len(sparkline(values, width)) == min(len(values), width)
 
 
@@ -130,7 +130,7 @@ def written(draw, *, width=80, is_terminal=True, colors="none") -> list[str]:
 ROWS = [["2:317", 'inside "…" [bold]x[/bold] :smile:', ".984"], ["2:42", "line position " * 12, ".963"]]
 
 
-def test_a_table_in_a_pipe_is_never_wrapped_or_cut():
+def test_table_in_a_pipe_is_not_wrapped():
     lines = written(lambda t: table(["cell", "tracks", "score"], ROWS, t, right=["score"]), is_terminal=False)
     assert len(lines) == 4
     assert "[bold]x[/bold] :smile:" in lines[2] and ("line position " * 12).strip() in lines[3]
@@ -139,25 +139,25 @@ def test_a_table_in_a_pipe_is_never_wrapped_or_cut():
 
 @pytest.mark.parametrize("width", [20, 40, 80])
 @pytest.mark.parametrize("colors", ["none", "256"])
-def test_a_table_on_a_terminal_fits_and_loses_nothing(width, colors):
+def test_table_fits_the_terminal(width, colors):
     lines = written(lambda t: table(["cell", "tracks", "score"], ROWS, t), width=width, colors=colors)
     shown = [STYLE.sub("", line) for line in lines]
     assert all(cell_len(line) <= width for line in shown)
     assert "".join(shown).replace(" ", "").count("position") + "".join(shown).count("positi") >= 12
 
 
-def test_a_table_too_wide_for_its_words_becomes_names_and_values():
+def test_wide_table_becomes_names_and_values():
     lines = written(lambda t: table(["a" * 15, "b" * 15, "c" * 15], [["x" * 15] * 3] * 2, t), width=40)
     assert lines == [f"{name * 15}  {'x' * 15}" for name in "abc"] + [""] + [f"{n * 15}  {'x' * 15}" for n in "abc"]
 
 
-def test_long_values_wrap_in_their_own_column():
+def test_long_values_wrap_in_their_column():
     rows = [("run", "checkpoints/a"), ("validation loss", "1.523 nats per character, 2.197 bits, perplexity 4.59")]
     lines = written(lambda t: key_values(rows, t), width=40)
     assert lines[0] == "run              checkpoints/a"
     assert all(line.startswith(" " * 17) for line in lines[2:]) and len(lines) > 2
 
 
-def test_cells_are_text_and_safe():
+def test_table_cells_are_safe():
     lines = written(lambda t: key_values([("na\x1bme", "\x1b[2J\n\tx\u202e")], t), is_terminal=False)
     assert lines == ["na␛me  ␛[2J␊␉x\\u202e"]

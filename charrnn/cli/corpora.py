@@ -151,11 +151,14 @@ def _print_stacked(entries: list[Listed], terminal: Terminal) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    console = terminal.console()
     for name, size, here, what, origin in map(_columns, entries):
-        console.print(Text.assemble((name, "bold"), f"  {size}", f"  {here}" if here == "here" else ""))
-        console.print(Padding(Text(what), (0, 0, 0, 2)))
-        console.print(Padding(Text(origin, "dim", overflow="fold"), (0, 0, 0, 2)))
+        heading = Text.assemble((name, "bold"), f"  {size}", f"  {here}" if here == "here" else "")
+        for part in (
+            heading,
+            Padding(Text(what), (0, 0, 0, 2)),
+            Padding(Text(origin, "dim", overflow="fold"), (0, 0, 0, 2)),
+        ):
+            terminal.write(terminal.render(part), styled=True)
 
 
 def _print_table(entries: list[Listed], terminal: Terminal) -> None:
@@ -170,4 +173,4 @@ def _print_table(entries: list[Listed], terminal: Terminal) -> None:
     table.add_column("what it is, and where it comes from", overflow="fold", ratio=1)
     for name, size, here, what, origin in map(_columns, entries):
         table.add_row(Text(name), size, "yes" if here == "here" else "", Text.assemble(what, "\n", (origin, "dim")))
-    terminal.console().print(table)
+    terminal.write(terminal.render(table), styled=True)

@@ -156,11 +156,11 @@ def inspect(
     if history and len(properties or []) > 1:
         raise UsageError("--history compares with one --property", "give one of them at a time")
     if output is not None:
-        from charrnn.display.export import format_of
+        from charrnn.display.export import find_format
 
         if kind != "picture":
             raise UsageError("--output needs a --cell", "for everything else write --json > FILE")
-        format_of(output)
+        find_format(output)
     opened = open_run(run)
     model = opened.settings.model
     if layer is not None:

@@ -53,7 +53,7 @@ class Watch:
         """Writes a line above the bar; several, where the terminal is narrow, unless it has to stay whole."""
         if self._bar is not None:
             self._bar.clear()
-        for line in [text] if whole else self.terminal.lines_of(text):
+        for line in [text] if whole else self.terminal.wrap(text):
             self.terminal.write(line + "\n")
         self.out.flush()
         if self._bar is not None:

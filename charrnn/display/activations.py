@@ -1,12 +1,11 @@
-"""Text colored by what a cell does at each character, with a legend, for any terminal and for none.
+"""Text colored by the value of a signal at each character, with a legend, for terminals with and without colors.
 
-`layout` turns a view into lines of glyphs with a level each, whatever the output; `render` draws them with the colors
-a terminal has, and without colors sets rows of values under the text, so that a pipe loses nothing. A view with
-successors gets, under each character, those that the model thinks likeliest to follow (as in Karpathy 2015, *The
-Unreasonable Effectiveness of Recurrent Neural Networks*) and how surprising the one that did follow was.
+`layout` breaks a view into lines of glyphs; `render` colors them or, without colors, prints rows of values below the
+text. A view with successors also gets the likeliest next characters below each character (as in Karpathy 2015, *The
+Unreasonable Effectiveness of Recurrent Neural Networks*) and the surprise at the actual one.
 
-What is colored is a code point's value after the code point was read. Combining marks stand with their base, in the
-base's color; whatever else a terminal would hide or merge (controls, joiners, variation selectors) is spelled out.
+A character's color is the value after the network has read it. Combining marks stay with their base and take its color.
+Characters that a terminal would hide or merge (controls, joiners, variation selectors) are shown escaped.
 """
 
 from __future__ import annotations
@@ -15,59 +14,92 @@ import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import lru_cache
 from itertools import groupby
+from typing import ClassVar
 
 from rich.cells import cell_len, chop_cells
 
 from charrnn.display.palettes import GREEN, PALETTES, Hue, Paint
-from charrnn.display.terminal import Terminal, escaped, safe_text
+from charrnn.display.terminal import MIN_COLUMNS, Terminal, escape_character, safe_text
 
 TAB_STOP = 4
-FEWEST_COLUMNS = 20
-GUTTER = 5  # columns left of the rows of `--top`, for their names
+GUTTER = 5  # columns for the names of the rows with successors
 BLOCKS = "▁▂▃▄▅▆▇█"
 
-# Zero-width in some terminals and not in others, or merged with what stands before: spelled out, as columns must hold.
-_SPELLED_OUT = ((0x200C, 0x200D), (0xFE00, 0xFE0F), (0x1F1E6, 0x1F1FF), (0x1F3FB, 0x1F3FF), (0xE0100, 0xE01EF))
-_JAMO_THAT_JOIN = ((0x1160, 0x11FF), (0xD7B0, 0xD7FF))
+# Zero-width in some terminals only, or merged with the character before: escaped to keep the columns aligned.
+_ESCAPED_RANGES = ((0x200C, 0x200D), (0xFE00, 0xFE0F), (0x1F1E6, 0x1F1FF), (0x1F3FB, 0x1F3FF), (0xE0100, 0xE01EF))
+_COMBINING_JAMO = ((0x1160, 0x11FF), (0xD7B0, 0xD7FF))
 
 
-class SignalScale(Enum):
-    """The fixed range of a signal, and its levels: 0 is left plain, the sign of a level is the side of the palette."""
+@dataclass(frozen=True)
+class SignalScale:
+    """The range of values that the colors cover; values outside are clipped.
 
-    SIGNED = (-1.0, 1.0)
-    """tanh(c), h and the candidate: levels −5 to 5."""
-    UNIT = (0.0, 1.0)
-    """A gate: levels 0 to 10."""
+    high: the value with the strongest color. low: −high, or 0 for a signal without negative values. A scale has eleven
+    levels. Level 0 has no color; the sign of a level is its side of the palette.
+    """
+
+    low: float
+    high: float
+
+    SIGNED: ClassVar[SignalScale]  # tanh(c), tanh outputs: −1 to 1, levels −5 to 5
+    UNIT: ClassVar[SignalScale]  # gates: 0 to 1, levels 0 to 10
+
+    def __post_init__(self) -> None:
+        if not (0 < self.high < math.inf and self.low in (0, -self.high)):
+            raise ValueError(f"a scale runs from 0 or −x to x > 0, not from {self.low} to {self.high}")
+
+    @classmethod
+    def covering(cls, values: Iterable[float]) -> SignalScale:
+        """Return the scale for an unbounded signal: up to its largest |value|, rounded up to 1, 2 or 5 × 10ⁿ."""
+        finite = [float(value) for value in values if math.isfinite(value)]
+        largest = max(map(abs, finite), default=0.0)
+        if largest < 1e-9:
+            return cls.UNIT
+        power = 10.0 ** math.floor(math.log10(largest))
+        high = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= largest * (1 - 1e-9))
+        return cls(-high if min(finite) < 0 else 0.0, high)
+
+    @property
+    def signed(self) -> bool:
+        return self.low < 0
 
     @property
     def levels(self) -> range:
-        """All levels in order, eleven of them."""
-        return range(-5, 6) if self is SignalScale.SIGNED else range(11)
+        """All levels in order."""
+        return range(-5, 6) if self.signed else range(11)
 
     def level(self, value: float) -> int:
-        """The level of a value; 0 where |value| < .05 or the value is not a number. Values outside are clipped."""
-        strength = min(abs(value), 1.0)
-        if not strength >= 0.05 or (self is SignalScale.UNIT and value < 0):
+        """Return the level of a value, 0 for NaN and below 5 % of the scale."""
+        intensity = min(abs(value) / self.high, 1.0)
+        if not intensity >= 0.05 or (not self.signed and value < 0):
             return 0
-        if self is SignalScale.UNIT:
-            return max(1, math.floor(strength * 10 + 0.5))
-        return int(math.copysign(min(1 + int((strength - 0.05) / 0.19), 5), value))
+        if not self.signed:
+            return max(1, math.floor(intensity * 10 + 0.5))
+        return int(math.copysign(min(1 + int((intensity - 0.05) / 0.19), 5), value))
 
-    def strength(self, level: int) -> float:
-        """How strong the color of a level is, 0–1."""
+    def intensity(self, level: int) -> float:
+        """Return the color intensity of a level, 0–1."""
         return abs(level) / max(self.levels)
+
+    def tenths(self, value: float) -> str:
+        """Return |value| in tenths of the scale, 0–9; "?" for NaN, nothing at level 0."""
+        if math.isnan(value):
+            return "?"
+        return str(min(int(abs(value) / self.high * 10 + 1e-9), 9)) if self.level(value) else ""
+
+
+SignalScale.SIGNED = SignalScale(-1.0, 1.0)
+SignalScale.UNIT = SignalScale(0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Successors:
-    """What a model expects after each of N characters.
+    """The K likeliest next characters after each of N characters.
 
-    symbols: N × K characters, the likeliest first. probabilities: N × K. true: N; where among the K stands the one that
-    did follow, 0-based; None if it is not among them or not known. surprise: N; bits of the one that did follow, NaN if
-    not known.
+    symbols, probabilities: N × K, the likeliest first. true: N; index of the actual next character among the K, None if
+    it is not among them or unknown. surprise: N; bits of the actual one, NaN if unknown.
     """
 
     symbols: Sequence[Sequence[str]]
@@ -80,8 +112,8 @@ class Successors:
 class View:
     """A text of N characters and a value for each.
 
-    symbols: a string, or a list where a character is more than one sign (a byte as `\\xNN`). values: N floats, already
-    in the range of `scale`. title: what the values are, as `tanh(c) of cell 1:42`. palette: a name in `PALETTES`.
+    symbols: N strings, longer than one character for bytes beyond ASCII (`\\xNN`). values: N floats. title: of the
+    values, such as `tanh(c) of cell 1:42`. palette: a name in `PALETTES`.
     """
 
     symbols: Sequence[str]
@@ -100,28 +132,28 @@ class View:
             raise ValueError(f"a view's characters and values differ in number: {sorted(lengths)}")
 
     def hue(self, level: int) -> Hue:
-        """The side of the palette that a level lies on. Gates, which have one side, take the positive."""
+        """Return the hue of a level: the positive side of the palette from 0 up."""
         palette = PALETTES[self.palette]
         return palette.negative if level < 0 else palette.positive
 
-    def painted(self, paint: Paint, text: str, level: int, *, faded: bool = False) -> str:
-        """Text in the colors of a level. faded: signs that stand for whitespace, set back behind the text.
+    def paint(self, brush: Paint, text: str, level: int, *, faded: bool = False) -> str:
+        """Return text in the colors of a level. faded: with less contrast, for signs that replace whitespace.
 
-        Among 16 colors, where a hue has two, the strongest levels have a line under the text too.
+        Among 16 colors, where a hue has two, the strongest levels are underlined.
         """
         if level:
-            strength = self.scale.strength(level)
-            strongest = paint.colors == "16" and strength > 0.8
-            return paint.on(text, self.hue(level), strength, faded=faded, marked=strongest)
-        return paint.styled(text, paint.faint) if faded else text
+            intensity = self.scale.intensity(level)
+            strongest = brush.colors == "16" and intensity > 0.8
+            return brush.on(text, self.hue(level), intensity, faded=faded, marked=strongest)
+        return brush.styled(text, brush.faint) if faded else text
 
 
 @dataclass(frozen=True)
 class Glyph:
-    """One sign on the page: a character, with the marks that combine with it.
+    """A character as displayed, with the marks that combine with it.
 
-    text: as shown, safe. columns: its width. first, count: which characters of the view it stands for. level: of the
-    first. stands_in: whether it is a sign for whitespace or a control, not the character itself.
+    text: safe to print. columns: its width. first, count: the characters of the view it covers. level: of the first.
+    substitute: whether a sign replaces the character, such as whitespace or a control.
     """
 
     text: str
@@ -129,10 +161,10 @@ class Glyph:
     first: int
     count: int
     level: int
-    stands_in: bool
+    substitute: bool
 
     def padded_to(self, columns: int) -> Glyph:
-        """The glyph with blanks after it up to a width; itself if it is that wide."""
+        """Return the glyph padded with blanks to a width."""
         missing = columns - self.columns
         return replace(self, text=self.text + " " * missing, columns=columns) if missing > 0 else self
 
@@ -141,32 +173,31 @@ Line = list[Glyph]
 
 
 @dataclass(frozen=True)
-class Run:
-    """Neighboring glyphs of one level and one ink: the unit that is colored."""
+class Span:
+    """Adjacent glyphs with the same colors."""
 
     text: str
     columns: int
     level: int
-    stands_in: bool
+    substitute: bool
 
 
-def runs(line: Line) -> Iterator[Run]:
-    """A line's glyphs, merged where level and ink are the same."""
-    for (level, stands_in), glyphs in groupby(line, lambda glyph: (glyph.level, glyph.stands_in)):
+def merge_glyphs(line: Line) -> Iterator[Span]:
+    """Merge adjacent glyphs with the same colors."""
+    for (level, substitute), glyphs in groupby(line, lambda glyph: (glyph.level, glyph.substitute)):
         members = list(glyphs)
-        yield Run("".join(g.text for g in members), sum(g.columns for g in members), level, stands_in)
+        yield Span("".join(g.text for g in members), sum(g.columns for g in members), level, substitute)
 
 
 def layout(view: View, width: int | None, *, unicode: bool = True) -> list[Line]:
-    """The view's text in lines of at most `width` columns (None: as long as the text's own).
+    """Break a view's text into lines of at most `width` columns (None: at newlines only).
 
-    A line ends after its `↵`, or where the next glyph would pass the width; no glyph is ever parted. Every character of
-    the view is in exactly one glyph. Without `unicode` all signs are ASCII.
+    Every character of the view is in exactly one glyph. Without `unicode`, the output is ASCII.
     """
     lines: list[Line] = []
     line: Line = []
     column = 0
-    limit = math.inf if width is None else max(width, FEWEST_COLUMNS)
+    limit = math.inf if width is None else max(width, MIN_COLUMNS)
     for glyph in _glyphs(view, unicode):
         symbol = view.symbols[glyph.first]
         columns = TAB_STOP - column % TAB_STOP if symbol == "\t" else 0
@@ -181,19 +212,18 @@ def layout(view: View, width: int | None, *, unicode: bool = True) -> list[Line]
     return [*lines, line] if line else lines
 
 
-def _glyphs(view: View, unicode: bool, *, marks_apart: bool = False) -> Iterator[Glyph]:
-    """Glyphs in order. marks_apart: combining marks are glyphs of their own."""
+def _glyphs(view: View, unicode: bool, *, separate_marks: bool = False) -> Iterator[Glyph]:
+    """Yield glyphs in order. separate_marks: a combining mark is a separate glyph."""
     position, number = 0, len(view.symbols)
     while position < number:
         stop = position + 1
-        text, is_itself = _shown(view.symbols[position], unicode)
-        if unicode and is_itself and not marks_apart:
-            while stop < number and _joins(view.symbols[stop]):
+        text, unchanged = _display_form(view.symbols[position], unicode)
+        if unicode and unchanged and not separate_marks:
+            while stop < number and _combines(view.symbols[stop]):
                 text += view.symbols[stop]
                 stop += 1
-        yield Glyph(
-            text, cell_len(text), position, stop - position, view.scale.level(view.values[position]), not is_itself
-        )
+        level = view.scale.level(view.values[position])
+        yield Glyph(text, cell_len(text), position, stop - position, level, substitute=not unchanged)
         position = stop
 
 
@@ -201,31 +231,30 @@ WHITESPACE = {True: {"\n": "↵", "\t": "→", " ": "·"}, False: {"\n": "\\n", 
 
 
 @lru_cache(maxsize=8192)
-def _shown(symbol: str, unicode: bool) -> tuple[str, bool]:
-    """What stands for a character on the page, and whether that is the character itself."""
+def _display_form(symbol: str, unicode: bool) -> tuple[str, bool]:
+    """Return the text displayed for a character, and whether it is unchanged."""
     if symbol in WHITESPACE[unicode]:
         return WHITESPACE[unicode][symbol], False
     if not unicode:
-        text = "".join(c if " " <= c <= "~" else escaped(c) for c in symbol)
-    elif _joins(symbol):
+        text = "".join(c if " " <= c <= "~" else escape_character(c) for c in symbol)
+    elif _combines(symbol):
         text = "◌" + symbol
     else:
-        text = "".join(_spelled(c) for c in safe_text(symbol, keep_newlines=False, keep_tabs=False))
+        text = "".join(
+            escape_character(c) if cell_len(c) == 0 or _within(c, _ESCAPED_RANGES) else c
+            for c in safe_text(symbol, keep_newlines=False, keep_tabs=False)
+        )
     return text, text == symbol
 
 
-def _spelled(character: str) -> str:
-    return escaped(character) if cell_len(character) == 0 or _within(character, _SPELLED_OUT) else character
-
-
 @lru_cache(maxsize=8192)
-def _joins(symbol: str) -> bool:
-    """Whether a character stands with the one before it: a combining mark, or a vowel or final of a Korean syllable."""
+def _combines(symbol: str) -> bool:
+    """Return whether a character combines with the one before: a mark, or a vowel or final of a Korean syllable."""
     return (
         len(symbol) == 1
         and cell_len(symbol) == 0
-        and (unicodedata.category(symbol)[0] == "M" or _within(symbol, _JAMO_THAT_JOIN))
-        and not _within(symbol, _SPELLED_OUT)
+        and (unicodedata.category(symbol)[0] == "M" or _within(symbol, _COMBINING_JAMO))
+        and not _within(symbol, _ESCAPED_RANGES)
     )
 
 
@@ -234,10 +263,10 @@ def _within(character: str, ranges: tuple[tuple[int, int], ...]) -> bool:
 
 
 def render(view: View, terminal: Terminal) -> Iterator[str]:
-    """The view as lines for this terminal (styled, without line ends): a legend, then the text.
+    """Yield a view's legend and text as styled lines without line ends.
 
-    With colors the values are backgrounds; without, each line of text is followed by rows of values. With
-    `view.successors`, rows with the likeliest next characters stand under each stretch of text.
+    With colors, values are backgrounds; without, each line of text is followed by rows of values. Rows with the
+    successors, if any, follow each line.
     """
     paint = Paint(terminal.colors)
     yield from _legend(view, terminal, paint)
@@ -246,28 +275,26 @@ def render(view: View, terminal: Terminal) -> Iterator[str]:
         yield from _with_successors(view, view.successors, terminal, paint)
         return
     for line in layout(view, terminal.width, unicode=terminal.unicode):
-        yield "".join(view.painted(paint, run.text, run.level, faded=run.stands_in) for run in runs(line))
+        yield _painted(view, line, paint)
         if not paint.colored:
             yield from (row for _, row in value_rows(view, line))
             yield ""
 
 
-def value_rows(view: View, line: Line) -> Iterator[tuple[str, str]]:
-    """Rows of digits to stand under a line of text: (name, row), trailing blanks removed.
+def _painted(view: View, line: Line, paint: Paint) -> str:
+    return "".join(view.paint(paint, span.text, span.level, faded=span.substitute) for span in merge_glyphs(line))
 
-    Signed values have a row of signs, then one of digits; gates have digits alone. A digit d says
-    d/10 ≤ |value| < (d + 1)/10 (9 up to 1); both are blank below .05. `?` is not a number.
+
+def value_rows(view: View, line: Line) -> Iterator[tuple[str, str]]:
+    """Yield rows of digits to print below a line of text: (name, row).
+
+    Signed values have a row of signs and one of digits. Digit d: d/10 ≤ |value|/high < (d + 1)/10, 9 up to 1; blank
+    below .05. `?` is NaN.
     """
     values = [view.values[glyph.first] for glyph in line]
-    if view.scale is SignalScale.SIGNED:
+    if view.scale.signed:
         yield "sign", _row(line, ("" if not view.scale.level(v) else "-" if v < 0 else "+" for v in values))
-    yield "size", _row(line, (_tenths(view.scale, v) for v in values))
-
-
-def _tenths(scale: SignalScale, value: float) -> str:
-    if math.isnan(value):
-        return "?"
-    return str(min(int(abs(value) * 10 + 1e-9), 9)) if scale.level(value) else ""
+    yield "size", _row(line, map(view.scale.tenths, values))
 
 
 def _row(line: Line, signs: Iterable[str]) -> str:
@@ -275,34 +302,39 @@ def _row(line: Line, signs: Iterable[str]) -> str:
     return "".join(padded).rstrip()
 
 
-def legend_words(view: View) -> str:
-    """What the colors of a view mean, in words."""
-    hues = PALETTES[view.palette]
-    if view.scale is SignalScale.SIGNED:
-        return f"{hues.negative.name} negative, {hues.positive.name} positive"
-    return f"plain 0, {hues.positive.name} 1"
+def legend_ends(view: View, minus: str = "−") -> tuple[str, str]:
+    """Return the labels of the two ends of a view's scale."""
+    high = f"{view.scale.high:g}"
+    return (f"{minus}{high}", f"+{high}") if view.scale.signed else ("0", high)
 
 
-def notes(view: View) -> list[str]:
-    """What must be known to read a view's text rightly."""
-    joined = sum(map(_joins, view.symbols)) if view.successors is None else 0
-    words = "mark, in its base's color" if joined == 1 else "marks, in their base's color"
-    return [f"{joined} combining {words}"] if joined else []
+def legend_notes(view: View, *, colored: bool = True) -> list[str]:
+    """Return what a reader of the text needs to know: the meaning of colors or digits, and of combining marks."""
+    hues, scale = PALETTES[view.palette], view.scale
+    if not colored:
+        digits = "tenths of its value" if scale.high == 1 else f"its value in tenths of {scale.high:g}"
+        small = f"{0.05 * scale.high:g}".removeprefix("0")
+        notes = [f"below each character {'its sign and ' if scale.signed else ''}{digits}, blank below {small}"]
+    elif scale.signed:
+        notes = [f"{hues.negative.name} negative, {hues.positive.name} positive"]
+    else:
+        notes = [f"plain 0, {hues.positive.name} {scale.high:g}"]
+    marks = sum(map(_combines, view.symbols)) if view.successors is None else 0
+    words = "mark, in its base's color" if marks == 1 else "marks, in their base's color"
+    return [*notes, f"{marks} combining {words}"] if marks else notes
 
 
 def _legend(view: View, terminal: Terminal, paint: Paint) -> Iterator[str]:
     title = safe_text(view.title, keep_newlines=False, keep_tabs=False)
     dot, minus = ("·", "−") if terminal.unicode else ("-", "-")
+    words = f" {dot} ".join([title, *legend_notes(view, colored=paint.colored)])
     if not paint.colored:
-        rows = "the sign of its value and the tenths" if view.scale is SignalScale.SIGNED else "the tenths of its value"
-        parts = [title, f"under each character {rows}, blank below .05", *notes(view)]
-        yield from _wrapped(f" {dot} ".join(parts), terminal)
+        yield from _wrapped(words, terminal)
     else:
-        low, high = (f"{minus}1", "+1") if view.scale is SignalScale.SIGNED else ("0", "1")
+        low, high = legend_ends(view, minus)
         step = 2 if terminal.width >= 30 else 1
-        bar = "".join(view.painted(paint, " " * step, level) for level in view.scale.levels)
+        bar = "".join(view.paint(paint, " " * step, level) for level in view.scale.levels)
         columns = cell_len(low) + step * len(view.scale.levels) + cell_len(high) + 4
-        words = f" {dot} ".join([title, legend_words(view), *notes(view)])
         if columns + cell_len(words) <= terminal.width:
             yield f"{low} {bar} {high}  {words}"
         else:
@@ -313,7 +345,7 @@ def _legend(view: View, terminal: Terminal, paint: Paint) -> Iterator[str]:
 
 
 def _wrapped(words: str, terminal: Terminal) -> Iterator[str]:
-    """Words in lines of the terminal's width; a longer word is cut, never lost."""
+    """Wrap words to the terminal's width, splitting words that are longer."""
     line = ""
     for word in words.split(" "):
         if line and cell_len(line) + 1 + cell_len(word) > terminal.width:
@@ -330,59 +362,55 @@ def _wrapped(words: str, terminal: Terminal) -> Iterator[str]:
 def _successor_legend(terminal: Terminal, paint: Paint) -> Iterator[str]:
     if not paint.colored:
         yield from _wrapped(
-            "1-5: the likeliest next characters. next: the row of the one that came, - if none. p(1): tenths of the"
-            " likeliest's probability. bits: surprise at the one that came, + from 9.5",
+            "1-5: the likeliest next characters. next: the row of the actual one, - if none. p(1): probability of the"
+            " likeliest, in tenths. bits: surprise at the actual one, + from 9.5",
             terminal,
         )
         return
     scale = f"{BLOCKS[0]} below 1 to {BLOCKS[-1]} from 7" if terminal.unicode else "+ from 9.5"
     yield from _wrapped(
-        "1-5: the likeliest next characters, on green by probability, underlined the one that came. bits: surprise at"
-        f" it, {scale}",
+        "1-5: the likeliest next characters, green by probability, the actual one underlined. bits: surprise at the"
+        f" actual one, {scale}",
         terminal,
     )
 
 
 def _with_successors(view: View, successors: Successors, terminal: Terminal, paint: Paint) -> Iterator[str]:
-    """The text in stretches that fill the width, newlines shown but not made, with rows of successors under each."""
-    stretch: Line = []
+    """Yield the text in lines that fill the width, newlines as signs, each followed by rows of successors."""
+    line: Line = []
     columns = GUTTER
-    for glyph in _glyphs(view, terminal.unicode, marks_apart=True):
-        below = (cell_len(_in_a_column(symbol, terminal.unicode)) for symbol in successors.symbols[glyph.first])
+    for glyph in _glyphs(view, terminal.unicode, separate_marks=True):
+        below = (cell_len(_narrow_form(symbol, terminal.unicode)) for symbol in successors.symbols[glyph.first])
         glyph = glyph.padded_to(max(below, default=1))
-        if stretch and columns + glyph.columns > terminal.width:
-            yield from _stretch_rows(view, successors, stretch, terminal, paint)
-            stretch, columns = [], GUTTER
-        stretch.append(glyph)
+        if line and columns + glyph.columns > terminal.width:
+            yield from _successor_rows(view, successors, line, terminal, paint)
+            line, columns = [], GUTTER
+        line.append(glyph)
         columns += glyph.columns
-    if stretch:
-        yield from _stretch_rows(view, successors, stretch, terminal, paint)
+    if line:
+        yield from _successor_rows(view, successors, line, terminal, paint)
 
 
-def _stretch_rows(view: View, successors: Successors, stretch: Line, terminal: Terminal, paint: Paint) -> Iterator[str]:
+def _successor_rows(view: View, successors: Successors, line: Line, terminal: Terminal, paint: Paint) -> Iterator[str]:
     def named(name: str, row: str) -> str:
         return (paint.styled(name.ljust(GUTTER), paint.faint) + row).rstrip()
 
-    positions = [glyph.first for glyph in stretch]
-    yield named("text", "".join(view.painted(paint, run.text, run.level, faded=run.stands_in) for run in runs(stretch)))
+    positions = [glyph.first for glyph in line]
+    yield named("text", _painted(view, line, paint))
     if not paint.colored:
-        for name, row in value_rows(view, stretch):
+        for name, row in value_rows(view, line):
             yield named(name, row)
     for place in range(max(len(successors.symbols[position]) for position in positions)):
-        row = ""
-        for glyph in stretch:
-            row += _successor(successors, glyph, place, terminal, paint)
+        row = "".join(_successor(successors, glyph, place, terminal, paint) for glyph in line)
         yield named(str(place + 1), row)
     if not paint.colored:
-        came = (successors.true[position] for position in positions)
-        known = (not math.isnan(successors.surprise[position]) for position in positions)
-        yield named(
-            "next", _row(stretch, (str(c + 1) if c is not None else "-" * k for c, k in zip(came, known, strict=True)))
-        )
+        ranks = ((successors.true[position], successors.surprise[position]) for position in positions)
+        signs = (str(rank + 1) if rank is not None else "" if math.isnan(bits) else "-" for rank, bits in ranks)
+        yield named("next", _row(line, signs))
         likeliest = (successors.probabilities[position][0] for position in positions)
-        yield named("p(1)", _row(stretch, (str(min(int(p * 10 + 1e-9), 9)) for p in likeliest)))
+        yield named("p(1)", _row(line, (str(min(int(p * 10 + 1e-9), 9)) for p in likeliest)))
     blocks = paint.colored and terminal.unicode
-    yield named("bits", _row(stretch, (_surprise(successors.surprise[position], blocks) for position in positions)))
+    yield named("bits", _row(line, (_surprise(successors.surprise[position], blocks) for position in positions)))
     yield ""
 
 
@@ -390,18 +418,18 @@ def _successor(successors: Successors, glyph: Glyph, place: int, terminal: Termi
     symbols = successors.symbols[glyph.first]
     if place >= len(symbols):
         return " " * glyph.columns
-    text = _in_a_column(symbols[place], terminal.unicode)
+    text = _narrow_form(symbols[place], terminal.unicode)
     text += " " * (glyph.columns - cell_len(text))
-    came = successors.true[glyph.first] == place
+    actual = successors.true[glyph.first] == place
     level = SignalScale.UNIT.level(successors.probabilities[glyph.first][place])
     if level:
-        return paint.on(text, GREEN, level / 10, marked=came)
-    return paint.styled(text, paint.mark if came else paint.faint)
+        return paint.on(text, GREEN, level / 10, marked=actual)
+    return paint.styled(text, paint.mark if actual else paint.faint)
 
 
-def _in_a_column(symbol: str, unicode: bool) -> str:
-    """A character in one column, two for a wide one; `�` (or `?`) for those that would take more."""
-    text, _ = _shown(symbol, unicode)
+def _narrow_form(symbol: str, unicode: bool) -> str:
+    """Return a character in at most two columns; `�` (or `?`) if its form is wider."""
+    text, _ = _display_form(symbol, unicode)
     return text if cell_len(text) <= 2 else "�" if unicode else "?"
 
 

@@ -1,4 +1,4 @@
-"""Colored text as a file, in the format that its suffix names. A new format is one class, and its name in FORMATS."""
+"""Write colored text to a file in the format of its suffix. A new format is one class with `@register`."""
 
 from __future__ import annotations
 
@@ -6,38 +6,61 @@ import csv
 import io
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from rich.cells import cell_len
 
-from charrnn.display.activations import Glyph, SignalScale, View, layout, legend_words, notes, render
+from charrnn.display.activations import Glyph, View, layout, legend_ends, legend_notes, render
 from charrnn.display.page import html_text, page
-from charrnn.display.palettes import PALETTES, RGB, Hue, swatch
+from charrnn.display.palettes import PALETTES, RGB, swatch
 from charrnn.display.terminal import STYLE, Terminal, safe_text
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.files import file_to_be
 
-WIDTH = 100  # columns of the formats that have lines
+WIDTH = 100  # columns of the formats with lines
 
 
-class Format(Protocol):
-    """Writes views of one text as a file's content."""
+class Format(ABC):
+    """Formats views of one text as the content of a file.
+
+    suffix: of the files, in lower case. about: one line of help.
+    """
 
     suffix: ClassVar[str]
     about: ClassVar[str]
 
+    @abstractmethod
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
-        """The whole file. facts: what there is to know about the views, name → value."""
+        """Return the whole file. facts: name → value, such as run, model and text."""
+
+
+FORMATS: dict[str, Format] = {}
+"""Suffix → format, in the order of registration."""
+
+
+def register(cls: type[Format]) -> type[Format]:
+    """Class decorator that makes a format available under its suffix."""
+    FORMATS[cls.suffix] = cls()
+    return cls
+
+
+def find_format(path: Path) -> Format:
+    """Return the format of a file name. Raises UsageError for an unknown suffix."""
+    if (found := FORMATS.get(path.suffix.lower())) is not None:
+        return found
+    problem = f"unknown suffix {path.suffix}" if path.suffix else "no suffix"
+    raise UsageError(f"{path} has {problem}", f"end the name in one of {', '.join(FORMATS)}")
 
 
 def export(path: Path, views: Sequence[View], facts: dict[str, str]) -> None:
-    """Writes views of one text, at least one, to a file that is there whole or not at all; an older one is replaced.
+    """Write views of one text, at least one, to a file, atomically.
 
-    Raises UsageError for a suffix that names no format, CharrnnError where the file cannot be written.
+    Raises UsageError for an unknown suffix, CharrnnError if the file cannot be written.
     """
-    content = format_of(path).content(views, facts)
+    content = find_format(path).content(views, facts)
     try:
         with file_to_be(path) as aside:
             aside.write_bytes(content.encode("utf-8", "backslashreplace"))
@@ -45,73 +68,68 @@ def export(path: Path, views: Sequence[View], facts: dict[str, str]) -> None:
         raise CharrnnError(f"{path} cannot be written: {error.strerror}", "name another file") from None
 
 
-def format_of(path: Path) -> Format:
-    """The format that a file's suffix names. Raises UsageError, naming those that there are."""
-    for form in FORMATS:
-        if path.suffix.lower() == form.suffix:
-            return form
-    known = ", ".join(form.suffix for form in FORMATS)
-    kind = f"the suffix {path.suffix}" if path.suffix else "no suffix"
-    raise UsageError(f"{path} has {kind}, which names no format", f"end the name in one of {known}")
-
-
-class HTML:
-    """A page with the value of each character, and what the model expected after it, on pointing at it."""
+@register
+class HTML(Format):
+    """A page that shows the value and the successors of the character under the pointer."""
 
     suffix = ".html"
-    about = "a page of its own, with every value on pointing at a character"
+    about = "a page with a tooltip for every character"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
-        hues = {hue for view in views for hue in (PALETTES[view.palette].negative, PALETTES[view.palette].positive)}
-        style = [
-            "pre { font: .95rem/1.6 ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace; margin: .6rem 0 0;",
-            "  white-space: pre-wrap; word-break: break-all; }",
-            "pre i, .legend i { font-style: normal; }",
-            "pre i:hover { outline: 2px solid var(--ink); }",
-            ".legend { color: var(--faint); margin: 0; }",
-            ".w { opacity: .6; }",
-            *(rule for hue in sorted(hues, key=lambda hue: hue.name) for rule in self._rules(hue)),
-        ]
-        body = "\n".join(self._section(view) for view in views)
-        return page("charrnn inspect", facts, body, "\n".join(style))
+        return page("charrnn inspect", facts, "\n".join(map(self._section, views)), self._style(views))
+
+    def fragment(self, views: Sequence[View]) -> str:
+        """Return the views as HTML to embed in another page, such as a notebook."""
+        return "\n".join([f"<style>\n{self._style(views)}\n</style>", *map(self._section, views)])
 
     @staticmethod
-    def _rules(hue: Hue) -> Iterator[str]:
-        for tenths in range(1, 11):
-            colors = swatch(hue, tenths / 10)
-            yield f".{hue.name}-{tenths} {{ background: {_hex(colors.background)}; color: {_hex(colors.ink)}; }}"
+    def _style(views: Sequence[View]) -> str:
+        hues = {hue for view in views for hue in (PALETTES[view.palette].negative, PALETTES[view.palette].positive)}
+        rules = [
+            ".charrnn pre { font: .95rem/1.6 ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace;",
+            "  margin: .6rem 0 0; white-space: pre-wrap; word-break: break-all; }",
+            ".charrnn i { font-style: normal; }",
+            ".charrnn pre i:hover { outline: 2px solid currentColor; }",
+            ".charrnn .legend { opacity: .7; margin: 0; }",
+            ".charrnn .w { opacity: .6; }",
+        ]
+        for hue in sorted(hues, key=lambda hue: hue.name):
+            for tenths in range(1, 11):
+                colors = swatch(hue, tenths / 10)
+                background, ink = _hex(colors.background), _hex(colors.ink)
+                rules.append(f".charrnn .{hue.name}-{tenths} {{ background: {background}; color: {ink}; }}")
+        return "\n".join(rules)
 
     def _section(self, view: View) -> str:
         text = "".join("".join(self._glyph(view, glyph) for glyph in line) + "\n" for line in layout(view, None))
-        low, high = ("−1", "+1") if view.scale is SignalScale.SIGNED else ("0", "1")
+        low, high = legend_ends(view)
         bar = "".join(f'<i class="{self._class(view, level)}">  </i>' for level in view.scale.levels)
-        words = " · ".join([legend_words(view), *notes(view)])
+        words = " · ".join(legend_notes(view))
         return (
-            f"<section>\n<h2>{html_text(view.title)}</h2>\n"
+            f'<section class="charrnn">\n<h2>{html_text(view.title)}</h2>\n'
             f'<p class="legend">{low} <span style="white-space: pre">{bar}</span> {high} {html_text(words)}</p>\n'
             f"<pre>{text}</pre>\n</section>"
         )
 
     @staticmethod
     def _class(view: View, level: int) -> str:
-        return f"{view.hue(level).name}-{round(10 * view.scale.strength(level))}" if level else ""
+        return f"{view.hue(level).name}-{round(10 * view.scale.intensity(level))}" if level else ""
 
     def _glyph(self, view: View, glyph: Glyph) -> str:
-        said = "\n".join(_said(view, position) for position in range(glyph.first, glyph.first + glyph.count))
-        about = html_text(said).replace("\n", "&#10;")  # XML makes a bare one a blank
-        classes = " ".join(
-            filter(None, (self._class(view, glyph.level), "w" if glyph.stands_in and not glyph.level else ""))
-        )
-        given = f' class="{classes}"' if classes else ""
-        return f'<i{given} title="{about}">{html_text(glyph.text)}</i>'
+        lines = [line for place in range(glyph.first, glyph.first + glyph.count) for line in _tooltip(view, place)]
+        tooltip = "&#10;".join(map(html_text, lines))  # XML turns a bare newline into a blank
+        name = self._class(view, glyph.level) or ("w" if glyph.substitute else "")
+        attribute = f' class="{name}"' if name else ""
+        return f'<i{attribute} title="{tooltip}">{html_text(glyph.text)}</i>'
 
 
-class SVG:
-    """The picture that a terminal shows."""
+@register
+class SVG(Format):
+    """A picture of the terminal output."""
 
     suffix = ".svg"
     about = "a picture, for a README or a paper"
-    column, row, margin, size = 8.4, 20, 14, 14  # pixels
+    column, row, margin, size = 8.4, 20, 14, 14  # pixels: cell width and height, margin, font size
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         lines = list(_lines(views, "truecolor"))
@@ -152,31 +170,34 @@ class SVG:
             column += columns
 
 
-class PlainText:
-    """What a pipe gets: text, and rows of values under it."""
+@register
+class PlainText(Format):
+    """The output in a pipe."""
 
     suffix = ".txt"
-    about = "text with rows of values under it"
+    about = "text with rows of values below it"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         return "".join(f"{line}\n" for line in _lines(views, "none"))
 
 
-class ANSI:
-    """What a terminal with true colors gets; `cat` shows it."""
+@register
+class ANSI(Format):
+    """The output in a true-color terminal."""
 
     suffix = ".ansi"
-    about = "text with the color codes of a terminal, for cat"
+    about = "text with color codes, for cat"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         return "".join(f"{line}\n" for line in _lines(views, "truecolor"))
 
 
-class JSON:
-    """All numbers in full. Values that are not finite are null."""
+@register
+class JSON(Format):
+    """All numbers in full precision; non-finite values are null."""
 
     suffix = ".json"
-    about = "all values in full, for programs"
+    about = "all values, for programs"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         shown = {
@@ -190,23 +211,24 @@ class JSON:
 
     @staticmethod
     def _signal(view: View) -> dict[str, Any]:
-        signal: dict[str, Any] = {"title": view.title, "range": view.scale.value, "values": _finite(view.values)}
+        signal: dict[str, Any] = {"title": view.title, "range": [view.scale.low, view.scale.high]}
+        signal["values"] = _finite(view.values)
         if view.successors is not None:
-            given = view.successors
+            next_ = view.successors
+            rows = zip(next_.symbols, next_.probabilities, next_.true, _finite(next_.surprise), strict=True)
             signal["successors"] = [
                 {"likeliest": list(symbols), "probabilities": _finite(shares), "true": true, "surprise_bits": bits}
-                for symbols, shares, true, bits in zip(
-                    given.symbols, given.probabilities, given.true, _finite(given.surprise), strict=True
-                )
+                for symbols, shares, true, bits in rows
             ]
         return signal
 
 
-class CSV:
-    """A row for each character, a column for each signal."""
+@register
+class CSV(Format):
+    """One row per character, one column per signal."""
 
     suffix = ".csv"
-    about = "a row for each character, for spreadsheets"
+    about = "one row per character, for spreadsheets"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         file = io.StringIO()
@@ -220,24 +242,20 @@ class CSV:
             signals = [repr(float(view.values[position])) for view in views]
             if surprise is not None:
                 signals.append("" if math.isnan(surprise[position]) else repr(float(surprise[position])))
-            shown = safe_text(symbol, keep_newlines=False, keep_tabs=False)
-            rows.writerow([position, _code_points(symbol), shown, *signals])
+            rows.writerow([position, _code_points(symbol), _safe(symbol), *signals])
         return file.getvalue()
 
 
-FORMATS: tuple[Format, ...] = (HTML(), SVG(), PlainText(), ANSI(), JSON(), CSV())
-
-
 def _lines(views: Sequence[View], colors: str) -> Iterator[str]:
-    page_like = Terminal(is_terminal=False, colors=colors, width=WIDTH, unicode=True)
+    paper = Terminal(is_terminal=False, colors=colors, width=WIDTH, unicode=True)
     for number, view in enumerate(views):
         if number:
             yield ""
-        yield from render(view, page_like)
+        yield from render(view, paper)
 
 
 def _parsed(style: str) -> tuple[RGB | None, RGB | None, bool]:
-    """Ink, background and whether marked, of one of our own true-color sequences."""
+    """Parse one of our true-color sequences: text color, background, whether emphasized."""
     codes = [int(code) for code in style[2:-1].split(";") if code]
     ink = background = None
     while len(codes) >= 5 and codes[0] in (38, 48):
@@ -247,21 +265,20 @@ def _parsed(style: str) -> tuple[RGB | None, RGB | None, bool]:
     return ink, background, 4 in codes
 
 
-def _said(view: View, position: int) -> str:
-    """Everything that is known of one character, for the label that appears on pointing at it."""
-    symbol = view.symbols[position]
-    shown = safe_text(symbol, keep_newlines=False, keep_tabs=False)
-    said = [f"{shown} {_code_points(symbol)} · {view.values[position]:+.3f}"]
-    if view.successors is not None:
-        given = view.successors
-        for place, (successor, share) in enumerate(
-            zip(given.symbols[position], given.probabilities[position], strict=True)
-        ):
-            came = " ← came" if given.true[position] == place else ""
-            said.append(f"{safe_text(successor, keep_newlines=False, keep_tabs=False)} {share:.3f}{came}")
-        if not math.isnan(given.surprise[position]):
-            said.append(f"surprise {given.surprise[position]:.2f} bits")
-    return "\n".join(said)
+def _tooltip(view: View, position: int) -> Iterator[str]:
+    """Yield everything known about one character, line by line."""
+    symbol, successors = view.symbols[position], view.successors
+    yield f"{_safe(symbol)} {_code_points(symbol)} · {view.values[position]:+.3f}"
+    if successors is not None:
+        ranked = zip(successors.symbols[position], successors.probabilities[position], strict=True)
+        for place, (successor, probability) in enumerate(ranked):
+            yield f"{_safe(successor)} {probability:.3f}{' ← actual' if successors.true[position] == place else ''}"
+        if not math.isnan(successors.surprise[position]):
+            yield f"surprise {successors.surprise[position]:.2f} bits"
+
+
+def _safe(symbol: str) -> str:
+    return safe_text(symbol, keep_newlines=False, keep_tabs=False)
 
 
 def _code_points(symbol: str) -> str:

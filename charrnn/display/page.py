@@ -1,12 +1,12 @@
-"""The self-contained HTML page: one file without scripts that fetches nothing, to open from a disk or to pass on."""
+"""A self-contained HTML page: one file that runs no scripts and fetches nothing."""
 
 from __future__ import annotations
 
 from html import escape
 
-from charrnn.display.terminal import escaped, safe_text
+from charrnn.display.terminal import escape_character, safe_text
 
-# Nothing is loaded and nothing runs, whatever a text in the page says.
+# The browser loads and runs nothing, whatever the text in the page contains.
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 STYLE = """
@@ -24,16 +24,18 @@ dd { margin: 0; overflow-wrap: anywhere; }
 
 
 def html_text(text: str) -> str:
-    """Text for HTML or XML, in elements and in attributes: escaped, and without characters that these cannot hold.
+    """Escape text for elements and attributes of HTML or XML.
 
-    Newlines and tabs stay; other controls become visible forms, as in a terminal.
+    Newlines and tabs stay; other controls, and characters that XML cannot hold, become visible forms.
     """
-    allowed = safe_text(text).replace("\ufffe", escaped("\ufffe")).replace("\uffff", escaped("\uffff"))
+    allowed = (
+        safe_text(text).replace("\ufffe", escape_character("\ufffe")).replace("\uffff", escape_character("\uffff"))
+    )
     return escape(allowed, quote=True)
 
 
 def page(title: str, facts: dict[str, str], body: str, style: str) -> str:
-    """A page with a heading, a list of facts (name → value, both text) and a body of HTML with the CSS for it."""
+    """Return a page with a heading, a list of facts (name → value) and a body of HTML with its CSS."""
     listed = "".join(f"<dt>{html_text(name)}</dt><dd>{html_text(value)}</dd>" for name, value in facts.items())
     return f"""<!DOCTYPE html>
 <html lang="en">

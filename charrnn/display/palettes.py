@@ -1,8 +1,8 @@
-"""Background colors for the strengths of a signal, and the ink that is legible on each, in true color, 256 and 16.
+"""Background colors for the intensities of a signal, with legible text colors, in true color, 256 and 16 colors.
 
-A palette is two hues that a color-blind eye tells apart. From faint to strong a color gains lightness and, above all,
-chroma in OKLCH (Ottosson 2020, bottosson.github.io/posts/oklab), where equal steps look equal. Every strength sets
-itself off from a dark page and from a white one alike, because a program cannot know which of the two it is drawing on.
+A palette has two hues that color-blind readers can tell apart. Lightness and chroma grow with intensity in OKLCH
+(Ottosson 2020, bottosson.github.io/posts/oklab), where equal steps look equal. Every intensity contrasts with a black
+page and with a white one, because a program cannot know which of them it draws on.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from functools import cache
 RGB = tuple[int, int, int]
 BLACK: RGB = (0, 0, 0)
 WHITE: RGB = (255, 255, 255)
-LEAST_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
+MIN_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
 
 
 @dataclass(frozen=True)
 class Hue:
-    """One direction of a palette.
+    """One side of a palette.
 
-    name: in the legend. angle: the hue in OKLCH, degrees. faint, strong: (lightness 0–1, chroma) at its two ends.
-    cube: five of the 256 colors, faint to strong. dark, bright: SGR codes of ink and background among the 16 colors,
-    whose true colors each terminal chooses for itself. line: SGR code of thin lines among these.
+    name: in the legend. angle: the hue in OKLCH, degrees. faint, strong: (lightness 0–1, chroma) of the lowest and the
+    highest intensity. cube: five of the 256 colors, faint to strong. dark, bright: SGR codes (text, background) among
+    the 16 colors. line: SGR code of thin lines among these.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Hue:
 
 @dataclass(frozen=True)
 class Palette:
-    """The hues of values below and above zero."""
+    """The hues of negative and positive values."""
 
     negative: Hue
     positive: Hue
@@ -48,11 +48,9 @@ BLUE = Hue("blue", 258, (0.40, 0.045), (0.57, 0.22), (17, 18, 19, 26, 27), (97, 
 RED = Hue("red", 26, (0.40, 0.05), (0.57, 0.23), (52, 88, 124, 160, 196), (97, 41), (30, 101), 91)
 PURPLE = Hue("purple", 303, (0.40, 0.05), (0.56, 0.26), (53, 54, 91, 92, 93), (97, 45), (30, 105), 95)
 ORANGE = Hue("orange", 60, (0.42, 0.045), (0.76, 0.17), (94, 130, 172, 208, 214), (30, 43), (30, 103), 33)
-GREEN = Hue(
-    "green", 150, (0.38, 0.035), (0.54, 0.15), (22, 22, 28, 28, 34), (30, 42), (30, 102), 32
-)  # for probabilities
+GREEN = Hue("green", 150, (0.38, 0.035), (0.54, 0.15), (22, 22, 28, 28, 34), (30, 42), (30, 102), 32)  # probabilities
 
-# "karpathy" is as in Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078), where blue is the excited end.
+# "karpathy": as in Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078), where blue is the excited end.
 PALETTES = {
     "blue-red": Palette(BLUE, RED),
     "purple-orange": Palette(PURPLE, ORANGE),
@@ -62,7 +60,7 @@ PALETTES = {
 
 @dataclass(frozen=True)
 class Swatch:
-    """Background and ink of one strength: as RGB, as numbers of the 256 colors, and as SGR codes of the 16."""
+    """Background and text color of one intensity: RGB, indices into the 256 colors, SGR codes of the 16."""
 
     background: RGB
     ink: RGB
@@ -74,36 +72,36 @@ class Swatch:
 
 
 @cache
-def swatch(hue: Hue, strength: float) -> Swatch:
-    """The colors of a hue at a strength above 0 and up to 1."""
-    lightness, chroma = (a + (b - a) * strength for a, b in zip(hue.faint, hue.strong, strict=True))
+def swatch(hue: Hue, intensity: float) -> Swatch:
+    """Return the colors of a hue at an intensity in (0, 1]."""
+    lightness, chroma = (a + (b - a) * intensity for a, b in zip(hue.faint, hue.strong, strict=True))
     background = oklch(lightness, chroma, hue.angle)
     ink = ink_on(background)
-    index = hue.cube[math.ceil(5 * strength - 1e-9) - 1]
+    index = hue.cube[math.ceil(5 * intensity - 1e-9) - 1]
     white_on_index = ink_on(rgb_of_256(index)) == WHITE
     return Swatch(
         background=background,
         ink=ink,
-        faded_ink=tuple(round(0.62 * a + 0.38 * b) for a, b in zip(ink, background, strict=True)),
+        faded_ink=_mix(ink, background),
         background_256=index,
         ink_256=231 if white_on_index else 16,
         faded_ink_256=252 if white_on_index else 236,
-        codes_16=_codes_16(hue, strength),
+        codes_16="{};{}".format(*(hue.dark if intensity <= 0.4 else hue.bright)),
     )
 
 
-def _codes_16(hue: Hue, strength: float) -> str:
-    """Two steps, dark and bright."""
-    return "{};{}".format(*(hue.dark if strength <= 0.4 else hue.bright))
+def _mix(ink: RGB, background: RGB) -> RGB:
+    red, green, blue = (round(0.62 * a + 0.38 * b) for a, b in zip(ink, background, strict=True))
+    return red, green, blue
 
 
 def ink_on(background: RGB) -> RGB:
-    """White where that has a contrast of 4.5, black elsewhere; one of them has it on every color."""
-    return WHITE if contrast(WHITE, background) >= LEAST_CONTRAST else BLACK
+    """Return white where its contrast is at least 4.5, else black. One of them reaches it on every color."""
+    return WHITE if contrast(WHITE, background) >= MIN_CONTRAST else BLACK
 
 
 def contrast(one: RGB, other: RGB) -> float:
-    """Contrast ratio of two colors, 1–21 (WCAG 2.2, "contrast ratio")."""
+    """Return the contrast ratio of two colors, 1–21 (WCAG 2.2, "contrast ratio")."""
     low, high = sorted((_luminance(one), _luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
@@ -122,7 +120,7 @@ def _gamma(channel: float) -> float:
 
 
 def oklch(lightness: float, chroma: float, hue: float) -> RGB:
-    """OKLCH (lightness 0–1, chroma, hue in degrees) to sRGB; chroma is lowered until the color is one of sRGB's."""
+    """Convert OKLCH (lightness 0–1, chroma, hue in degrees) to sRGB, lowering the chroma until the color fits."""
     while True:
         a, b = chroma * math.cos(math.radians(hue)), chroma * math.sin(math.radians(hue))
         long = (lightness + 0.3963377774 * a + 0.2158037573 * b) ** 3
@@ -140,7 +138,7 @@ def oklch(lightness: float, chroma: float, hue: float) -> RGB:
 
 
 def rgb_of_256(index: int) -> RGB:
-    """What xterm shows for colors 16–255: a 6×6×6 cube, then 24 grays."""
+    """Return xterm's RGB of the colors 16–255: a 6×6×6 cube, then 24 grays."""
     if index >= 232:
         return (8 + 10 * (index - 232),) * 3
     steps = (0, 95, 135, 175, 215, 255)
@@ -149,7 +147,7 @@ def rgb_of_256(index: int) -> RGB:
 
 
 class Paint:
-    """Puts colors around text, as many as there are: "truecolor", "256", "16" or "none"."""
+    """Adds color sequences to text. colors: "truecolor", "256", "16" or "none"."""
 
     def __init__(self, colors: str):
         self.colors = colors
@@ -157,23 +155,23 @@ class Paint:
 
     @property
     def faint(self) -> str:
-        """SGR of a gray that is legible on black and on white; with 16 colors, the terminal's own idea of faint."""
+        """SGR codes of a gray that is legible on black and on white; among 16 colors, those of faint text."""
         return {"truecolor": "38;2;128;128;128", "256": "38;5;244"}.get(self.colors, "2")
 
     @property
     def mark(self) -> str:
-        """SGR that makes one character stand out among its neighbors."""
-        return "4" if self.colors == "16" else "1;4"  # among 16 colors bold turns black ink gray on many terminals
+        """SGR codes that emphasize a character."""
+        return "4" if self.colors == "16" else "1;4"  # many terminals show bold black as gray
 
     def styled(self, text: str, codes: str) -> str:
-        """Text between SGR codes and a reset."""
+        """Return text between SGR codes and a reset."""
         return f"\x1b[{codes}m{text}\x1b[0m" if self.colored and text else text
 
-    def on(self, text: str, hue: Hue, strength: float, *, faded: bool = False, marked: bool = False) -> str:
-        """Text on a hue's background. faded: with less contrast than text has. marked: to stand out."""
+    def on(self, text: str, hue: Hue, intensity: float, *, faded: bool = False, marked: bool = False) -> str:
+        """Return text on a hue's background. faded: with less contrast. marked: emphasized."""
         if not self.colored:
             return text
-        colors = swatch(hue, strength)
+        colors = swatch(hue, intensity)
         if self.colors == "truecolor":
             ink = colors.faded_ink if faded else colors.ink
             codes = "38;2;{};{};{};48;2;{};{};{}".format(*ink, *colors.background)
@@ -184,7 +182,7 @@ class Paint:
         return self.styled(text, f"{codes};{self.mark}" if marked else codes)
 
     def in_ink(self, text: str, hue: Hue) -> str:
-        """Text in a hue's strongest color, on no background."""
+        """Return text in a hue's strongest color, without a background."""
         colors = swatch(hue, 1.0)
         codes = {
             "truecolor": "38;2;{};{};{}".format(*colors.background),

@@ -1,4 +1,4 @@
-"""Curves and clouds of dots in a terminal: quarters of a character where there is Unicode, ASCII letters elsewhere."""
+"""Line plots, scatter plots and sparklines of text: quarter blocks with Unicode, letters in ASCII."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.-:=+*#"
 HUES = (BLUE, ORANGE, PURPLE, GREEN)  # of the first series, the second, …
 LETTERS = ".ox+"
-FEWEST_ROWS = 3
-STEEP_BEGINNING = 0.04  # share of the x-axis
-LARGEST = 1e300  # beyond it differences overflow
-FEWEST_COLUMNS = 24
+MIN_COLUMNS, MIN_ROWS = 24, 3
+STEEP_START = 0.04  # share of the x-axis
+LARGEST = 1e300  # differences of larger values overflow
 QUARTERS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"  # bits: upper left 1, upper right 2, lower left 4, lower right 8
 
 
@@ -35,23 +34,21 @@ def loss_curve(
     x_label: str = "step",
     y_label: str = "nats per character",
 ) -> list[str]:
-    """Lines through points, one per series: rows of at most `width` columns, `height` of them for the curves.
+    """Return a line plot with one curve per series: rows of at most `width` columns, `height` of them for the curves.
 
-    series: name → points (x, y), such as step and loss. Where more points than dots fall on a stretch of x their mean
-    is drawn. A steep beginning is cut off at the top where it would flatten all the rest, and its height is said.
-    Points that are not finite are left out, and their number is said. colors: as in `Terminal`; the rows hold color
-    sequences unless it is "none".
+    series: name → points (x, y), averaged where there are more points than dots. A steep start that would flatten the
+    rest is cut off, with a note; so are non-finite points. colors: as in `Terminal`.
     """
     means = {name: _averaged(points, 2 * width) for name, points in series.items()}
-    points = [point for every in means.values() for point in every]
-    notes, y_range = _left_out(series), None
+    points = [point for curve in means.values() for point in curve]
+    notes, y_range = _omitted(series), None
     if points:
         first, last = min(x for x, _ in points), max(x for x, _ in points)
         low, high = min(y for _, y in points), max(y for _, y in points)
-        top = max(y for x, y in points if x >= first + STEEP_BEGINNING * (last - first))
+        top = max(y for x, y in points if x >= first + STEEP_START * (last - first))
         if high - low > 1.5 * (top - low) > 0:
             y_range = (low, top)
-            notes.append(f"begins at {high:.3g}, above")
+            notes.append(f"starts at {high:.3g}, off the plot")
     return notes + _plot(means, width, height, unicode, colors, x_label, y_label, True, None, y_range)
 
 
@@ -67,15 +64,15 @@ def scatter(
     unicode: bool = True,
     colors: str = "none",
 ) -> list[str]:
-    """A dot for each point (x, y), else as `loss_curve`. Ranges are those of the points unless they are given."""
+    """Return a scatter plot, else as `loss_curve`. The ranges are those of the points by default."""
     finite = {name: [point for point in points if all(map(_is_drawable, point))] for name, points in series.items()}
-    return _left_out(series) + _plot(finite, width, height, unicode, colors, x_label, y_label, False, x_range, y_range)
+    return _omitted(series) + _plot(finite, width, height, unicode, colors, x_label, y_label, False, x_range, y_range)
 
 
 def sparkline(values: Sequence[float], width: int, *, unicode: bool = True) -> str:
-    """Values as one row of bars from their least to their greatest, at most `width` columns; a blank is not a number.
+    """Return values as one row of bars from minimum to maximum, in at most `width` columns; NaN is a blank.
 
-    Where there are more values than columns, a column is the mean of its share.
+    With more values than columns, a column shows their mean.
     """
     shares = min(len(values), width)
     bounds = [len(values) * column // shares for column in range(shares + 1)] if shares else []
@@ -98,17 +95,13 @@ def _is_drawable(value: float) -> bool:
     return abs(value) < LARGEST
 
 
-def _left_out(series: Mapping[str, Sequence[Point]]) -> list[str]:
+def _omitted(series: Mapping[str, Sequence[Point]]) -> list[str]:
     number = sum(not all(map(_is_drawable, point)) for points in series.values() for point in points)
-    if not number:
-        return []
-    return [
-        "1 point that is not finite is left out" if number == 1 else f"{number} points that are not finite are left out"
-    ]
+    return [f"{number} non-finite {'point' if number == 1 else 'points'} omitted"] if number else []
 
 
 def _averaged(points: Sequence[Point], shares: int) -> list[Point]:
-    """At most so many points, each the mean of those in its share of the x-axis; in order of x."""
+    """Return the means of points in equal shares of the x-axis, in order of x."""
     finite = sorted(point for point in points if all(map(_is_drawable, point)))
     if len(finite) <= shares:
         return finite
@@ -127,20 +120,20 @@ def _mean(values: Sequence[float]) -> float:
 
 @dataclass
 class _Area:
-    """The cells that curves are drawn in, each of dots × rows dots, and the ranges that its edges stand for."""
+    """The characters that curves are drawn in, and the ranges of x and y that they cover."""
 
     columns: int
     rows: int
-    dots: tuple[int, int]  # (across, down) in a cell
+    dots: tuple[int, int]  # (across, down) in a character
     x_range: tuple[float, float]
     y_range: tuple[float, float]
 
     def across(self, x: float) -> int | None:
-        """The column of dots where x lies; None outside."""
+        """Return the column of dots at x; None outside."""
         return self._place(x, self.x_range, self.columns * self.dots[0])
 
     def down(self, y: float) -> int | None:
-        """The row of dots where y lies, from the top; None outside."""
+        """Return the row of dots at y, from the top; None outside."""
         size = self.rows * self.dots[1]
         up = self._place(y, self.y_range, size)
         return None if up is None else size - 1 - up
@@ -165,37 +158,41 @@ def _plot(
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
 ) -> list[str]:
-    width, height = max(width, FEWEST_COLUMNS), max(height, FEWEST_ROWS)
+    width, height = max(width, MIN_COLUMNS), max(height, MIN_ROWS)
     paint = Paint(colors)
-    every = [point for points in series.values() for point in points]
-    if not every:
+    all_points = [point for points in series.values() for point in points]
+    if not all_points:
         return ["no points to draw"]
 
-    low, high = y_range or _apart([y for _, y in every])
+    low, high = y_range or _range_of([y for _, y in all_points])
     marks = _round_numbers(low, high, max(2, height // 2))
     labels = _labels(marks)
     margin = max(map(len, labels)) + 2
     quarters = unicode and (paint.colored or len(series) == 1)
     area = _Area(
-        width - margin, height, (2, 2) if quarters else (1, 1), x_range or _apart([x for x, _ in every]), (low, high)
+        width - margin,
+        height,
+        (2, 2) if quarters else (1, 1),
+        x_range or _range_of([x for x, _ in all_points]),
+        (low, high),
     )
     drawn = [list(_dots_of(points, area, joined)) for points in series.values()]
-    grid = _quartered(drawn, area) if quarters else _lettered(drawn, area, unicode)
+    grid = _draw_quarters(drawn, area) if quarters else _draw_letters(drawn, area, unicode)
 
     at_row = {(area.down(mark) or 0) // area.dots[1]: label for mark, label in zip(marks, labels, strict=True)}
-    rows = _key(list(series), y_label, width, paint, quarters, unicode)
+    rows = _legend(list(series), y_label, width, paint, quarters, unicode)
     edge, tick = ("│", "┤") if unicode else ("|", "+")
     for number, row in enumerate(grid):
         label = at_row.get(number, "")
         start = paint.styled(f"{label:>{margin - 2}} {tick if label else edge}", paint.faint)
-        inked = "".join(paint.in_ink(cell, HUES[which % len(HUES)]) if cell != " " else cell for cell, which in row)
+        inked = "".join(paint.in_ink(cell, HUES[index % len(HUES)]) if cell != " " else cell for cell, index in row)
         rows.append((start + inked).rstrip())
     rows += (paint.styled(row, paint.faint) for row in _x_axis(area, margin, x_label, unicode))
     return rows
 
 
-def _apart(values: Sequence[float]) -> tuple[float, float]:
-    """Least and greatest value, apart from each other even where there is one value only."""
+def _range_of(values: Sequence[float]) -> tuple[float, float]:
+    """Return minimum and maximum, widened if they are equal."""
     low, high = min(values), max(values)
     if high - low > 1e-12 * max(abs(low), abs(high)):
         return low, high
@@ -204,7 +201,7 @@ def _apart(values: Sequence[float]) -> tuple[float, float]:
 
 
 def _round_numbers(low: float, high: float, about: int) -> list[float]:
-    """Multiples of 1, 2 or 5 times a power of ten that lie in a range, about as many as asked."""
+    """Return about `about` multiples of 1, 2 or 5 × 10ⁿ within a range."""
     rough = max((high - low) / about, 1e-300)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next((factor * power for factor in (1, 2, 5) if factor * power >= rough), 10 * power)
@@ -213,7 +210,7 @@ def _round_numbers(low: float, high: float, about: int) -> list[float]:
 
 
 def _labels(numbers: Sequence[float]) -> list[str]:
-    """Numbers in as few digits as tell them apart."""
+    """Format numbers with as few digits as distinguish them."""
     if max(map(abs, numbers)) >= 1e7 or 0 < max(map(abs, numbers)) < 1e-4:
         return [f"{number:.3g}" for number in numbers]
     for decimals in range(7):
@@ -227,7 +224,7 @@ def _labels(numbers: Sequence[float]) -> list[str]:
 
 
 def _dots_of(points: Sequence[Point], area: _Area, joined: bool) -> Iterator[tuple[int, int]]:
-    """Places (across, down) of the dots of a series."""
+    """Yield the dots (across, down) of a series."""
     if not joined:
         for x, y in points:
             across, down = area.across(x), area.down(y)
@@ -246,38 +243,38 @@ def _dots_of(points: Sequence[Point], area: _Area, joined: bool) -> Iterator[tup
             yield x0 + round((x1 - x0) * step / steps), y0 + round((y1 - y0) * step / steps)
 
 
-Cell = tuple[str, int]  # what stands in a cell, and the number of the series it belongs to
+PlotCell = tuple[str, int]  # a character, and the index of its series
 
 
-def _quartered(drawn: list[list[tuple[int, int]]], area: _Area) -> list[list[Cell]]:
+def _draw_quarters(drawn: list[list[tuple[int, int]]], area: _Area) -> list[list[PlotCell]]:
     grid = [[(0, 0)] * area.columns for _ in range(area.rows)]
-    for which, dots in enumerate(drawn):
+    for index, dots in enumerate(drawn):
         for across, down in dots:
             bits, owner = grid[down // 2][across // 2]
             bit = 1 << (across % 2 + 2 * (down % 2))
-            grid[down // 2][across // 2] = (bits | bit if owner == which else bit, which)
-    return [[(QUARTERS[bits], which) for bits, which in row] for row in grid]
+            grid[down // 2][across // 2] = (bits | bit if owner == index else bit, index)
+    return [[(QUARTERS[bits], index) for bits, index in row] for row in grid]
 
 
-def _lettered(drawn: list[list[tuple[int, int]]], area: _Area, unicode: bool) -> list[list[Cell]]:
+def _draw_letters(drawn: list[list[tuple[int, int]]], area: _Area, unicode: bool) -> list[list[PlotCell]]:
     grid = [[(" ", 0)] * area.columns for _ in range(area.rows)]
-    for which, dots in enumerate(drawn):
+    for index, dots in enumerate(drawn):
         for across, down in dots:
-            grid[down][across] = (_letter(which, unicode), which)
+            grid[down][across] = (_letter(index, unicode), index)
     return grid
 
 
-def _letter(which: int, unicode: bool) -> str:
+def _letter(index: int, unicode: bool) -> str:
     letters = "·" + LETTERS[1:] if unicode else LETTERS
-    return letters[which % len(letters)]
+    return letters[index % len(letters)]
 
 
-def _key(names: list[str], y_label: str, width: int, paint: Paint, quarters: bool, unicode: bool) -> list[str]:
-    """What the curves are: each name after a piece of its curve; a further row where the first is full."""
+def _legend(names: list[str], y_label: str, width: int, paint: Paint, quarters: bool, unicode: bool) -> list[str]:
+    """Return the legend: each name after a piece of its curve, wrapped to the width."""
     pieces: list[tuple[str, int]] = []  # text in its colors, columns
-    for which, name in enumerate(names):
-        sample = ("▀▀" if quarters else _letter(which, unicode)) + " "
-        inked = paint.in_ink(sample, HUES[which % len(HUES)])
+    for index, name in enumerate(names):
+        sample = ("▀▀" if quarters else _letter(index, unicode)) + " "
+        inked = paint.in_ink(sample, HUES[index % len(HUES)])
         for part in chop_cells(safe_text(name, keep_newlines=False, keep_tabs=False), width - len(sample)) or [""]:
             pieces.append((inked + part, len(sample) + cell_len(part)))
     for part in chop_cells(safe_text(y_label, keep_newlines=False, keep_tabs=False), width):
@@ -292,7 +289,7 @@ def _key(names: list[str], y_label: str, width: int, paint: Paint, quarters: boo
 
 
 def _x_axis(area: _Area, margin: int, x_label: str, unicode: bool) -> list[str]:
-    """The line under the cells, and numbers under it as far as there is room."""
+    """Return the x-axis and as many of its labels as fit."""
     low, high = area.x_range
     marks = [mark for mark in _round_numbers(low, high, max(2, area.columns // 12)) if low <= mark <= high]
     line = ["─" if unicode else "-"] * area.columns

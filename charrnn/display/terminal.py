@@ -1,26 +1,27 @@
-"""What the terminal at hand can show, and the one function through which foreign text reaches it.
+"""What a terminal can show, and the one function through which text reaches it.
 
-A corpus, a model's sample, a file name or another program's error may hold characters that move the cursor, retitle the
-window, answer for the user, or turn the line's direction round. `safe_text` puts a visible form in the place of each;
-`write` applies it wherever the stream is a terminal.
+A corpus, a sample, a file name or another program's error may hold characters that move the cursor, set the window's
+title, type for the user or reverse the line. `safe_text` replaces each with a visible form; `write` applies it on a
+terminal.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 # Invisible characters that drive a terminal, reorder a line or hide in it: control (Cc), format (Cf), surrogates (Cs),
-# line and paragraph separators (Zl, Zp). Left alone of Cf: U+200C and U+200D, without which Persian, Hindi and joined
-# emoji cannot be spelled, and the Arabic, Syriac and Kaithi signs that are visible.
+# line and paragraph separators (Zl, Zp). Exceptions in Cf: U+200C and U+200D, which Persian, Hindi and joined emoji
+# need, and the visible Arabic, Syriac and Kaithi signs.
 UNSAFE_RANGES = (
     (0x00, 0x1F),
     (0x7F, 0x9F),
@@ -41,15 +42,16 @@ UNSAFE_RANGES = (
     (0xE0020, 0xE007F),
 )
 
-STYLE = re.compile(r"(\x1b\[[0-9;]*m)")  # Select Graphic Rendition (ECMA-48 §8.3.117): the only escape written here
+STYLE = re.compile(
+    r"(\x1b\[[0-9;]*m)"
+)  # Select Graphic Rendition (ECMA-48 §8.3.117), the only escape sequence we write
 
-MOST_COLUMNS = 1000
-FEWEST_COLUMNS = 20
-COLUMNS_OFF_A_TERMINAL = 80
+MIN_COLUMNS, MAX_COLUMNS = 20, 1000
+DEFAULT_COLUMNS = 80
 
 
-def escaped(character: str) -> str:
-    """The backslash form of one character, as Python writes it: `\\x9b`, `\\u202e`, `\\U000e0001`."""
+def escape_character(character: str) -> str:
+    """Return the backslash form of a character, as Python writes it: `\\x9b`, `\\u202e`, `\\U000e0001`."""
     code = ord(character)
     if code <= 0xFF:
         return f"\\x{code:02x}"
@@ -59,7 +61,7 @@ def escaped(character: str) -> str:
 def _visible_form(code: int) -> str:
     if code < 0x20:
         return chr(0x2400 + code)  # the control pictures ␀ to ␟
-    return "␡" if code == 0x7F else escaped(chr(code))
+    return "␡" if code == 0x7F else escape_character(chr(code))
 
 
 _ALL_VISIBLE = {code: _visible_form(code) for first, last in UNSAFE_RANGES for code in range(first, last + 1)}
@@ -75,25 +77,23 @@ _TABLES: dict[tuple[bool, bool], Mapping[int, str]] = {
 
 
 def safe_text(text: str, *, keep_newlines: bool = True, keep_tabs: bool = True) -> str:
-    """Text in which nothing can drive a terminal: every character of `UNSAFE_RANGES` becomes a visible form.
+    """Replace every character of `UNSAFE_RANGES` with a visible form.
 
-    C0 controls and DEL become their pictures (`␛`, `␍`), the others a backslash form (`\\x9b`, `\\u202e`); newlines and
-    tabs stay if asked. Applied to its own output it changes nothing. The result may still hold characters that a
-    stream's encoding lacks; `write` sees to those.
+    C0 controls and DEL become their pictures (`␛`, `␍`), the others a backslash form (`\\x9b`, `\\u202e`). Idempotent.
+    The result may hold characters that a stream's encoding lacks; `write` handles those.
     """
     return text.translate(_TABLES[keep_newlines, keep_tabs])
 
 
 def safe_styled(text: str) -> str:
-    """`safe_text` for text that the renderers here have colored: color sequences pass, no other escape does."""
+    """Apply `safe_text` to everything but color sequences."""
     return "".join(part if place % 2 else safe_text(part) for place, part in enumerate(STYLE.split(text)))
 
 
 def write(stream: TextIO, text: str, *, styled: bool = False) -> None:
-    """Writes text to a stream: made safe if that is a terminal, to the character if it is a pipe or a file.
+    """Write text to a stream: made safe on a terminal, exact in a pipe or a file.
 
-    styled: the text comes from a renderer here, and its color sequences are to pass. Characters that the stream's
-    encoding lacks are written as backslash forms instead of failing. Does not flush.
+    styled: keep color sequences. Characters that the stream's encoding lacks become backslash forms. Does not flush.
     """
     if is_terminal(stream):
         text = safe_styled(text) if styled else safe_text(text)
@@ -102,7 +102,7 @@ def write(stream: TextIO, text: str, *, styled: bool = False) -> None:
 
 
 def is_terminal(stream: Any) -> bool:
-    """Whether a stream ends at a terminal; a closed one does not."""
+    """Return whether a stream is an open terminal."""
     try:
         return bool(stream.isatty())
     except (AttributeError, ValueError):
@@ -111,10 +111,9 @@ def is_terminal(stream: Any) -> bool:
 
 @dataclass(frozen=True)
 class Terminal:
-    """Where output goes and what it can show there.
+    """An output stream and what it can show.
 
-    colors: "truecolor", "256", "16" or "none". width: columns. unicode: whether `↵`, `█`, `─` and `▚` can be
-    written.
+    colors: "truecolor", "256", "16" or "none". width: columns. unicode: whether `↵`, `█`, `─` and `▚` can be written.
     """
 
     is_terminal: bool
@@ -125,10 +124,10 @@ class Terminal:
 
     @classmethod
     def of(cls, stream: TextIO, color: str = "auto") -> Terminal:
-        """What a stream's far end can show, as far as it and the environment tell.
+        """Detect what a stream can show.
 
-        color: "auto", or one of `colors`, which then holds whatever the environment says. With "auto", NO_COLOR
-        (no-color.org) outweighs FORCE_COLOR, which outweighs not being a terminal and TERM=dumb.
+        color: "auto", or one of `colors`, which overrides the environment. For "auto", NO_COLOR (no-color.org) takes
+        precedence over FORCE_COLOR, and that over a pipe or TERM=dumb.
         """
         terminal = is_terminal(stream)
         return cls(
@@ -140,32 +139,39 @@ class Terminal:
         )
 
     def write(self, text: str, *, styled: bool = False) -> None:
-        """`write` to this terminal's stream."""
+        """Write to the stream, as `write` does."""
         if self.stream is None:
             raise ValueError("a Terminal made without a stream cannot be written to")
         write(self.stream, text, styled=styled)
 
-    def lines_of(self, text: str) -> list[str]:
-        """The lines that a text takes: broken between words, those after the first indented; off a terminal one."""
+    def wrap(self, text: str) -> list[str]:
+        """Break text between words into lines that fit, continuation lines indented. A pipe gets one line."""
         if not self.is_terminal:
             return [text]
         return textwrap.wrap(text, self.width, subsequent_indent="  ", break_on_hyphens=False) or [""]
 
     def paragraph(self, text: str) -> None:
-        """Writes `lines_of` a text."""
-        self.write("".join(f"{line}\n" for line in self.lines_of(text)))
+        """Write text, wrapped to the width."""
+        self.write("".join(f"{line}\n" for line in self.wrap(text)))
 
-    def console(self) -> Console:
-        """A rich console that writes here: no markup, no guessed highlighting or emoji."""
+    def render(self, renderable: RenderableType, *, width: int | None = None) -> str:
+        """Render a rich object as styled text for `write`, without trailing blanks. width: the terminal's if None."""
+        console = self.console(width)
+        with console.capture() as captured:
+            console.print(renderable)
+        return "".join(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+    def console(self, width: int | None = None) -> Console:
+        """Return a rich console that renders for this terminal, without markup, highlighting or emoji codes."""
         from rich.console import Console
 
         return Console(
-            file=_Door(self),  # of a file, rich uses these three only
+            file=_EncodedBuffer("utf-8" if self.unicode else "ascii"),
             force_terminal=self.colors != "none",
             color_system=RICH_COLOR_SYSTEMS[self.colors],
             no_color=self.colors == "none",
-            width=self.width,
-            height=25,  # on a dumb terminal rich takes note of a width only where there is a height
+            width=width or self.width,
+            height=25,  # rich ignores the width of a dumb terminal unless a height is given
             markup=False,
             highlight=False,
             emoji=False,
@@ -173,25 +179,24 @@ class Terminal:
         )
 
 
-RICH_COLOR_SYSTEMS = {"truecolor": "truecolor", "256": "256", "16": "standard", "none": None}
+RICH_COLOR_SYSTEMS: dict[str, Literal["truecolor", "256", "standard"] | None] = {
+    "truecolor": "truecolor",
+    "256": "256",
+    "16": "standard",
+    "none": None,
+}
 
 
-class _Door:
-    """The file that a rich console writes to: `Terminal.write`."""
+class _EncodedBuffer(io.StringIO):
+    """A buffer with an encoding, from which rich decides between Unicode and ASCII boxes."""
 
-    def __init__(self, terminal: Terminal):
-        self._terminal = terminal
-        self.encoding = "utf-8" if terminal.unicode else "ascii"  # rich draws ASCII boxes where this is not UTF
+    def __init__(self, encoding: str):
+        super().__init__()
+        self._encoding = encoding
 
-    def write(self, text: str) -> None:
-        self._terminal.write(text, styled=True)
-
-    def flush(self) -> None:
-        if self._terminal.stream is not None:
-            self._terminal.stream.flush()
-
-    def isatty(self) -> bool:
-        return self._terminal.is_terminal
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a read-only attribute at run time too
+        return self._encoding
 
 
 def _colors(terminal: bool, environment: Mapping[str, str]) -> str:
@@ -200,7 +205,7 @@ def _colors(terminal: bool, environment: Mapping[str, str]) -> str:
     forced = environment.get("FORCE_COLOR", "").lower()
     if forced in ("0", "false"):
         return "none"
-    if forced in ("2", "3"):  # the levels that supports-color made a habit
+    if forced in ("2", "3"):  # the levels of npm's supports-color
         return {"2": "256", "3": "truecolor"}[forced]
     name = environment.get("TERM", "").lower()
     if name in ("", "dumb", "unknown") or not terminal:
@@ -220,11 +225,11 @@ def _width(stream: TextIO, terminal: bool) -> int:
     if columns.isascii() and columns.isdigit() and int(columns[:9]) > 0:
         width = int(columns[:9])
     else:
-        width = COLUMNS_OFF_A_TERMINAL
+        width = DEFAULT_COLUMNS
         if terminal:
             with contextlib.suppress(OSError, ValueError):
-                width = os.get_terminal_size(stream.fileno()).columns or width  # 0: a pty that was never sized
-    return min(max(width, FEWEST_COLUMNS), MOST_COLUMNS)
+                width = os.get_terminal_size(stream.fileno()).columns or width  # 0: a pty without a size
+    return min(max(width, MIN_COLUMNS), MAX_COLUMNS)
 
 
 def _can_encode(stream: TextIO, text: str) -> bool:

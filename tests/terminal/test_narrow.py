@@ -34,7 +34,7 @@ def lines_of(*arguments: str) -> list[str]:
     return [line.split("\r")[-1] for line in text.split("\r\n")]
 
 
-def test_no_line_of_train_runs_or_corpora_reaches_beyond_the_edge(home: Path, short_text: str) -> None:
+def test_lines_fit_forty_columns(home: Path, short_text: str) -> None:
     (home / "text.txt").write_text(short_text)
     trained = lines_of(*TRAIN)
     commands = trained.index("next:")

@@ -97,17 +97,17 @@ def check_hostile_strings(tmp_path, number: int, seed: int) -> None:
     assert styled.split("\r\n") == [*map(safe_styled, strings), ""]
 
 
-def test_no_hostile_string_drives_a_real_terminal(tmp_path):
+def test_hostile_strings(tmp_path):
     check_hostile_strings(tmp_path, 5_000, seed=1)
 
 
 @pytest.mark.slow
-def test_no_hostile_string_of_a_hundred_thousand_drives_a_real_terminal(tmp_path):
+def test_a_hundred_thousand_hostile_strings(tmp_path):
     for seed in range(2, 12):
         check_hostile_strings(tmp_path, 10_000, seed)
 
 
-def test_a_terminal_without_unicode_gets_ascii(tmp_path):
+def test_ascii_terminal(tmp_path):
     received = write_in_a_pty(
         tmp_path,
         [("日本 é \x1b[2J", False)],
@@ -119,7 +119,7 @@ def test_a_terminal_without_unicode_gets_ascii(tmp_path):
     assert received == b"\\u65e5\\u672c \\xe9 \\u241b[2J\r\n"
 
 
-def test_a_terminal_tells_its_width_and_colors():
+def test_width_and_colors():
     assert json.loads(output_of(DESCRIBER, columns=57)) == [True, "256", 57, True]
     assert json.loads(output_of(DESCRIBER, TERM="dumb")) == [True, "none", 80, True]
     assert json.loads(output_of(DESCRIBER, NO_COLOR="1", COLUMNS="40")) == [True, "none", 40, True]
