@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from charrnn.display.activations import SignalScale, Successors, View
 from charrnn.display.export import FORMATS, Format, export, find_format, register
+from charrnn.display.fragment import html_fragment
 from charrnn.display.page import html_text
 from charrnn.display.terminal import UNSAFE_RANGES
 from charrnn.errors import CharrnnError, UsageError
@@ -184,13 +185,11 @@ def test_format_from_outside_the_package(tmp_path, monkeypatch):
     assert written(tmp_path, ".md", "ab") == "# tanh(c) of cell 1:42 <b>&\nab\n"
 
 
-def test_fragment_is_scoped_and_well_formed():
-    """A notebook embeds the fragment: its CSS must not touch the rest of the page."""
-    fragment = find_format(Path("x.html")).fragment(views_of(HOSTILE))
-    root = ElementTree.fromstring(f"<div>{fragment}</div>")
-    rules = [line for line in root.find("style").text.strip().splitlines() if "{" in line]
-    assert all(rule.startswith(".charrnn ") for rule in rules)
-    assert len(root.findall("section[@class='charrnn']")) == 2
+def test_fragment_is_well_formed_and_has_inline_styles_only():
+    root = ElementTree.fromstring(html_fragment(views_of(HOSTILE), FACTS))
+    assert {element.tag for element in root.iter()} == {"div", "p", "pre", "span"}
+    assert all(set(element.attrib) <= {"style", "title"} for element in root.iter())
+    assert "".join(root.findall("pre")[0].itertext()).startswith("<script>alert(1)</script>")
 
 
 def test_missing_folder(tmp_path):

@@ -78,26 +78,22 @@ class HTML(Format):
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         return page("charrnn inspect", facts, "\n".join(map(self._section, views)), self._style(views))
 
-    def fragment(self, views: Sequence[View]) -> str:
-        """Return the views as HTML to embed in another page, such as a notebook."""
-        return "\n".join([f"<style>\n{self._style(views)}\n</style>", *map(self._section, views)])
-
     @staticmethod
     def _style(views: Sequence[View]) -> str:
         hues = {hue for view in views for hue in (PALETTES[view.palette].negative, PALETTES[view.palette].positive)}
         rules = [
-            ".charrnn pre { font: .95rem/1.6 ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace;",
-            "  margin: .6rem 0 0; white-space: pre-wrap; word-break: break-all; }",
-            ".charrnn i { font-style: normal; }",
-            ".charrnn pre i:hover { outline: 2px solid currentColor; }",
-            ".charrnn .legend { opacity: .7; margin: 0; }",
-            ".charrnn .w { opacity: .6; }",
+            "pre { font: .95rem/1.6 ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace; margin: .6rem 0 0;",
+            "  white-space: pre-wrap; word-break: break-all; }",
+            "pre i, .legend i { font-style: normal; }",
+            "pre i:hover { outline: 2px solid var(--ink); }",
+            ".legend { color: var(--faint); margin: 0; }",
+            ".w { opacity: .6; }",
         ]
         for hue in sorted(hues, key=lambda hue: hue.name):
             for tenths in range(1, 11):
                 colors = swatch(hue, tenths / 10)
                 background, ink = _hex(colors.background), _hex(colors.ink)
-                rules.append(f".charrnn .{hue.name}-{tenths} {{ background: {background}; color: {ink}; }}")
+                rules.append(f".{hue.name}-{tenths} {{ background: {background}; color: {ink}; }}")
         return "\n".join(rules)
 
     def _section(self, view: View) -> str:
@@ -106,7 +102,7 @@ class HTML(Format):
         bar = "".join(f'<i class="{self._class(view, level)}">  </i>' for level in view.scale.levels)
         words = " · ".join(legend_notes(view))
         return (
-            f'<section class="charrnn">\n<h2>{html_text(view.title)}</h2>\n'
+            f"<section>\n<h2>{html_text(view.title)}</h2>\n"
             f'<p class="legend">{low} <span style="white-space: pre">{bar}</span> {high} {html_text(words)}</p>\n'
             f"<pre>{text}</pre>\n</section>"
         )
@@ -116,11 +112,9 @@ class HTML(Format):
         return f"{view.hue(level).name}-{round(10 * view.scale.intensity(level))}" if level else ""
 
     def _glyph(self, view: View, glyph: Glyph) -> str:
-        lines = [line for place in range(glyph.first, glyph.first + glyph.count) for line in _tooltip(view, place)]
-        tooltip = "&#10;".join(map(html_text, lines))  # XML turns a bare newline into a blank
         name = self._class(view, glyph.level) or ("w" if glyph.substitute else "")
         attribute = f' class="{name}"' if name else ""
-        return f'<i{attribute} title="{tooltip}">{html_text(glyph.text)}</i>'
+        return f'<i{attribute} title="{tooltip(view, glyph)}">{html_text(glyph.text)}</i>'
 
 
 @register
@@ -265,8 +259,13 @@ def _parsed(style: str) -> tuple[RGB | None, RGB | None, bool]:
     return ink, background, 4 in codes
 
 
-def _tooltip(view: View, position: int) -> Iterator[str]:
-    """Yield everything known about one character, line by line."""
+def tooltip(view: View, glyph: Glyph) -> str:
+    """Return everything known about a glyph, as the value of an HTML attribute."""
+    lines = [line for place in range(glyph.first, glyph.first + glyph.count) for line in _described(view, place)]
+    return "&#10;".join(map(html_text, lines))  # XML turns a bare newline into a blank
+
+
+def _described(view: View, position: int) -> Iterator[str]:
     symbol, successors = view.symbols[position], view.successors
     yield f"{_safe(symbol)} {_code_points(symbol)} · {view.values[position]:+.3f}"
     if successors is not None:

@@ -1,10 +1,11 @@
-"""Colored text as an HTML fragment, for a notebook: inline styles only, so that nothing leaks into the page."""
+"""Colored text as an HTML fragment for a notebook. Inline styles do not affect the rest of the page."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from charrnn.display.activations import Glyph, View, layout, legend_words
+from charrnn.display.activations import Glyph, View, layout, legend_notes
+from charrnn.display.export import tooltip
 from charrnn.display.page import html_text
 from charrnn.display.palettes import swatch
 
@@ -12,20 +13,18 @@ PRE = "white-space:pre-wrap;word-break:break-all;line-height:1.6;font-family:ui-
 
 
 def html_fragment(views: Sequence[View], facts: Mapping[str, str]) -> str:
-    """Return views of one text under each other, with the facts above them; hovering a character shows its value."""
+    """Return views of one text with tooltips, one below the other, after the facts (name → value)."""
     parts = [f"<p>{html_text(' · '.join(facts.values()))}</p>"] if facts else []
     for view in views:
         text = "".join("".join(_glyph(view, glyph) for glyph in line) + "\n" for line in layout(view, None))
-        parts.append(
-            f"<p>{html_text(view.title)} · {html_text(legend_words(view))}</p>\n<pre style='{PRE}'>{text}</pre>"
-        )
+        legend = html_text(" · ".join([view.title, *legend_notes(view)]))
+        parts.append(f"<p>{legend}</p>\n<pre style='{PRE}'>{text}</pre>")
     return f"<div>{''.join(parts)}</div>"
 
 
 def _glyph(view: View, glyph: Glyph) -> str:
-    title = html_text(f"{view.values[glyph.first]:+.3f}")
     style = ""
     if glyph.level:
-        colors = swatch(view.hue(glyph.level), view.scale.strength(glyph.level))
+        colors = swatch(view.hue(glyph.level), view.scale.intensity(glyph.level))
         style = f" style='background:rgb{colors.background};color:rgb{colors.ink}'"
-    return f"<span title='{title}'{style}>{html_text(glyph.text)}</span>"
+    return f"<span title='{tooltip(view, glyph)}'{style}>{html_text(glyph.text)}</span>"
