@@ -82,7 +82,7 @@ def test_a_folder_is_evaluated_and_inspected_file_by_file_where_files_were_the_d
     opened = open_run("run")
     network, _ = opened.load_network()
     alone = sum(
-        score(network, opened.as_trained(opened.vocabulary.encode(text))).nats.double().sum().item() for text in texts
+        score(network, opened.as_trained(opened.vocabulary.encode(text))).nats.sum() for text in texts
     )
     found = as_json(capsys, "evaluate", "run", "new")
     assert found["characters"] == sum(map(len, texts))

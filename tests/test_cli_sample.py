@@ -192,7 +192,7 @@ def test_json_says_what_was_written_and_what_it_costs_the_model(
         assert (entry["run"], entry["step"], entry["seed"], entry["prime"]) == ("letters", 40, 3, "aé")
         assert entry["characters"] == len(entry["text"]) == 25
         assert not entry["stopped"]
-        nats = score(network, EncodedText(LETTERS.encode("aé" + entry["text"]))).nats[1:].mean().item()
+        nats = score(network, EncodedText(LETTERS.encode("aé" + entry["text"]))).nats[1:].mean()
         assert entry["nats_per_character"] == pytest.approx(nats, rel=1e-5)
         assert entry["bits_per_character"] == pytest.approx(nats / 0.6931471805599453, rel=1e-5)
 

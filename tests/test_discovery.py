@@ -202,7 +202,7 @@ def test_a_search_reads_each_document_for_itself():
     )
     plan = Plan.of(len(documents))
     told = np.concatenate([start + np.arange(1, plan.block) for start in plan.starts])
-    nats = score(network, documents).nats.numpy()[np.setdiff1d(told, documents.starts)]
+    nats = score(network, documents).nats[np.setdiff1d(told, documents.starts)]
     assert found.bits_per_character == pytest.approx(float(nats.mean()) / np.log(2), abs=1e-5)
 
 

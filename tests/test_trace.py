@@ -230,7 +230,7 @@ def test_documents_are_read_each_from_its_opening_in_a_state_of_zeros(recurrence
 def test_documents_cost_in_a_trace_what_they_cost_in_a_score():
     network, documents = network_of("lstm"), documents_of(LENGTHS)
     logs = np.concatenate([chunk.log_probabilities for chunk in trace(network, documents, predictions=True)])
-    nats = score(network, documents).nats.numpy()
+    nats = score(network, documents).nats
     inside = np.setdiff1d(np.arange(1, len(documents)), documents.starts)
     np.testing.assert_allclose(-logs[inside - 1, documents.ids[inside]], nats[inside], atol=1e-12)
 

@@ -12,11 +12,10 @@ import typer
 
 from charrnn.cli.options import CheckpointOption, DeviceOption, RunArgument, SkipUnknownOption, flowing
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.units import bits, count, perplexity
+from charrnn.units import bits, count
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
 
     from charrnn.text.vocabulary import Vocabulary
 
@@ -66,10 +65,10 @@ def evaluate(
         "run": opened.name,
         "step": save.step,
         "text": source,
-        "characters": len(result.nats),
+        "characters": len(result),
         "nats_per_character": result.mean,
-        "bits_per_character": bits(result.mean),
-        "perplexity": perplexity(result.mean),
+        "bits_per_character": result.bits_per_character,
+        "perplexity": result.perplexity,
     }
     if as_json:
         print(json.dumps(figures if lines is None else {**figures, "lines": lines}))
@@ -94,7 +93,7 @@ def _sorted_out(run: str | None, text: str | None) -> tuple[str | None, str | No
     return run, None
 
 
-def _lines(vocabulary: Vocabulary, ids: np.ndarray, nats: Tensor) -> list[dict[str, Any]]:
+def _lines(vocabulary: Vocabulary, ids: np.ndarray, nats: np.ndarray) -> list[dict[str, Any]]:
     """Number, text, characters and mean nats of each line, its newline counted with it. The first character of the text
     has no cost and is not counted, except of documents."""
     uncounted = len(ids) - len(nats)
@@ -103,8 +102,8 @@ def _lines(vocabulary: Vocabulary, ids: np.ndarray, nats: Tensor) -> list[dict[s
     bounds = [0, *ends, *([len(ids)] if not ends or ends[-1] < len(ids) else [])]
     lines = []
     for number, (start, stop) in enumerate(itertools.pairwise(bounds), start=1):
-        costs = nats[max(0, start - uncounted) : stop - uncounted].double()
-        mean = costs.mean().item() if len(costs) else None
+        costs = nats[max(0, start - uncounted) : stop - uncounted]
+        mean = float(costs.mean(dtype=float)) if len(costs) else None
         text = vocabulary.text(ids[start:stop]).removesuffix("\n")
         lines.append({"line": number, "text": text, "characters": len(costs), "nats_per_character": mean})
     return lines

@@ -286,9 +286,8 @@ def _write_json(
     for stream, ids in enumerate(texts):
         text, nats = vocabulary.text(ids), None
         if len(ids):
-            nats = (
-                score(network, run.as_trained(np.concatenate([before, ids]))).nats[-len(ids) :].double().mean().item()
-            )
+            scored = score(network, run.as_trained(np.concatenate([before, ids])))
+            nats = float(scored.nats[-len(ids) :].mean(dtype=float))
         entry = {
             **about,
             "stream": stream,

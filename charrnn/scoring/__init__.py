@@ -1,1 +1,1 @@
-"""How many nats a text costs a network."""
+"""The cross-entropy of a text under a network."""

@@ -1,12 +1,11 @@
-"""How many nats each character of a text costs a network, exactly, and many characters at a time.
+"""The exact cross-entropy of every character of a text, computed in parallel.
 
-A recurrent network reads one character after the other, and one stream at a time is slow. So the text is cut into
-segments that are read side by side; then each segment is begun again from the state in which the one before it really
-ended, and read on until its states no longer differ from those of the first reading, which for a network that forgets
-takes a few hundred characters. What is left differs from one long reading by rounding alone. Where a network does not
-forget, the reading again goes on for as long as states still change: at worst that is one long reading.
+One stream is slow on any device. So the text is cut into segments that are read in parallel from a zero state. Each
+segment is then read again from the state in which the previous one ended, until its states agree with those of the
+first reading. Networks forget, so this takes a few hundred characters; at worst it is one sequential reading. The
+result differs from a sequential reading by rounding alone.
 
-A text of documents is scored document by document, those of about one length side by side.
+Documents are independent and are read in batches of similar length.
 """
 
 from __future__ import annotations
@@ -19,37 +18,73 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN, State
 from charrnn.text.encoded_text import EncodedText
+from charrnn.units import bits, count, perplexity
 
 SEGMENTS = 64
 SHORTEST_SEGMENT = 1024
-LOGITS_AT_ONCE = 4_000_000
-MULTIPLICATIONS_AT_ONCE = 10**10  # about a second of one core: so soon a stop is supports_found_inf
-PART = 1 << 19  # characters of which all states are kept while they are scored; a longer text is scored part by part
-LONGEST_ROW = 4096  # characters of a document that is read in one go, beside others
-DOCUMENTS_AT_ONCE = 256
-CHARACTERS_AT_ONCE = 16384
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 
 
 @dataclass(frozen=True)
-class Score:
-    """The nats of a text. `nats` (N − 1,): −ln p of each character but the first, given all those before it.
+class Limits:
+    """Upper bounds on what is computed at once. They change time and memory, and the result by rounding alone.
 
-    Of documents `nats` is (N,): every character given those before it in its document.
+    chunk: characters of each segment. part: characters whose states are kept. row: characters of a document read in a
+    batch; a longer one is read like a text without documents. documents, characters: of a batch.
+    multiplications: between two calls of `should_stop`, about a second on one core.
     """
 
-    nats: Tensor
+    chunk: int = 64
+    part: int = 1 << 19
+    row: int = 4096
+    documents: int = 256
+    characters: int = 16384
+    logits: int = 4_000_000
+    multiplications: int = 10**10
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Score:
+    """The cross-entropy of a text.
+
+    nats: −ln p of each scored character given those before it. Without documents the first character is not scored.
+    """
+
+    nats: np.ndarray
 
     @property
     def mean(self) -> float:
-        """Nats per character: summed nats over counted characters."""
-        return self.nats.sum(dtype=torch.float64).item() / len(self.nats)
+        """Nats per character."""
+        return torch.from_numpy(self.nats).sum(dtype=torch.float64).item() / len(self.nats)
+
+    @property
+    def bits_per_character(self) -> float:
+        return bits(self.mean)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the mean; infinite where that overflows."""
+        return perplexity(self.mean)
+
+    def __len__(self) -> int:
+        return len(self.nats)
+
+    def __repr__(self) -> str:
+        return (
+            f"Score({self.bits_per_character:.4f} bits per character, {self.mean:.4f} nats, "
+            f"perplexity {self.perplexity:.4g}, {count(len(self))} characters)"
+        )
 
 
-class Interrupted(Exception):  # noqa: N818 - asked for, not an error
-    """The caller asked a score to stop before it was known."""
+class ScoringStopped(Exception):  # noqa: N818 - requested, not an error
+    """`should_stop` returned True before the score was complete."""
+
+
+def _never() -> bool:
+    return False
 
 
 @torch.inference_mode()
@@ -58,101 +93,105 @@ def score(
     text: EncodedText,
     *,
     segments: int | None = None,
-    chunk: int = 64,
-    interrupted: Callable[[], bool] = lambda: False,
+    limits: Limits = Limits(),
+    should_stop: Callable[[], bool] = _never,
 ) -> Score:
-    """Scores a text from a zero state, the state carried over the whole of it, or over each of its documents.
+    """Return the cross-entropy of a text, read from a zero state; each document from its own.
 
-    text: at least one character to predict; where it is mapped, only what is read at the
-    time comes into memory. segments: how many are read side by side; chunk: characters of each read at once. Both
-    change the time it takes and the memory, not the result beyond rounding. interrupted: asked between chunks; once it
-    says yes, Interrupted is raised.
+    segments: read in parallel; `segments_of` its length if None. should_stop: called about once a second.
+
+    Raises CharrnnError where the text has nothing to predict, ScoringStopped where `should_stop` returned True.
     """
-    counted = text.predicted
-    if counted < 1:
-        raise ValueError("a text needs at least two characters to be scored")
-    nats = torch.empty(counted, dtype=torch.promote_types(network.output.weight.dtype, torch.float32))
+    if text.predicted < 1:
+        raise CharrnnError("the text is too short to score", "give it at least two characters")
+    nats = torch.empty(text.predicted, dtype=_loss_dtype(network))
     was_training = network.training
     network.eval()
     try:
         if text.has_documents:
-            _score_documents(network, text, nats, interrupted)
+            _score_documents(network, text, nats, limits, should_stop)
         else:
-            _score_text(network, text.ids, nats, segments, chunk, interrupted)
+            _score_stream(network, text.ids, nats, segments, limits, should_stop)
     finally:
         network.train(was_training)
-    return Score(nats)
+    return Score(nats.numpy())
 
 
 def segments_of(characters: int) -> int:
-    """How many segments of a text of this length are read side by side."""
+    """Return how many segments a text of this length is cut into."""
     return max(1, min(SEGMENTS, (characters - 1) // SHORTEST_SEGMENT))
 
 
-def _score_text(
+def _loss_dtype(network: CharRNN) -> torch.dtype:
+    return torch.promote_types(network.output.weight.dtype, torch.float32)
+
+
+def _score_stream(
     network: CharRNN,
     ids: np.ndarray,
     nats: Tensor,
-    segments: int | None = None,
-    chunk: int = 64,
-    interrupted: Callable[[], bool] = lambda: False,
+    segments: int | None,
+    limits: Limits,
+    should_stop: Callable[[], bool],
 ) -> None:
-    """Fills nats (N − 1,)."""
-    segments = segments or segments_of(len(nats) + 1)
+    """Fill nats (N − 1,) from ids (N,), one part after the other."""
+    segments = segments or segments_of(len(ids))
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    most = min(LOGITS_AT_ONCE // network.vocabulary_size, MULTIPLICATIONS_AT_ONCE // parameters)
-    chunk = max(1, min(chunk, most // segments))
-    part = segments * max(1, PART // segments)  # every part but the last fills its segments to their ends
+    columns = min(limits.logits // network.vocabulary_size, limits.multiplications // parameters) // segments
+    chunk = max(1, min(limits.chunk, columns))
+    part = segments * max(1, limits.part // segments)  # every part but the last fills its segments
     state = network.initial_state(1)
     for start in range(0, len(nats), part):
         stop = min(start + part, len(nats))
-        reading = _Reading(network, ids[start : stop + 1], state, segments, chunk, interrupted)
+        reading = _ParallelReading(network, ids[start : stop + 1], state, segments, chunk, should_stop)
         reading.read_all()
-        reading.join_segments()
+        reading.correct()
         nats[start:stop] = reading.nats.flatten()[: stop - start]
         state = _select(reading.ends[-1], torch.tensor([segments - 1]))
 
 
 def _score_documents(
-    network: CharRNN, documents: EncodedText, nats: Tensor, interrupted: Callable[[], bool] = lambda: False
+    network: CharRNN, documents: EncodedText, nats: Tensor, limits: Limits, should_stop: Callable[[], bool]
 ) -> None:
-    """Fills nats (N,)."""
-    device = network.output.weight.device
+    """Fill nats (N,), short documents in batches and long ones one by one."""
     lengths = np.array(documents.document_lengths())
     order = np.argsort(lengths, kind="stable")
-    longest_row = min(LONGEST_ROW, LOGITS_AT_ONCE // network.vocabulary_size)
-    rows = order[lengths[order] <= longest_row]
-    for document in order[len(rows) :]:
+    logits = limits.logits // network.vocabulary_size
+    short = order[lengths[order] <= min(limits.row, logits)]
+    for document in order[len(short) :]:
         start, stop = documents.starts[document], documents.starts[document] + lengths[document]
         opened = np.concatenate([np.full(1, documents.opening, documents.ids.dtype), documents.ids[start:stop]])
-        _score_text(network, opened, nats[start:stop], interrupted=interrupted)
+        _score_stream(network, opened, nats[start:stop], None, limits, should_stop)
     first = 0
-    while first < len(rows):
-        if interrupted():
-            raise Interrupted
-        last = min(first + DOCUMENTS_AT_ONCE, len(rows))
-        while last - first > 1 and (last - first) * lengths[rows[last - 1]] > min(
-            CHARACTERS_AT_ONCE, LOGITS_AT_ONCE // network.vocabulary_size
-        ):
-            last = first + (last - first) // 2
-        together = rows[first:last]
-        columns = np.arange(lengths[together[-1]])
-        real = columns < lengths[together, None]
-        places = np.where(real, documents.starts[together, None] + columns, 0)
-        targets = torch.from_numpy(documents.ids[places].astype(np.int64)).to(device)
-        inputs = torch.cat([torch.full_like(targets[:, :1], documents.opening), targets[:, :-1]], dim=1)
-        logits, _ = network(inputs, network.initial_state(len(together)))
-        costs = cross_entropy(logits.to(nats.dtype).flatten(0, 1), targets.flatten(), reduction="none").cpu()
-        real = torch.from_numpy(real)
-        nats[torch.from_numpy(places)[real]] = costs.view(real.shape)[real]
-        first = last
+    while first < len(short):
+        if should_stop():
+            raise ScoringStopped
+        size = min(limits.documents, len(short) - first)
+        while size > 1 and size * lengths[short[first + size - 1]] > min(limits.characters, logits):
+            size //= 2
+        _score_batch(network, documents, short[first : first + size], lengths, nats)
+        first += size
 
 
-class _Reading:
-    """A text cut into `segments` rows of equal length (the last one filled up), read in chunks of columns.
+def _score_batch(
+    network: CharRNN, documents: EncodedText, batch: np.ndarray, lengths: np.ndarray, nats: Tensor
+) -> None:
+    """Fill nats (N,) for the documents of a batch, padded to the longest. batch: their indices, ascending in length."""
+    columns = np.arange(lengths[batch[-1]])
+    real = columns < lengths[batch, None]
+    positions = np.where(real, documents.starts[batch, None] + columns, 0)
+    targets = torch.from_numpy(documents.ids[positions].astype(np.int64)).to(network.output.weight.device)
+    inputs = torch.cat([torch.full_like(targets[:, :1], documents.opening), targets[:, :-1]], dim=1)
+    logits, _ = network(inputs, network.initial_state(len(batch)))
+    losses = cross_entropy(logits.to(nats.dtype).flatten(0, 1), targets.flatten(), reduction="none").cpu()
+    is_real = torch.from_numpy(real)
+    nats[torch.from_numpy(positions)[is_real]] = losses.view(is_real.shape)[is_real]
 
-    state: of one row, from which the text is read on.
-    nats (S, n): the cost of each character; `ends[k]`: the state of every segment after its chunk k.
+
+class _ParallelReading:
+    """A text cut into S segments of equal length, read in parallel chunk by chunk. The last segment is padded.
+
+    state: one row, before the first segment. nats: (S, n). ends: the state of every segment after each chunk.
     """
 
     def __init__(
@@ -162,81 +201,78 @@ class _Reading:
         state: State,
         segments: int,
         chunk: int,
-        interrupted: Callable[[], bool],
+        should_stop: Callable[[], bool],
     ):
-        self.network, self.ids, self.state, self.interrupted = network, ids, state, interrupted
-        self.device = network.output.weight.device
-        counted = len(ids) - 1
+        self.network, self.ids, self.state, self.should_stop = network, ids, state, should_stop
         self.segments = segments
-        self.length = -(-counted // segments)
+        self.length = -(-(len(ids) - 1) // segments)
         self.chunks = [slice(start, min(start + chunk, self.length)) for start in range(0, self.length, chunk)]
-        self.nats = torch.empty(
-            segments, self.length, dtype=torch.promote_types(network.output.weight.dtype, torch.float32)
-        )
+        self.nats = torch.empty(segments, self.length, dtype=_loss_dtype(network))
         self.ends: list[State] = []
 
-    def _read(self, rows: Tensor, columns: slice, state: State) -> State:
-        if self.interrupted():
-            raise Interrupted
-        firsts = rows.numpy()[:, None] * self.length
-        places = firsts + np.arange(columns.start, columns.stop + 1)
-        ids = self.ids[np.minimum(places, len(self.ids) - 1)].astype(np.int64)
-        read = torch.from_numpy(ids).to(self.device)
-        inputs, targets = read[:, :-1], read[:, 1:]
-        logits, state = self.network(inputs, state)
-        nats = cross_entropy(logits.to(self.nats.dtype).flatten(0, 1), targets.flatten(), reduction="none")
-        self.nats[rows, columns] = nats.view(len(rows), -1).cpu()
-        return state
-
     def read_all(self) -> None:
+        """Read every segment but the first from a zero state."""
         rows = torch.arange(self.segments)
-        state = self._beginnings(self.network.initial_state(self.segments))
+        state = self._starts(self.network.initial_state(self.segments))
         for columns in self.chunks:
             state = self._read(rows, columns, state)
             self.ends.append(state)
 
-    def join_segments(self) -> None:
-        """Begins segments again from where the one before them ended, until no beginning changes any more.
+    def correct(self) -> None:
+        """Read segments again from where the previous one ended, until no segment starts from another state.
 
-        The k-th time round the first k segments are final, so this ends after S rounds at the latest.
+        After the k-th round the first k + 1 segments are final, so S − 1 rounds suffice.
         """
-        begun_from = self._beginnings(self.network.initial_state(self.segments))
+        read_from = self._starts(self.network.initial_state(self.segments))
         for _ in range(1, self.segments):
-            beginnings = self._beginnings(self.ends[-1])
-            rows = _rows_that_differ(beginnings, begun_from)
+            starts = self._starts(self.ends[-1])
+            rows = _differing_rows(starts, read_from)
             if not len(rows):
                 return
-            begun_from = beginnings
-            self._read_again(rows, _select(beginnings, rows))
+            read_from = starts
+            self._read_again(rows, _select(starts, rows))
 
-    def _beginnings(self, ends: State) -> State:
-        """Row s becomes that of segment s − 1; segment 0 begins with the text."""
+    def _starts(self, ends: State) -> State:
+        """Shift rows by one: segment s starts where segment s − 1 ended, segment 0 where the text starts."""
         return tuple(
             tuple(torch.cat([first, part[:-1]]) for first, part in zip(firsts, layer, strict=True))
             for firsts, layer in zip(self.state, ends, strict=True)
         )
 
+    def _read(self, rows: Tensor, columns: slice, state: State) -> State:
+        if self.should_stop():
+            raise ScoringStopped
+        positions = rows.numpy()[:, None] * self.length + np.arange(columns.start, columns.stop + 1)
+        ids = self.ids[np.minimum(positions, len(self.ids) - 1)].astype(np.int64)
+        characters = torch.from_numpy(ids).to(self.network.output.weight.device)
+        inputs, targets = characters[:, :-1], characters[:, 1:]
+        logits, state = self.network(inputs, state)
+        nats = cross_entropy(logits.to(self.nats.dtype).flatten(0, 1), targets.flatten(), reduction="none")
+        self.nats[rows, columns] = nats.view(len(rows), -1).cpu()
+        return state
+
     def _read_again(self, rows: Tensor, state: State) -> None:
+        """Read these segments, each until its state agrees with the recorded one."""
         for columns, recorded in zip(self.chunks, self.ends, strict=True):
             state = self._read(rows, columns, state)
-            still = _rows_that_differ(state, _select(recorded, rows))
-            for layer, kept in zip(state, recorded, strict=True):
-                for part, place in zip(layer, kept, strict=True):
-                    place[rows] = part
-            if not len(still):
+            differing = _differing_rows(state, _select(recorded, rows))
+            for layer, recorded_layer in zip(state, recorded, strict=True):
+                for part, recorded_part in zip(layer, recorded_layer, strict=True):
+                    recorded_part[rows] = part
+            if not len(differing):
                 return
-            rows, state = rows[still], _select(state, still)
+            rows, state = rows[differing], _select(state, differing)
 
 
 def _select(state: State, rows: Tensor) -> State:
     return tuple(tuple(part[rows.to(part.device)] for part in layer) for layer in state)
 
 
-def _rows_that_differ(state: State, other: State) -> Tensor:
-    """The rows in which any number differs by more than rounding. Not-a-number differs from all."""
-    alike = [
+def _differing_rows(state: State, other: State) -> Tensor:
+    """Return the rows in which any value differs by more than rounding. NaN differs from everything."""
+    equal = [
         ((a - b).abs() <= TOLERANCE.get(a.dtype, 1e-3) * (1 + b.abs())).all(dim=1)
         for layer, other_layer in zip(state, other, strict=True)
         for a, b in zip(layer, other_layer, strict=True)
     ]
-    return torch.stack(alike).all(dim=0).logical_not().nonzero().flatten().cpu()
+    return torch.stack(equal).all(dim=0).logical_not().nonzero().flatten().cpu()

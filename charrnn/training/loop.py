@@ -23,7 +23,7 @@ from charrnn.model.device import autocast, choose_precision, keep_freed_memory, 
 from charrnn.model.network import RECURRENCES, CharRNN, Share, State, detach_state
 from charrnn.model.run import FIRST_LOSS_SCALE, Checkpoint, Progress, RunSettings, training_shapes
 from charrnn.model.writer import RunWriter
-from charrnn.scoring.score import Interrupted, score
+from charrnn.scoring.score import ScoringStopped, score
 from charrnn.settings import TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import NOT_COUNTED, Batches, Window, derived_seed
@@ -537,8 +537,8 @@ class _Loop:
 
     def _scored(self) -> float | None:
         try:
-            return score(self.trainer.network, self.validation_text, interrupted=lambda: self.requests.stop).mean
-        except Interrupted:
+            return score(self.trainer.network, self.validation_text, should_stop=lambda: self.requests.stop).mean
+        except ScoringStopped:
             return None
 
     def _log(self, event: str, **values: float | None) -> None:

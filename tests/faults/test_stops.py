@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pexpect
@@ -19,6 +20,7 @@ from charrnn.model import run as runs
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run, open_run
 from charrnn.model.writer import RunWriter
+from charrnn.scoring.score import Limits, score
 from charrnn.training import presets
 from charrnn.training.loop import Evaluated, Finished, Requests, Trainer
 from tests.faults.tiny import NAME, assert_nothing_was_lost, assert_sound, expected_states, go_on, new_run
@@ -42,7 +44,7 @@ def test_an_evaluation_is_stopped_between_two_pieces_and_made_again(
         requests.stop = requests.stop or not self.training
         return forward(self, *arguments)
 
-    monkeypatch.setattr("charrnn.scoring.score.LOGITS_AT_ONCE", 100)
+    monkeypatch.setattr("charrnn.training.loop.score", partial(score, limits=Limits(chunk=4)))
     with monkeypatch.context() as patch:
         patch.setattr(CharRNN, "forward", asked_to_stop)
         events = list(go_on(folder, requests))
