@@ -20,7 +20,7 @@ from charrnn.cli import app
 from charrnn.model.device import _precisions, choose_precision
 from charrnn.model.run import Run, open_run
 from charrnn.sampling.settings import SampleSettings
-from charrnn.settings import ModelSettings, TrainingSettings, flag_of
+from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.training import presets
 
 Program = Callable[..., tuple[int, str, str]]
@@ -141,8 +141,8 @@ def test_help_shows_every_option_of_the_settings(
     monkeypatch.setenv("COLUMNS", "200")
     _, out, _ = program(command, "--help")
     for cls in classes:
-        for name, (_, _, details) in cls.options().items():
-            assert flag_of(name, details) in out
+        for option in cls.options().values():
+            assert option.flag in out
 
 
 @pytest.mark.parametrize(

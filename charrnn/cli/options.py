@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.errors import UsageError
-from charrnn.settings import DEVICES, Option, Settings, ValueType, flag_of
+from charrnn.settings import DEVICES, Option, Settings
 
 MACHINE = "Model and machine"
 
@@ -38,7 +38,7 @@ def with_settings(*classes: type[Settings]) -> Callable[[Callable[..., Any]], Ca
     The command's own parameters come first; it receives one more keyword, `given`: name → value of the options that the
     user wrote, and nothing of those that were left at their default (`settings_from` fills them in).
     """
-    options = {name: entry for cls in classes for name, entry in cls.options().items()}
+    options = {name: option for cls in classes for name, option in cls.options().items()}
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
@@ -49,8 +49,8 @@ def with_settings(*classes: type[Settings]) -> Callable[[Callable[..., Any]], Ca
         own = inspect.signature(command, eval_str=True)
         parameters = [p for p in own.parameters.values() if p.name != "given"]
         parameters += [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(name, *entry))
-            for name, entry in options.items()
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(option))
+            for name, option in options.items()
         ]
         wrapper.__signature__ = own.replace(parameters=parameters)
         wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -59,25 +59,24 @@ def with_settings(*classes: type[Settings]) -> Callable[[Callable[..., Any]], Ca
     return decorate
 
 
-def _annotation(name: str, value_type: ValueType, default: Any, details: Option) -> Any:
-    flags = details.flags or (flag_of(name, details),)
-    shown = _shown(default, details)
+def _annotation(option: Option) -> Any:
+    shown = _default_shown(option)
     info = typer.Option(
-        *flags,
-        help=f"{details.help} [dim]\\[default: {shown}][/dim]" if shown else details.help,
+        *(option.flags or (option.flag,)),
+        help=f"{option.help} [dim]\\[default: {shown}][/dim]" if shown else option.help,
         show_default=False,  # the parameter's own default is None, which tells what the user did not give
-        rich_help_panel=details.panel,
-        metavar=details.metavar or ("|".join(details.choices) if details.choices else None),
+        rich_help_panel=option.panel,
+        metavar=option.metavar or ("|".join(option.choices) if option.choices else None),
     )
-    return Annotated[typing.Optional[value_type.type], info]  # noqa: UP045 - a runtime value, not an annotation
+    return Annotated[typing.Optional[option.value_type], info]  # noqa: UP045 - a runtime value, not an annotation
 
 
-def _shown(default: Any, details: Option) -> str | None:
-    if details.chosen:
+def _default_shown(option: Option) -> str | None:
+    if option.chosen:
         return "chosen"
-    if default is None or default is False:
+    if option.default is None or option.default is False:
         return None
-    return f"{default:g}" if isinstance(default, float) else str(default)
+    return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
 
 
 def flowing(command: Callable[..., Any]) -> str:

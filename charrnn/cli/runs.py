@@ -12,7 +12,7 @@ import typer
 
 from charrnn.cli.options import flowing
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
-from charrnn.settings import ModelSettings, TrainingSettings, flag_of
+from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.units import bits, count
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ def _show(found: Sequence[Listed | Damaged], terminal: Terminal) -> None:
     sound = [entry for entry in found if isinstance(entry, Listed)]
     names = differing(sound)
     if names:
-        details = {**ModelSettings.options(), **TrainingSettings.options()}
-        headers = [flag_of(name, details[name][2]).removeprefix("--") for name in names]
+        options = {**ModelSettings.options(), **TrainingSettings.options()}
+        headers = [options[name].flag.removeprefix("--") for name in names]
         terminal.write("\n")
         rows = ([entry.name, *(_shown(entry.options[name]) for name in names)] for entry in sound)
         table(["run", *headers], rows, terminal, right=headers)

@@ -23,7 +23,7 @@ from charrnn.cli.options import (
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.sampling.filters import FILTERS
 from charrnn.sampling.settings import SampleSettings
-from charrnn.settings import flag_of, settings_from
+from charrnn.settings import settings_from
 from charrnn.units import bits
 
 if TYPE_CHECKING:
@@ -129,9 +129,10 @@ def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
     """Raises UsageError where --greedy would make what else was asked for meaningless."""
     if not settings.greedy:
         return
-    for entry in FILTERS.values():
-        if entry.name in given:
-            flag = flag_of(entry.name, entry.option)
+    options = settings.options()
+    for name in FILTERS:
+        if name in given:
+            flag = options[name].flag
             raise UsageError(f"--greedy and {flag} exclude each other", "greedy always takes the likeliest character")
     if settings.num > 1:
         raise UsageError("--greedy writes the same text every time", "leave out --num, or --greedy")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from charrnn.sampling.filters import FILTERS, PANEL, Filter
-from charrnn.settings import Option, Settings, ValueType, option
+from charrnn.settings import Option, Settings, option
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,9 @@ class SampleSettings(Settings):
         return object.__new__(cls._with_filters())
 
     @classmethod
-    def options(cls) -> dict[str, tuple[ValueType, Any, Option]]:
-        """Return name → (type, default, option) of every setting, those of the filters included."""
+    def options(cls) -> dict[str, Option]:
+        """Return the options by name, those of the filters included."""
         return super(SampleSettings, cls._with_filters()).options()
-
-    @classmethod
-    def from_json(cls, data: Any, source: str) -> SampleSettings:
-        """Return the settings that `to_json` wrote. source: names the file in an error."""
-        return super(SampleSettings, cls._with_filters()).from_json(data, source)
 
     @classmethod
     def _with_filters(cls) -> type[SampleSettings]:

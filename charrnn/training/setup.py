@@ -27,7 +27,7 @@ from charrnn.model.run import (
     runs_folder,
 )
 from charrnn.model.writer import RunWriter
-from charrnn.settings import ModelSettings, TrainingSettings, flag_of, settings_from
+from charrnn.settings import ModelSettings, TrainingSettings, settings_from
 from charrnn.text import catalog
 from charrnn.text.corpus import Corpus, corpora_folder
 from charrnn.text.documents import DocumentSeparator
@@ -215,7 +215,8 @@ def go_on(run: Run, corpus: Corpus, *, precision: str | None = None, device_name
 
 
 def _refuse_contradictions(settings: ModelSettings | TrainingSettings, given: dict[str, Any], whose: str) -> None:
-    for name, (_, _, details) in settings.options().items():
+    for name, option in settings.options().items():
         if given.get(name) not in (None, getattr(settings, name)):
-            flag = flag_of(name, details)
-            raise UsageError(f"{whose} has {flag} {getattr(settings, name)}, not {given[name]}", f"leave {flag} out")
+            raise UsageError(
+                f"{whose} has {option.flag} {getattr(settings, name)}, not {given[name]}", f"leave {option.flag} out"
+            )

@@ -181,8 +181,8 @@ def main() -> None:
     parser.add_argument("--characters", type=float, default=6.5e6, help="to be read in training")
     for settings, names in OPTIONS.items():
         for name in names.split():
-            kind, default, _ = settings.options()[name]
-            parser.add_argument("--" + name.replace("_", "-"), type=kind.type, default=default)
+            option = settings.options()[name]
+            parser.add_argument("--" + name.replace("_", "-"), type=option.value_type, default=option.default)
     for name in ("recurrent-dropout", "input-dropout", "activation", "change"):
         parser.add_argument("--" + name, type=float, default=0.0)
     parser.add_argument("--muon", type=int, default=0, help="iterations of orthogonalising the momentum; 0: AdamW")

@@ -21,8 +21,8 @@ from pathlib import Path
 
 GOLDEN = Path(__file__).parent
 CORPUS = GOLDEN / "text.txt"
-SHAPE = "--hidden-size 4 --embedding-size 3 --batch-size 4 --seq-length 16 --learning-rate 0.1 --precision fp32".split()
-LENGTH = "--steps 300 --evaluations 3 --keep every:50 --seed 3 --device cpu".split()
+SHAPE = "--hidden-size 4 --embedding-size 3 --batch-size 4 --seq-length 16 --learning-rate 0.1 --precision fp32"
+LENGTH = "--steps 300 --evaluations 3 --keep every:50 --seed 3 --device cpu"
 TEXT_ENCODING = "latin-1"  # of the samples: keeps every byte of a run of bytes
 
 
@@ -79,7 +79,7 @@ def make(name: str, golden: Golden, home: Path) -> None:
         done = subprocess.run(command, cwd=GOLDEN, env=environment, stdout=subprocess.PIPE, check=True)
         return done.stdout.decode(TEXT_ENCODING)
 
-    program("train", CORPUS.name, "--name", name, *SHAPE, *LENGTH, *golden.arguments.split())
+    program("train", CORPUS.name, "--name", name, *f"{SHAPE} {LENGTH} {golden.arguments}".split())
     if golden.steps is not None:
         cut_back(run, golden.kept)
         (run / "steps.json").write_text(json.dumps({"steps": golden.steps}))
