@@ -10,7 +10,8 @@ from torch import Tensor
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.errors import UsageError
 from charrnn.inspection.trace import Cell, trace, trace_streams
-from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.model.network import CharRNN
+from charrnn.model.recurrences import RECURRENCES
 from charrnn.scoring.score import score
 from charrnn.text.encoded_text import EncodedText, Streams
 from tests.test_trace import network_of, some_ids
@@ -158,14 +159,14 @@ def test_the_network_itself_stays_as_it_is(recurrence):
         ("lstm", [Clamp(Cell(3, 0), 0.5)], "cell 3:0 does not exist; this model has 2 layers of 7 cells"),
         ("lstm", [Clamp(Cell(1, 7), 0.5)], "cell 1:7 does not exist"),
         ("lstm", [Clamp(Cell(1, -1), 0.5)], "a cell is a number or LAYER:INDEX"),
-        ("lstm", [Clamp(Cell(1, 0), 1.0, "c")], "c of cell 1:0 cannot be held at 1; give a value between -1 and 1"),
-        ("lstm", [Clamp(Cell(1, 0), -2.0, "c")], "c of cell 1:0 cannot be held at -2"),
-        ("lstm", [Clamp(Cell(1, 0), float("nan"), "c")], "c of cell 1:0 cannot be held at nan"),
-        ("lstm", [Clamp(Cell(1, 0), float("inf"))], "h of cell 1:0 cannot be held at inf"),
-        ("lstm", [Clamp(Cell(1, 0), 0.5, "forget")], "forget of cell 1:0 cannot be held"),
+        ("lstm", [Clamp(Cell(1, 0), 1.0, "c")], "c of cell 1:0 cannot be clamped to 1; give a value between -1 and 1"),
+        ("lstm", [Clamp(Cell(1, 0), -2.0, "c")], "c of cell 1:0 cannot be clamped to -2"),
+        ("lstm", [Clamp(Cell(1, 0), float("nan"), "c")], "c of cell 1:0 cannot be clamped to nan"),
+        ("lstm", [Clamp(Cell(1, 0), float("inf"))], "h of cell 1:0 cannot be clamped to inf"),
+        ("lstm", [Clamp(Cell(1, 0), 0.5, "forget")], "forget of cell 1:0 cannot be clamped"),
         ("gru", [Clamp(Cell(1, 0), 0.5, "c")], r"this model \(gru\) has no signal 'c'"),
         ("rnn", [Clamp(Cell(1, 0), 0.5, "c")], r"this model \(rnn\) has no signal 'c'"),
-        ("gru", [Clamp(Cell(1, 0), 0.5), Clamp(Cell(1, 0), 0.6)], "a cell cannot be held at two values"),
+        ("gru", [Clamp(Cell(1, 0), 0.5), Clamp(Cell(1, 0), 0.6)], "a cell cannot be clamped to two values"),
     ],
 )
 def test_what_cannot_be_held_is_refused(recurrence, clamps, message):

@@ -284,7 +284,7 @@ def test_gates_are_plotted_for_each_layer_and_given_as_numbers(home, short_text)
 
 def test_a_plain_rnn_has_no_gates_to_plot_and_still_opens(home, short_text):
     make_run(home, short_text, recurrence="rnn")
-    assert "a plain rnn has no gates" in refused("--gates")
+    assert "a plain recurrent network has no gates" in refused("--gates")
     assert "h pushes up" in invoke("--cell", "1", "--length", "20")
 
 

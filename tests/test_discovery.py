@@ -18,7 +18,7 @@ from charrnn.discovery.findings import Findings, columns_of
 from charrnn.discovery.naming import Evidence, verdict
 from charrnn.discovery.search import Effort, Plan, discover, memory, untestable
 from charrnn.errors import CharrnnError
-from charrnn.model.network import CharRNN, gate_rows
+from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import CATALOG, Text, find_property
 from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings
@@ -69,7 +69,7 @@ def plant(network: CharRNN, cell: int, vocabulary: Vocabulary, **gates: tuple[fl
     layer, size = network.recurrences[0], network.settings.hidden_size
     layer.weight_hh_l0[:, cell] = 0
     for gate, (usually, at) in gates.items():
-        row = gate_rows("lstm", gate, size).start + cell
+        row = network.recurrence.gate_rows(gate, size).start + cell
         layer.weight_hh_l0[row] = 0
         layer.weight_ih_l0[row] = 0
         layer.bias_hh_l0[row] = 0

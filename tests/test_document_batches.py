@@ -175,7 +175,7 @@ def test_ranks_share_the_rows_of_every_window() -> None:
         assert all(
             (w.begins, w.continues, w.weight) == (expected.begins, expected.continues, expected.weight) for w in windows
         )
-        assert all(window.share.streams == len(expected.inputs) for window in windows)
+        assert all(window.shard.batch_size == len(expected.inputs) for window in windows)
 
 
 MODEL = ModelSettings(layers=2, hidden_size=8, embedding_size=4, dropout=0.2)

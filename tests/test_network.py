@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from charrnn.model.network import RECURRENCES, CharRNN, gate_rows, parameter_count
+from charrnn.model.network import CharRNN, parameter_count
 from charrnn.settings import RECURRENCE_NAMES, ModelSettings
 from tests.conftest import small_network
 
@@ -19,7 +19,7 @@ def written_out(network: CharRNN, ids: torch.Tensor) -> torch.Tensor:
     LSTM: Gers et al. 2000; GRU: Cho et al. 2014, with the reset outside of the candidate's product as cuDNN has it.
     """
     recurrence, size = network.settings.recurrence, network.settings.hidden_size
-    rows = {gate: gate_rows(recurrence, gate, size) for gate in RECURRENCES[recurrence].gates}
+    rows = {gate: network.recurrence.gate_rows(gate, size) for gate in network.recurrence.gates}
     h = [torch.zeros(len(ids), size, dtype=torch.float64) for _ in network.recurrences]
     c = [torch.zeros(len(ids), size, dtype=torch.float64) for _ in network.recurrences]
     logits = []
@@ -91,7 +91,8 @@ def test_reading_in_windows_equals_one_long_reading(recurrence: str) -> None:
 @every_recurrence
 def test_stacked_layers_equal_pytorchs_own_module_of_two_layers(recurrence: str) -> None:
     network, ids = small_network(recurrence), some_ids()
-    whole = RECURRENCES[recurrence].module(5, 7, num_layers=2, batch_first=True).double()
+    module = type(network.recurrences[0])
+    whole = module(5, 7, num_layers=2, batch_first=True).double()
     with torch.no_grad():
         for number, layer in enumerate(network.recurrences):
             for name, weights in layer.named_parameters():
@@ -105,8 +106,8 @@ def test_stacked_layers_equal_pytorchs_own_module_of_two_layers(recurrence: str)
 def test_weights_begin_orthogonal_and_biases_at_zero(recurrence: str) -> None:
     network = small_network(recurrence)
     for layer in network.recurrences:
-        for gate in RECURRENCES[recurrence].gates:
-            rows = gate_rows(recurrence, gate, 7)
+        for gate in network.recurrence.gates:
+            rows = network.recurrence.gate_rows(gate, 7)
             block = layer.weight_hh_l0[rows]
             torch.testing.assert_close(block @ block.T, torch.eye(7, dtype=torch.float64), atol=1e-6, rtol=0)
         assert not layer.bias_ih_l0.any()

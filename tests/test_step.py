@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from charrnn.model import fast_layer
 from charrnn.model.network import CharRNN, State
-from charrnn.sampling import step as step_module
-from charrnn.sampling.step import FAST_LAYERS, FastStep, plain_step
+from charrnn.model.recurrences import RECURRENCES, Recurrence
+from charrnn.sampling.step import FastStep, plain_step
 from charrnn.settings import RECURRENCE_NAMES
 from tests.conftest import small_network
 
@@ -62,7 +63,7 @@ def test_the_packed_and_the_ordinary_products_agree(recurrence: str, monkeypatch
     network = small_network(recurrence, hidden_size=33).float()
     ids, state = random_ids(network, 6), random_state(network, 6)
     packed = FastStep(network, 6)(ids, state)
-    monkeypatch.setattr(step_module, "PACKED_FROM", 7)
+    monkeypatch.setattr(fast_layer, "PACKED_FROM", 7)
     ordinary = FastStep(network, 6)(ids, state)
     torch.testing.assert_close(packed[0], ordinary[0], rtol=0, atol=1e-5)
     assert_equal_states(packed[1], ordinary[1], 1e-5)
@@ -100,7 +101,7 @@ def test_a_recurrence_without_a_fast_layer_is_stepped_through_the_network(monkey
     network = small_network("gru", dropout=0.5).train()
     ids, state = random_ids(network, 3), random_state(network, 3)
     expected, expected_state = plain_step(network, ids, state)
-    monkeypatch.delitem(FAST_LAYERS, "gru")
+    monkeypatch.setattr(type(RECURRENCES["gru"]), "fast_layer", Recurrence.fast_layer)
     logits, after = FastStep(network, 3)(ids, state)
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-12)
     assert_equal_states(after, expected_state, 1e-12)

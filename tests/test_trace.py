@@ -11,13 +11,12 @@ from charrnn.inspection.trace import (
     Cell,
     all_cells,
     find_cell,
-    find_signal,
-    signals_of,
     state_after,
     trace,
     trace_streams,
 )
-from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.model.network import CharRNN
+from charrnn.model.recurrences import RECURRENCES
 from charrnn.sampling.step import plain_step
 from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings
@@ -52,7 +51,7 @@ def step_by_step(network: CharRNN, ids: np.ndarray) -> dict[str, np.ndarray]:
     weights = {name: value.detach().numpy() for name, value in network.state_dict().items()}
     h = [np.zeros(size) for _ in network.recurrences]
     c = [np.zeros(size) for _ in network.recurrences]
-    rows = {name: [] for name in signals_of(kind)}
+    rows = {name: [] for name in network.recurrence.signals}
 
     def sigmoid(x):
         return 1 / (1 + np.exp(-x))
@@ -96,7 +95,7 @@ def test_every_signal_of_every_layer_equals_the_plain_loop(recurrence, dtype, to
     expected = step_by_step(network, ids)
     for chunk in (None, 300, 64, 1):
         found = whole(network, ids, chunk=chunk)
-        assert set(found) == set(signals_of(recurrence)) == set(expected)
+        assert set(found) == set(network.recurrence.signals) == set(expected)
         for name, values in found.items():
             assert values.dtype == (np.float64 if dtype == torch.float64 else np.float32)
             np.testing.assert_allclose(values, expected[name], atol=tolerance, rtol=0)
@@ -113,7 +112,7 @@ def test_chosen_cells_and_signals_are_columns_of_the_whole_in_the_order_asked_fo
     everything = whole(network, ids)
     cells = [Cell(2, 3), Cell(1, 6), Cell(2, 0), Cell(1, 6)]
     columns = [all_cells(network).index(cell) for cell in cells]
-    for name in signals_of(recurrence):
+    for name in network.recurrence.signals:
         found = whole(network, ids, signals=[name], cells=cells, chunk=40)
         assert list(found) == [name]
         np.testing.assert_allclose(found[name], everything[name][:, columns], atol=1e-14)
@@ -195,10 +194,10 @@ def test_a_layer_and_a_cell_of_another_layer_exclude_each_other():
 
 
 def test_a_signal_that_the_recurrence_lacks_is_refused_with_those_it_has():
-    assert [find_signal("auto", kind) for kind in ("lstm", "gru", "rnn")] == ["c", "h", "h"]
-    assert find_signal("forget", "lstm") == "forget"
+    assert [RECURRENCES[kind].find_signal("auto") for kind in ("lstm", "gru", "rnn")] == ["c", "h", "h"]
+    assert RECURRENCES["lstm"].find_signal("forget") == "forget"
     with pytest.raises(UsageError, match=r"\(gru\) has no signal 'c'; it has h, reset, update, candidate"):
-        find_signal("c", "gru")
+        RECURRENCES["gru"].find_signal("c")
 
 
 def documents_of(lengths: list[int], opening: int = 4) -> EncodedText:

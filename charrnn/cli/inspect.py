@@ -139,7 +139,7 @@ def inspect(
     from charrnn.cli.look import Look
     from charrnn.cli.reading import text_of
     from charrnn.discovery.search import Effort
-    from charrnn.inspection.trace import check_layer, find_cell, find_signal
+    from charrnn.inspection.trace import check_layer, find_cell
     from charrnn.model.device import choose_device
     from charrnn.model.run import open_run
     from charrnn.properties.catalog import find_property
@@ -175,7 +175,7 @@ def inspect(
         surveys.gates(look)
     elif kind == "history":
         chosen = find_property(properties[0]) if properties else None
-        surveys.history(look, cells[0], find_signal(settings.signal, model.recurrence), chosen, language)
+        surveys.history(look, cells[0], look.network.recurrence.find_signal(settings.signal), chosen, language)
     elif kind == "picture":
         picture = pictures.picture_of(look, cells, settings)
         if as_json:

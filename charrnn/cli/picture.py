@@ -60,16 +60,13 @@ class Picture:
         return {**facts, "loss": f"{known.mean():.2f} bits/char"} if len(known) else facts
 
     def views(self, palette: str) -> list[View]:
-        """One view for each cell; c is shown as tanh(c)."""
-        import numpy as np
-
+        """One view for each cell; of an unbounded signal, such as c, tanh is shown."""
         from charrnn.display.activations import SignalScale, View
 
-        scale = SignalScale.SIGNED if self.signal in ("c", "h", "candidate") else SignalScale.UNIT
-        shown = np.tanh(self.values) if self.signal == "c" else self.values
-        name = {"c": "tanh(c)", "h": "h"}.get(
-            self.signal, f"{self.signal}{'' if self.signal == 'candidate' else ' gate'}"
-        )
+        recurrence = self.look.network.recurrence
+        scale = SignalScale.UNIT if self.signal in recurrence.sigmoid_gates else SignalScale.SIGNED
+        shown = recurrence.displayed(self.signal, self.values)
+        name = recurrence.display_name(self.signal)
         return [
             View(
                 self.symbols,
@@ -135,12 +132,12 @@ def picture_of(look: Look, cells: list[Cell], settings: InspectSettings) -> Pict
     """
     import numpy as np
 
-    from charrnn.inspection.trace import find_signal, state_after, trace
+    from charrnn.inspection.trace import state_after, trace
 
     passage, start = look.passage, settings.start
     if start >= len(passage):
         raise CharrnnError(f"the {look.source} ends before character {start}: it has {len(passage)}", "lower --start")
-    signal = find_signal(settings.signal, look.run.settings.model.recurrence)
+    signal = look.network.recurrence.find_signal(settings.signal)
     shown = passage[start : start + settings.length]
     state = state_after(look.network, passage[max(0, start - WARM_UP) : start])
     following = np.full(len(shown), -1, np.int64)

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from charrnn.discovery.naming import Evidence
-from charrnn.discovery.search import gate_of_memory, memory
+from charrnn.discovery.search import memory
 from charrnn.inspection.gates import LEFT_OUT, GateSaturation, gate_saturation
 from charrnn.inspection.trace import Cell, trace
-from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import Property, Text
 from charrnn.text.encoded_text import EncodedText
 
@@ -34,13 +34,13 @@ class CellProfile:
 
 def cell_profile(network: CharRNN, text: EncodedText, cell: Cell) -> CellProfile:
     """Of a cell, over a text: ids (N,), or documents."""
-    gate = gate_of_memory(network.settings.recurrence)
+    gate = network.recurrence.memory_gate
     held = None
     if gate is not None:
         chunks = trace(network, text, signals=[gate], cells=[cell])
         values = np.concatenate([chunk.signals[gate] for chunk in chunks])
         held = memory(values[min(LEFT_OUT, len(text) // 2) :])
-    has_gates = len(RECURRENCES[network.settings.recurrence].gates) > 1
+    has_gates = bool(network.recurrence.sigmoid_gates)
     up, down = [], []
     if cell.layer == network.settings.layers:
         weights = network.output.weight[:, cell.index].detach().cpu()

@@ -40,8 +40,8 @@ from charrnn.discovery.statistics import (
     segment_count,
 )
 from charrnn.errors import CharrnnError
-from charrnn.inspection.trace import Cell, all_cells, signals_of, trace_streams
-from charrnn.model.network import RECURRENCES, CharRNN
+from charrnn.inspection.trace import Cell, all_cells, trace_streams
+from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import CATALOG, Property, Text
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS
 from charrnn.text.contexts import Contexts
@@ -175,7 +175,7 @@ class _Search:
         self.ids = self.passage.ids
         self.text = text if length == len(text) else Text(text.characters[:length], text.language)
         self.plan = Plan.of(length)
-        self.signals = [name for name in ("c", "h") if name in signals_of(network.settings.recurrence)]
+        self.signals = list(network.recurrence.state_signals)
         self.cells = all_cells(network)
         self.not_testable: dict[str, str] = {}
         self._choose_properties(searched)
@@ -443,7 +443,7 @@ class _Search:
         rivals: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]],
         untrained: dict[int, tuple[float, np.ndarray]],
     ) -> list[Evidence]:
-        gate = gate_of_memory(self.network.settings.recurrence)
+        gate = self.network.recurrence.memory_gate
         cells = sorted({self.cells[cell] for _, _, cell in candidates})
         signals = [*self.signals, *([gate] if gate else [])]
         select, confirm = self._read(self.network, "candidates", cells, signals)
@@ -658,9 +658,3 @@ def memory(carried: np.ndarray) -> float:
     gate) at each character. The median, as the mean is ruled by the few places where it forgets."""
     held = np.clip(carried.astype(np.float64), 1e-12, 1 - 1e-7)
     return float(-1 / np.median(np.log(held)))
-
-
-def gate_of_memory(recurrence: str) -> str | None:
-    """The gate that says how much of a cell's state is kept; None where there is none."""
-    gates = RECURRENCES[recurrence].gates
-    return next((gate for gate in ("forget", "update") if gate in gates), None)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.inspection.trace import Cell, all_cells, signals_of, trace_streams
+from charrnn.inspection.trace import Cell, all_cells, trace_streams
 from charrnn.model.network import CharRNN
 from charrnn.text.encoded_text import EncodedText, Streams
 
@@ -120,9 +120,9 @@ def _all_values(network: CharRNN, text: EncodedText) -> Iterator[tuple[int, np.n
 
 def _read(network: CharRNN, streams: Streams, starts: Sequence[int], lead: int) -> Iterator[tuple[int, np.ndarray]]:
     """As `_all_values` for streams (B, lead + part), of which the first `lead` characters only warm the state."""
-    signal = signals_of(network.settings.recurrence)[0]
+    signal = network.recurrence.find_signal("auto")
     for chunk in trace_streams(network, streams, signals=[signal]):
-        values = np.tanh(chunk.signals[signal]) if signal == "c" else chunk.signals[signal]
+        values = network.recurrence.displayed(signal, chunk.signals[signal])
         skipped = max(0, lead - chunk.start)
         if skipped < values.shape[1]:
             for start, own in zip(starts, values, strict=True):

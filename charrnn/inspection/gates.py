@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.inspection.trace import Cell, all_cells, signals_of, trace
+from charrnn.inspection.trace import Cell, all_cells, trace
 from charrnn.model.network import CharRNN
+from charrnn.model.recurrences import RECURRENCES
 from charrnn.text.encoded_text import EncodedText
 
 SHUT, OPEN = 0.1, 0.9
@@ -32,9 +33,10 @@ def gate_saturation(network: CharRNN, text: EncodedText, cells: Sequence[Cell] |
 
     Raises CharrnnError where the recurrence has no gates.
     """
-    gates = [name for name in signals_of(network.settings.recurrence) if name not in ("c", "h", "candidate")]
+    gates = network.recurrence.sigmoid_gates
     if not gates:
-        raise CharrnnError(f"a plain {network.settings.recurrence} has no gates", "look at an lstm or a gru")
+        others = ", ".join(name for name, recurrence in RECURRENCES.items() if recurrence.sigmoid_gates)
+        raise CharrnnError(f"a {network.recurrence.title} has no gates", f"models that have gates: {others}")
     number = len(all_cells(network) if cells is None else cells)
     shut, wide = ({gate: np.zeros(number, np.int64) for gate in gates} for _ in range(2))
     skipped = min(LEFT_OUT, len(text) // 2)

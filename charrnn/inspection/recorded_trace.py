@@ -17,7 +17,7 @@ from charrnn.display.fragment import html_fragment
 from charrnn.display.terminal import Terminal
 from charrnn.errors import CharrnnError
 from charrnn.extras import import_extra
-from charrnn.inspection.trace import Cell, all_cells, find_cell, find_signal, signals_of, state_after, trace
+from charrnn.inspection.trace import Cell, all_cells, find_cell, state_after, trace
 from charrnn.model.network import CharRNN, State
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
@@ -125,7 +125,7 @@ class Trace:
     @property
     def signals(self) -> tuple[str, ...]:
         """The names of what can be traced: c of an LSTM, h, and the gates."""
-        return signals_of(self.network.settings.recurrence)
+        return self.network.recurrence.signals
 
     @property
     def characters(self) -> list[str]:
@@ -141,7 +141,7 @@ class Trace:
         if isinstance(key, tuple):
             return self._of_cell(*key)
         if isinstance(key, str) and not key[:1].isdigit():
-            return self._of_all(find_signal(key, self.network.settings.recurrence))
+            return self._of_all(self.network.recurrence.find_signal(key))
         return self._of_cell(key, "auto")
 
     def _of_all(self, signal: str) -> np.ndarray:
@@ -151,7 +151,7 @@ class Trace:
         return values
 
     def _of_cell(self, name: CellName, signal: str) -> np.ndarray:
-        cell, signal = as_cell(name, self.network), find_signal(signal, self.network.settings.recurrence)
+        cell, signal = as_cell(name, self.network), self.network.recurrence.find_signal(signal)
         if signal in self._kept:
             values: np.ndarray = self._kept[signal][:, self.cells.index(cell)]
             return values
@@ -209,21 +209,21 @@ class Trace:
     def show(
         self, *cells: CellName, signal: str = "auto", successors: bool = False, palette: str = "blue-red"
     ) -> Picture:
-        """Return the text colored by each of these cells; c is shown as tanh(c).
+        """Return the text colored by each of these cells; of an unbounded signal, such as c, tanh is shown.
 
         successors: under each character the likeliest next ones and the surprise of the true one.
         """
-        signal = find_signal(signal, self.network.settings.recurrence)
+        signal = self.network.recurrence.find_signal(signal)
         shown = self._successors() if successors else None
         views = [self._view(as_cell(name, self.network), signal, palette, shown) for name in cells]
         return Picture(views, self.described())
 
     def _view(self, cell: Cell, signal: str, palette: str, successors: Successors | None) -> View:
-        values = self._of_cell(cell, signal)
-        name = {"c": "tanh(c)", "h": "h", "candidate": "candidate"}.get(signal, f"{signal} gate")
-        scale = SignalScale.SIGNED if signal in ("c", "h", "candidate") else SignalScale.UNIT
-        shown = np.tanh(values) if signal == "c" else values
-        return View(self.characters, shown.tolist(), f"{name} of cell {cell}", scale, palette, successors)
+        recurrence = self.network.recurrence
+        values = recurrence.displayed(signal, self._of_cell(cell, signal))
+        title = f"{recurrence.display_name(signal)} of cell {cell}"
+        scale = SignalScale.UNIT if signal in recurrence.sigmoid_gates else SignalScale.SIGNED
+        return View(self.characters, values.tolist(), title, scale, palette, successors)
 
     def _successors(self) -> Successors:
         symbols, predicted = display_symbols(self.vocabulary), self.predictions
@@ -244,7 +244,7 @@ class Trace:
 
     def to_json(self, *cells: CellName, signal: str = "auto", successors: bool = False) -> dict[str, Any]:
         """Return the values of these cells with the characters, in JSON's own types."""
-        signal = find_signal(signal, self.network.settings.recurrence)
+        signal = self.network.recurrence.find_signal(signal)
         data: dict[str, Any] = {
             "text": self.title,
             "start": self.start,
@@ -274,7 +274,7 @@ class Trace:
         """
         pandas = import_extra("pandas", "to_dataframe()")
         columns = [as_cell(name, self.network) for name in cells] or self.cells
-        signal = find_signal(signal, self.network.settings.recurrence)
+        signal = self.network.recurrence.find_signal(signal)
         values = np.stack([self._of_cell(cell, signal) for cell in columns], axis=1) if cells else self[signal]
         index = pandas.RangeIndex(self.start, self.start + len(self), name="position")
         data = pandas.DataFrame(values, index=index, columns=[str(cell) for cell in columns])

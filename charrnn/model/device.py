@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from charrnn.errors import UsageError
-from charrnn.model.network import RECURRENCES
+from charrnn.model.recurrences import find_recurrence
 from charrnn.settings import DEVICES, PRECISIONS
 from charrnn.units import amount
 
@@ -52,7 +52,7 @@ def choose_precision(name: str, device: torch.device, recurrence: str) -> str:
         raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, not {name!r}")
     able = _precisions(device, recurrence)
     if name == "auto":
-        fast = device.type == "cuda" or (recurrence == "lstm" and _cpu_computes_in_bf16())
+        fast = device.type == "cuda" or (find_recurrence(recurrence).is_fast_in_bf16_on_cpu and _cpu_computes_in_bf16())
         return "bf16" if fast and "bf16" in able else "fp32"
     if name not in able:
         raise UsageError(f"{device_name(device)} cannot train in {name}", f"choose --precision from: {', '.join(able)}")
@@ -70,10 +70,10 @@ def _precisions(device: torch.device, recurrence: str) -> list[str]:
 @functools.cache
 def _cpu_reads_in_bf16(recurrence: str) -> bool:
     """Whether such a layer can be run so, however slowly: oneDNN has no LSTM in bf16 where there is no AVX-512."""
-    layer = RECURRENCES[recurrence].module(1, 1)
+    kind, zeros = find_recurrence(recurrence), torch.zeros(1, 1)
     try:
         with torch.autocast("cpu", torch.bfloat16):
-            layer(torch.zeros(1, 1, 1))
+            kind.unroll(kind.build(1, 1), zeros.unsqueeze(0), tuple(zeros for _ in kind.state_parts))
     except RuntimeError:
         return False
     return True

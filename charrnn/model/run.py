@@ -56,7 +56,8 @@ from charrnn import __version__
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.files import from_json_bytes, home_folder, is_own_folder, open_regular, read_bounded
 from charrnn.model.manifest import LARGEST_JSON, read_manifest, verified
-from charrnn.model.network import RECURRENCES, CharRNN, parameter_shapes
+from charrnn.model.network import CharRNN, parameter_shapes
+from charrnn.model.recurrences import find_recurrence
 from charrnn.model.tensors import read_tensors
 from charrnn.settings import ModelSettings, Settings, TrainingSettings, option
 from charrnn.text.documents import DocumentSeparator
@@ -366,11 +367,10 @@ def training_shapes(settings: ModelSettings, vocabulary_size: int, batch_size: i
         for moment in ("m", "v")
         for name, shape in parameter_shapes(settings, vocabulary_size).items()
     }
-    parts = ("h", "c") if RECURRENCES[settings.recurrence].has_cell_state else ("h",)
     states = {
         f"state.{layer}.{part}": (batch_size, settings.hidden_size)
         for layer in range(1, settings.layers + 1)
-        for part in parts
+        for part in find_recurrence(settings.recurrence).state_parts
     }
     return moments | states
 

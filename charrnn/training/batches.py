@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import CharrnnError
-from charrnn.model.network import Share
+from charrnn.model.network import Shard
 from charrnn.units import amount
 
 LARGEST_ON_DEVICE = 1_000_000_000
@@ -28,7 +28,7 @@ class Window:
 
     begins: the state before this window is zero rather than carried. continues: the next one begins with the state
     after this one. weight: counted targets of all rows, those read elsewhere among them, as a share of B · T.
-    share: which rows are read here, if not those that are read always.
+    shard: which rows are read here, if not those that are read always.
     """
 
     inputs: Tensor
@@ -36,7 +36,7 @@ class Window:
     begins: bool
     continues: bool = True
     weight: float = 1.0
-    share: Share | None = None
+    shard: Shard | None = None
 
 
 class Batches:

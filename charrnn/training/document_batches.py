@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.model.network import Share
+from charrnn.model.network import Shard
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import NOT_COUNTED, Window, derived_seed
 
@@ -108,9 +108,9 @@ class DocumentBatches:
         columns = np.arange(start, min(start + self._seq_length, int(pieces.lengths.max())))
         pieces = pieces.filled_up(self._batch_size if count > 1 else self._fewest_rows)
         counted = int(np.clip(pieces.lengths - start, 0, len(columns)).sum())
-        share = None if self._rows is None else Share(len(pieces.firsts), self._rows(len(pieces.firsts)))
-        if share is not None:
-            pieces = pieces.part(share.rows)
+        shard = None if self._rows is None else Shard(len(pieces.firsts), self._rows(len(pieces.firsts)))
+        if shard is not None:
+            pieces = pieces.part(shard.rows)
         places = pieces.firsts[:, None] + columns
         real = columns < pieces.lengths[:, None]
         ids = documents.ids[np.where(real, places, 0)].astype(np.int64)
@@ -126,7 +126,7 @@ class DocumentBatches:
             begins=number == 0,
             continues=number + 1 < count,
             weight=counted / (self._batch_size * self._seq_length),
-            share=share,
+            shard=shard,
         )
 
 

@@ -20,7 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
 from charrnn.model.device import autocast, choose_precision, keep_freed_memory, synchronize, tf32_allowed
-from charrnn.model.network import RECURRENCES, CharRNN, Share, State, detach_state
+from charrnn.model.network import CharRNN, Shard, State, detach_state
 from charrnn.model.run import FIRST_LOSS_SCALE, Checkpoint, Progress, RunSettings, training_shapes
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import ScoringStopped, score
@@ -143,7 +143,7 @@ class Trainer:
         self.network, self.settings, self.ranks = network, settings, ranks
         self.device = network.output.weight.device
         self.rows = ranks.rows(settings.batch_size)
-        self.share = None if ranks.is_single else Share(settings.batch_size, self.rows)
+        self.shard = None if ranks.is_single else Shard(settings.batch_size, self.rows)
         self.own_streams = self.rows.stop - self.rows.start
         self.words: tuple[bool, ...] = ()
         self.heard: tuple[bool, ...] = ()
@@ -195,7 +195,7 @@ class Trainer:
         self.optimizer.zero_grad()
         with tf32_allowed(self.precision):
             with autocast(self.device, self.precision):
-                logits, state = self.network(window.inputs, self.state, self.masks, window.share or self.share)
+                logits, state = self.network(window.inputs, self.state, self.masks, window.shard or self.shard)
             loss = self._loss(logits, window)
             (loss if self.loss_scale is None else loss * self.loss_scale).backward()
         loss = loss.detach()
@@ -255,7 +255,7 @@ class Trainer:
             moments = self.optimizer.state[parameter]
             tensors[f"adam.m.{name}"], tensors[f"adam.v.{name}"] = moments["exp_avg"], moments["exp_avg_sq"]
         for number, layer in enumerate(self.state, start=1):
-            for part, values in zip(self._state_parts(), layer, strict=True):
+            for part, values in zip(self.network.recurrence.state_parts, layer, strict=True):
                 tensors[f"state.{number}.{part}"] = self.ranks.all_gather(values, self.settings.batch_size)
         return tensors
 
@@ -275,12 +275,9 @@ class Trainer:
                 "exp_avg_sq": training[f"adam.v.{name}"].to(self.device),
             }
         self.state = tuple(
-            tuple(training[f"state.{number}.{part}"][self.rows].to(self.device) for part in self._state_parts())
+            tuple(training[f"state.{number}.{part}"][self.rows].to(self.device) for part in self.network.recurrence.state_parts)
             for number in range(1, self.network.settings.layers + 1)
         )
-
-    def _state_parts(self) -> tuple[str, ...]:
-        return ("h", "c") if RECURRENCES[self.network.settings.recurrence].has_cell_state else ("h",)
 
 
 def _batches(

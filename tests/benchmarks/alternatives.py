@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
 
-from charrnn.model.network import RECURRENCES, CharRNN, Share, State, gate_rows
+from charrnn.model.network import CharRNN, Shard, State
 from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.corpus import load_corpus
@@ -63,10 +63,10 @@ class Alternative(CharRNN):
             if self.tried.uniform:
                 for parameter in layer.parameters():
                     nn.init.uniform_(parameter, -(hidden_size**-0.5), hidden_size**-0.5, generator=generator)
-            layer.bias_ih_l0[gate_rows("lstm", "forget", hidden_size)] = self.tried.forget_bias
+            layer.bias_ih_l0[self.recurrence.gate_rows("forget", hidden_size)] = self.tried.forget_bias
 
     def forward(
-        self, ids: Tensor, state: State, generator: torch.Generator | None = None, share: Share | None = None
+        self, ids: Tensor, state: State, generator: torch.Generator | None = None, shard: Shard | None = None
     ) -> tuple[Tensor, State]:
         tried, dropout = self.tried, self.settings.dropout
         signal = self._dropped(self.embedding(ids.t().long()), tried.input_dropout)
@@ -128,7 +128,7 @@ class OrthogonalisedMomentum:
             parameter.grad.div_(divisor)
             momentum.lerp_(parameter.grad, 1 - self.MOMENTUM)
             ahead = parameter.grad.lerp(momentum, self.MOMENTUM)  # Nesterov's
-            gates = ahead.view(len(RECURRENCES["lstm"].gates), -1, parameter.shape[1])
+            gates = ahead.view(4, -1, parameter.shape[1])
             parameter.mul_(1 - learning_rate * self.weight_decay)
             size = learning_rate * self.scale * math.sqrt(max(gates.shape[1:]))
             parameter.sub_(self._orthogonalised(gates).reshape(parameter.shape), alpha=size)

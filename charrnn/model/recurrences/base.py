@@ -1,0 +1,242 @@
+"""What a recurrence defines, and the registry of recurrences.
+
+A subclass of `Recurrence` under `@register` makes a recurrence available everywhere: in `ModelSettings`, as `--model`,
+in training, sampling, traces, searches and clamps. Its `name` is what `--model` and the run's settings hold.
+
+The methods work on one layer. Their defaults serve every module whose parameters are laid out as those of
+`torch.nn.RNNBase`; a recurrence with other parameters overrides all that use `gate_weights`.
+
+Shapes: B streams, T characters, I input size, H hidden size, K cells.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from charrnn.errors import UsageError
+from charrnn.model.fast_layer import FastLayer
+from charrnn.model.gate_weights import fold_column, gate_weights
+from charrnn.settings import RECURRENCE_NAMES
+
+LayerState = tuple[Tensor, ...]
+"""The parts of one layer's state, (B, H) each, h first."""
+
+Range = tuple[float, float]
+UNBOUNDED: Range = (-math.inf, math.inf)
+SIGNED: Range = (-1.0, 1.0)
+UNIT: Range = (0.0, 1.0)
+NON_NEGATIVE: Range = (0.0, math.inf)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A nonlinearity and the range of its values."""
+
+    function: Callable[[Tensor], Tensor]
+    range: Range
+
+    def __call__(self, values: Tensor) -> Tensor:
+        return self.function(values)
+
+
+SIGMOID = Activation(torch.sigmoid, UNIT)
+TANH = Activation(torch.tanh, SIGNED)
+RELU = Activation(torch.relu, NON_NEGATIVE)
+
+
+class Recurrence(ABC):
+    """Everything about one kind of recurrent layer. Objects hold no state: layers and their state are arguments."""
+
+    name: ClassVar[str]
+    """As in `--model`: lower case letters, digits and hyphens."""
+    title: ClassVar[str]
+    """In words, for messages."""
+    state_parts: ClassVar[Mapping[str, Range]]
+    """Part of the state → range of its values. The first is h, which is also the layer's output."""
+    gates: ClassVar[Mapping[str, Activation]]
+    """Block of rows of the weight matrices → activation, in the order of the rows. The new content is `candidate`."""
+    required_gates: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """Signal → the gates from which it is computed, where these are more than itself."""
+    memory_gate: ClassVar[str | None] = None
+    """The gate that the previous state is multiplied by."""
+    clamp_ranges: ClassVar[Mapping[str, Range]] = {"h": UNBOUNDED}
+    """Part of the state that can be clamped → values (exclusive) it can be clamped to."""
+    is_fast_in_bf16_on_cpu: ClassVar[bool] = False
+    """Whether oneDNN computes the layer in bf16 on CPUs with instructions for it."""
+
+    # Signals
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What can be traced of a cell: parts of its state, and gates."""
+        return (*self.state_signals, *self.gates)
+
+    @property
+    def state_signals(self) -> tuple[str, ...]:
+        """The parts of the state, with the one that shows a cell best first: c, where there is one."""
+        return tuple(self.state_parts)[::-1]
+
+    @property
+    def sigmoid_gates(self) -> tuple[str, ...]:
+        """The gates with values between 0 and 1."""
+        return tuple(gate for gate, activation in self.gates.items() if activation.range == UNIT)
+
+    def find_signal(self, name: str) -> str:
+        """Return the signal of this name; `auto` is the one that shows a cell best. Raise UsageError if unknown."""
+        if name == "auto":
+            return self.signals[0]
+        if name not in self.signals:
+            known = ", ".join(self.signals)
+            raise UsageError(f"this model ({self.name}) has no signal {name!r}; it has {known}")
+        return name
+
+    def range_of(self, signal: str) -> Range:
+        """Return the least and the greatest value that a signal can have."""
+        return self.state_parts[signal] if signal in self.state_parts else self.gates[signal].range
+
+    def is_squashed(self, signal: str) -> bool:
+        """Return whether tanh of a signal is displayed, because its values are unbounded."""
+        return math.inf in map(abs, self.range_of(signal))
+
+    def displayed(self, signal: str, values: np.ndarray) -> np.ndarray:
+        """Return values of a signal as they are displayed: within −1…1, or 0…1 for a gate."""
+        return np.tanh(values) if self.is_squashed(signal) else values
+
+    def display_name(self, signal: str) -> str:
+        """Return the name of what is displayed, such as `tanh(c)`, `h` or `forget gate`."""
+        if self.is_squashed(signal):
+            return f"tanh({signal})"
+        return f"{signal} gate" if signal in self.sigmoid_gates else signal
+
+    # The layer
+
+    @abstractmethod
+    def build(self, input_size: int, hidden_size: int) -> nn.Module:
+        """Return a new layer."""
+
+    @abstractmethod
+    def update(self, gates: Mapping[str, Tensor], *state: Tensor) -> LayerState:
+        """Return the next state from the gates and the state, by the equations of the paper."""
+
+    @torch.no_grad()
+    def initialize(self, layer: nn.Module, generator: torch.Generator) -> None:
+        """Draw new weights.
+
+        Recurrent matrices are orthogonal, gate by gate (Saxe et al. 2014, arXiv 1312.6120), so that gradients neither
+        vanish nor explode in the first steps. Input matrices are uniform (Glorot & Bengio 2010). Biases are zero.
+        """
+        hidden_size = gate_weights(layer).hidden.shape[1]
+        for gate in self.gates:
+            weights = gate_weights(layer, self.gate_rows(gate, hidden_size))
+            nn.init.zeros_(weights.input_bias)
+            nn.init.zeros_(weights.hidden_bias)
+            nn.init.xavier_uniform_(weights.input, generator=generator)
+            nn.init.orthogonal_(weights.hidden, generator=generator)
+
+    def unroll(self, layer: nn.Module, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """Return h after each character, (T, B, H), and the state after the last. inputs: (T, B, I)."""
+        carried = tuple(part.unsqueeze(0) for part in state)
+        hidden, after = layer(inputs, carried if len(carried) > 1 else carried[0])
+        return hidden, tuple(part.squeeze(0) for part in (after if isinstance(after, tuple) else (after,)))
+
+    def step(self, layer: nn.Module, inputs: Tensor, *state: Tensor) -> LayerState:
+        """Return the state after one character, by the equations. inputs: (B, I)."""
+        weights = gate_weights(layer)
+        from_input = linear(inputs, weights.input, weights.input_bias).chunk(len(self.gates), dim=-1)
+        from_hidden = linear(state[0], weights.hidden, weights.hidden_bias).chunk(len(self.gates), dim=-1)
+        gates = self.gate_values(
+            dict(zip(self.gates, from_input, strict=True)), dict(zip(self.gates, from_hidden, strict=True))
+        )
+        return self.update(gates, *state)
+
+    def fast_layer(self, layer: nn.Module, streams: int) -> FastLayer | None:
+        """Return a copy of the layer for fast single steps; None: sampling steps through `unroll`."""
+        return None
+
+    # Inside the layer
+
+    def gate_rows(self, gate: str, hidden_size: int) -> slice:
+        """Return the rows of the weight matrices and biases that compute a gate."""
+        block = list(self.gates).index(gate)
+        return slice(block * hidden_size, (block + 1) * hidden_size)
+
+    def gate_indices(self, gates: Sequence[str], hidden_size: int, cells: Tensor) -> Tensor:
+        """Return the rows that compute these gates of these cells (K,), gate by gate."""
+        return torch.cat([self.gate_rows(gate, hidden_size).start + cells for gate in gates])
+
+    def gate_values(self, from_input: Mapping[str, Tensor], from_hidden: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return gates from what the input and the hidden state contribute to their pre-activations."""
+        return {gate: self.gates[gate](from_input[gate] + from_hidden[gate]) for gate in from_input}
+
+    def cell_signals(
+        self,
+        layer: nn.Module,
+        signals: Sequence[str],
+        cells: Tensor,
+        inputs: Tensor,
+        hidden: Tensor,
+        state: LayerState,
+        after: LayerState,
+    ) -> dict[str, Tensor]:
+        """Return signals other than h, and the gates they need, (B, T, K) each, from one matrix product.
+
+        cells: indices (K,). inputs: (B, T, I). hidden: h before each character, (B, T, H). state, after: the state
+        before the first character and after the last.
+        """
+        needed = {gate for signal in signals for gate in self.required_gates.get(signal, (signal,))}
+        gates = [gate for gate in self.gates if gate in needed]
+        if not gates:
+            return {}
+        weights = gate_weights(layer, self.gate_indices(gates, hidden.shape[-1], cells))
+        from_input = linear(inputs, weights.input, weights.input_bias).chunk(len(gates), dim=-1)
+        from_hidden = linear(hidden, weights.hidden, weights.hidden_bias).chunk(len(gates), dim=-1)
+        return self.gate_values(dict(zip(gates, from_input, strict=True)), dict(zip(gates, from_hidden, strict=True)))
+
+    # Clamps: edits of the weights, in place
+
+    def clamp(self, layer: nn.Module, part: str, cell: int, value: float) -> None:
+        """Hold a part of a cell's state at a value, in all that the layer itself computes from it."""
+        weights = gate_weights(layer)
+        fold_column(weights.hidden, weights.hidden_bias, cell, value)
+
+    def clamp_input(self, layer: nn.Module, column: int, value: float) -> None:
+        """Hold one input of the layer at a value."""
+        weights = gate_weights(layer)
+        fold_column(weights.input, weights.input_bias, column, value)
+
+
+RECURRENCES: dict[str, Recurrence] = {}
+"""Name → recurrence."""
+
+R = TypeVar("R", bound=type[Recurrence])
+
+
+def register(cls: R) -> R:
+    """Add a recurrence under its name; a class decorator.
+
+    The CLI shows the name in its help if it was added before the CLI was imported. Defining a class again replaces it.
+    Raise ValueError if another class has the name.
+    """
+    known = RECURRENCES.get(cls.name)
+    if known is not None and (type(known).__module__, type(known).__qualname__) != (cls.__module__, cls.__qualname__):
+        raise ValueError(f"there is already a recurrence {cls.name!r}: {type(known).__qualname__}")
+    RECURRENCES[cls.name] = cls()
+    if cls.name not in RECURRENCE_NAMES:
+        RECURRENCE_NAMES.append(cls.name)
+    return cls
+
+
+def find_recurrence(name: str) -> Recurrence:
+    """Return the recurrence of this name. Raise UsageError if unknown."""
+    if name not in RECURRENCES:
+        raise UsageError(f"--model must be one of {', '.join(RECURRENCES)}, not {name!r}")
+    return RECURRENCES[name]
