@@ -34,7 +34,7 @@ from charrnn.text.corpus import load_corpus
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import StreamDecoder, Vocabulary
 from charrnn.training import loop, setup
-from charrnn.training.loop import Event, Requests
+from charrnn.training.events import Event, Requests
 from charrnn.units import count
 
 TextLike = str | PathLike[str] | np.ndarray | EncodedText | None
@@ -101,10 +101,11 @@ def train(
         )
     with ready.writer:
         events = loop.train(
-            ready.writer,
             ready.network,
+            ready.writer.run.settings.training,
             ready.train_text,
             ready.validation_text,
+            writer=ready.writer,
             resume=ready.checkpoint,
             requests=requests,
             deadline=None if ready.length is None else ready.length.deadline,

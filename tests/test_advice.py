@@ -7,7 +7,7 @@ import pytest
 from charrnn.model.run import Progress
 from charrnn.settings import ModelSettings
 from charrnn.training.advice import advice
-from charrnn.training.loop import Evaluated, Finished
+from charrnn.training.events import Evaluated, Finished
 
 TEXT = 100_000  # characters held out
 

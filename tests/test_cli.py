@@ -316,7 +316,7 @@ class TestResume:
         process.communicate(timeout=30)
         step = open_run("text").checkpoint("last").step
         with pytest.MonkeyPatch.context() as patch:
-            from charrnn.training.loop import Trainer
+            from charrnn.training.trainer import Trainer
 
             make_step = Trainer.make_step
 
@@ -358,7 +358,7 @@ class TestResume:
         code, _, err = program("train", "--resume", "--hidden-size", "17")
         assert "--hidden-size 16" in err
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("charrnn.training.loop.Trainer.make_step", lambda self: signal.raise_signal(signal.SIGTERM))
+            patch.setattr("charrnn.training.trainer.Trainer.make_step", lambda *_: signal.raise_signal(signal.SIGTERM))
             code, out, err = program("train", "--resume")
         assert (code, err) == (143, "")
         assert "resumed" in out

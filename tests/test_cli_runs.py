@@ -19,7 +19,7 @@ from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.loop import Trainer
+from charrnn.training.trainer import Trainer
 from charrnn.units import bits
 
 VOCABULARY = Vocabulary.of("abcdefgh\n")

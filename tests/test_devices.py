@@ -22,7 +22,7 @@ from charrnn.scoring.score import score
 from charrnn.settings import DEVICES, RECURRENCE_NAMES, ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.loop import STEPS_BETWEEN_SCALES, Trainer
+from charrnn.training.trainer import STEPS_BETWEEN_SCALES, Trainer
 
 HERE = [
     pytest.param(name, marks=pytest.mark.skipif(not there, reason=f"no {name} device here"))
@@ -211,7 +211,7 @@ def test_an_overflow_in_fp16_halves_the_scale_of_losses_and_leaves_the_step_out(
     for name, parameter in trainer.parameters.items():  # a power of two changes no digit
         assert torch.equal(parameter, plain.parameters[name]), name
     trainer.step = STEPS_BETWEEN_SCALES - 1
-    trainer._scale_the_next_loss(torch.tensor(True))
+    trainer.make_step()
     assert trainer.loss_scale == 2.0**14
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from charrnn.model.network import detach_state
+from charrnn.model.network import CharRNN, detach_state
 from charrnn.model.run import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import score
@@ -22,7 +22,9 @@ from charrnn.training import document_batches as documents_module
 from charrnn.training.batches import NOT_COUNTED
 from charrnn.training.distributed import ProcessGroup
 from charrnn.training.document_batches import DocumentBatches
-from charrnn.training.loop import Evaluated, Requests, Trainer, train
+from charrnn.training.events import Evaluated, Finished, Requests
+from charrnn.training.loop import train
+from charrnn.training.trainer import Trainer
 from tests.conftest import small_network
 
 CPU = torch.device("cpu")
@@ -165,8 +167,8 @@ def test_a_step_has_the_gradient_of_a_plain_loop_over_its_documents(recurrence: 
 
 def test_ranks_share_the_rows_of_every_window() -> None:
     documents = numbered([1, 2, 30, 31, 5, 5, 5, 6, 40])
-    whole = DocumentBatches(documents, 4, 8, 1, CPU, fewest_rows=3)
-    parts = [DocumentBatches(documents, 4, 8, 1, CPU, ProcessGroup(rank, 3).rows, fewest_rows=3) for rank in range(3)]
+    whole = DocumentBatches(documents, 4, 8, 1, CPU, min_rows=3)
+    parts = [DocumentBatches(documents, 4, 8, 1, CPU, ProcessGroup(rank, 3).rows, min_rows=3) for rank in range(3)]
     assert {batches.windows_per_epoch for batches in parts} == {whole.windows_per_epoch}
     for step in range(2 * whole.windows_per_epoch):
         expected, windows = whole.window(step), [batches.window(step) for batches in parts]
@@ -183,54 +185,47 @@ TRAINING = TrainingSettings(batch_size=2, seq_length=8, steps=60, evaluations=3,
 NAMES = ("anna\nberta\nclara\ndora\nemil\nfrieda\ngustav\nhans\n" * 8) + "a name that is longer than any window\n" * 5
 
 
-def trained(folder: Path, stops: list[int]) -> tuple[RunWriter, list[float]]:
+def trained(folder: Path, stops: list[int]) -> tuple[RunWriter, list[tuple[float, float]]]:
+    """Train a run, stopping after each of these steps. Return it and the training and validation losses."""
     vocabulary = Vocabulary.of(NAMES)
     ids = vocabulary.encode(NAMES)
     documents = EncodedText(ids, np.flatnonzero(np.append(True, ids[:-1] == 0)), 0)
-    train_part, validation = documents.split(0.2)
-    identity = CorpusIdentity(name="a", specs="a", sha256="0" * 64, characters=len(ids), held_out=len(validation))
-    losses = []
-    with RunWriter.create(
-        "run", RunSettings(MODEL, TRAINING, identity, Origin.here("cpu", "")), vocabulary, b"a", folder
-    ) as writer:
+    parts = documents.split(0.2)
+    identity = CorpusIdentity(name="a", specs="a", sha256="0" * 64, characters=len(ids), held_out=len(parts[1]))
+    settings = RunSettings(MODEL, TRAINING, identity, Origin.here("cpu", ""))
+    losses, step = [], 0
+    with RunWriter.create("run", settings, vocabulary, b"a", folder) as writer:
         resume = None
         for stop in [*stops, None]:
-            network = small_network(layers=2, vocabulary_size=len(vocabulary), hidden_size=8, embedding_size=4).float()
-            network.settings = MODEL
+            network = CharRNN(MODEL, len(vocabulary))
+            network.initialize(torch.Generator().manual_seed(3))
             requests = Requests()
-            for event in train(writer, network, train_part, validation, resume=resume, requests=requests):
+
+            def count(module: CharRNN, *_: object, stop: int | None = stop, requests: Requests = requests) -> None:
+                nonlocal step
+                step += module.training
+                requests.stop = step == stop
+
+            network.register_forward_hook(count)
+            for event in train(network, TRAINING, *parts, writer=writer, resume=resume, requests=requests):
                 if isinstance(event, Evaluated):
                     losses.append((event.train_nats, event.validation_nats))
+            assert isinstance(event, Finished)
+            assert event.progress.step == (stop or TRAINING.steps)
             resume = writer.run.checkpoint("last")
-            assert resume.step == (stop or TRAINING.steps)
     return writer, losses
 
 
-def test_a_run_on_documents_that_is_interrupted_equals_one_that_is_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume_on_documents_is_bit_exact(tmp_path: Path) -> None:
     whole, losses = trained(tmp_path / "whole", [])
-    step = Trainer.make_step
-    stops = [1, 5, 13, 26, 44]
-    requests: list[Requests] = []
-
-    def noted(self: Requests, *arguments, **options) -> None:
-        requests.append(self)
-        self.stop = self.save = False
-
-    def stopping(self: Trainer) -> None:
-        step(self)
-        requests[-1].stop = self.step in stops
-
-    monkeypatch.setattr(Requests, "__init__", noted)
-    monkeypatch.setattr(Trainer, "make_step", stopping)
-    broken, broken_losses = trained(tmp_path / "broken", stops)
+    broken, broken_losses = trained(tmp_path / "broken", [1, 5, 13, 26, 44])
     assert losses == broken_losses
     one, other = whole.run.checkpoint("last"), broken.run.checkpoint("last")
     assert one.step == other.step == 60
-    for read in (whole.run.read_training(one), broken.run.read_training(other)):
-        assert read["state.1.h"].shape == (2, 8)
     expected, found = whole.run.read_model(one), broken.run.read_model(other)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    expected, found = whole.run.read_training(one), broken.run.read_training(other)
+    assert expected["state.1.h"].shape == (2, 8)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 

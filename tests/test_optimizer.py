@@ -52,7 +52,7 @@ import sys, numpy, torch
 from charrnn.model.network import CharRNN
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
-from charrnn.training.loop import Trainer
+from charrnn.training.trainer import Trainer
 network = CharRNN(ModelSettings(hidden_size=4), 3)
 text = EncodedText(numpy.zeros(100, numpy.uint8))
 Trainer(network, TrainingSettings(batch_size=2, seq_length=4), text).make_step()

@@ -10,8 +10,8 @@ from charrnn.model.network import parameter_count
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training import presets
-from charrnn.training.deadline import Deadline
 from charrnn.training.presets import Choice, RequestedLength, choose, length_of
+from charrnn.training.schedule import Deadline
 
 CPU = torch.device("cpu")
 
@@ -123,13 +123,3 @@ def test_a_slow_evaluation_leaves_most_of_the_minutes_to_training(monkeypatch: p
     assert length.steps == pytest.approx(0.7 * 60 / 0.01, rel=0.02)
     assert length.seconds > 1000
     assert length.deadline == Deadline(asked.since + 60, per_step=0.01, for_evaluations=1000.0)
-
-
-def test_a_deadline_counts_on_evaluations_being_as_slow_as_the_steps_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charrnn.training.deadline.time.perf_counter", lambda: 50.0)
-    deadline = Deadline(at=150.0, per_step=0.1, for_evaluations=10.0)
-    assert deadline.steps(made=100, seconds=10.0) == 100 + (100 - 10) / 0.1
-    assert deadline.steps(made=100, seconds=20.0) == 100 + (100 - 20) / 0.2
-    assert deadline.steps(made=100, seconds=50.0) == 100 + 0.7 * 100 / 0.5
-    late = Deadline(at=50.0, per_step=0.1, for_evaluations=10.0)
-    assert late.steps(made=100, seconds=10.0) == 101

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.errors import UsageError
 
 if TYPE_CHECKING:
-    from charrnn.training.loop import Event
+    from charrnn.training.events import Event
 
 FOLDER = "tensorboard"
 
@@ -31,7 +31,7 @@ class Board:
         self._writer = summary_writer()(str(run / FOLDER), purge_step=first_step)
 
     def show(self, event: Event) -> None:
-        from charrnn.training.loop import Evaluated, StepsTaken
+        from charrnn.training.events import Evaluated, StepsTaken
 
         match event:
             case StepsTaken():

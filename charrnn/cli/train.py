@@ -96,11 +96,14 @@ def train(
 
     from charrnn.cli.tensorboard import Board, summary_writer
     from charrnn.cli.watch import Watch
+    from charrnn.model.device import choose_device, keep_freed_memory
     from charrnn.model.run import open_run
     from charrnn.training import distributed, setup
 
     out = sys.stderr if as_json else sys.stdout
-    with distributed.joined(device) as ranks:
+    with distributed.process_group(device) as ranks:
+        if choose_device(device).type == "cpu":
+            keep_freed_memory()
         watch = Watch(out if ranks.is_first else io.StringIO())
         if not ranks.is_first:
             _follow(ranks, device, watch)
@@ -112,7 +115,7 @@ def train(
                 raise UsageError("several ranks need a corpus that each of them can read", "name a file")
             if resume or _is_restart(name):
                 run = open_run(name)
-                length = {} if distributed.restarts() else {"epochs": epochs, "minutes": minutes}
+                length = {} if distributed.restart_count() else {"epochs": epochs, "minutes": minutes}
                 setup.refuse_changes(run, given | length, as_bytes)
                 specs = corpus or setup.names_of_corpus(run)
                 text = _load(specs, run.vocabulary.kind == "bytes")
@@ -187,7 +190,7 @@ def _is_restart(name: str | None) -> bool:
 
     if name is None and distributed.may_restart():
         raise UsageError("after a restart nobody could tell which run is meant", "give it a --name, or --resume one")
-    return distributed.restarts() > 0 and name in run_names(runs_folder())
+    return distributed.restart_count() > 0 and name in run_names(runs_folder())
 
 
 def _offered_corpus() -> str:

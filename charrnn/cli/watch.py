@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from charrnn.model.run import Checkpoint, Run, RunSettings
     from charrnn.model.writer import RunWriter
     from charrnn.training.distributed import ProcessGroup
-    from charrnn.training.loop import Evaluated, Event, Finished, Requests
+    from charrnn.training.events import Evaluated, Event, Finished, Requests
     from charrnn.training.setup import Ready
 
 SAMPLE_CHARACTERS = 160
@@ -100,7 +100,8 @@ class Watch:
 
     def run(self, ready: Ready, ranks: ProcessGroup) -> Finished:
         """Trains to the end, drawing what happens, and obeying signals."""
-        from charrnn.training.loop import Finished, Requests, train
+        from charrnn.training.events import Finished, Requests
+        from charrnn.training.loop import train
 
         requests = self._requests = Requests(stop=self._reader_has_gone)
         writer, save = ready.writer, ready.checkpoint
@@ -109,7 +110,14 @@ class Watch:
         with self._signals(requests), self._drawn_bar(total, save.step if save else 0):
             deadline = None if ready.length is None else ready.length.deadline
             events = train(
-                writer, ready.network, *texts, resume=save, requests=requests, ranks=ranks, deadline=deadline
+                ready.network,
+                writer.run.settings.training,
+                *texts,
+                writer=writer,
+                resume=save,
+                requests=requests,
+                group=ranks,
+                deadline=deadline,
             )
             for event in events:
                 self._show(event, writer)
@@ -126,11 +134,12 @@ class Watch:
 
     def follow(self, settings: RunSettings, network: CharRNN, train_text: Any, ranks: ProcessGroup) -> None:
         """What a rank that is not the first does instead of `run`: trains, obeys signals and draws nothing."""
-        from charrnn.training.loop import Requests, follow
+        from charrnn.training.events import Requests
+        from charrnn.training.loop import train
 
         requests = Requests()
         with self._signals(requests):
-            for _ in follow(settings, network, train_text, ranks, requests):
+            for _ in train(network, settings.training, train_text, train_text, requests=requests, group=ranks):
                 pass
 
     def _reader_gone(self) -> None:
@@ -171,7 +180,7 @@ class Watch:
                     self.line("stopping after this step; press Ctrl-C again to stop at once, unsaved")
 
         def save(*_: Any) -> None:
-            requests.save = True
+            requests.checkpoint = True
 
         codes = {
             signal.SIGINT: ExitCode.INTERRUPTED,
@@ -191,31 +200,31 @@ class Watch:
                 signal.signal(number, handler)
 
     def _show(self, event: Event, writer: RunWriter) -> None:
-        from charrnn.training import loop
+        from charrnn.training import events
 
         if self.board is not None:
             self.board.show(event)
         match event:
-            case loop.StepsTaken():
+            case events.StepsTaken():
                 self.training_curve.append((event.step, event.nats))
                 self.last_speed = event.characters_per_second
                 if self._bar is not None:
                     speed = f"{event.characters_per_second / 1e3:.1f}k ch/s"
                     self._bar.set_postfix_str(f" {event.nats:.3f} nats {bits(event.nats):.2f} bpc {speed}", False)
                     self._bar.update(event.step - self._bar.n)
-            case loop.Evaluated():
+            case events.Evaluated():
                 self.evaluations.append(event)
                 self._show_evaluation(event, writer.run)
-            case loop.CheckpointFailed():
+            case events.CheckpointFailed():
                 self.line(f"not saved at step {count(event.step)}: {event.reason}; the save before it stays")
-            case loop.StepsCorrected():
+            case events.StepsCorrected():
                 self.line(
                     f"planned again at the pace of the first {count(event.step)} steps: {count(event.steps)} in all"
                 )
                 if self._bar is not None:
                     self._bar.total = event.steps
                     self._bar.refresh()
-            case loop.Exploded():
+            case events.Exploded():
                 self.line(f"exploded; back to step {count(event.step)} with the learning rate × {event.rate_scale:g}")
 
     def _show_evaluation(self, event: Evaluated, run: Run) -> None:

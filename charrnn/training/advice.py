@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from charrnn.settings import ModelSettings
-from charrnn.training.loop import Evaluated, Finished
+from charrnn.training.events import Evaluated, Finished
 from charrnn.units import amount
 
 LEARNED_BY_HEART = 0.12

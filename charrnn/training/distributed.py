@@ -1,11 +1,11 @@
-"""Several processes that train one network: ranks, as `torchrun` starts them. A process of its own is alone.
+"""Data-parallel training: several processes, as `torchrun` starts them, that train one network.
 
-The streams of a batch are shared out by rows. Each rank reads its rows and adds its share of the gradient to the
-others', so that every rank makes the same update as one process with all rows would, up to rounding; the shares need
-not be of one size. (Gradients of a recurrence are ready all at once, at the end of the way back through time: there is
-no computation left that a sum in pieces, as DistributedDataParallel makes, could hide behind.)
+Each process reads its rows of the batch. Gradients are summed over the group, so that every process makes the update
+that one process with all rows would make, up to rounding; the numbers of rows need not be equal. The sum is one
+all-reduce of all gradients: those of a recurrence are ready only when backpropagation through time ends, and no
+computation is left that DistributedDataParallel's buckets could overlap with.
 
-Only the first rank reads and writes runs, and talks. What it decides by its clock it tells the others.
+Only the first process reads and writes runs. The others get its decisions by broadcast or as control flags.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed
@@ -27,14 +27,22 @@ from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.device import synchronize
 from charrnn.units import amount
 
-LONGEST_WAIT = timedelta(hours=2)  # for a rank that evaluates or saves; one that dies is noticed at once
-CUDA_STEPS_BETWEEN_WORDS = 8
-SUMS_TIMED = 5
+TIMEOUT = timedelta(hours=2)  # of a collective: other processes wait while the first evaluates or saves
+CUDA_FLAGS_INTERVAL = 8  # steps between two reductions of the control flags
+TIMED_REDUCTIONS = 5
+
+
+class ControlFlags(NamedTuple):
+    """What a process wants its group to do after the current step."""
+
+    stop: bool = False
+    checkpoint: bool = False
+    report: bool = False
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes that train together, seen from one of them. rank: which one it is, from 0; size: how many."""
+    """The processes that train together, as one of them sees it."""
 
     rank: int = 0
     size: int = 1
@@ -48,9 +56,9 @@ class ProcessGroup:
         return self.rank == 0
 
     def rows(self, streams: int) -> slice:
-        """This rank's rows of a batch: slices that differ by at most one row, in the order of ranks.
+        """Return this process's rows of a batch. Processes have equally many, or one more than others.
 
-        Raises UsageError where there are fewer streams than ranks.
+        Raises UsageError where there are fewer streams than processes.
         """
         if streams < self.size:
             raise UsageError(
@@ -59,37 +67,38 @@ class ProcessGroup:
             )
         return slice(streams * self.rank // self.size, streams * (self.rank + 1) // self.size)
 
-    def all_reduce(self, tensors: Sequence[Tensor], words: Sequence[bool] = ()) -> tuple[bool, ...]:
-        """Puts into each tensor its sum over all ranks. All are float32 and on one device.
+    def all_reduce(self, tensors: Sequence[Tensor], flags: ControlFlags = ControlFlags()) -> ControlFlags:
+        """Replace each tensor by its sum over the group. All are float32 and on one device.
 
-        words: what this rank has to say. Returns for each whether any rank said so; where they cannot be read without
-        waiting for the device, none is carried and all are returned as False.
+        Returns the flags that any process passed. On a GPU reading them would wait for the device, and none is
+        returned: use `reduce_flags`.
         """
         if self.is_single:
-            return tuple(words)
-        carried = [torch.tensor(words, dtype=torch.float32)] if tensors[0].device.type == "cpu" and words else []
+            return flags
+        on_cpu = tensors[0].device.type == "cpu"
+        carried = [torch.tensor(flags, dtype=torch.float32)] if on_cpu else []
         sums = torch.cat([tensor.flatten() for tensor in (*tensors, *carried)])
-        with _others_may_end():
+        with _error_if_others_ended():
             distributed.all_reduce(sums)
-        *parts, said = sums.split([*(tensor.numel() for tensor in tensors), len(words) if carried else 0])
+        *parts, raised = sums.split([*(tensor.numel() for tensor in tensors), len(flags) if on_cpu else 0])
         torch._foreach_copy_(list(tensors), [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])
-        return tuple(word > 0 for word in said.tolist()) if carried else (False,) * len(words)
+        return ControlFlags(*(count > 0 for count in raised.tolist()))
 
-    def any(self, words: Sequence[bool]) -> tuple[bool, ...]:
-        """For each word whether any rank says so. Waits for all ranks, but not for their devices."""
+    def reduce_flags(self, flags: ControlFlags) -> ControlFlags:
+        """Return the flags that any process passed. Waits for all processes, but not for their devices."""
         if self.is_single:
-            return tuple(words)
-        said = torch.tensor(words, dtype=torch.float32)
-        with _others_may_end():
-            distributed.all_reduce(said)
-        return tuple(word > 0 for word in said.tolist())
+            return flags
+        raised = torch.tensor(flags, dtype=torch.float32)
+        with _error_if_others_ended():
+            distributed.all_reduce(raised)
+        return ControlFlags(*(count > 0 for count in raised.tolist()))
 
     def broadcast_object(self, value: Any) -> Any:
-        """The first rank's value, of JSON's types; what the others pass is not looked at."""
+        """Return the first process's value, of JSON's types; the others' are ignored."""
         if self.is_single:
             return value
         data = json.dumps(value).encode() if self.is_first else b""
-        with _others_may_end():
+        with _error_if_others_ended():
             length = torch.tensor([len(data)])
             distributed.broadcast(length, 0)
             if self.is_first:
@@ -101,42 +110,44 @@ class ProcessGroup:
 
     @torch.no_grad()
     def broadcast(self, tensors: Sequence[Tensor]) -> None:
-        """Puts the first rank's values into each tensor, which must be contiguous."""
+        """Replace each tensor, which must be contiguous, by the first process's."""
         if not self.is_single:
-            with _others_may_end():
+            with _error_if_others_ended():
                 for tensor in tensors:
                     distributed.broadcast(tensor, 0)
 
     def all_gather(self, own: Tensor, streams: int) -> Tensor:
-        """The rows of all ranks, (streams, …), on every rank. own: this rank's."""
+        """Return the rows of all processes, (streams, …). own: this process's."""
         if self.is_single:
             return own
         rows = own.new_zeros(streams, *own.shape[1:])
         rows[self.rows(streams)] = own
-        with _others_may_end():
+        with _error_if_others_ended():
             distributed.all_reduce(rows)
         return rows
 
-    def seconds_to_all_reduce(self, numbers: int, device: torch.device) -> float:
-        """How long `all_reduce` of so many numbers takes: the median of some. Of the first rank; the others are in
-        `serve_timing`."""
+    def seconds_to_all_reduce(self, numel: int, device: torch.device) -> float:
+        """Return the median time to `all_reduce` this many numbers.
+
+        Only the first process calls this; the others are in `serve_timing`.
+        """
         if self.is_single:
             return 0.0
-        self.broadcast_object({"add up": numbers})
-        return self._timed_sums(numbers, device)
+        self.broadcast_object({"all_reduce": numel})
+        return self._time_all_reduce(numel, device)
 
     def serve_timing(self, device: torch.device) -> Any:
-        """Takes part in what the first rank wants timed, until it sends another value, by `broadcast_object`: that one."""
-        while isinstance(order := self.broadcast_object(None), dict) and "add up" in order:
-            self._timed_sums(order["add up"], device)
+        """Take part in the first process's timings until it broadcasts another object. Return that object."""
+        while isinstance(order := self.broadcast_object(None), dict) and "all_reduce" in order:
+            self._time_all_reduce(order["all_reduce"], device)
         return order
 
-    def _timed_sums(self, numbers: int, device: torch.device) -> float:
-        share = torch.zeros(numbers, device=device)
+    def _time_all_reduce(self, numel: int, device: torch.device) -> float:
+        numbers = torch.zeros(numel, device=device)
         times = []
-        for _ in range(SUMS_TIMED):
+        for _ in range(TIMED_REDUCTIONS):
             start = time.perf_counter()
-            self.all_reduce([share])
+            self.all_reduce([numbers])
             synchronize(device)
             times.append(time.perf_counter() - start)
         return statistics.median(times)
@@ -146,42 +157,47 @@ SINGLE_PROCESS = ProcessGroup()
 
 
 def current_group() -> ProcessGroup:
-    """The ranks that this process has joined."""
+    """Return the group that this process has joined."""
     if not distributed.is_available() or not distributed.is_initialized():
         return SINGLE_PROCESS
     return ProcessGroup(distributed.get_rank(), distributed.get_world_size())
 
 
-@contextlib.contextmanager
-def joined(device: str) -> Iterator[ProcessGroup]:
-    """Joins the other processes that torchrun has started, if it has; leaves them where all went well.
+def is_launched() -> bool:
+    """Return whether torchrun started this process together with others."""
+    return "MASTER_ADDR" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
-    device: as for `choose_device`. On CUDA each rank of a machine takes a GPU of its own, and sums travel by NCCL; on
-    CPUs by gloo. Raises UsageError where there are more ranks than GPUs, or the device cannot be shared.
+
+@contextlib.contextmanager
+def process_group(device: str) -> Iterator[ProcessGroup]:
+    """Join the group of processes that torchrun started, if it did; leave it where no error occurred.
+
+    device: as for `choose_device`. CUDA processes of a machine take one GPU each and use NCCL; CPU processes use gloo.
+    Raises UsageError where a machine has more processes than GPUs, or the device cannot be shared.
     """
-    if "MASTER_ADDR" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if not is_launched():
         yield SINGLE_PROCESS
         return
     on_cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if on_cuda:
-        local, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-        if local >= there:
-            raise UsageError(f"there are more ranks than GPUs ({there})", f"use torchrun --nproc-per-node {there}")
-        torch.cuda.set_device(local)
+        local_rank, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local_rank >= gpus:
+            raise UsageError(f"there are more ranks than GPUs ({gpus})", f"use torchrun --nproc-per-node {gpus}")
+        torch.cuda.set_device(local_rank)
     elif device not in ("auto", "cpu"):
         raise UsageError(f"ranks cannot share the device {device}", "use --device cpu")
-    with _others_may_end():
-        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=LONGEST_WAIT)
+    with _error_if_others_ended():
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=TIMEOUT)
     yield current_group()
-    # Not after an error: NCCL would wait for ranks that have gone. Waiting for all first also lets gloo's threads drop
-    # the last tensors while Python is still there to do so; where it is not, they abort.
-    with _others_may_end():
+    # Not after an error: NCCL would wait for processes that have ended. The barrier lets gloo's threads release the
+    # last tensors while the interpreter still runs; without it they may abort.
+    with _error_if_others_ended():
         distributed.barrier()
         distributed.destroy_process_group()
 
 
-def restarts() -> int:
-    """How often torchrun has begun this program again because a rank had died."""
+def restart_count() -> int:
+    """Return how often torchrun restarted this program because a process had died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
@@ -190,12 +206,12 @@ def may_restart() -> bool:
 
 
 @contextlib.contextmanager
-def _others_may_end() -> Iterator[None]:
+def _error_if_others_ended() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # of gloo; NCCL's are of subclasses
-        place, _, what = str(error).partition("] ")  # gloo begins with its own file and line
+    except RuntimeError as error:  # gloo's; NCCL's are subclasses
+        location, _, message = str(error).partition("] ")  # gloo starts with its source file and line
         raise CharrnnError(
-            f"another rank has ended ({(what or place).partition('. ')[0][:200]})",
-            "see what it said; torchrun --max-restarts N goes on from the last save by itself",
+            f"another rank has ended ({(message or location).partition('. ')[0][:200]})",
+            "see its message; torchrun --max-restarts N resumes from the last checkpoint by itself",
         ) from None

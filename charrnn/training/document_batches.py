@@ -39,12 +39,12 @@ class DocumentBatches:
         seed: int,
         device: torch.device,
         rows: Callable[[int], slice] | None = None,
-        fewest_rows: int = 1,
+        min_rows: int = 1,
     ):
-        """rows: which of so many rows are read here, where others read the rest. fewest_rows: that a window has, some
+        """rows: which of so many rows are read here, where others read the rest. min_rows: that a window has, some
         of them empty where there are not enough documents."""
         self._documents, self._batch_size, self._seq_length = documents, batch_size, seq_length
-        self._seed, self._device, self._rows, self._fewest_rows = seed, device, rows, fewest_rows
+        self._seed, self._device, self._rows, self._min_rows = seed, device, rows, min_rows
         self._starts_of_blocks = np.searchsorted(documents.starts, np.arange(0, len(documents), BLOCK)).tolist()
         self._windows_of_blocks: dict[int, int] = {}
         self._last_epoch: tuple[int, np.ndarray] | None = None
@@ -106,7 +106,7 @@ class DocumentBatches:
         pieces, number, count = plan.at(index)
         start, documents = number * self._seq_length, self._documents
         columns = np.arange(start, min(start + self._seq_length, int(pieces.lengths.max())))
-        pieces = pieces.filled_up(self._batch_size if count > 1 else self._fewest_rows)
+        pieces = pieces.filled_up(self._batch_size if count > 1 else self._min_rows)
         counted = int(np.clip(pieces.lengths - start, 0, len(columns)).sum())
         shard = None if self._rows is None else Shard(len(pieces.firsts), self._rows(len(pieces.firsts)))
         if shard is not None:

@@ -27,9 +27,9 @@ from charrnn.scoring.score import score, segments_of
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import windows_per_epoch
-from charrnn.training.deadline import Deadline, steps_within
 from charrnn.training.distributed import current_group
-from charrnn.training.loop import Trainer, steps_per_epoch
+from charrnn.training.schedule import Deadline, steps_within
+from charrnn.training.trainer import Trainer, steps_per_epoch
 from charrnn.units import count, duration
 
 DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}

@@ -24,8 +24,8 @@ from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.corpus import load_corpus
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import Window
-from charrnn.training.loop import ADAM_BETAS, Trainer
 from charrnn.training.optimizer import AdamW
+from charrnn.training.trainer import ADAM_BETAS, Trainer
 
 OPTIONS = {
     ModelSettings: "layers hidden_size embedding_size dropout",

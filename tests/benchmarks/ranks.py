@@ -31,11 +31,11 @@ def time_steps(size: int, batch_size: int, device_name: str, seconds: float) -> 
     from charrnn.model.network import CharRNN
     from charrnn.settings import ModelSettings, TrainingSettings
     from charrnn.text.encoded_text import EncodedText
-    from charrnn.training.distributed import joined
-    from charrnn.training.loop import Trainer
+    from charrnn.training.distributed import process_group
+    from charrnn.training.trainer import Trainer
 
     torch.set_num_threads(1)
-    with joined(device_name) as ranks:
+    with process_group(device_name) as ranks:
         device = choose_device(device_name)
         ids = np.random.default_rng(1).integers(0, 65, 500_000).astype(np.uint8)
         network = CharRNN(ModelSettings(hidden_size=size), 65)

@@ -4,7 +4,7 @@
 
 Measures steps and saves by turns in one process, so that a busy machine slows both, and works out from them the share
 for a training of so many minutes with its default ten evaluations, each followed by a save, and a save every five
-minutes in between (`SECONDS_BETWEEN_SAVES`; further apart where one takes more than 3 % of that).
+minutes in between (`MIN_INTERVAL`; further apart where one takes more than 3 % of that).
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.loop import SECONDS_BETWEEN_SAVES, SHARE_OF_TIME_FOR_SAVES, Trainer
+from charrnn.training.checkpointing import MAX_TIME_SHARE, MIN_INTERVAL
+from charrnn.training.trainer import Trainer
 
 ROUNDS = 12
 
@@ -62,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         step, save = seconds_of(Path(folder), model, training)
     length = 60 * arguments.minutes
-    between = max(SECONDS_BETWEEN_SAVES, save / SHARE_OF_TIME_FOR_SAVES)
+    between = max(MIN_INTERVAL, save / MAX_TIME_SHARE)
     saves = training.evaluations + int(length / training.evaluations / between) * training.evaluations
     print(f"{parameter_count(model, 65):,} parameters, {torch.get_num_threads()} threads")
     print(f"a step {1000 * step:.1f} ms, a save {1000 * save:.1f} ms: as much as {save / step:.1f} steps")

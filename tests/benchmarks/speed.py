@@ -32,7 +32,7 @@ from charrnn.model.device import AUTOCAST, choose_device, choose_precision, devi
 from charrnn.model.network import CharRNN
 from charrnn.settings import DEVICES, ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
-from charrnn.training.loop import Trainer
+from charrnn.training.trainer import Trainer
 
 SIZES = {"cpu": ["1x128", "1x256", "1x512", "2x256", "2x512", "3x512"], "cuda": ["1x512", "2x1024", "3x2048"]}
 VOCABULARY_SIZE = 65

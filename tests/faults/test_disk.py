@@ -15,7 +15,7 @@ import pytest
 from charrnn.errors import CharrnnError
 from charrnn.model.run import Run, run_names
 from charrnn.model.writer import RunWriter
-from charrnn.training.loop import CheckpointFailed, CheckpointSaved, Event, Finished, Requests
+from charrnn.training.events import CheckpointFailed, CheckpointSaved, Event, Finished, Requests
 from tests.faults.system import Call, fault_at, half_written, points_of, watched
 from tests.faults.test_kills import stopped_at
 from tests.faults.tiny import (
@@ -178,7 +178,7 @@ def test_a_folder_without_permission_is_one_line(folder: Path) -> None:
 
 def test_a_save_asked_for_when_the_disk_is_full_is_tried_again(folder: Path) -> None:
     new_run(folder).close()
-    requests, full = Requests(save=True), [True]
+    requests, full = Requests(checkpoint=True), [True]
 
     def before(call: Call, arguments: tuple[Any, ...]) -> None:
         if full[0] and "saves/ASIDE" in call.name:
@@ -187,5 +187,5 @@ def test_a_save_asked_for_when_the_disk_is_full_is_tried_again(folder: Path) -> 
     with watched(folder, before):
         for event in go_on(folder, requests):
             if isinstance(event, CheckpointFailed):
-                full[0], requests.save = False, True
+                full[0], requests.checkpoint = False, True
     assert_nothing_was_lost(folder)

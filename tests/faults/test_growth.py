@@ -15,7 +15,8 @@ from charrnn.model.run import Run
 from charrnn.model.writer import RunWriter
 from charrnn.sampling.settings import SampleSettings
 from charrnn.text.encoded_text import EncodedText
-from charrnn.training.loop import CheckpointSaved, Evaluated, train
+from charrnn.training.events import CheckpointSaved, Evaluated
+from charrnn.training.loop import train
 from tests.faults.tiny import NAME, TRAIN_IDS, TRAINING, VALIDATION_IDS, VOCABULARY, new_run
 
 PAGE = os.sysconf("SC_PAGESIZE")
@@ -44,7 +45,8 @@ def samples_while_training(folder: Path, evaluations: int, until: Callable[[int]
     with RunWriter.open(run) as writer:
         save = run.resumable_checkpoint()
         network = CharRNN(run.settings.model, len(VOCABULARY))
-        for event in train(writer, network, EncodedText(TRAIN_IDS), EncodedText(VALIDATION_IDS), resume=save):
+        texts = EncodedText(TRAIN_IDS), EncodedText(VALIDATION_IDS)
+        for event in train(network, writer.run.settings.training, *texts, writer=writer, resume=save):
             if isinstance(event, Evaluated):
                 drawn = SampleSettings(length=20, seed=event.step)
                 assert len(list(generate(event.network, drawn, vocabulary=VOCABULARY))) == 20

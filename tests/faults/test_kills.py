@@ -15,7 +15,7 @@ import pytest
 
 from charrnn.errors import CharrnnError
 from charrnn.model.run import run_names
-from charrnn.training.loop import CheckpointSaved, Requests
+from charrnn.training.events import CheckpointSaved, Requests
 from tests.faults.kills import kill_at_random
 from tests.faults.system import Call, fault_at, half_written, points_of
 from tests.faults.tiny import (

@@ -11,7 +11,8 @@ import torch
 
 from charrnn.errors import CharrnnError
 from charrnn.model.run import Run
-from charrnn.training.loop import CheckpointFailed, Event, Exploded, Finished, Requests, Trainer
+from charrnn.training.events import CheckpointFailed, Event, Exploded, Finished, Requests
+from charrnn.training.trainer import Trainer
 from tests.faults.tiny import NAME, TRAINING, go_on, new_run
 
 LONG = TRAINING.changed(steps=60)

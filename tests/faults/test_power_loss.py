@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.model.run import run_names
-from charrnn.training.loop import CheckpointSaved
+from charrnn.training.events import CheckpointSaved
 from tests.faults.system import Call, watched
 from tests.faults.tiny import NAME, assert_nothing_was_lost, assert_sound, go_on, new_run
 

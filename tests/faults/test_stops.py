@@ -22,7 +22,8 @@ from charrnn.model.run import Run, open_run
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import Limits, score
 from charrnn.training import presets
-from charrnn.training.loop import Evaluated, Finished, Requests, Trainer
+from charrnn.training.events import Evaluated, Finished, Requests
+from charrnn.training.trainer import Trainer
 from tests.faults.tiny import NAME, assert_nothing_was_lost, assert_sound, expected_states, go_on, new_run
 
 SHAPE = ["--hidden-size=12", "--layers=2", "--dropout=0.2", "--embedding-size=6", "--batch-size=3", "--seq-length=9"]

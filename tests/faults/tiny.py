@@ -22,7 +22,8 @@ from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.loop import CheckpointSaved, Event, Requests, train
+from charrnn.training.events import CheckpointSaved, Event, Requests
+from charrnn.training.loop import train
 
 MODEL = ModelSettings(layers=2, hidden_size=8, embedding_size=4, dropout=0.2)
 TRAINING = TrainingSettings(batch_size=2, seq_length=5, steps=24, evaluations=4, warmup_steps=2, patience=0, seed=5)
@@ -49,9 +50,8 @@ def go_on(folder: Path, requests: Requests | None = None) -> Iterator[Event]:
     with RunWriter.open(run) as writer:
         save = run.resumable_checkpoint()
         network = CharRNN(run.settings.model, len(run.vocabulary))
-        yield from train(
-            writer, network, EncodedText(TRAIN_IDS), EncodedText(VALIDATION_IDS), resume=save, requests=requests
-        )
+        texts = EncodedText(TRAIN_IDS), EncodedText(VALIDATION_IDS)
+        yield from train(network, run.settings.training, *texts, writer=writer, resume=save, requests=requests)
 
 
 def state_of(run: Run, save: Checkpoint) -> tuple[Progress, Weights]:

@@ -1,0 +1,96 @@
+"""The events that a training yields, and what may be requested of it while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from charrnn.model.network import CharRNN
+from charrnn.model.run import Progress
+
+
+@dataclass(frozen=True)
+class StepsTaken:
+    """Report on the steps since the last report. nats: their mean training loss; characters_per_second: their speed."""
+
+    step: int
+    nats: float
+    characters_per_second: float
+    learning_rate: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The validation text was scored. train_nats: mean training loss since the last evaluation.
+
+    network: in evaluation mode; do not modify it.
+    """
+
+    step: int
+    train_nats: float
+    validation_nats: float
+    is_best: bool
+    seconds: float
+    network: CharRNN
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """path: the run; None on every process but the first. seconds: the time it took."""
+
+    step: int
+    path: Path | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CheckpointFailed:
+    """The checkpoint could not be written. Training continues, and earlier checkpoints stay."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Exploded:
+    """Weights or too many gradients were not finite. Training continues from the checkpoint of `step`.
+
+    rate_scale: the factor that learning rates are multiplied by from now on.
+    """
+
+    step: int
+    rate_scale: float
+
+
+@dataclass(frozen=True)
+class StepsCorrected:
+    """The number of steps changed so that the run still ends on time."""
+
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    """Training ended. reason: `done`, `early` (validation got worse) or `stopped` (on request).
+
+    train_nats: mean training loss since the evaluation before the last step. unsaved: why the last state could not be
+    saved, if it could not.
+    """
+
+    reason: str
+    progress: Progress
+    train_nats: float | None
+    unsaved: str | None = None
+
+
+Event = StepsTaken | Evaluated | CheckpointSaved | CheckpointFailed | Exploded | StepsCorrected | Finished
+
+
+@dataclass
+class Requests:
+    """What to do after the current step. Set by a signal handler, another thread or a consumer of the events."""
+
+    stop: bool = False
+    checkpoint: bool = False
