@@ -154,7 +154,7 @@ def test_a_prime_is_read_as_the_beginning_of_a_document(home: Path, capsys) -> N
 
 
 def test_a_large_text_is_trained_on_from_its_file_of_ids(home: Path, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(corpus_module, "LARGE", 100)
+    monkeypatch.setattr(corpus_module, "MEMORY_LIMIT", 100)
     (home / "names.txt").write_text(NAMES)
     for documents in ([], ["--documents", "lines"]):
         name = "run" + str(len(documents))
@@ -163,4 +163,4 @@ def test_a_large_text_is_trained_on_from_its_file_of_ids(home: Path, capsys, mon
         found = as_json(capsys, "evaluate", name, "--checkpoint", "last")
         validation = open_run(name).checkpoint("last").progress.validation_nats
         assert found["nats_per_character"] == pytest.approx(validation, abs=1e-6)
-    assert len(list(home.glob(".names.txt.charrnn-*.ids"))) == 1
+    assert len(list(home.glob(".names.txt.charrnn-*.npy"))) == 1

@@ -21,12 +21,11 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.text import catalog
-from charrnn.text import corpus as corpus_module
 from charrnn.text.catalog import Entry
 from charrnn.text.corpus import Corpus, load_corpus, read_text
-from charrnn.text.corpus_cache import FIRST_BLOCK
 from charrnn.text.encoded_text import EncodedText
-from charrnn.text.sources import corpora_folder, shown, texts_in
+from charrnn.text.encoder import FIRST_BLOCK
+from charrnn.text.sources import SourceFile, corpora_folder, display_path, list_texts
 from charrnn.text.vocabulary import Vocabulary
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX has these files")
@@ -466,11 +465,9 @@ def test_a_file_that_shrinks_while_it_is_read_is_one_line(monkeypatch):
     assert failure("a.txt").message == "a.txt became shorter while it was read: 5 of 21 bytes"
 
 
-def test_a_file_that_vanishes_before_it_is_read_is_one_line(monkeypatch):
-    path = put("texts/a.txt")
-    real = corpus_module._read_all
-    monkeypatch.setattr(corpus_module, "_read_all", lambda *arguments: (path.unlink(), real(*arguments))[1])
-    assert "a.txt cannot be read: No such file" in failure("texts").message
+def test_a_file_that_vanishes_before_it_is_read_is_one_line():
+    with pytest.raises(CharrnnError, match=r"gone\.txt cannot be read: No such file"):
+        SourceFile(Path("gone.txt")).in_memory()
 
 
 def test_what_may_not_be_read_is_one_line():
@@ -499,10 +496,10 @@ def test_an_error_of_the_disk_is_one_line(monkeypatch):
 def test_a_text_too_large_for_memory_is_one_line(monkeypatch):
     put("a.txt")
 
-    def too_much(*arguments):
+    def too_much(*arguments, **details):
         raise MemoryError
 
-    monkeypatch.setattr(corpus_module, "_ids_of", too_much)
+    monkeypatch.setattr(Path, "open", too_much)
     assert failure("a.txt").message == "a.txt does not fit into memory"
 
 
@@ -516,7 +513,7 @@ def test_a_file_name_that_is_not_utf_8_can_be_shown():
     corpus = load_corpus([name])
     assert corpus.files == ["caf\\xe9.txt"]
     assert corpus.name == "caf\\xe9"
-    assert shown(name).encode() == b"caf\\xe9.txt"
+    assert display_path(name).encode() == b"caf\\xe9.txt"
 
 
 # Reading a text alone
@@ -538,8 +535,8 @@ def test_a_text_can_be_read_alone(monkeypatch):
 def test_what_lies_in_a_folder_leaves_out_the_readme_and_what_is_hidden():
     for name in ("b.txt", "a.txt", ".aside-1-c.txt", "README.md", "books/x.txt"):
         put(f"corpora/{name}")
-    assert [path.name for path in texts_in(Path("corpora"))] == ["a.txt", "b.txt", "books"]
-    assert texts_in(Path("nowhere")) == []
+    assert [path.name for path in list_texts(Path("corpora"))] == ["a.txt", "b.txt", "books"]
+    assert list_texts(Path("nowhere")) == []
 
 
 # Whatever the bytes

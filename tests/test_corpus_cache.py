@@ -1,4 +1,4 @@
-"""Large texts: ids in a file that is mapped, found again, and never trusted blindly."""
+"""The ids of large texts: kept in a file, found again, and never trusted blindly."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import random
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +19,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
-from charrnn.text import corpus as corpus_module
-from charrnn.text import corpus_cache
+from charrnn.text import corpus_cache, encoder
 from charrnn.text.corpus import Corpus, load_corpus
 from charrnn.text.encoded_text import EncodedText
+from charrnn.text.sources import SourceFile
 from charrnn.text.vocabulary import Vocabulary
 
 TEXT = "Hällo, wörld — 日本語.\nplain line\n" * 40
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch) -> Path:
-    """An empty current directory, in which a text of fifty bytes is large, and blocks are small."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current directory, and blocks so small that every text has many."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CHARRNN_HOME", raising=False)
-    monkeypatch.setattr(corpus_module, "LARGE", 50)
-    monkeypatch.setattr(corpus_cache, "READ_AT_ONCE", 7)
+    monkeypatch.setattr(encoder, "READ_AT_ONCE", 7)
     monkeypatch.setattr(corpus_cache, "CHECKED_BLOCK", 64)
     return tmp_path
 
@@ -45,87 +45,108 @@ def put(name: str, data: bytes | str = TEXT) -> Path:
     return path
 
 
-def in_memory(*specs: str, **options) -> Corpus:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(corpus_module, "LARGE", 10**9)
-        return load_corpus(specs, **options)
+def in_memory(*specs: str, **options: object) -> Corpus:
+    return load_corpus(specs, **options)
 
 
-def kept(folder: Path = Path()) -> list[Path]:
-    return sorted(folder.glob(".*.ids"))
+def large(*specs: str, **options: object) -> Corpus:
+    """A corpus whose ids are kept in a file."""
+    return load_corpus(specs, memory_limit=50, **options)
+
+
+def is_encoded(*specs: str, **options: object) -> bool:
+    """Load a large corpus and return whether its text was read, rather than its ids found."""
+    calls: list[int] = []
+    large(*specs, progress=lambda done, total: calls.append(done), **options)
+    return bool(calls)
+
+
+def arrays(folder: Path = Path()) -> list[Path]:
+    return sorted(folder.glob(".*.npy"))
 
 
 def leftovers(folder: Path = Path()) -> list[Path]:
     return [path for path in folder.rglob("*") if path.name.startswith(".aside-")]
 
 
-@pytest.fixture
-def encodings(monkeypatch) -> list[str]:
-    """What is encoded, rather than found."""
-    calls, write = [], corpus_cache._write_ids
-
-    def counted(*arguments):
-        calls.append("encoded")
-        return write(*arguments)
-
-    monkeypatch.setattr(corpus_cache, "_write_ids", counted)
-    return calls
-
-
-def assert_same(large: Corpus, small: Corpus) -> None:
-    assert isinstance(large.ids, np.memmap)
+def assert_same(mapped: Corpus, small: Corpus) -> None:
+    assert isinstance(mapped.ids, np.memmap)
     assert not isinstance(small.ids, np.memmap)
-    assert np.array_equal(large.ids, small.ids)
+    assert np.array_equal(mapped.ids, small.ids)
     for name in ("name", "specs", "files", "skipped_files", "vocabulary", "lengths", "sha256", "size"):
-        assert getattr(large, name) == getattr(small, name), name
+        assert getattr(mapped, name) == getattr(small, name), name
 
 
 @pytest.mark.parametrize("text", [TEXT, "plain ASCII only\n" * 50, "\ufeff" + TEXT, "".join(map(chr, range(32, 700)))])
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_a_large_text_has_the_ids_and_identity_that_it_would_have_in_memory(text, as_bytes, encodings):
+def test_large_and_in_memory_agree(text: str, as_bytes: bool) -> None:
     put("a.txt", text)
-    first, again = (load_corpus(["a.txt"], as_bytes=as_bytes) for _ in range(2))
-    assert encodings == ["encoded"]
-    assert_same(first, in_memory("a.txt", as_bytes=as_bytes))
-    assert_same(again, in_memory("a.txt", as_bytes=as_bytes))
-    assert [path.name for path in kept()] == [f".a.txt.charrnn-{first.sha256[:12]}.ids"]
+    expected = in_memory("a.txt", as_bytes=as_bytes)
+    assert_same(large("a.txt", as_bytes=as_bytes), expected)
+    assert not is_encoded("a.txt", as_bytes=as_bytes)
+    assert_same(large("a.txt", as_bytes=as_bytes), expected)
 
 
-def test_files_of_a_folder_are_joined_and_those_that_are_not_text_leave_no_trace(encodings):
+def test_numpy_opens_the_array() -> None:
+    put("a.txt")
+    corpus = large("a.txt")
+    (path,) = arrays()
+    assert path.name.startswith(".a.txt.charrnn-")
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    assert np.array_equal(array, corpus.ids)
+    assert array.dtype == corpus.vocabulary.id_type
+
+
+def test_skipped_files_leave_no_trace() -> None:
+    """Characters and bytes of files that turn out not to be text do not count."""
     put("folder/a.txt", "aaa b\n" * 20)
     put("folder/b.bin", b"\0binary \xc3\xa9 only here: \xc3\xbc")
     put("folder/c.txt", b"nearly a text, but with \xc3\xb6 and then \xff at its end")
     put("folder/d.txt", "dé\n" * 20)
     put("folder/e.txt", "")
-    for _ in range(2):
-        assert_same(load_corpus(["folder"]), in_memory("folder"))
-    assert encodings == ["encoded"]
-    assert len(kept(Path("corpora"))) == 1
-    assert not kept()
+    assert_same(large("folder"), in_memory("folder"))
+    assert not is_encoded("folder")
+    assert_same(large("folder"), in_memory("folder"))
+    assert len(arrays(Path("corpora"))) == 1
+    assert not arrays()
+
+
+@pytest.mark.parametrize("as_bytes", [False, True])
+def test_unreadable_optional_file_is_an_error(as_bytes: bool) -> None:
+    """Only what is not text is skipped."""
+    sources = [SourceFile(put("a.txt")), SourceFile(put("b.txt"), optional=True)]
+    stamps = [source.stamp for source in sources]
+
+    class Gone(SourceFile):
+        size, stamp = 5, stamps[1]
+
+    sources[1] = Gone(Path("gone.txt"), optional=True)
+    with pytest.raises(CharrnnError, match=r"gone\.txt cannot be read"):
+        corpus_cache.encode(sources, "a", [Path()], as_bytes=as_bytes)
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(text=st.text(st.characters(codec="utf-8"), min_size=60, max_size=300), as_bytes=st.booleans())
-def test_any_text_is_the_same_by_both_ways(tmp_path_factory, text, as_bytes):
-    folder = tmp_path_factory.mktemp("texts")
-    (folder / "a.txt").write_bytes(text.encode())
+def test_any_text_agrees(tmp_path_factory: pytest.TempPathFactory, text: str, as_bytes: bool) -> None:
+    path = tmp_path_factory.mktemp("texts") / "a.txt"
+    path.write_bytes(text.encode())
     try:
-        small = in_memory(str(folder / "a.txt"), as_bytes=as_bytes)
+        small = in_memory(str(path), as_bytes=as_bytes)
     except CharrnnError as error:
         with pytest.raises(CharrnnError, match="holds only"):
-            load_corpus([str(folder / "a.txt")], as_bytes=as_bytes)
+            large(str(path), as_bytes=as_bytes)
         assert "holds only" in error.message
         return
-    assert_same(load_corpus([str(folder / "a.txt")], as_bytes=as_bytes), small)
+    assert_same(large(str(path), as_bytes=as_bytes), small)
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(data=st.binary(min_size=60, max_size=200))
-def test_bytes_that_are_not_text_are_refused_in_the_same_words(tmp_path_factory, data):
+def test_any_bytes_give_the_same_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("texts") / "a.txt"
     path.write_bytes(data)
     outcomes = []
-    for load in (in_memory, lambda spec: load_corpus([spec])):
+    for load in (in_memory, large):
         try:
             outcomes.append(load(str(path)).ids.tolist())
         except CharrnnError as error:
@@ -134,68 +155,80 @@ def test_bytes_that_are_not_text_are_refused_in_the_same_words(tmp_path_factory,
     assert not leftovers(path.parent)
 
 
-def test_what_a_given_vocabulary_lacks_is_counted_over_the_whole_file():
+def test_unknown_characters_are_counted_over_the_whole_file() -> None:
     put("a.txt", "abc" * 30 + "é!" + "abc" * 30 + "!")
     outcomes = []
-    for load in (in_memory, lambda spec, **options: load_corpus([spec], **options)):
+    for load in (in_memory, large):
         with pytest.raises(CharrnnError) as caught:
             load("a.txt", vocabulary=Vocabulary.of("abc"))
         outcomes.append(str(caught.value))
     assert outcomes[0] == outcomes[1]
     assert "2 times, first at character 91" in outcomes[1]
-    assert not kept()
+    assert not arrays()
     assert not leftovers()
 
 
-def test_another_vocabulary_or_kind_has_a_file_of_its_own_ids(encodings):
+def test_each_vocabulary_has_its_own_array() -> None:
     put("a.txt", "abc" * 30)
-    own = load_corpus(["a.txt"])
-    other = load_corpus(["a.txt"], vocabulary=Vocabulary.of("zcba" + "".join(map(chr, range(300, 700)))))
+    wide = Vocabulary.of("zcba" + "".join(map(chr, range(300, 700))))
+    own, other = large("a.txt"), large("a.txt", vocabulary=wide)
     assert (own.ids.dtype, other.ids.dtype) == (np.uint8, np.uint16)
     assert other.text() == own.text()
     assert own.ids.tolist() == [0, 1, 2] * 30
+    assert not is_encoded("a.txt")
+    assert not is_encoded("a.txt", vocabulary=wide)
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_a_given_vocabulary_that_is_the_texts_own_finds_the_same_file(encodings, as_bytes):
+@pytest.mark.parametrize("is_given_first", [False, True])
+def test_given_vocabulary_that_is_the_own_one(as_bytes: bool, is_given_first: bool) -> None:
+    """A vocabulary that equals the text's own finds the ids of the text's own, and the other way round."""
     put("a.txt")
-    own = load_corpus(["a.txt"], as_bytes=as_bytes)
-    assert np.array_equal(load_corpus(["a.txt"], vocabulary=own.vocabulary).ids, own.ids)
-    assert encodings == ["encoded"]
+    expected = in_memory("a.txt", as_bytes=as_bytes)
+    options = [{"as_bytes": as_bytes}, {"vocabulary": expected.vocabulary}]
+    first, second = reversed(options) if is_given_first else options
+    assert is_encoded("a.txt", **first)
+    assert not is_encoded("a.txt", **second)
+    assert_same(large("a.txt", **second), expected)
 
 
-def test_the_same_text_can_be_put_into_another_vocabulary_without_being_read_at_once():
+def test_with_vocabulary_maps_an_unnamed_file() -> None:
     put("a.txt")
-    corpus = load_corpus(["a.txt"])
+    corpus = large("a.txt")
     wider = corpus.with_vocabulary(corpus.vocabulary.extended_with("".join(map(chr, range(1000, 1400)))))
     reordered = corpus.with_vocabulary(Vocabulary("characters", corpus.vocabulary.characters[::-1]))
     for changed in (wider, reordered):
         assert isinstance(changed.ids, np.memmap)
         assert changed.text() == corpus.text()
-    assert list(Path("corpora").iterdir()) == []  # what they are mapped from has no name
+    assert list(Path("corpora").iterdir()) == []
 
 
 class Tiny:
-    """A source of one character that is always the same."""
+    """A source of one character that never changes."""
 
-    shown, optional, size, stamp = "a.txt", False, 1, ("a.txt", 1, 0, 0)
+    title, optional, size, stamp = "a.txt", False, 1, ("a.txt", 1, 0, 0)
+
+    def __init__(self) -> None:
+        self.opened = 0
 
     def open(self) -> io.BytesIO:
+        self.opened += 1
         return io.BytesIO(b"a")
 
 
-def test_the_ids_of_more_files_than_any_list_of_a_run_may_have_are_found_again(tmp_path, monkeypatch):
+def test_manifest_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A manifest may have as many parts as its sources explain."""
     monkeypatch.setattr(corpus_cache, "MOST_PARTS", 20)
-    sources = [Tiny()] * 100
-    how = {"as_bytes": True, "vocabulary": None, "progress": None}
-    first = corpus_cache.encode(sources, "a", [tmp_path], **how)
-    monkeypatch.setattr(corpus_cache, "_surveyed", None)
-    assert corpus_cache.encode(sources, "a", [tmp_path], **how).lengths == first.lengths == [1] * len(sources)
+    tiny = Tiny()
+    for _ in range(2):
+        encoded = corpus_cache.encode([tiny] * 100, "a", [tmp_path], as_bytes=True)
+        assert encoded.survey.lengths == [1] * 100
+        assert tiny.opened == 200
 
 
-def test_split_and_pieces_of_mapped_ids_are_views_and_become_tensors_without_a_word():
+def test_mapped_ids_become_tensors_without_a_copy_or_warning() -> None:
     put("a.txt")
-    corpus = load_corpus(["a.txt"])
+    corpus = large("a.txt")
     train, validation = (part.ids for part in EncodedText(corpus.ids).split(0.25))
     assert train.base is not None
     assert len(train) + len(validation) == len(corpus)
@@ -204,130 +237,144 @@ def test_split_and_pieces_of_mapped_ids_are_views_and_become_tensors_without_a_w
         assert torch.from_numpy(train).sum() == train.sum()
 
 
-def test_progress_is_told_in_bytes_over_both_readings_and_not_where_ids_are_found():
-    path = put("a.txt")
-    told: list[tuple[int, int]] = []
-    for _ in range(2):
-        load_corpus(["a.txt"], progress=lambda *now: told.append(now))
-    total = 2 * path.stat().st_size
-    assert told[-1] == (total, total)
-    assert told.count((total, total)) <= 2
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+def test_progress_counts_the_bytes_of_both_passes() -> None:
+    total = 2 * put("a.txt").stat().st_size
+    calls: list[tuple[int, int]] = []
+    large("a.txt", progress=lambda *now: calls.append(now))
+    assert calls[-1] == (total, total)
+    assert calls.count((total, total)) <= 2
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
-# What changes a text or its file
+# Changed texts and damaged files
 
 
-def test_a_changed_text_is_encoded_anew_and_what_was_kept_of_the_old_one_goes(encodings):
+def test_changed_text_replaces_its_array() -> None:
     put("a.txt", "abc" * 30)
     put("b.txt", "xyz" * 30)
-    load_corpus(["a.txt"]), load_corpus(["b.txt"])
+    large("a.txt"), large("b.txt")
     put("a.txt", "cba" * 30)
-    assert load_corpus(["a.txt"]).text() == "cba" * 30
-    assert len(encodings) == 3
-    assert len(kept()) == 2
-    load_corpus(["b.txt"])
-    assert len(encodings) == 3
+    assert large("a.txt").text() == "cba" * 30
+    assert len(arrays()) == 2
+    assert len(list(Path().glob(".*.json"))) == 2
+    assert not is_encoded("b.txt")
 
 
-def test_a_text_of_the_same_size_and_time_is_seen_to_be_another(encodings):
+def test_changed_text_of_the_same_size_and_time() -> None:
     path = put("a.txt", "abc" * 30)
-    load_corpus(["a.txt"])
+    large("a.txt")
     times = path.stat()
     put("a.txt", "cba" * 30)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    assert load_corpus(["a.txt"]).text() == "cba" * 30
+    assert large("a.txt").text() == "cba" * 30
 
 
-def damaged(data: bytes, how: random.Random) -> bytes:
-    """A file of ids with one thing wrong; never the same."""
-    length = int.from_bytes(data[-24:-16], "little")
-    ids, trailer = data[: -24 - length], json.loads(data[-24 - length : -24])
-
-    def with_trailer(**changes) -> bytes:
-        end = json.dumps({**trailer, **changes}).encode()
-        return ids + end + len(end).to_bytes(8, "little") + data[-16:]
-
-    kind = how.randrange(12)
-    place = how.randrange(len(data))
-    if kind == 0:
-        return data[:place]
-    if kind == 1:
-        return data[:place] + bytes([data[place] ^ (1 << how.randrange(8))]) + data[place + 1 :]
-    if kind == 2:
-        return data[:place] + data[place + 1 :]
-    if kind == 3:
-        return data + b"x"
-    if kind == 4:
-        return data[:-24] + how.randrange(2**64).to_bytes(8, "little") + data[-16:]
-    if kind == 5:
-        return data[:-16] + b"\ncharrnn ids 2\n\0"
-    if kind == 6:
-        return with_trailer(lengths=[trailer["lengths"][0] + how.choice([-1, 1, 2**62])])
-    if kind == 7:
-        return with_trailer(checksums=[0] * how.randrange(3))
-    if kind == 8:
-        return with_trailer(vocabulary={"kind": "characters", "characters": "aa"})
-    if kind == 9:
-        return with_trailer(unknown=1)
-    if kind == 10:
-        return with_trailer(lengths=None, size="large", vocabulary=[])
-    return b""
-
-
-def test_a_file_of_ids_that_is_not_what_it_was_is_written_anew():
-    put("a.txt", "abcabcx\n" * 60)
-    expected = load_corpus(["a.txt"])
-    ids = expected.ids.tolist()  # before the file it is mapped from is cut short
-    (path,) = kept()
-    sound, how = path.read_bytes(), random.Random(1)
-    for _ in range(200):
-        path.write_bytes(damaged(sound, how))
-        corpus = load_corpus(["a.txt"])
-        assert corpus.ids.tolist() == ids
-        assert (corpus.vocabulary, corpus.sha256, corpus.lengths) == (
-            expected.vocabulary,
-            expected.sha256,
-            expected.lengths,
-        )
-
-
-@pytest.mark.parametrize("instead", ["link", "folder", "fifo"])
-def test_what_lies_in_place_of_a_file_of_ids_is_not_followed(instead, tmp_path):
+def test_stale_files_are_removed() -> None:
+    """Arrays that lost their manifest in a crash, and files of the older format."""
     put("a.txt")
-    expected = load_corpus(["a.txt"]).ids.tolist()
-    (path,) = kept()
+    stale = [put(".a.txt.charrnn-0123.npy", "half"), put(".a.txt.charrnn-0123.ids", "old")]
+    others = [put(".b.txt.charrnn-0123.npy", "half"), put("a.txt.npy", "mine")]
+    large("a.txt")
+    assert not any(path.exists() for path in stale)
+    assert all(path.exists() for path in others)
+
+
+def damage_array(data: bytes, chance: random.Random) -> bytes:
+    """Change one thing; the result always differs."""
+    place = chance.randrange(len(data))
+    return chance.choice(
+        [
+            data[:place],
+            data[:place] + bytes([data[place] ^ (1 << chance.randrange(8))]) + data[place + 1 :],
+            data[:place] + data[place + 1 :],
+            data + b"x",
+            data.replace(b"|u1", b"|O8", 1),
+            data.replace(b"\x93NUMPY\x01", b"\x93NUMPY\x02", 1),
+            b"",
+        ]
+    )
+
+
+def damage_manifest(data: bytes, chance: random.Random) -> bytes:
+    """Change one thing; the result always differs."""
+    manifest = json.loads(data)
+    place = chance.randrange(len(data))
+    changes = chance.choice(
+        [
+            {"lengths": [manifest["lengths"][0] + chance.choice([-1, 1, 2**62, 10**4000])]},
+            {"lengths": [manifest["lengths"][0], 0]},
+            {"lengths": [True]},
+            {"lengths": None, "size": "large", "vocabulary": []},
+            {"checksums": [0] * chance.randrange(3)},
+            {"checksums": [0] * len(manifest["checksums"])},
+            {"vocabulary": {"kind": "characters", "characters": "aa"}},
+            {"vocabulary": {"kind": "characters", "characters": "".join(map(chr, range(97, 500)))}},
+            {"has_own_vocabulary": 1},
+            {"unknown": 1},
+            {"request": "0" * 64},
+        ]
+    )
+    changed = json.dumps({**manifest, **changes}, default=str).encode()
+    return chance.choice([changed, changed, changed, data[:place], b"[" * 10_000, b"[1" + b",1" * 200_000 + b"]", b""])
+
+
+@pytest.mark.parametrize(("suffix", "damage"), [(".npy", damage_array), (".json", damage_manifest)])
+def test_damaged_files_are_written_again(suffix: str, damage: Callable[[bytes, random.Random], bytes]) -> None:
+    put("a.txt", "abcabcx\n" * 60)
+    expected = large("a.txt")
+    ids = expected.ids.tolist()  # before the array it is mapped from is cut short
+    path = arrays()[0].with_suffix(suffix)
+    intact, chance = path.read_bytes(), random.Random(1)
+    for _ in range(100):
+        path.write_bytes(damage(intact, chance))
+        corpus = large("a.txt")
+        assert corpus.ids.tolist() == ids
+        for name in ("vocabulary", "sha256", "lengths"):
+            assert getattr(corpus, name) == getattr(expected, name)
+        assert not is_encoded("a.txt")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".json"])
+@pytest.mark.parametrize("instead", ["link", "fifo"])
+def test_links_and_special_files_are_replaced(suffix: str, instead: str) -> None:
+    put("a.txt")
+    expected = large("a.txt").ids.tolist()
+    path = arrays()[0].with_suffix(suffix)
     elsewhere = put("elsewhere", path.read_bytes())
     path.unlink()
     if instead == "link":
         path.symlink_to(elsewhere)
-    elif instead == "folder":
-        path.mkdir()
     else:
         os.mkfifo(path)
-    if instead == "folder":
-        with pytest.raises(CharrnnError, match="cannot be written"):
-            load_corpus(["a.txt"])
-    else:
-        assert load_corpus(["a.txt"]).ids.tolist() == expected
-        assert path.is_file()
-        assert not path.is_symlink()
+    assert is_encoded("a.txt")
+    assert large("a.txt").ids.tolist() == expected
+    assert path.is_file()
+    assert not path.is_symlink()
 
 
-def test_a_strangers_file_of_ids_is_not_used(monkeypatch, encodings):
+def test_folder_in_place_of_the_array() -> None:
     put("a.txt")
-    load_corpus(["a.txt"])
+    large("a.txt")
+    (path,) = arrays()
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(CharrnnError, match="cannot be written"):
+        large("a.txt")
+
+
+def test_files_of_another_user_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    put("a.txt")
+    large("a.txt")
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
     monkeypatch.setattr(corpus_cache, "TRUSTED", ())
-    load_corpus(["a.txt"])
-    assert len(encodings) == 2
+    assert is_encoded("a.txt")
 
 
 # Interruptions
 
 
 @pytest.mark.parametrize("when", [1, 5, 30, 60])
-def test_an_interrupted_encoding_leaves_nothing_and_the_next_one_is_whole(when, monkeypatch):
+def test_interrupted_encoding_leaves_nothing(when: int) -> None:
     put("a.txt")
     before = set(Path().rglob("*"))
 
@@ -338,89 +385,92 @@ def test_an_interrupted_encoding_leaves_nothing_and_the_next_one_is_whole(when, 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        load_corpus(["a.txt"], progress=interrupt)
+        large("a.txt", progress=interrupt)
     assert set(Path().rglob("*")) == before
-    assert_same(load_corpus(["a.txt"]), in_memory("a.txt"))
+    assert_same(large("a.txt"), in_memory("a.txt"))
 
 
-def test_what_a_killed_process_left_is_removed():
+def test_crash_between_array_and_manifest() -> None:
+    """An array without a manifest, or with a manifest of earlier times, is never taken for more than it is."""
+    put("a.txt", "abc" * 30)
+    large("a.txt")
+    arrays()[0].with_suffix(".json").unlink()
+    assert is_encoded("a.txt")
+    assert not is_encoded("a.txt")
+
+
+def test_leftovers_of_a_killed_process_are_removed() -> None:
     put("a.txt")
-    put(".aside-999999999-.a.txt.charrnn-0.ids", "half")
-    load_corpus(["a.txt"])
+    put(".aside-999999999-.a.txt.charrnn-0.npy", "half")
+    large("a.txt")
     assert not leftovers()
 
 
-def test_a_text_that_changes_while_it_is_read_is_refused(monkeypatch):
+def test_text_that_changes_between_the_passes() -> None:
     path = put("a.txt", "abc" * 30)
-    surveyed = corpus_cache._surveyed
 
-    def then_changed(*arguments):
-        survey = surveyed(*arguments)
-        path.write_text("cba" * 30)
-        return survey
+    def change(done: int, total: int) -> None:
+        if done > total // 2:
+            path.write_text("cba" * 30)
 
-    monkeypatch.setattr(corpus_cache, "_surveyed", then_changed)
     with pytest.raises(CharrnnError, match=r"a\.txt changed while it was read"):
-        load_corpus(["a.txt"])
-    assert not kept()
+        large("a.txt", progress=change)
+    assert not arrays()
     assert not leftovers()
 
 
-def test_a_full_disk_is_one_line_that_says_how_much_is_needed(monkeypatch):
+def test_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.txt")
-    monkeypatch.setattr(corpus_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 10}))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10}))
     with pytest.raises(CharrnnError, match="No space left on device") as caught:
-        load_corpus(["a.txt"])
+        large("a.txt")
     assert "CHARRNN_HOME" in caught.value.hint
     assert not leftovers()
 
 
-def test_beside_a_text_that_cannot_be_written_to_the_corpora_folder_serves(monkeypatch, encodings):
-    put("there/a.txt")
-    monkeypatch.setattr(corpus_cache, "_is_writable", lambda folder: folder.name == "corpora" and not folder.mkdir())
+def test_first_writable_folder_is_used() -> None:
+    source = SourceFile(put("there/a.txt"))
+    unwritable = source.path / "folder"
     for _ in range(2):
-        load_corpus(["there/a.txt"])
-    assert len(kept(Path("corpora"))) == len(encodings) == 1
-    monkeypatch.setattr(corpus_cache, "_is_writable", lambda folder: False)
-    put("there/b.txt")
+        corpus_cache.encode([source], "a.txt", [unwritable, Path("corpora")], as_bytes=False)
+    assert len(arrays(Path("corpora"))) == 1
     with pytest.raises(CharrnnError, match="cannot be written to"):
-        load_corpus(["there/b.txt"])
+        corpus_cache.encode([source], "b.txt", [unwritable], as_bytes=False)
 
 
-def test_processes_that_begin_together_encode_once(encodings):
+def test_concurrent_processes_encode_once() -> None:
     put("a.txt")
-    corpora: list[Corpus] = []
-    threads = [threading.Thread(target=lambda: corpora.append(load_corpus(["a.txt"]))) for _ in range(4)]
+    encoded: list[bool] = []
+    threads = [threading.Thread(target=lambda: encoded.append(is_encoded("a.txt"))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(corpora) == 4
-    assert encodings == ["encoded"]
+    assert sorted(encoded) == [False, False, False, True]
 
 
 # What can be read only once
 
 
-def test_a_large_standard_input_is_encoded_and_not_kept(monkeypatch):
+def test_large_standard_input_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
-    corpus = load_corpus(["-"])
+    corpus = large("-")
     assert isinstance(corpus.ids, np.memmap)
     assert corpus.text() == TEXT
     assert list(Path("corpora").iterdir()) == []
 
 
-def test_a_large_pipe_is_read_to_its_end():
+def test_large_pipe() -> None:
     os.mkfifo("pipe")
     writer = threading.Thread(target=lambda: Path("pipe").write_text(TEXT))
     writer.start()
-    corpus = load_corpus(["pipe"])
+    corpus = large("pipe")
     writer.join()
     assert isinstance(corpus.ids, np.memmap)
     assert corpus.text() == TEXT
 
 
-def test_a_small_standard_input_may_be_part_of_a_large_corpus(monkeypatch):
+def test_small_standard_input_in_a_large_corpus(monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.txt")
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"short")))
-    assert load_corpus(["-", "a.txt"]).text() == "short" + TEXT
+    assert large("-", "a.txt").text() == "short" + TEXT

@@ -85,33 +85,33 @@ def get(
     """Fetch or build corpora of the catalog, and print where they lie. One that is there already stays as it is."""
     from charrnn.display.terminal import Terminal
     from charrnn.text import catalog
-    from charrnn.text.sources import corpora_folder, shown
+    from charrnn.text.sources import corpora_folder, display_path
 
     entries = [(name, catalog.find(name)) for name in names]
     for name, entry in entries:
         if entry is None:
-            raise UsageError(f"the catalog has no corpus {shown(name)!r}", f"choose from {', '.join(catalog.names())}")
+            raise UsageError(f"the catalog has no corpus {display_path(name)!r}", f"choose from {', '.join(catalog.names())}")
     terminal = Terminal.of(sys.stdout)
     for _, entry in entries:
         with transfer_bar(entry.name) as progress:
             path = catalog.ensure(entry, corpora_folder(), progress)
-        terminal.write(f"{shown(path)}\n")
+        terminal.write(f"{display_path(path)}\n")
 
 
 def listed(folder: Path) -> list[Listed]:
     """The catalog's entries in its order, then what else lies in the folder by name."""
     from charrnn.text import catalog
-    from charrnn.text.sources import shown, texts_in
+    from charrnn.text.sources import display_path, list_texts
 
-    lying = {path.name: path for path in texts_in(folder)}
+    lying = {path.name: path for path in list_texts(folder)}
     entries = []
     for name in catalog.names():
         entry = catalog.ENTRIES[name]
         path = lying.pop(entry.file_name, None)
         size = entry.source.size if path is None else _size(path)
-        entries.append(Listed(name, entry.description, size, path and shown(path), entry.source.origin))
+        entries.append(Listed(name, entry.description, size, path and display_path(path), entry.source.origin))
     for path in lying.values():
-        entries.append(Listed(shown(path.name.removesuffix(".txt")), None, _size(path), shown(path), None))
+        entries.append(Listed(display_path(path.name.removesuffix(".txt")), None, _size(path), display_path(path), None))
     return entries
 
 

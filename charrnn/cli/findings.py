@@ -122,7 +122,8 @@ def _training_ids(run: Run, spec: str | None) -> np.ndarray | None:
 
     Raises CharrnnError where the corpus named is not the one the run was trained on.
     """
-    from charrnn.text.corpus import corpora_folder, load_corpus
+    from charrnn.text.corpus import load_corpus
+    from charrnn.text.sources import corpora_folder
 
     identity = run.settings.corpus
     as_bytes = run.vocabulary.kind == "bytes"

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.text.corpus import LARGE, Corpus
+from charrnn.text.corpus import MEMORY_LIMIT, Corpus
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.sources import corpora_folder
 from charrnn.text.vocabulary import Vocabulary
@@ -130,7 +130,7 @@ def _collected(pieces: Iterator[np.ndarray], length: int) -> np.ndarray:
             yield piece
 
     zero = np.zeros(1, np.int64)
-    if length <= LARGE:
+    if length <= MEMORY_LIMIT:
         return np.concatenate([zero, *each_once()])
     folder = corpora_folder()
     try:

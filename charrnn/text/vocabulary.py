@@ -18,6 +18,10 @@ PIECE = 1 << 20  # characters or bytes handled at a time, so that no temporary g
 SHOWN = 8  # unknown characters that an error names
 
 
+class NotTextError(CharrnnError):
+    """A file is not text, in UTF-8 unless read as bytes."""
+
+
 @dataclass(frozen=True)
 class Vocabulary:
     """What a model can read and write; a character's id is its place in it.
@@ -86,7 +90,7 @@ class Vocabulary:
         if self.kind == "bytes":
             return np.frombuffer(self._to_bytes(text, source, skip_unknown, hint), np.uint8).copy()
         if isinstance(text, bytes):
-            text = "".join(decoded(text, source))
+            text = "".join(_decode_utf8(text, source))
         ids = np.empty(len(text), self.id_type)
         unknown = Unknown()
         filled = 0
@@ -236,7 +240,7 @@ def code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def decoded(raw: bytes, source: str, start: int = 0) -> Iterator[str]:
+def _decode_utf8(raw: bytes, source: str, start: int = 0) -> Iterator[str]:
     """UTF-8 from byte `start` on as text, in pieces of about a million bytes.
 
     Raises CharrnnError with the offset in `raw` of the first byte that is not UTF-8.
@@ -252,9 +256,9 @@ def decoded(raw: bytes, source: str, start: int = 0) -> Iterator[str]:
         start += used
 
 
-def not_utf8(source: str, byte: int, offset: int) -> CharrnnError:
-    """The error for a text that cannot be decoded because of this byte."""
-    return CharrnnError(
+def not_utf8(source: str, byte: int, offset: int) -> NotTextError:
+    """Return the error for a text that cannot be decoded because of this byte."""
+    return NotTextError(
         f"{source} is not UTF-8: byte 0x{byte:02X} at offset {offset}", "charrnn train --bytes takes any file as bytes"
     )
 

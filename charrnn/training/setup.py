@@ -29,9 +29,10 @@ from charrnn.model.run import (
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings, settings_from
 from charrnn.text import catalog
-from charrnn.text.corpus import Corpus, corpora_folder
+from charrnn.text.corpus import Corpus
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
+from charrnn.text.sources import corpora_folder
 from charrnn.training import presets
 from charrnn.training.distributed import current_group
 from charrnn.training.forecast import TextDifficulty

@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from charrnn.model.device import choose_device, device_name
-from charrnn.text.corpus import corpora_folder
+from charrnn.text.sources import corpora_folder
 
 
 def one_run(corpus: str, minutes: float, seed: int, options: list[str]) -> tuple[float, dict]:
