@@ -14,10 +14,10 @@ from charrnn.model.network import CharRNN
 from charrnn.model.recurrences import RECURRENCES
 from charrnn.scoring.score import score
 from charrnn.text.encoded_text import EncodedText, Streams
+from tests import textbook
 from tests.test_trace import network_of, some_ids
 
 EXACTNESS = [(torch.float64, 1e-12), (torch.float32, 1e-5)]
-SIZE = 7
 
 
 def overwritten(network: CharRNN, ids: np.ndarray, clamps: list[Clamp], start: list[list[Tensor]]) -> Tensor:
@@ -39,22 +39,12 @@ def overwritten(network: CharRNN, ids: np.ndarray, clamps: list[Clamp], start: l
     for character in ids.tolist():
         x = network.embedding.weight[character]
         for depth, layer in enumerate(network.recurrences):
-            h = state[depth][0]
-            from_x = layer.weight_ih_l0 @ x + layer.bias_ih_l0
-            from_h = layer.weight_hh_l0 @ h + layer.bias_hh_l0
-            if network.settings.recurrence == "lstm":
-                i, f, g, o = (from_x + from_h).split(SIZE)
-                c = torch.sigmoid(f) * state[depth][1] + torch.sigmoid(i) * torch.tanh(g)
-                c = set_cells(c, depth, "c")
-                state[depth][1] = c
-                h = torch.sigmoid(o) * torch.tanh(c)
-            elif network.settings.recurrence == "gru":
-                (r, z, n), (hr, hz, hn) = from_x.split(SIZE), from_h.split(SIZE)
-                z = torch.sigmoid(z + hz)
-                h = (1 - z) * torch.tanh(n + torch.sigmoid(r + hr) * hn) + z * h
-            else:
-                h = torch.tanh(from_x + from_h)
-            state[depth][0] = x = set_cells(h, depth, "h")
+            h, c = (*state[depth], torch.zeros(0))[:2]
+            found = textbook.step(
+                network.settings.recurrence, layer, x, h, c, lambda part, values, d=depth: set_cells(values, d, part)
+            )
+            state[depth] = [found[part] for part in network.recurrence.state_parts]
+            x = found["h"]
         rows.append(torch.log_softmax(network.output.weight @ x + network.output.bias, -1))
     return torch.stack(rows)
 
@@ -68,7 +58,7 @@ def assert_equal_to_the_loop(network: CharRNN, clamps: list[Clamp], tolerance: f
     start = [[part[0] for part in layer] for layer in network.initial_state(1)]
     with torch.no_grad():
         expected = overwritten(network, ids, clamps, start).numpy()
-    np.testing.assert_allclose(found, expected, atol=tolerance, rtol=0)
+    np.testing.assert_allclose(found, expected, atol=tolerance, rtol=tolerance)
     untouched = np.concatenate(
         [chunk.log_probabilities for chunk in trace(network, EncodedText(ids), predictions=True)]
     )

@@ -8,43 +8,23 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.model.network import CharRNN, parameter_count
 from charrnn.settings import RECURRENCE_NAMES, ModelSettings
+from tests import textbook
 from tests.conftest import small_network
 
 every_recurrence = pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 
 
 def written_out(network: CharRNN, ids: torch.Tensor) -> torch.Tensor:
-    """The model's logits (B, T, V) by the textbook's equations, one character after the other, from a zero state.
-
-    LSTM: Gers et al. 2000; GRU: Cho et al. 2014, with the reset outside of the candidate's product as cuDNN has it.
-    """
-    recurrence, size = network.settings.recurrence, network.settings.hidden_size
-    rows = {gate: network.recurrence.gate_rows(gate, size) for gate in network.recurrence.gates}
-    h = [torch.zeros(len(ids), size, dtype=torch.float64) for _ in network.recurrences]
-    c = [torch.zeros(len(ids), size, dtype=torch.float64) for _ in network.recurrences]
+    """Return the logits (B, T, V) by the equations, one character at a time, from a zero state."""
+    zeros = torch.zeros(len(ids), network.settings.hidden_size, dtype=torch.float64)
+    h, c = [zeros] * network.settings.layers, [zeros] * network.settings.layers
     logits = []
     for t in range(ids.shape[1]):
         x = network.embedding.weight[ids[:, t]]
-        for k, layer in enumerate(network.recurrences):
-
-            def from_input(gate: str, layer=layer, x=x) -> torch.Tensor:
-                return x @ layer.weight_ih_l0[rows[gate]].T + layer.bias_ih_l0[rows[gate]]
-
-            def from_state(gate: str, layer=layer, h=h[k]) -> torch.Tensor:
-                return h @ layer.weight_hh_l0[rows[gate]].T + layer.bias_hh_l0[rows[gate]]
-
-            if recurrence == "lstm":
-                i, f, o = (torch.sigmoid(from_input(gate) + from_state(gate)) for gate in ("input", "forget", "output"))
-                g = torch.tanh(from_input("candidate") + from_state("candidate"))
-                c[k] = f * c[k] + i * g
-                h[k] = o * torch.tanh(c[k])
-            elif recurrence == "gru":
-                r, z = (torch.sigmoid(from_input(gate) + from_state(gate)) for gate in ("reset", "update"))
-                n = torch.tanh(from_input("candidate") + r * from_state("candidate"))
-                h[k] = (1 - z) * n + z * h[k]
-            else:
-                h[k] = torch.tanh(from_input("candidate") + from_state("candidate"))
-            x = h[k]
+        for depth, layer in enumerate(network.recurrences):
+            found = textbook.step(network.settings.recurrence, layer, x, h[depth], c[depth])
+            h[depth], c[depth] = found["h"], found.get("c", zeros)
+            x = found["h"]
         logits.append(x @ network.output.weight.T + network.output.bias)
     return torch.stack(logits, dim=1)
 
@@ -91,8 +71,8 @@ def test_reading_in_windows_equals_one_long_reading(recurrence: str) -> None:
 @every_recurrence
 def test_stacked_layers_equal_pytorchs_own_module_of_two_layers(recurrence: str) -> None:
     network, ids = small_network(recurrence), some_ids()
-    module = type(network.recurrences[0])
-    whole = module(5, 7, num_layers=2, batch_first=True).double()
+    options = {"nonlinearity": "relu"} if recurrence == "irnn" else {}
+    whole = type(network.recurrences[0])(5, 7, num_layers=2, batch_first=True, **options).double()
     with torch.no_grad():
         for number, layer in enumerate(network.recurrences):
             for name, weights in layer.named_parameters():

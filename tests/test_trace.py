@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -21,6 +23,7 @@ from charrnn.sampling.step import plain_step
 from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings
 from charrnn.text.encoded_text import EncodedText, Streams
+from tests import textbook
 
 VOCABULARY = 11
 
@@ -46,45 +49,23 @@ def whole(network: CharRNN, text: np.ndarray | EncodedText, **details) -> dict[s
 
 
 def step_by_step(network: CharRNN, ids: np.ndarray) -> dict[str, np.ndarray]:
-    """Name → (N, L·H), by the textbook's equations, one character after the other."""
-    size, kind = network.settings.hidden_size, network.settings.recurrence
-    weights = {name: value.detach().numpy() for name, value in network.state_dict().items()}
-    h = [np.zeros(size) for _ in network.recurrences]
-    c = [np.zeros(size) for _ in network.recurrences]
-    rows = {name: [] for name in network.recurrence.signals}
-
-    def sigmoid(x):
-        return 1 / (1 + np.exp(-x))
-
-    for character in ids:
-        x, now = weights["embedding.weight"][character], {name: [] for name in rows}
-        for depth in range(len(h)):
-            w = {
-                part: weights[f"recurrences.{depth}.{part}_l0"]
-                for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-            }
-            ours = np.split(w["weight_ih"] @ x + w["bias_ih"], len(RECURRENCES[kind].gates))
-            carried = np.split(w["weight_hh"] @ h[depth] + w["bias_hh"], len(RECURRENCES[kind].gates))
-            if kind == "lstm":
-                i, f, o = (sigmoid(ours[k] + carried[k]) for k in (0, 1, 3))
-                g = np.tanh(ours[2] + carried[2])
-                c[depth] = f * c[depth] + i * g
-                h[depth] = o * np.tanh(c[depth])
-                values = {"c": c[depth], "input": i, "forget": f, "candidate": g, "output": o}
-            elif kind == "gru":
-                r, z = sigmoid(ours[0] + carried[0]), sigmoid(ours[1] + carried[1])
-                n = np.tanh(ours[2] + r * carried[2])
-                h[depth] = (1 - z) * n + z * h[depth]
-                values = {"reset": r, "update": z, "candidate": n}
-            else:
-                h[depth] = np.tanh(ours[0] + carried[0])
-                values = {"candidate": h[depth]}
-            x = h[depth]
-            for name, value in {**values, "h": h[depth]}.items():
-                now[name].append(value)
-        for name in rows:
-            rows[name].append(np.concatenate(now[name]))
-    return {name: np.array(values) for name, values in rows.items()}
+    """Return name → (N, L·H) by the equations, one character at a time, in double precision."""
+    network = copy.deepcopy(network).double()
+    zeros = torch.zeros(network.settings.hidden_size, dtype=torch.float64)
+    h, c = [zeros] * network.settings.layers, [zeros] * network.settings.layers
+    rows: dict[str, list[torch.Tensor]] = {}
+    for character in ids.tolist():
+        x = network.embedding.weight[character]
+        now: dict[str, list[torch.Tensor]] = {}
+        for depth, layer in enumerate(network.recurrences):
+            found = textbook.step(network.settings.recurrence, layer, x, h[depth], c[depth])
+            h[depth], c[depth] = found["h"], found.get("c", zeros)
+            x = found["h"]
+            for name, values in found.items():
+                now.setdefault(name, []).append(values)
+        for name, layers in now.items():
+            rows.setdefault(name, []).append(torch.cat(layers))
+    return {name: torch.stack(values).detach().numpy() for name, values in rows.items()}
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,11 +61,11 @@ class Picture:
         return {**facts, "loss": f"{known.mean():.2f} bits/char"} if len(known) else facts
 
     def views(self, palette: str) -> list[View]:
-        """One view for each cell; of an unbounded signal, such as c, tanh is shown."""
+        """One view for each cell; c is shown as tanh(c)."""
         from charrnn.display.activations import SignalScale, View
 
         recurrence = self.look.network.recurrence
-        scale = SignalScale.UNIT if self.signal in recurrence.sigmoid_gates else SignalScale.SIGNED
+        low, high = recurrence.displayed_range(self.signal)
         shown = recurrence.displayed(self.signal, self.values)
         name = recurrence.display_name(self.signal)
         return [
@@ -72,7 +73,7 @@ class Picture:
                 self.symbols,
                 shown[:, place].tolist(),
                 f"{name} of cell {cell}",
-                scale,
+                SignalScale(low, high) if math.isfinite(high) else SignalScale.covering(shown[:, place]),
                 palette,
                 self._successors() if self.with_successors else None,
             )

@@ -209,7 +209,7 @@ class Trace:
     def show(
         self, *cells: CellName, signal: str = "auto", successors: bool = False, palette: str = "blue-red"
     ) -> Picture:
-        """Return the text colored by each of these cells; of an unbounded signal, such as c, tanh is shown.
+        """Return the text colored by each of these cells; c is shown as tanh(c).
 
         successors: under each character the likeliest next ones and the surprise of the true one.
         """
@@ -222,7 +222,8 @@ class Trace:
         recurrence = self.network.recurrence
         values = recurrence.displayed(signal, self._of_cell(cell, signal))
         title = f"{recurrence.display_name(signal)} of cell {cell}"
-        scale = SignalScale.UNIT if signal in recurrence.sigmoid_gates else SignalScale.SIGNED
+        low, high = recurrence.displayed_range(signal)
+        scale = SignalScale(low, high) if math.isfinite(high) else SignalScale.covering(values)
         return View(self.characters, values.tolist(), title, scale, palette, successors)
 
     def _successors(self) -> Successors:

@@ -31,6 +31,7 @@ LayerState = tuple[Tensor, ...]
 """The parts of one layer's state, (B, H) each, h first."""
 
 Range = tuple[float, float]
+"""Least and greatest value: 0 or −x, and x, which may be infinite."""
 UNBOUNDED: Range = (-math.inf, math.inf)
 SIGNED: Range = (-1.0, 1.0)
 UNIT: Range = (0.0, 1.0)
@@ -66,6 +67,8 @@ class Recurrence(ABC):
     """Block of rows of the weight matrices → activation, in the order of the rows. The new content is `candidate`."""
     required_gates: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     """Signal → the gates from which it is computed, where these are more than itself."""
+    tanh_signals: ClassVar[tuple[str, ...]] = ()
+    """Unbounded signals that the layer itself uses as tanh(signal), and that are displayed so."""
     memory_gate: ClassVar[str | None] = None
     """The gate that the previous state is multiplied by."""
     clamp_ranges: ClassVar[Mapping[str, Range]] = {"h": UNBOUNDED}
@@ -99,21 +102,19 @@ class Recurrence(ABC):
             raise UsageError(f"this model ({self.name}) has no signal {name!r}; it has {known}")
         return name
 
-    def range_of(self, signal: str) -> Range:
-        """Return the least and the greatest value that a signal can have."""
-        return self.state_parts[signal] if signal in self.state_parts else self.gates[signal].range
-
-    def is_squashed(self, signal: str) -> bool:
-        """Return whether tanh of a signal is displayed, because its values are unbounded."""
-        return math.inf in map(abs, self.range_of(signal))
-
     def displayed(self, signal: str, values: np.ndarray) -> np.ndarray:
-        """Return values of a signal as they are displayed: within −1…1, or 0…1 for a gate."""
-        return np.tanh(values) if self.is_squashed(signal) else values
+        """Return values of a signal as they are displayed."""
+        return np.tanh(values) if signal in self.tanh_signals else values
+
+    def displayed_range(self, signal: str) -> Range:
+        """Return the least and the greatest value that `displayed` can give; infinite where there is none."""
+        if signal in self.tanh_signals:
+            return SIGNED
+        return self.state_parts[signal] if signal in self.state_parts else self.gates[signal].range
 
     def display_name(self, signal: str) -> str:
         """Return the name of what is displayed, such as `tanh(c)`, `h` or `forget gate`."""
-        if self.is_squashed(signal):
+        if signal in self.tanh_signals:
             return f"tanh({signal})"
         return f"{signal} gate" if signal in self.sigmoid_gates else signal
 

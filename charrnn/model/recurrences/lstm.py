@@ -31,6 +31,7 @@ class LSTM(Recurrence):
     state_parts: ClassVar = {"h": SIGNED, "c": UNBOUNDED}
     gates: ClassVar = {"input": SIGMOID, "forget": SIGMOID, "candidate": TANH, "output": SIGMOID}
     required_gates: ClassVar = {"c": ("input", "forget", "candidate")}
+    tanh_signals = ("c",)
     memory_gate = "forget"
     clamp_ranges: ClassVar = {"h": UNBOUNDED, "c": SIGNED}
     is_fast_in_bf16_on_cpu = True
