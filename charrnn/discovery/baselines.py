@@ -98,10 +98,9 @@ def _best_on_select(network: CharRNN, study: Study, stage: str, progress: Progre
     labels = Labels.of([subsample(one) for one in study.select.values], strata)
     best: dict[int, float] = {}
     values: dict[int, np.ndarray] = {}
+    signals = network.recurrence.state_signals
     for cells in cell_groups(network, study):
-        recorded = record(
-            network, study, cells, network.recurrence.state_signals, every=UNTRAINED_STRIDE, progress=progress, stage=stage
-        )
+        recorded = record(network, study, cells, signals, every=UNTRAINED_STRIDE, progress=progress, stage=stage)
         (within,) = ranked(recorded.select, strata)
         scores = rank_correlation(within, labels)
         for k in study.searched:
