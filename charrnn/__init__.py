@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
     from charrnn.inspection.recorded_trace import Picture, Trace
     from charrnn.inspection.trace import Cell
-    from charrnn.model.run import Run, open_run
+    from charrnn.model.lookup import open_run
+    from charrnn.model.run import Run
     from charrnn.sampling.settings import SampleSettings
     from charrnn.scoring.score import Score
     from charrnn.settings import ModelSettings, TrainingSettings
@@ -43,7 +44,7 @@ _MODULES = {
     "UsageError": "charrnn.errors",
     "load": "charrnn.api",
     "load_corpus": "charrnn.text.corpus",
-    "open_run": "charrnn.model.run",
+    "open_run": "charrnn.model.lookup",
     "train": "charrnn.api",
 }
 

@@ -23,10 +23,12 @@ import numpy as np
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.inspection.gates import GateSaturation, gate_saturation
 from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
+from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device
+from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN, State, parameter_count
 from charrnn.model.reading import HELD_OUT, read_for
-from charrnn.model.run import Checkpoint, Run, open_run
+from charrnn.model.run import Run
 from charrnn.sampling.generate import STOPPED, generate
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import Score, score
@@ -171,9 +173,9 @@ class Model:
         if isinstance(text, EncodedText):
             return "text", text
         if isinstance(text, np.ndarray):
-            return "text", self.run.as_trained(text)
+            return "text", self.run.encoded_text(text)
         if isinstance(text, str):
-            return "text", self.run.as_trained(self.vocabulary.encode(text, skip_unknown=skip_unknown))
+            return "text", self.run.encoded_text(self.vocabulary.encode(text, skip_unknown=skip_unknown))
         return fspath(text), read_for(self.run, fspath(text), skip_unknown=skip_unknown)
 
     # Sampling
@@ -219,7 +221,7 @@ class Model:
             ids,
             vocabulary=self.vocabulary,
             state=self.state,
-            documents=self.run.documents(),
+            documents=self.run.document_separator,
         )
 
     # Reading

@@ -1,7 +1,7 @@
-"""Files and folders that are there whole or not at all, and JSON that is what it says.
+"""Atomic writes, safe reads, and strict JSON.
 
-A write goes to a hidden neighbor, is forced to the disk (fsync), takes its name by a rename, and the rename is forced
-to the disk by syncing the folder: after a crash or a loss of power the old or the new state is found, never a mixture.
+A file or folder is written under a temporary name beside its place, synced to the disk, and renamed; then the folder is
+synced. After a crash or a power loss, the old or the new state is found, never a mixture.
 """
 
 from __future__ import annotations
@@ -13,55 +13,56 @@ import os
 import shutil
 import stat
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from charrnn.errors import CharrnnError
 from charrnn.units import amount
 
-Progress = Callable[[int, int], None]  # told of bytes done, and bytes in all
+Progress = Callable[[int, int], None]
+"""Called with the bytes done and the bytes in all."""
 
-ASIDE = ".aside-"
+TEMPORARY_PREFIX = ".aside-"
 BLOCK = 1 << 20
-MOST_PARTS = 100_000  # of a JSON text, unless more belong there; the header of the largest weights has some 5,000
+MOST_PARTS = 100_000  # the header of the largest weights has about 5,000
 
 
 def home_folder() -> Path:
-    """Where corpora/ and checkpoints/ lie: $CHARRNN_HOME, else the current directory."""
+    """Return the folder of corpora/ and checkpoints/: $CHARRNN_HOME, or the current directory."""
     return Path(os.environ.get("CHARRNN_HOME", ""))
 
 
-def _aside(path: Path) -> Path:
-    return path.with_name(f"{ASIDE}{os.getpid()}-{path.name}")
+# Write
 
 
 def sync_folder(path: Path) -> None:
-    """Forces a folder's own entries, such as a name just given, to the disk."""
+    """Sync the entries of a folder, such as a new name, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # what some network file systems answer, which have nothing to force
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync folders
             raise
     finally:
         os.close(handle)
 
 
 def make_folder(path: Path) -> None:
-    """Makes a folder and those above it where they are missing, and forces the names of the new ones to the disk."""
+    """Create a folder and its missing parents, and sync their names to the disk."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
         sync_folder(path.parent)
 
 
-def is_own_folder(path: Path) -> bool:
-    """Whether there is a folder, rather than a link to one, which may lie anywhere."""
+def is_real_folder(path: Path) -> bool:
+    """Return whether the path is a folder and not a link to one."""
     return path.is_dir() and not path.is_symlink()
 
 
 def write_and_sync(path: Path, data: bytes) -> None:
-    """Writes a new file and forces it to the disk. Not atomic: for files inside a folder that is still aside."""
+    """Write a new file and sync it to the disk. Not atomic: for use inside `atomic_folder`."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         rest = memoryview(data)
@@ -72,75 +73,82 @@ def write_and_sync(path: Path, data: bytes) -> None:
         os.close(handle)
 
 
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
+
+
 @contextlib.contextmanager
-def file_to_be(path: Path) -> Iterator[Path]:
-    """Gives the name of a file to write; it becomes `path` if the block ends well, and is removed if it does not."""
-    aside = _aside(path)
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give the temporary path of a file to write. It replaces `path` after the block, or is removed on an error."""
+    temporary = _temporary(path)
     try:
-        yield aside
-        with aside.open("rb+") as file:
+        yield temporary
+        with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        aside.replace(path)
+        temporary.replace(path)
         sync_folder(path.parent)
     except BaseException:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
 @contextlib.contextmanager
-def folder_to_be(path: Path) -> Iterator[Path]:
-    """Gives an empty folder to fill by `write_and_sync`; it becomes `path`, which must not exist, if all ends well."""
-    aside = _aside(path)
-    shutil.rmtree(aside, ignore_errors=True)
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give the temporary path of a folder to fill with `write_and_sync`. It becomes `path`, which must not exist."""
+    temporary = _temporary(path)
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        aside.mkdir()
-        yield aside
-        sync_folder(aside)
-        aside.rename(path)
+        temporary.mkdir()
+        yield temporary
+        sync_folder(temporary)
+        temporary.rename(path)
         sync_folder(path.parent)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder so that at no moment a part of it is found under its name. What cannot be removed stays."""
-    aside = _aside(path)
-    shutil.rmtree(aside, ignore_errors=True)
+    """Remove a folder atomically: it is renamed first. Errors are ignored."""
+    temporary = _temporary(path)
+    shutil.rmtree(temporary, ignore_errors=True)
     with contextlib.suppress(OSError):
-        path.rename(aside)
-        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(temporary)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(folder: Path, *, alone: bool = False) -> None:
-    """Removes what processes that are no longer alive left aside in a folder.
+def remove_leftovers(folder: Path, *, exclusive: bool = False) -> None:
+    """Remove the temporary files in a folder whose processes have ended.
 
-    alone: nobody else writes there, so whatever lies aside is left over; its number may by now be another process's.
+    exclusive: no other process writes to the folder, so all are removed; process ids are reused.
     """
-    for path in folder.glob(ASIDE + "*"):
-        pid = path.name.removeprefix(ASIDE).partition("-")[0]
-        if pid.isdecimal() and (alone or not _alive(int(pid))):
-            if path.is_dir() and not path.is_symlink():
+    for path in folder.glob(TEMPORARY_PREFIX + "*"):
+        pid = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")[0]
+        if pid.isdecimal() and (exclusive or not _is_alive(int(pid))):
+            if is_real_folder(path):
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # the second of a number that no process can have
+    except (ProcessLookupError, OverflowError):  # OverflowError: larger than any process id
         return False
     except PermissionError:
         return True
     return True
 
 
-def open_regular(path: Path, flags: int = os.O_RDONLY) -> BinaryIO:
-    """Opens a regular file, unbuffered; with O_CREAT in the flags (of `os.open`) one is made where there is none.
+# Read
 
-    Raises CharrnnError where there is a link or anything else in its place (a FIFO is not waited for), OSError where
-    the system refuses.
+
+def open_regular(path: Path, flags: int = os.O_RDONLY) -> FileIO:
+    """Open a regular file, unbuffered. flags: as for `os.open`.
+
+    Raises CharrnnError for a link, a FIFO or anything else that is not a regular file, OSError where the system
+    refuses.
     """
     try:
         handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
@@ -151,21 +159,31 @@ def open_regular(path: Path, flags: int = os.O_RDONLY) -> BinaryIO:
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise CharrnnError(f"{path} is not a regular file")
-    return os.fdopen(handle, "ab" if flags & os.O_APPEND else "rb+" if flags & os.O_RDWR else "rb", buffering=0)
+    return FileIO(handle, "ab" if flags & os.O_APPEND else "rb+" if flags & os.O_RDWR else "rb")
+
+
+def regular_file_size(path: Path) -> int | None:
+    """Return the size of a regular file without opening it, or None for anything else, such as a link.
+
+    Raises CharrnnError where it is missing.
+    """
+    try:
+        status = path.lstat()
+    except OSError as error:
+        raise CharrnnError(f"{path} cannot be read: {error.strerror}") from None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def read_bounded(path: Path, limit: int) -> bytes:
-    """The bytes of a regular file no longer than `limit`. Links are not followed.
+    """Return the content of a regular file of at most `limit` bytes. Links are not followed.
 
-    Raises CharrnnError where it is missing, something else than a file, longer, or cannot be read.
+    Raises CharrnnError where it is missing, longer, not a regular file, or unreadable.
     """
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size > limit:
-                raise CharrnnError(
-                    f"{path} is larger than anything that belongs there ({amount(size, 'byte', exact=True)})"
-                )
+                raise CharrnnError(f"{path} is too large ({amount(size, 'byte', exact=True)})")
             data = bytearray()
             while len(data) <= limit and (block := file.read(min(BLOCK, limit + 1 - len(data)))):
                 data += block
@@ -176,24 +194,27 @@ def read_bounded(path: Path, limit: int) -> bytes:
     return bytes(data)
 
 
+# JSON
+
+
 def to_json_bytes(value: Any) -> bytes:
-    """JSON for a file: UTF-8, indented, no NaN."""
+    """Return a value as indented JSON in UTF-8. Raises ValueError for NaN."""
     return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
 
 
-def from_json_bytes(data: bytes, source: str, most_parts: int = MOST_PARTS) -> Any:
-    """What a JSON text holds.
+def from_json_bytes(data: bytes, source: str, max_parts: int = MOST_PARTS) -> Any:
+    """Return the value of a JSON text. source: the file, for errors.
 
-    Raises CharrnnError for anything but plain JSON (twice the same key, NaN, bad UTF-8), and for more parts than
-    `most_parts`, each of which would take a hundred times its own length in memory.
+    Raises CharrnnError for NaN, a repeated key or bad UTF-8, and for more than `max_parts` objects, arrays and commas:
+    a parsed value can take a hundred times the memory of its text.
     """
-    if sum(map(data.count, (b"[", b"{", b","))) > most_parts:
-        raise CharrnnError(f"{source} is damaged: it has more parts than belong there")
+    if sum(map(data.count, (b"[", b"{", b","))) > max_parts:
+        raise CharrnnError(f"{source} is damaged: it has too many parts")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = dict(pairs)
         if len(keys) != len(pairs):
-            raise ValueError("a key stands there twice")
+            raise ValueError("a key is repeated")
         return keys
 
     def refuse(constant: str) -> None:

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.units import shortened
 
 TYPE_DESCRIPTIONS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}
-LARGEST_SHOWN = 100  # characters of a value in an error message
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Option:
         right_type = type(value) is self.value_type
         wanted = self._requirement(value) if right_type else TYPE_DESCRIPTIONS[self.value_type]
         if wanted is not None:
-            raise UsageError(f"{self.flag} must be {wanted}, not {_shortened(value)}")
+            raise UsageError(f"{self.flag} must be {wanted}, not {shortened(value)}")
 
     def _requirement(self, value: Any) -> str | None:
         """Return the requirement that a value of the right type violates, such as `at least 1`, or None."""
@@ -147,16 +147,11 @@ class Settings:
         options = cls.options()
         unknown = sorted(data.keys() - options.keys())
         if unknown:
-            raise CharrnnError(f"{source}: unknown setting {_shortened(unknown[0])}", hint)
+            raise CharrnnError(f"{source}: unknown setting {shortened(unknown[0])}", hint)
         try:
             return cls(**{name: data.get(name, option.missing_value) for name, option in options.items()})
         except UsageError as error:
             raise CharrnnError(f"{source}: {error.message}") from None
-
-
-def _shortened(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= LARGEST_SHOWN else text[: LARGEST_SHOWN - 3] + "…"
 
 
 S = TypeVar("S", bound=Settings)

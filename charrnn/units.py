@@ -1,19 +1,20 @@
-"""Nats, bits and perplexity; durations and counts as a person reads and writes them."""
+"""Convert losses, and format durations, counts, sizes and values for people."""
 
 from __future__ import annotations
 
 import math
 
 NATS_PER_BIT = math.log(2.0)
+LONGEST_VALUE = 100  # characters
 
 
 def bits(nats: float) -> float:
-    """Nats to bits: a loss per character in nats becomes bits per character (bpc)."""
+    """Convert nats to bits, such as a loss per character to bits per character."""
     return nats / NATS_PER_BIT
 
 
 def perplexity(nats: float) -> float:
-    """exp of the mean loss in nats; infinite where that overflows a float."""
+    """Return exp of the mean loss in nats, or infinity where it overflows."""
     try:
         return math.exp(nats)
     except OverflowError:
@@ -21,7 +22,7 @@ def perplexity(nats: float) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as `0.4 s`, `38 s`, `2 min 05 s`, `3 h 20 min` or `2 d 4 h`."""
+    """Format seconds as `0.4 s`, `38 s`, `2 min 05 s`, `3 h 20 min` or `2 d 4 h`."""
     if not math.isfinite(seconds):
         return "unknown"
     if seconds < 9.95:
@@ -37,25 +38,31 @@ def duration(seconds: float) -> str:
 
 
 def count(number: float) -> str:
-    """A count with thousands separators, `1,115,394`; from ten million on in millions, `100.0 M`."""
+    """Format a count as `1,115,394`, from ten million on as `100.0 M`, and from ten billion on as `10.0 G`."""
     if abs(number) < 1e7:
         return f"{number:,.0f}"
     return f"{number / 1e6:,.1f} M" if abs(number) < 1e10 else f"{number / 1e9:,.1f} G"
 
 
 def amount(number: int, singular: str, plural: str | None = None, *, exact: bool = False) -> str:
-    """A count and what is counted: `1 step`, `1,200 steps`. plural: where it is not the singular and an s.
+    """Format a count with its noun: `1 step`, `1,200 steps`. exact: show every digit.
 
-    exact: every digit, however many.
+    plural: by default the singular and an s.
     """
     return f"{f'{number:,}' if exact else count(number)} {singular if number == 1 else plural or singular + 's'}"
 
 
 def file_size(number: int) -> str:
-    """Bytes as `812 B`, `4.2 MB` (powers of ten, as file managers and corpora's home pages count)."""
+    """Format bytes as `812 B` or `4.2 MB`, in powers of ten."""
     if number < 1000:
         return f"{number} B"
     for unit, scale in (("kB", 1e3), ("MB", 1e6), ("GB", 1e9)):
         if number < scale * 1000:
             return f"{number / scale:.1f} {unit}"
     return f"{number / 1e12:.1f} TB"
+
+
+def shortened(value: object) -> str:
+    """Format a value for an error message, cut off after 100 characters."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"

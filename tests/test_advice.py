@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from charrnn.model.run import Progress
+from charrnn.model.checkpoint import Progress
 from charrnn.settings import ModelSettings
 from charrnn.training.advice import advice
 from charrnn.training.events import Evaluated, Finished

@@ -18,7 +18,8 @@ import torch
 from charrnn import __version__
 from charrnn.cli import app
 from charrnn.model.device import _precisions, choose_precision
-from charrnn.model.run import Run, open_run
+from charrnn.model.lookup import open_run
+from charrnn.model.run import Run
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.training import presets
@@ -256,7 +257,7 @@ def test_bytes_of_any_file_can_be_learned(program: Program, home: Path) -> None:
     assert_one_line(err, "not UTF-8", "offset 128", "--bytes")
     assert program("train", "noise.bin", *SMALL, "--steps", "3", "--bytes")[0] == 0
     assert open_run().vocabulary.kind == "bytes"
-    assert bytes(open_run().held_out()) == (bytes(range(256)) * 40)[9216:]
+    assert bytes(open_run().held_out_text().ids) == (bytes(range(256)) * 40)[9216:]
 
 
 @pytest.mark.parametrize("contents", ["", "a", "aaaaaaa", "ab"])
@@ -412,7 +413,7 @@ def test_a_text_of_one_character_cannot_be_evaluated(program: Program, trained: 
 
 
 def test_a_broken_checkpoint_is_one_line(program: Program, trained: Run) -> None:
-    for save in (trained.path / "saves").iterdir():
+    for save in (trained.path / "checkpoints").iterdir():
         (save / "model.safetensors").write_bytes(b"\0" * 100)
     for command in (["evaluate"], ["sample"], ["inspect", "--cell", "1"]):
         code, out, err = program(*command)
@@ -461,4 +462,4 @@ def test_after_a_restart_by_torchrun_the_run_goes_on(
 
 def unfinish(run: Run) -> None:
     """Takes the last save away, as if training had been killed before it."""
-    shutil.rmtree(run.path / "saves" / f"{run.checkpoint_steps()[-1]:08d}")
+    shutil.rmtree(run.path / "checkpoints" / f"{run.checkpoint_steps()[-1]:08d}")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from charrnn.cli import app
-from charrnn.model.run import open_run
+from charrnn.model.lookup import open_run
 from charrnn.sampling.generate import generate
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import score
@@ -81,9 +81,7 @@ def test_a_folder_is_evaluated_and_inspected_file_by_file_where_files_were_the_d
     (home / "new" / "1.txt").write_text("bert")
     opened = open_run("run")
     network, _ = opened.load_network()
-    alone = sum(
-        score(network, opened.as_trained(opened.vocabulary.encode(text))).nats.sum() for text in texts
-    )
+    alone = sum(score(network, opened.encoded_text(opened.vocabulary.encode(text))).nats.sum() for text in texts)
     found = as_json(capsys, "evaluate", "run", "new")
     assert found["characters"] == sum(map(len, texts))
     assert found["nats_per_character"] * found["characters"] == pytest.approx(alone, abs=1e-4)
@@ -146,7 +144,9 @@ def test_a_prime_is_read_as_the_beginning_of_a_document(home: Path, capsys) -> N
     opened_prime = vocabulary.encode("\na")
     ids = [
         row[0]
-        for row in generate(network, settings, opened_prime[1:], vocabulary=vocabulary, documents=opened.documents())
+        for row in generate(
+            network, settings, opened_prime[1:], vocabulary=vocabulary, documents=opened.document_separator
+        )
     ]
     assert out["text"] == vocabulary.text(ids)
     first = next(generate(network, settings, opened_prime, vocabulary=vocabulary))  # no documents: as it is given

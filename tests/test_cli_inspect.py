@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from charrnn.cli.app import app
 from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.trace import Cell, state_after, trace
+from charrnn.model.checkpoint import Progress, training_shapes
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Progress, Run, RunSettings, training_shapes
+from charrnn.model.run import Run
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -52,7 +54,7 @@ def make_run(
     with RunWriter.create(name, settings, vocabulary, text.encode(), folder / "checkpoints") as writer:
         moments = {name: torch.zeros(shape) for name, shape in training_shapes(model, len(vocabulary), 2).items()}
         for step in saves:
-            writer.commit(Progress(step=step, validation_nats=1.0), network.state_dict(), moments)
+            writer.save(Progress(step=step, validation_nats=1.0), network.state_dict(), moments)
         return writer.run
 
 
@@ -79,7 +81,7 @@ def test_a_cell_is_shown_with_a_heading_a_legend_and_a_row_of_values(run):
     assert lines[0].startswith("a (step 3) · lstm 1×6 · held-out text, characters 0–59 · ")
     assert lines[0].endswith("bits/char")
     assert any("tanh(c) of cell 1:4" in line for line in lines)
-    shown = "".join(run.vocabulary.decode(run.held_out()[:20])).split("\n")[0].replace(" ", "·")
+    shown = "".join(run.vocabulary.decode(run.held_out_text().ids[:20])).split("\n")[0].replace(" ", "·")
     at = next(place for place, line in enumerate(lines) if line.startswith(shown))
     assert set(lines[at + 1]) <= set("+- ")
     assert set(lines[at + 2]) <= set("0123456789 ")
@@ -94,7 +96,7 @@ def test_several_cells_come_one_after_another(run):
 def test_json_holds_the_values_of_one_long_read(run, signal):
     data = json.loads(invoke("--cell", "3", "--start", "200", "--length", "40", "--json", "--signal", signal, "--top"))
     network, _ = run.load_network()
-    ids = run.held_out()
+    ids = run.held_out_text().ids
     name = {"auto": "c"}.get(signal, signal)
     (chunk,) = trace(network, EncodedText(ids[:241]), signals=[name], cells=[Cell(1, 3)], predictions=True)
     np.testing.assert_allclose(data["cells"][0]["values"], chunk.signals[name][200:240, 0], atol=1e-5)
@@ -109,7 +111,7 @@ def test_json_holds_the_values_of_one_long_read(run, signal):
 
 
 def test_the_last_character_of_a_text_has_no_surprise(run):
-    length = len(run.held_out())
+    length = len(run.held_out_text().ids)
     data = json.loads(invoke("--cell", "3", "--start", str(length - 2), "--json"))
     assert data["surprise_bits"][-1] is None
     assert data["surprise_bits"][0] > 0
@@ -122,7 +124,7 @@ def test_a_stretch_far_into_the_text_is_read_with_a_warm_state(home, short_text,
     monkeypatch.setattr(module, "WARM_UP", 50)
     data = json.loads(invoke("--cell", "0", "--start", "300", "--length", "5", "--json"))
     network, _ = run.load_network()
-    ids = run.held_out()
+    ids = run.held_out_text().ids
     (chunk,) = trace(
         network, EncodedText(ids[300:305]), signals=["c"], state=state_after(network, EncodedText(ids[250:300]))
     )
@@ -215,8 +217,8 @@ def test_without_a_cell_every_cell_is_searched_and_the_table_says_what_was_asked
     assert "named: 0 of 6 cells" in shown
     assert "control labels named: 0 of 2" in shown
     assert "nothing found: line position" in shown
-    assert "not testable: " in shown
-    assert "fitted on the SELECT half" in shown
+    assert "not testable here: " in shown
+    assert "learned from the half that selects" in shown
     assert [line.split()[0] for line in shown.splitlines() if line.startswith("1:")] == [f"1:{k}" for k in range(6)]
 
 
@@ -237,13 +239,14 @@ def test_as_much_of_the_text_is_searched_as_is_asked_for(home, short_text):
     assert "10,000 characters or more, and this one has 500" in refused("--characters", "500")
 
 
-def test_a_search_is_made_once_and_read_back_the_next_time(home, short_text):
-    run = make_run(home, short_text)
+def test_a_search_is_made_once_and_read_back_the_next_time(home, short_text, monkeypatch):
+    import charrnn.discovery.search as discovery
+
+    make_run(home, short_text)
     data = json.loads(invoke("--property", "line position", "--json"))
     assert data["testable"] == ["line position"]
-    (cached,) = (run.path / "findings").iterdir()
-    cached.write_text(json.dumps(data | {"seed": 77}))
-    assert json.loads(invoke("--property", "line position", "--json")) == data | {"seed": 77}
+    monkeypatch.setattr(discovery, "discover", None)
+    assert json.loads(invoke("--property", "line position", "--json")) == data
     table = invoke("--property", "line position", "--csv").splitlines()
     assert len(table) == 1 + len(data["evidence"])
     assert table[0].startswith("verdict,failed,property")
@@ -275,7 +278,7 @@ def test_gates_are_plotted_for_each_layer_and_given_as_numbers(home, short_text)
     assert shown.index("layer 1") < shown.index("layer 2")
     assert "forget: wide open most of the time in" in shown
     network, _ = run.load_network()
-    (chunk,) = trace(network, EncodedText(run.held_out()), signals=["forget"], chunk=100_000)
+    (chunk,) = trace(network, EncodedText(run.held_out_text().ids), signals=["forget"], chunk=100_000)
     data = {one["gate"]: one for one in json.loads(invoke("--gates", "--json"))}
     assert list(data) == ["input", "forget", "output"]
     np.testing.assert_allclose(data["forget"]["open"], (chunk.signals["forget"][500:] > 0.9).mean(axis=0), atol=1e-4)
@@ -298,7 +301,7 @@ def test_history_follows_a_cell_through_the_checkpoints(run):
 
 def test_a_damaged_checkpoint_is_left_out_of_a_history_with_a_warning(home, short_text):
     run = make_run(home, short_text, saves=(3, 6))
-    weights = run.path / "saves" / "00000003" / "model.safetensors"
+    weights = run.path / "checkpoints" / "00000003" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.warns(CharrnnWarning, match="this checkpoint is left out"):
         data = json.loads(invoke("--cell", "2", "--history", "--json"))
@@ -310,16 +313,17 @@ def test_a_users_own_property_is_asked_for_by_expression_or_function(home, short
     (tmp_path / "mine.py").write_text("def vowel(text):\n    return [c in 'aeiou' for c in text]\n")
     data = json.loads(invoke("-p", "dog=dog", "-p", f"{tmp_path / 'mine.py'}:vowel", "--json"))
     assert data["testable"] == ["dog [next]", "vowel"]
+    assert not (home / "checkpoints" / "a" / "findings").exists()
 
 
 def test_the_corpus_in_the_corpora_folder_teaches_the_rival_if_it_is_the_one_trained_on(home, short_text):
     text = short_text * 2
     make_run(home, text[-15_000:], corpus=text)
-    assert "fitted on the SELECT half" in invoke("-p", "line position")
+    assert "learned from the half that selects" in invoke("-p", "line position")
     (home / "corpora" / "a.txt").write_text(text)
-    assert "fitted on training text" in invoke("-p", "line position")
+    assert "learned from training text" in invoke("-p", "line position")
     (home / "corpora" / "a.txt").write_text(text + "the")
-    assert "fitted on the SELECT half" in invoke("-p", "line position")
+    assert "learned from the half that selects" in invoke("-p", "line position")
     assert "is not the corpus that a was trained on" in refused("--corpus", str(home / "corpora" / "a.txt"))
 
 

@@ -13,8 +13,9 @@ import typer
 from typer.testing import CliRunner
 
 from charrnn.cli import runs
+from charrnn.model.checkpoint import Progress
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -48,7 +49,7 @@ def a_run(home: Path, name: str, progress: Progress | None = None, **given: obje
     if progress is not None:
         trainer = Trainer(network, settings.training, EncodedText(np.zeros(100, np.uint8)))
         trainer.make_step()
-        writer.commit(progress, trainer.model_tensors(), trainer.training_tensors())
+        writer.save(progress, trainer.model_tensors(), trainer.training_tensors())
     return writer
 
 
@@ -58,7 +59,7 @@ def three(home: Path) -> None:
     a_run(home, "wide", Progress(step=40, seconds=30, best_nats=1.25, best_step=40), hidden_size=16).close()
     a_run(home, "slow", learning_rate=1e-4, dropout=0.25).close()
     for age, name in enumerate(("slow", "wide", "old")):  # the file system's clock may not tell runs this close apart
-        os.utime(home / "checkpoints" / name / "saves", (1000 - age, 1000 - age))
+        os.utime(home / "checkpoints" / name / "checkpoints", (1000 - age, 1000 - age))
 
 
 def test_runs_are_listed_the_one_trained_last_first_with_their_figures(three: None) -> None:
@@ -112,13 +113,13 @@ def test_one_whose_validation_had_turned_has_finished_early(home: Path) -> None:
 
 def test_damaged_runs_are_listed_with_what_is_wrong(three: None, home: Path) -> None:
     (home / "checkpoints/wide/run.json").write_text("{}")
-    (home / "checkpoints/old/saves/00000100/progress.json").write_text("{}")
+    (home / "checkpoints/old/checkpoints/00000100/progress.json").write_text("{}")
     result = ran()
     assert result.exit_code == 0
     wide = next(line for line in result.stdout.splitlines() if line.startswith("wide"))
     assert wide.endswith("damaged")
     assert "run.json is damaged" in result.stderr
-    assert "another save is used instead" in result.stderr
+    assert "another checkpoint is used instead" in result.stderr
     by_name = {entry["run"]: entry for entry in json.loads(ran("--json").stdout)}
     assert by_name["wide"]["state"] == "damaged"
     assert "run.json" in by_name["wide"]["problem"]

@@ -22,8 +22,10 @@ from typer.testing import CliRunner
 from charrnn.cli import sample as sample_module
 from charrnn.cli.app import app
 from charrnn.errors import CharrnnError, ExitCode, UsageError
+from charrnn.model.checkpoint import Progress
+from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings, open_run
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings, TrainingSettings
@@ -45,7 +47,7 @@ def write_run(name: str, vocabulary: Vocabulary, folder: Path, bias: list[float]
             network.output.bias.copy_(torch.tensor(bias))
     settings = RunSettings(shape, TrainingSettings(), CorpusIdentity(name=name), Origin.here("none", "a test"))
     with RunWriter.create(name, settings, vocabulary, b"", folder) as writer:
-        writer.commit(Progress(step=40, validation_nats=2.0), dict(network.state_dict()), {})
+        writer.save(Progress(step=40, validation_nats=2.0), dict(network.state_dict()), {})
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from charrnn.cli.app import app
 from charrnn.errors import UsageError
-from charrnn.model.run import open_run
+from charrnn.model.lookup import open_run
 
 SMALL = ("--hidden-size", "8", "--embedding-size", "4", "--batch-size", "4", "--seq-length", "20", "--device", "cpu")
 TRAIN = ("train", "text.txt", *SMALL, "--steps", "40", "--evaluations", "2", "--tensorboard")

@@ -13,9 +13,9 @@ import torch
 
 from charrnn.errors import UsageError
 from charrnn.model import device as devices
+from charrnn.model.checkpoint import MAX_LOSS_SCALE
 from charrnn.model.device import _precisions, choose_device, choose_precision, device_name, tf32_allowed
 from charrnn.model.network import CharRNN
-from charrnn.model.run import FIRST_LOSS_SCALE
 from charrnn.sampling.generate import generate
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import score
@@ -23,7 +23,6 @@ from charrnn.settings import DEVICES, RECURRENCE_NAMES, ModelSettings, TrainingS
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.trainer import STEPS_BETWEEN_SCALES, Trainer
-from tests.conftest import contracted
 
 HERE = [
     pytest.param(name, marks=pytest.mark.skipif(not there, reason=f"no {name} device here"))
@@ -41,7 +40,7 @@ def a_network(recurrence: str, vocabulary: Vocabulary) -> CharRNN:
     settings = ModelSettings(recurrence=recurrence, layers=2, hidden_size=32, embedding_size=8)
     network = CharRNN(settings, len(vocabulary))
     network.initialize(torch.Generator().manual_seed(1))
-    return contracted(network)
+    return network
 
 
 def losses(network: CharRNN, ids: np.ndarray, precision: str = "fp32") -> list[float]:
@@ -198,7 +197,7 @@ def test_an_overflow_in_fp16_halves_the_scale_of_losses_and_leaves_the_step_out(
     vocabulary = Vocabulary.of(short_text)
     trainer = Trainer(a_network("lstm", vocabulary), TRAINING, EncodedText(vocabulary.encode(short_text)))
     plain = Trainer(a_network("lstm", vocabulary), TRAINING, EncodedText(vocabulary.encode(short_text)))
-    trainer.loss_scale = torch.tensor(FIRST_LOSS_SCALE)
+    trainer.loss_scale = torch.tensor(MAX_LOSS_SCALE)
     layer = trainer.network.recurrences[0].weight_hh_l0
     layer.register_hook(lambda gradient: gradient * torch.where(trainer.loss_scale > 2.0**13, torch.inf, 1.0))
     for _ in range(3):

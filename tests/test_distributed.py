@@ -23,8 +23,10 @@ import pytest
 import torch
 
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN
-from charrnn.model.run import CorpusIdentity, Origin, Run, RunSettings, open_run
+from charrnn.model.run import Run
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText

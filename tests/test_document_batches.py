@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
 from charrnn.model.network import CharRNN, detach_state
-from charrnn.model.run import CorpusIdentity, Origin, RunSettings
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import score
 from charrnn.settings import RECURRENCE_NAMES, ModelSettings, TrainingSettings

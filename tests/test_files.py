@@ -11,8 +11,8 @@ import pytest
 
 from charrnn.errors import CharrnnError
 from charrnn.files import (
-    file_to_be,
-    folder_to_be,
+    atomic_file,
+    atomic_folder,
     from_json_bytes,
     read_bounded,
     remove_leftovers,
@@ -28,23 +28,23 @@ def names_in(folder: Path) -> list[str]:
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "text"
     target.write_bytes(b"old")
-    with pytest.raises(RuntimeError), file_to_be(target) as aside:
+    with pytest.raises(RuntimeError), atomic_file(target) as aside:
         aside.write_bytes(b"half")
         assert target.read_bytes() == b"old"
         raise RuntimeError
     assert names_in(tmp_path) == ["text"]
-    with file_to_be(target) as aside:
+    with atomic_file(target) as aside:
         aside.write_bytes(b"new")
     assert target.read_bytes() == b"new"
     assert names_in(tmp_path) == ["text"]
 
 
 def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), folder_to_be(tmp_path / "save") as aside:
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "save") as aside:
         write_and_sync(aside / "one", b"1")
         raise KeyboardInterrupt
     assert names_in(tmp_path) == []
-    with folder_to_be(tmp_path / "save") as aside:
+    with atomic_folder(tmp_path / "save") as aside:
         write_and_sync(aside / "one", b"1")
         assert not (tmp_path / "save").exists()
     assert (tmp_path / "save" / "one").read_bytes() == b"1"

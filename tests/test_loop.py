@@ -13,8 +13,10 @@ import pytest
 import torch
 
 from charrnn.errors import CharrnnError
+from charrnn.model.checkpoint import Checkpoint, Progress
 from charrnn.model.network import CharRNN
-from charrnn.model.run import Checkpoint, CorpusIdentity, Origin, Progress, Run, RunSettings
+from charrnn.model.run import Run
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -214,10 +216,10 @@ def test_repeated_explosions_are_an_error(tmp_path: Path) -> None:
 class FailingWriter(RunWriter):
     """Fails to write the checkpoint of step 20, and any correction of the number of steps."""
 
-    def commit(self, progress: Progress, *tensors: dict[str, torch.Tensor]) -> None:
+    def save(self, progress: Progress, *tensors: dict[str, torch.Tensor]) -> None:
         if progress.step == 20:
             raise OSError(28, "No space left on device")
-        super().commit(progress, *tensors)
+        super().save(progress, *tensors)
 
     def correct_steps(self, steps: int) -> None:
         raise OSError(28, "No space left on device")

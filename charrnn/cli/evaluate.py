@@ -49,7 +49,7 @@ def evaluate(
     """
     from charrnn.cli.reading import text_of
     from charrnn.model.device import choose_device
-    from charrnn.model.run import open_run
+    from charrnn.model.lookup import open_run
     from charrnn.scoring.score import score
 
     run, text = _sorted_out(run, text)
@@ -78,7 +78,7 @@ def evaluate(
 
 def _sorted_out(run: str | None, text: str | None) -> tuple[str | None, str | None]:
     """`evaluate TEXT`: a single argument that no run is called by is the text, and the run is the newest."""
-    from charrnn.model.run import open_run
+    from charrnn.model.lookup import open_run
 
     if run is None or text is not None:
         return run, text

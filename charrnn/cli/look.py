@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from charrnn.display.terminal import Terminal
+    from charrnn.model.checkpoint import Checkpoint
     from charrnn.model.network import CharRNN
-    from charrnn.model.run import Checkpoint, Run
+    from charrnn.model.run import Run
     from charrnn.text.encoded_text import EncodedText
 
 

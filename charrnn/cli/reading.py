@@ -30,7 +30,7 @@ def text_of(run: Run, spec: str | None, *, skip_unknown: bool = False) -> tuple[
     if run.settings.training.documents == "files" and spec != "-":
         return source, _files(run, spec, skip_unknown)
     raw = read_text(spec, as_bytes=run.vocabulary.kind == "bytes")
-    return source, run.as_trained(
+    return source, run.encoded_text(
         run.vocabulary.encode(raw, source=source, skip_unknown=skip_unknown, hint=SKIP_UNKNOWN)
     )
 
@@ -52,4 +52,4 @@ def _files(run: Run, spec: str, skip_unknown: bool) -> EncodedText:
         )
         for file, length, end in zip(corpus.files, corpus.lengths, ends, strict=True)
     ]
-    return run.as_trained(np.concatenate(texts), [len(text) for text in texts])
+    return run.encoded_text(np.concatenate(texts), [len(text) for text in texts])

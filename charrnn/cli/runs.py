@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from charrnn.display.terminal import Terminal
-    from charrnn.model.run import Progress, Run
+    from charrnn.model.checkpoint import Progress
+    from charrnn.model.run import Run
 
 HEADERS = ("run", "corpus", "model", "parameters", "steps", "nats", "bpc", "minutes", "state")
 NUMBERS = ("parameters", "nats", "bpc", "minutes")
@@ -121,7 +122,7 @@ def runs(
     [bold]charrnn runs[/bold]  ·  [bold]charrnn runs wide narrow --json[/bold]
     """
     from charrnn.display.terminal import Terminal, safe_text
-    from charrnn.model.run import run_names, runs_folder
+    from charrnn.model.lookup import run_names, runs_folder
 
     found = [_listed(name) for name in names or run_names(runs_folder())]
     if as_json:
@@ -139,8 +140,8 @@ def runs(
 
 def _listed(name: str) -> Listed | Damaged:
     """Raises UsageError where there is no run of that name."""
+    from charrnn.model.lookup import open_run
     from charrnn.model.network import parameter_count
-    from charrnn.model.run import open_run
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CharrnnWarning)

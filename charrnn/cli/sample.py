@@ -92,7 +92,7 @@ def sample(
 
     from charrnn.display.terminal import is_terminal
     from charrnn.model.device import choose_device
-    from charrnn.model.run import open_run
+    from charrnn.model.lookup import open_run
     from charrnn.sampling.generate import fresh_seed, generate
 
     opened = open_run(run)
@@ -109,7 +109,7 @@ def sample(
         if is_terminal(sys.stderr) and not settings.greedy and not as_json:
             _write(sys.stderr, f"{opened.name} · seed {settings.seed}\n")
             sys.stderr.flush()
-    drawn = generate(network, settings, prime_ids, vocabulary=vocabulary, documents=opened.documents())
+    drawn = generate(network, settings, prime_ids, vocabulary=vocabulary, documents=opened.document_separator)
     try:
         if as_json:
             about = {"run": opened.name, "step": save.step, "seed": settings.seed}
@@ -283,11 +283,11 @@ def _write_json(
     from charrnn.text.documents import opening
 
     vocabulary = run.vocabulary
-    before = prime if len(prime) or run.documents() else opening(vocabulary)
+    before = prime if len(prime) or run.document_separator else opening(vocabulary)
     for stream, ids in enumerate(texts):
         text, nats = vocabulary.text(ids), None
         if len(ids):
-            scored = score(network, run.as_trained(np.concatenate([before, ids])))
+            scored = score(network, run.encoded_text(np.concatenate([before, ids])))
             nats = float(scored.nats[-len(ids) :].mean(dtype=float))
         entry = {
             **about,

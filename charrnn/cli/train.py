@@ -97,7 +97,7 @@ def train(
     from charrnn.cli.tensorboard import Board, summary_writer
     from charrnn.cli.watch import Watch
     from charrnn.model.device import choose_device, keep_freed_memory
-    from charrnn.model.run import open_run
+    from charrnn.model.lookup import open_run
     from charrnn.training import distributed, setup
 
     out = sys.stderr if as_json else sys.stdout
@@ -166,7 +166,7 @@ def _follow(ranks: ProcessGroup, device_name: str, watch: Watch) -> None:
     """A rank that is not the first: trains its share of what that one says."""
     from charrnn.model.device import choose_device
     from charrnn.model.network import CharRNN
-    from charrnn.model.run import RunSettings
+    from charrnn.model.run_settings import RunSettings
     from charrnn.text.corpus import load_corpus
     from charrnn.text.vocabulary import Vocabulary
     from charrnn.training.setup import parts_of
@@ -185,7 +185,7 @@ def _follow(ranks: ProcessGroup, device_name: str, watch: Watch) -> None:
 
 def _is_restart(name: str | None) -> bool:
     """Whether torchrun has begun the program again and the run is there: then it goes on."""
-    from charrnn.model.run import run_names, runs_folder
+    from charrnn.model.lookup import run_names, runs_folder
     from charrnn.training import distributed
 
     if name is None and distributed.may_restart():

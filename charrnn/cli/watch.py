@@ -23,8 +23,10 @@ from charrnn.units import amount, bits, count, duration
 
 if TYPE_CHECKING:
     from charrnn.cli.tensorboard import Board
+    from charrnn.model.checkpoint import Checkpoint
     from charrnn.model.network import CharRNN
-    from charrnn.model.run import Checkpoint, Run, RunSettings
+    from charrnn.model.run import Run
+    from charrnn.model.run_settings import RunSettings
     from charrnn.model.writer import RunWriter
     from charrnn.training.distributed import ProcessGroup
     from charrnn.training.events import Evaluated, Event, Finished, Requests
@@ -351,5 +353,5 @@ def _sample(network: CharRNN, run: Run, step: int) -> str:
     from charrnn.sampling.generate import generate
 
     settings = SampleSettings(length=SAMPLE_CHARACTERS, temperature=0.8, seed=step)
-    drawn = [ids[0] for ids in generate(network, settings, vocabulary=run.vocabulary, documents=run.documents())]
+    drawn = [ids[0] for ids in generate(network, settings, vocabulary=run.vocabulary, documents=run.document_separator)]
     return run.vocabulary.text(drawn)

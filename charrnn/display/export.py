@@ -18,7 +18,7 @@ from charrnn.display.page import html_text, page
 from charrnn.display.palettes import PALETTES, RGB, swatch
 from charrnn.display.terminal import STYLE, Terminal, safe_text
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.files import file_to_be
+from charrnn.files import atomic_file
 
 WIDTH = 100  # columns of the formats with lines
 
@@ -62,7 +62,7 @@ def export(path: Path, views: Sequence[View], facts: dict[str, str]) -> None:
     """
     content = find_format(path).content(views, facts)
     try:
-        with file_to_be(path) as aside:
+        with atomic_file(path) as aside:
             aside.write_bytes(content.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise CharrnnError(f"{path} cannot be written: {error.strerror}", "name another file") from None

@@ -1,51 +1,75 @@
-"""Folders whose files a manifest vouches for: name → size and SHA-256, in manifest.json beside them."""
+"""Manifests: the size and SHA-256 of every file in a folder, listed in its manifest.json."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from charrnn.errors import CharrnnError
-from charrnn.files import from_json_bytes, read_bounded, to_json_bytes, write_and_sync
+from charrnn.files import from_json_bytes, read_bounded, regular_file_size, to_json_bytes, write_and_sync
 
-LARGEST_JSON = 1_000_000
-
-
-def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes files and a manifest of them into a folder that is aside."""
-    for name, data in files.items():
-        write_and_sync(folder / name, data)
-    write_and_sync(folder / "manifest.json", _manifest(files))
+MANIFEST_FILE = "manifest.json"
+LARGEST_JSON = 1_000_000  # bytes
 
 
-def _manifest(files: Mapping[str, bytes]) -> bytes:
-    return to_json_bytes(
-        {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+class Entry(NamedTuple):
+    """The size in bytes and the SHA-256 that a file must have."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The entries of a folder's manifest, by file name."""
+
+    folder: Path
+    entries: Mapping[str, Entry]
+
+    @classmethod
+    def read(cls, folder: Path, names: set[str]) -> Manifest:
+        """Return the manifest of a folder. Raises CharrnnError unless it lists exactly these files."""
+        source = folder / MANIFEST_FILE
+        data = from_json_bytes(read_bounded(source, LARGEST_JSON), str(source))
+        if not isinstance(data, dict) or set(data) != names or not all(map(_is_entry, data.values())):
+            raise CharrnnError(f"{source} is damaged: it does not list the files of this folder")
+        return cls(folder, {name: Entry(entry["bytes"], entry["sha256"]) for name, entry in data.items()})
+
+    def read_bytes(self, name: str, limit: int) -> bytes:
+        """Return the content of a file. Raises CharrnnError where it differs from the manifest or exceeds `limit`."""
+        path, entry = self.folder / name, self.entries[name]
+        data = read_bounded(path, min(limit, entry.size))
+        if Entry(len(data), hashlib.sha256(data).hexdigest()) != entry:
+            raise CharrnnError(f"{path} is damaged: it does not match its manifest")
+        return data
+
+    def read_json(self, name: str, limit: int = LARGEST_JSON) -> Any:
+        """Return the content of a JSON file. Raises CharrnnError as `read_bytes`, and where it is not JSON."""
+        return from_json_bytes(self.read_bytes(name, limit), str(self.folder / name))
+
+    def check_sizes(self) -> None:
+        """Raise CharrnnError unless every file exists and has its size. The files are not read."""
+        for name, entry in self.entries.items():
+            if regular_file_size(self.folder / name) != entry.size:
+                raise CharrnnError(f"{self.folder / name} is damaged: its size does not match its manifest")
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and set(entry) == {"bytes", "sha256"}
+        and type(entry["bytes"]) is int
+        and entry["bytes"] >= 0
+        and type(entry["sha256"]) is str
     )
 
 
-def read_manifest(folder: Path, names: set[str]) -> dict[str, tuple[int, str]]:
-    """Name → (size, SHA-256) of exactly these files. Raises CharrnnError where the folder's manifest lists others."""
-    source = folder / "manifest.json"
-    data = from_json_bytes(read_bounded(source, LARGEST_JSON), str(source))
-    try:
-        sizes = {name: (entry["bytes"], entry["sha256"]) for name, entry in data.items()}
-        sound = set(sizes) == names and all(
-            type(size) is int and size >= 0 and type(digest) is str and set(data[name]) == {"bytes", "sha256"}
-            for name, (size, digest) in sizes.items()
-        )
-    except (AttributeError, KeyError, TypeError):
-        sound = False
-    if not sound:
-        raise CharrnnError(f"{source} is damaged: it does not list the files that belong there")
-    return sizes
-
-
-def verified(path: Path, sizes: Mapping[str, tuple[int, str]], limit: int) -> bytes:
-    """The bytes of a file that a manifest vouches for. Raises CharrnnError where it holds others, or too many."""
-    size, digest = sizes[path.name]
-    data = read_bounded(path, min(limit, size))
-    if len(data) != size or hashlib.sha256(data).hexdigest() != digest:
-        raise CharrnnError(f"{path} is damaged: it is not what its manifest says")
-    return data
+def write_with_manifest(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files and their manifest to a new folder."""
+    entries = {name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in files.items()}
+    for name, data in files.items():
+        write_and_sync(folder / name, data)
+    write_and_sync(folder / MANIFEST_FILE, to_json_bytes(entries))

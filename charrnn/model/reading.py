@@ -23,7 +23,7 @@ def read_for(run: Run, spec: str, *, skip_unknown: bool = False) -> EncodedText:
         source = "standard input" if spec == "-" else spec
         raw = read_text(spec, as_bytes=as_bytes)
         ids = run.vocabulary.encode(raw, source=source, skip_unknown=skip_unknown, hint=SKIP_UNKNOWN)
-        return run.as_trained(ids)
+        return run.encoded_text(ids)
     corpus = load_corpus([spec], as_bytes=as_bytes)
     ends = np.cumsum(corpus.lengths)
     texts = [
@@ -35,4 +35,4 @@ def read_for(run: Run, spec: str, *, skip_unknown: bool = False) -> EncodedText:
         )
         for file, length, end in zip(corpus.files, corpus.lengths, ends, strict=True)
     ]
-    return run.as_trained(np.concatenate(texts), [len(text) for text in texts])
+    return run.encoded_text(np.concatenate(texts), [len(text) for text in texts])

@@ -1,4 +1,4 @@
-"""The side of a run that trains: how its folder is made, how a save is written and committed, how metrics are kept."""
+"""Create runs, save checkpoints and log metrics."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import json
 import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -20,10 +20,9 @@ from torch import Tensor
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.files import (
-    BLOCK,
-    file_to_be,
-    folder_to_be,
-    is_own_folder,
+    atomic_file,
+    atomic_folder,
+    is_real_folder,
     make_folder,
     open_regular,
     remove_folder,
@@ -31,32 +30,33 @@ from charrnn.files import (
     to_json_bytes,
     write_and_sync,
 )
-from charrnn.model.manifest import LARGEST_JSON, write_files
-from charrnn.model.run import (
-    STEPS_FILE,
+from charrnn.model.checkpoint import (
+    MODEL_FILE,
+    TRAINING_FILE,
     Checkpoint,
-    CorpusIdentity,
     Progress,
-    Run,
-    RunSettings,
-    checked_name,
+    folder_name,
     training_shapes,
 )
+from charrnn.model.lookup import check_name
+from charrnn.model.manifest import LARGEST_JSON, write_with_manifest
+from charrnn.model.metrics import METRICS_FILE, MetricsWriter
+from charrnn.model.run import HELD_OUT_FILE, LOCK_FILE, STEPS_FILE, VOCABULARY_FILE, Run
+from charrnn.model.run_format import CHECKPOINTS_FOLDER, FORMAT, PROGRESS_FILE, RUN_FILE, with_version
+from charrnn.model.run_settings import CorpusIdentity, RunSettings
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
 
-SAVES_KEPT = 2
-LINES_KEPT = 1_000_000  # bytes of metrics that wait for a disk to take them
+NEWEST_KEPT = 2  # checkpoints
 
 
 class RunWriter:
-    """Makes a run's folder, adds saves and metrics, and holds the lock."""
+    """Saves checkpoints and metrics to a run, and holds its lock."""
 
-    def __init__(self, run: Run, lock: BinaryIO):
+    def __init__(self, run: Run, lock: FileIO):
         self.run = run
         self._lock = lock
-        self._metrics = open_regular(run.path / "metrics.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        self._unwritten = b""
+        self._metrics = MetricsWriter(run.path / METRICS_FILE)
 
     @classmethod
     def create(
@@ -68,54 +68,52 @@ class RunWriter:
         folder: Path,
         first: Mapping[str, Tensor] | None = None,
     ) -> RunWriter:
-        """Makes checkpoints/NAME and takes its lock.
+        """Create a run and lock it.
 
-        held_out: the encoded beginning of the validation text. first: the weights that training begins with, kept as
-        the save of step 0, so that a run which is killed at once can be gone on with. Raises CharrnnError where the
-        name is taken, the corpus is of more files than can be described, or the folder cannot be written.
+        held_out: the encoded start of the held-out text. first: the initial weights, saved as the checkpoint of step 0.
+        Raises CharrnnError where the name is taken, the corpus has too many files, or the disk fails.
         """
-        path = folder / checked_name(name)
+        path = folder / check_name(name)
         files = {
-            "run.json": to_json_bytes(settings.to_json()),
-            "vocabulary.json": to_json_bytes(vocabulary.to_json()),
-            "held_out.bin": held_out,
+            RUN_FILE: to_json_bytes(settings.to_json()),
+            VOCABULARY_FILE: to_json_bytes(vocabulary.to_json()),
+            HELD_OUT_FILE: held_out,
         }
         if path.exists():
             raise UsageError(
-                f"there is a run {name} already", f"choose another --name, or go on with --resume --name {name}"
+                f"there is a run {name} already", f"choose another --name, or resume it with --resume --name {name}"
             )
-        if len(files["run.json"]) > LARGEST_JSON:
+        if len(files[RUN_FILE]) > LARGEST_JSON:
             raise _too_many_files(settings.corpus)
-        training = training_shapes(settings.model, len(vocabulary), settings.training.batch_size)
-        with _told_as_error(path):
+        shapes = training_shapes(settings.model, len(vocabulary), settings.training.batch_size)
+        with _disk_errors(path):
             make_folder(folder)
             remove_leftovers(folder)
-            _check_room(folder, sum(map(len, files.values())) + 3 * 4 * sum(map(math.prod, training.values())))
-            with folder_to_be(path) as aside:
-                write_files(aside, files)
-                (aside / "saves").mkdir()
+            _check_free_space(folder, sum(map(len, files.values())) + 3 * 4 * sum(map(math.prod, shapes.values())))
+            with atomic_folder(path) as new:
+                write_with_manifest(new, files)
+                checkpoints = new / CHECKPOINTS_FOLDER[FORMAT]
+                checkpoints.mkdir()
                 if first is not None:
-                    nothing = {name: torch.zeros(shape) for name, shape in training.items()}
-                    with folder_to_be(aside / "saves" / f"{0:08d}") as save:
-                        write_files(save, _files_of_save(Progress(), first, nothing))
+                    zeros = {name: torch.zeros(shape) for name, shape in shapes.items()}
+                    with atomic_folder(checkpoints / folder_name(0)) as checkpoint:
+                        write_with_manifest(checkpoint, _checkpoint_files(Progress(), first, zeros))
         return cls.open(Run(path))
 
     @classmethod
     def open(cls, run: Run) -> RunWriter:
-        """Takes the lock of a run that exists. Raises CharrnnError where another process holds it, or the folder
-        cannot be written."""
-        with _told_as_error(run.path):
-            lock = open_regular(run.path / "lock", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        """Lock an existing run. Raises CharrnnError where another process holds the lock, or the disk fails."""
+        folder = run.checkpoints_folder
+        with _disk_errors(run.path):
+            lock = open_regular(run.path / LOCK_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                saves = run.path / "saves"
-                if not saves.exists():
-                    make_folder(saves)
-                if not is_own_folder(saves):
-                    raise CharrnnError(f"{saves} is not a folder of the run's own")
-                for folder in (run.path, saves):
-                    remove_leftovers(folder, alone=True)
-                _end_last_line(run.path / "metrics.jsonl")
+                if not folder.exists():
+                    make_folder(folder)
+                if not is_real_folder(folder):
+                    raise CharrnnError(f"{folder} is a link or a file, not a folder")
+                for each in (run.path, folder):
+                    remove_leftovers(each, exclusive=True)
                 return cls(run, lock)
             except BlockingIOError:
                 lock.close()
@@ -124,75 +122,62 @@ class RunWriter:
                 lock.close()
                 raise
 
-    def discard_after(self, save: Checkpoint) -> None:
-        """Puts out of the way what is newer than the save that training goes on from: saves, which did not verify, and
-        lines of metrics, which will be written again."""
-        saves = self.run.path / "saves"
-        with _told_as_error(saves):
-            for step in self.run.checkpoint_steps():
-                if step > save.step:
-                    damaged = saves / f"damaged-{step:08d}"
-                    remove_folder(damaged)
-                    (saves / f"{step:08d}").rename(damaged)
-            _cut_off_after(self.run.path / "metrics.jsonl", save.step)
+    def save(self, progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor]) -> None:
+        """Save a checkpoint, then remove those that are no longer needed.
 
-    def correct_steps(self, steps: int) -> None:
-        """Gives the run another number of steps than it was made with. Raises OSError where the disk fails; then all is
-        as it was."""
-        path = self.run.path / STEPS_FILE
-        try:
-            with file_to_be(path) as aside:
-                write_and_sync(aside, to_json_bytes({"steps": steps}))
-        except OSError:
-            path.unlink(missing_ok=True)  # the file may have its name already, and be unsure to last
-            raise
-        self.run.settings = dataclasses.replace(
-            self.run.settings, training=self.run.settings.training.changed(steps=steps)
-        )
-
-    def commit(self, progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor]) -> None:
-        """Adds a save, then removes those that are no longer needed.
-
-        Raises CharrnnError where a number is not finite, OSError where the disk fails; saves that exist stay.
+        Raises CharrnnError for non-finite values, OSError where the disk fails; older checkpoints are kept then.
         """
         for name, tensor in {**model, **training}.items():
             if not bool(torch.isfinite(tensor).all()):
-                raise CharrnnError(f"{name} holds numbers that are not finite; this state is not saved")
-        path = self.run.path / "saves" / f"{progress.step:08d}"
-        files = _files_of_save(progress, model, training)
-        _check_room(path.parent, sum(map(len, files.values())))
+                raise CharrnnError(f"{name} has non-finite values; no checkpoint is saved")
+        path = self.run.checkpoints_folder / folder_name(progress.step)
+        files = _checkpoint_files(progress, model, training)
+        _check_free_space(path.parent, sum(map(len, files.values())))
         if path.exists():  # its last sync failed
             remove_folder(path)
-        with folder_to_be(path) as aside:
-            write_files(aside, files)
+        with atomic_folder(path) as new:
+            write_with_manifest(new, files)
         self._remove_old(progress)
 
     def _remove_old(self, progress: Progress) -> None:
         steps = self.run.checkpoint_steps()
-        kept = {*steps[-SAVES_KEPT:], progress.best_step}
+        kept = {*steps[-NEWEST_KEPT:], progress.best_step}
         for step in steps:
             if step not in kept and not self.run.settings.training.keeps(step):
-                remove_folder(self.run.path / "saves" / f"{step:08d}")
+                remove_folder(self.run.checkpoints_folder / folder_name(step))
+
+    def discard_after(self, checkpoint: Checkpoint) -> None:
+        """Discard what is newer than the checkpoint that training resumes from.
+
+        Newer checkpoints are damaged and are renamed; later lines of the metrics are removed.
+        """
+        folder = self.run.checkpoints_folder
+        with _disk_errors(folder):
+            for step in self.run.checkpoint_steps():
+                if step > checkpoint.step:
+                    damaged = folder / f"damaged-{folder_name(step)}"
+                    remove_folder(damaged)
+                    (folder / folder_name(step)).rename(damaged)
+            self._metrics.discard_after(checkpoint.step)
+
+    def correct_steps(self, steps: int) -> None:
+        """Change the run's number of steps. Raises OSError where the disk fails; the number stays the same then."""
+        path = self.run.path / STEPS_FILE
+        try:
+            with atomic_file(path) as new:
+                write_and_sync(new, to_json_bytes({"steps": steps}))
+        except OSError:
+            path.unlink(missing_ok=True)  # it may have been renamed already, but not synced
+            raise
+        settings = self.run.settings
+        self.run.settings = dataclasses.replace(settings, training=settings.training.changed(steps=steps))
 
     def log(self, event: str, **values: Any) -> None:
-        """Adds a line to metrics.jsonl. Where the disk refuses, the line waits for the next one."""
-        line = json.dumps({"event": event, **values}, allow_nan=False) + "\n"
-        if len(self._unwritten) < LINES_KEPT:
-            self._unwritten += line.encode()
-        self._write_lines()
-
-    def _write_lines(self) -> None:
-        file, end = self._metrics.fileno(), os.fstat(self._metrics.fileno()).st_size
-        try:
-            while self._unwritten:
-                count = os.write(file, self._unwritten)
-                self._unwritten, end = self._unwritten[count:], end + count
-        except OSError:
-            with contextlib.suppress(OSError):
-                os.ftruncate(file, end)  # what was written beyond what the system said it had
+        """Log an entry to the run's metrics."""
+        self._metrics.log(event, **values)
 
     def close(self) -> None:
-        self._write_lines()
+        """Release the lock."""
         self._metrics.close()
         self._lock.close()
 
@@ -204,7 +189,8 @@ class RunWriter:
 
 
 @contextlib.contextmanager
-def _told_as_error(path: Path) -> Iterator[None]:
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Raise OSErrors as CharrnnErrors."""
     try:
         yield
     except BlockingIOError:
@@ -215,64 +201,23 @@ def _told_as_error(path: Path) -> Iterator[None]:
 
 def _too_many_files(corpus: CorpusIdentity) -> CharrnnError:
     if len(corpus.specs) > len(corpus.held_out_files):
-        what, hint = (
-            f"the names that make up {corpus.name}",
-            "name a folder, or a pattern in quotes, instead of its files",
-        )
+        what, hint = f"the file names of {corpus.name}", "name a folder, or a pattern in quotes, instead of files"
     else:
-        what, hint = f"the lengths of the files held out of {corpus.name}", "choose a smaller --val-fraction"
-    return CharrnnError(f"{what} are more than a run can keep", hint)
+        what, hint = f"the lengths of the held-out files of {corpus.name}", "choose a smaller --val-fraction"
+    return CharrnnError(f"{what} are too many for {RUN_FILE}", hint)
 
 
-def _files_of_save(progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor]) -> dict[str, bytes]:
+def _checkpoint_files(
+    progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor]
+) -> dict[str, bytes]:
     return {
-        "model.safetensors": safetensors.torch.save({k: v.cpu().contiguous() for k, v in model.items()}),
-        "training.safetensors": safetensors.torch.save({k: v.cpu().contiguous() for k, v in training.items()}),
-        "progress.json": to_json_bytes(progress.to_json()),
+        MODEL_FILE: safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in model.items()}),
+        TRAINING_FILE: safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in training.items()}),
+        PROGRESS_FILE: to_json_bytes(with_version(progress.to_json())),
     }
 
 
-def _check_room(folder: Path, needed: int) -> None:
+def _check_free_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise OSError(errno.ENOSPC, f"{file_size(needed)} needed, {file_size(free)} free", str(folder))
-
-
-def _end_last_line(path: Path) -> None:
-    """Cuts off what a crash left of a line, so that the next one begins at a line's start."""
-    if path.exists() or path.is_symlink():
-        with open_regular(path, os.O_RDWR) as file:
-            os.ftruncate(file.fileno(), _line_start(file, file.seek(0, os.SEEK_END)))
-
-
-def _line_start(file: BinaryIO, end: int) -> int:
-    """Where the line begins that the bytes before `end` belong to: after the last newline among them."""
-    while end > 0:
-        start = max(0, end - BLOCK)
-        file.seek(start)
-        place = (file.read(end - start) or b"").rfind(b"\n")
-        if place >= 0:
-            return start + place + 1
-        end = start
-    return 0
-
-
-def _cut_off_after(path: Path, step: int) -> None:
-    """Cuts off the lines at the end that tell of steps after this one."""
-    with open_regular(path, os.O_RDWR) as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = _line_start(file, end - 1)
-            file.seek(start)
-            if end - start > LARGEST_JSON or _step_told(file.read(end - start)) <= step:
-                break
-            end = start
-        os.ftruncate(file.fileno(), end)
-
-
-def _step_told(line: bytes) -> int:
-    try:
-        told = json.loads(line)["step"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return 0
-    return told if type(told) is int else 0

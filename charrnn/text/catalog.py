@@ -24,7 +24,7 @@ from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
 from charrnn.errors import CharrnnError
-from charrnn.files import Progress, file_to_be, remove_leftovers
+from charrnn.files import Progress, atomic_file, remove_leftovers
 from charrnn.units import amount
 
 TIMEOUT = 30.0  # seconds that a server may stay silent
@@ -192,7 +192,7 @@ def ensure(
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
-            with file_to_be(path) as aside, aside.open("wb") as file:
+            with atomic_file(path) as aside, aside.open("wb") as file:
                 entry.source.write(file, progress or (lambda done, total: None), opener or https_opener())
     except FetchError as error:
         raise CharrnnError(

@@ -32,7 +32,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.files import MOST_PARTS, Progress, file_to_be, from_json_bytes, open_regular, remove_leftovers
+from charrnn.files import MOST_PARTS, Progress, atomic_file, from_json_bytes, open_regular, remove_leftovers
 from charrnn.text.encoder import Encoder, Source, Survey
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
@@ -278,7 +278,7 @@ def _keep(encoder: Encoder, survey: Survey, request: _Request, sources: Sequence
     """Write the array, then its manifest. Return the array's path."""
     content = _hash_of([survey.sha256, survey.vocabulary.to_json()])
     path = folder / f"{request.prefix}{content[:12]}.npy"
-    with file_to_be(path) as aside:
+    with atomic_file(path) as aside:
         aside.unlink(missing_ok=True)
         with aside.open("xb") as file:
             file.write(_header(survey))
@@ -290,7 +290,7 @@ def _keep(encoder: Encoder, survey: Survey, request: _Request, sources: Sequence
         request.hash, request.paths, vocabulary, survey.has_own_vocabulary, survey.lengths, survey.sha256, survey.size,
         checksums,
     )  # fmt: skip
-    with file_to_be(path.with_suffix(".json")) as aside:
+    with atomic_file(path.with_suffix(".json")) as aside:
         aside.unlink(missing_ok=True)
         with aside.open("xb") as file:
             file.write(json.dumps(asdict(manifest)).encode())

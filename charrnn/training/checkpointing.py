@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import CharrnnError
-from charrnn.model.run import Checkpoint, Progress, training_shapes
+from charrnn.model.checkpoint import Checkpoint, Progress, training_shapes
 from charrnn.model.writer import RunWriter
 from charrnn.training.distributed import ProcessGroup
 from charrnn.training.events import CheckpointFailed, CheckpointSaved
@@ -65,7 +65,7 @@ class Checkpointer:
         model, training = self._trainer.model_tensors(), self._trainer.training_tensors()  # gathered from all processes
         if self._writer is not None:
             try:
-                self._writer.commit(progress, model, training)
+                self._writer.save(progress, model, training)
             except OSError as error:
                 return error.strerror or str(error)
             except CharrnnError as error:

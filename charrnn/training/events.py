@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from charrnn.model.checkpoint import Progress
 from charrnn.model.network import CharRNN
-from charrnn.model.run import Progress
 
 
 @dataclass(frozen=True)

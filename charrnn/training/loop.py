@@ -11,9 +11,9 @@ import time
 from collections.abc import Iterator
 
 from charrnn.errors import CharrnnError
+from charrnn.model.checkpoint import Checkpoint, Progress
 from charrnn.model.device import synchronize
 from charrnn.model.network import CharRNN
-from charrnn.model.run import Checkpoint, Progress
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import ScoringStopped, score
 from charrnn.settings import TrainingSettings

@@ -13,19 +13,11 @@ import torch
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.model import device as devices
+from charrnn.model.checkpoint import Checkpoint
+from charrnn.model.lookup import check_name, free_name, open_run, runs_folder
 from charrnn.model.network import CharRNN
-from charrnn.model.run import (
-    HELD_OUT_CHARACTERS,
-    Checkpoint,
-    CorpusIdentity,
-    Origin,
-    Run,
-    RunSettings,
-    checked_name,
-    free_name,
-    open_run,
-    runs_folder,
-)
+from charrnn.model.run import HELD_OUT_CHARACTERS, Run
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings, settings_from
 from charrnn.text import catalog
@@ -90,7 +82,7 @@ def begin(
     """
     device = devices.choose_device(device_name)
     folder = runs_folder()
-    name = checked_name(name) if name is not None else free_name(corpus.name, folder)
+    name = check_name(name) if name is not None else free_name(corpus.name, folder)
     if (folder / name).exists():
         raise UsageError(
             f"there is a run {name} already", f"choose another --name, or go on with --resume --name {name}"

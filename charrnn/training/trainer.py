@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from charrnn.model.checkpoint import MAX_LOSS_SCALE, Progress
 from charrnn.model.device import autocast, choose_precision, tf32_allowed
 from charrnn.model.network import CharRNN, Shard, State, detach_state
-from charrnn.model.run import FIRST_LOSS_SCALE, Progress
 from charrnn.settings import TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import NOT_COUNTED, Batches, Window, derived_seed
@@ -73,7 +73,7 @@ class Trainer:
             "loss_sum": self.loss_sum.item(),
             "weight_sum": self.weight_sum.item(),
             "rate_scale": self.rate_scale,
-            "loss_scale": FIRST_LOSS_SCALE if self.loss_scale is None else self.loss_scale.item(),
+            "loss_scale": MAX_LOSS_SCALE if self.loss_scale is None else self.loss_scale.item(),
             "skipped_steps": int(self.skipped.item()),
             "skipped_in_a_row": int(self.skipped_in_a_row.item()),
         }
@@ -151,7 +151,7 @@ class Trainer:
         Micikevicius et al. 2018, arXiv 1710.03740, section 3.2.
         """
         grown = scale * (2.0 if (self.step + 1) % STEPS_BETWEEN_SCALES == 0 else 1.0)
-        return torch.where(finite, grown, scale / 2).clamp(1.0, FIRST_LOSS_SCALE)
+        return torch.where(finite, grown, scale / 2).clamp(1.0, MAX_LOSS_SCALE)
 
     def model_tensors(self) -> dict[str, Tensor]:
         return dict(self.network.state_dict())

@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.faults.tiny import NAME, new_run
 
-SAVE = "saves/00000000"
+SAVE = "checkpoints/00000000"
 OF_THE_RUN = ("run.json", "vocabulary.json", "held_out.bin")
 OF_A_SAVE = tuple(f"{SAVE}/{name}" for name in ("model.safetensors", "training.safetensors", "progress.json"))
 MANIFESTS = ("manifest.json", f"{SAVE}/manifest.json")

@@ -164,13 +164,13 @@ def torch_file() -> bytes:
 attack(
     "absurd-model",
     "has 64 layers of 65,536 cells allocated: nine terabytes",
-    "bytes where its settings call for",
+    "bytes, where its settings require",
     make=settings(layers=64, hidden_size=65536, embedding_size=65536),
 )
 attack(
     "absurd-streams",
     "has the state of a million streams allocated when training goes on",
-    "bytes where its settings call for",
+    "bytes, where its settings require",
     make=settings(batch_size=1_000_000, hidden_size=65536),
 )
 attack("settings-out-of-bounds", "divides by no layers", "--layers must be at least 1", make=settings(layers=0))
@@ -183,15 +183,15 @@ attack("settings-infinite", "has 1e999 read as infinity", "finite number", make=
     "run.json", good_run()["run.json"].replace(b'"dropout": 0.2', b'"dropout": 1e999')))  # fmt: skip
 attack("settings-not-a-number", "has NaN read", "NaN is not a number", make=lambda: vouched(
     "run.json", good_run()["run.json"].replace(b'"dropout": 0.2', b'"dropout": NaN')))  # fmt: skip
-attack("settings-twice", "shows one value to a checker, one to a reader", "stands there twice", make=lambda: vouched(
+attack("settings-twice", "shows one value to a checker, one to a reader", "is repeated", make=lambda: vouched(
     "run.json", good_run()["run.json"].replace(b'"layers": 2', b'"layers": 2, "layers": 9')))  # fmt: skip
 attack("settings-unknown", "smuggles a setting for another version in", "unknown setting 'exec'", make=(
     lambda: changed("run.json", ["model", "exec"], "import os")))  # fmt: skip
-attack("settings-missing", "leaves a setting to chance", "missing setting 'layers'", make=lambda: vouched(
+attack("settings-missing", "leaves a setting out that the weights contradict", "header does not end where", make=lambda: vouched(
     "run.json", good_run()["run.json"].replace(b'    "layers": 2,\n', b"")))  # fmt: skip
 attack("settings-unknown-and-long", "fills the terminal with a name", "…", make=lambda: changed(
     "run.json", ["model", "x" * 500_000], 1))  # fmt: skip
-attack("settings-unknown-part", "adds a part", "'hooks' is unknown", make=lambda: changed("run.json", ["hooks"], {}))
+attack("settings-unknown-part", "adds a part", "unknown setting 'hooks'", make=lambda: changed("run.json", ["hooks"], {}))
 attack("settings-of-the-future", "is of a format not known yet", "has format 99", make=lambda: changed(
     "run.json", ["format"], 99))  # fmt: skip
 attack("settings-no-object", "is a list", "does not describe a run", make=raw("run.json", b"[]"))
@@ -199,7 +199,7 @@ attack("settings-nested", "makes a recursive parser fail", "is damaged", make=ra
 attack(
     "settings-huge",
     "has ten gigabytes read",
-    "larger than anything that belongs there",
+    "is too large",
     then=sparse("run.json", 10**10),
 )
 attack("settings-device", "reads from a device for ever", "is not a run", then=linked("run.json", "/dev/zero"))
@@ -222,7 +222,7 @@ attack(
 attack(
     "corpus-unquoted",
     "makes the shell's parser fail",
-    "which no shell could read",
+    "is not quoted for a shell",
     make=settings(specs="it's"),
     command="train --resume",
 )
@@ -244,16 +244,16 @@ attack("vocabulary-empty", "divides by no characters", "at least one character",
     "vocabulary.json", b'{"kind": "characters", "characters": ""}'))  # fmt: skip
 attack("vocabulary-of-numbers", "is not a text", "are texts", make=raw(
     "vocabulary.json", b'{"kind": "characters", "characters": [1, 2]}'))  # fmt: skip
-attack("vocabulary-of-lists", "has five megabytes of JSON become gigabytes", "more parts", make=raw(
+attack("vocabulary-of-lists", "has five megabytes of JSON become gigabytes", "too many parts", make=raw(
     "vocabulary.json", b"[" + b"[]," * 1_600_000 + b"1]"))  # fmt: skip
-attack("vocabulary-of-keys", "has a table of half a million keys made", "more parts", make=lambda: vouched(
+attack("vocabulary-of-keys", "has a table of half a million keys made", "too many parts", make=lambda: vouched(
     "vocabulary.json", ("{" + ",".join(f'"{k:x}":0' for k in range(400_000)) + "}").encode()))  # fmt: skip
-attack("vocabulary-other", "is longer than the weights know", "bytes where its settings call for", make=raw(
+attack("vocabulary-other", "is longer than the weights know", "bytes, where its settings require", make=raw(
     "vocabulary.json", b'{"kind": "bytes", "characters": ""}'))  # fmt: skip
 attack("held-out-not-utf-8", "has bytes decoded that are no text", "is damaged", make=raw("held_out.bin", b"\xff\xfe"))
 attack("held-out-unknown", "holds characters without an id", "what the model does not know", make=raw(
     "held_out.bin", "☃\x1b[2J".encode()))  # fmt: skip
-attack("held-out-huge", "has ten gigabytes read", "larger than anything that belongs there",
+attack("held-out-huge", "has ten gigabytes read", "is too large",
        then=sparse("held_out.bin", 10**10))  # fmt: skip
 
 # Manifests
@@ -269,27 +269,27 @@ attack("manifest-true", "has true for a size", "does not list the files", make=m
 attack("manifest-more", "says more than it should", "does not list the files", make=manifest(
     lambda data: data["run.json"].update(path="/etc/passwd")))  # fmt: skip
 attack("manifest-of-lists", "is of another form", "does not list the files", make=manifest(lambda data: b"[[[]]]"))
-attack("manifest-other-hash", "vouches for another file", "is not what its manifest says", make=manifest(
+attack("manifest-other-hash", "vouches for another file", "does not match its manifest", make=manifest(
     lambda data: data["run.json"].update(sha256="0" * 64)))  # fmt: skip
-attack("manifest-huge", "has ten gigabytes read", "larger than anything that", then=lambda path: os.truncate(
+attack("manifest-huge", "has ten gigabytes read", "is too large", then=lambda path: os.truncate(
     path / "manifest.json", 10**10))  # fmt: skip
 attack("manifest-missing", "has no manifest", "cannot be read", then=lambda path: (path / "manifest.json").unlink())
 
 # Saves
 
 attack("save-huge-and-false", "has four hundred megabytes allocated before their hash is known to be wrong",
-       "is not what its manifest says", make=settings(hidden_size=2500, layers=2),
+       "does not match its manifest", make=settings(hidden_size=2500, layers=2),
        then=lambda path: huge_and_false(path))  # fmt: skip
 attack("save-not-there", "has a save without files", "cannot be read", then=lambda path: (
     (path / MODEL).unlink(), (path / PROGRESS).unlink()))  # fmt: skip
-attack("save-link", "has a folder elsewhere taken for a save", "holds no weights yet", then=lambda path:
+attack("save-link", "has a folder elsewhere taken for a save", "has no checkpoint yet", then=lambda path:
     moved_and_linked(path / SAVE))  # fmt: skip
-attack("saves-link", "has a folder elsewhere taken for the saves", "holds no weights yet", then=lambda path:
-    moved_and_linked(path / "saves"))  # fmt: skip
-attack("save-of-another-step", "is called by another step", "its folder of 7", then=lambda path: (
-    (path / SAVE).rename(path / "saves" / "00000007")))  # fmt: skip
-attack("save-of-a-long-name", "stands for a step twice", "holds no weights yet", then=lambda path: (
-    (path / SAVE).rename(path / "saves" / "000000000")))  # fmt: skip
+attack("saves-link", "has a folder elsewhere taken for the saves", "has no checkpoint yet", then=lambda path:
+    moved_and_linked(path / "checkpoints"))  # fmt: skip
+attack("save-of-another-step", "is called by another step", "its folder of step 7", then=lambda path: (
+    (path / SAVE).rename(path / "checkpoints" / "00000007")))  # fmt: skip
+attack("save-of-a-long-name", "stands for a step twice", "has no checkpoint yet", then=lambda path: (
+    (path / SAVE).rename(path / "checkpoints" / "000000000")))  # fmt: skip
 attack("progress-endless", "makes int → float fail", "and at most 1e+15", make=lambda: changed(
     PROGRESS, ["skipped_steps"], 10**4000))  # fmt: skip
 attack("progress-negative", "goes on from before the beginning", "must be at least 0", make=lambda: changed(
@@ -298,7 +298,7 @@ attack("progress-text", "is of another type", "must be a number", make=lambda: c
 attack("model-link", "reads a file elsewhere", "is damaged", then=linked(MODEL, "/etc/passwd"))
 attack("model-device", "reads from a device for ever", "is damaged", then=linked(MODEL, "/dev/zero"))
 attack("model-fifo", "waits for ever", "is damaged", then=replaced_by(os.mkfifo, MODEL))
-attack("model-pickle", "has code run by pickle", "bytes where its settings call for", make=lambda: vouched(
+attack("model-pickle", "has code run by pickle", "bytes, where its settings require", make=lambda: vouched(
     MODEL, pickle.dumps(Runs())))  # fmt: skip
 attack("model-of-torch-save", "has code run by torch.load", "is damaged", make=lambda: vouched(
     MODEL, torch_file().ljust(len(good_run()[MODEL]), b"\0")))  # fmt: skip
@@ -306,17 +306,17 @@ attack("model-endless-header", "has a header of nine exabytes read", "header doe
     MODEL, (2**63).to_bytes(8, "little") + good_run()[MODEL][8:]))  # fmt: skip
 attack("model-long-header", "has a header parsed that is too long", "header does not end where", make=lambda:
     vouched(MODEL, (len(good_run()[MODEL])).to_bytes(8, "little") + good_run()[MODEL][8:]))  # fmt: skip
-attack("model-header-of-lists", "has a megabyte of JSON become many", "more parts", make=lambda:
+attack("model-header-of-lists", "has a megabyte of JSON become many", "too many parts", make=lambda:
     vouched(MODEL, joined_tensors(b"[" + b"[]," * 330_000 + b"1]", split_tensors(good_run()[MODEL])[1])))  # fmt: skip
 attack("model-nested-header", "makes a recursive parser fail", "is damaged", make=lambda: vouched(
     MODEL, joined_tensors(b"[" * 900_000, split_tensors(good_run()[MODEL])[1])))  # fmt: skip
-attack("model-twice", "lists a tensor twice", "a key stands there twice", make=header(lambda entries: json.dumps(
+attack("model-twice", "lists a tensor twice", "a key is repeated", make=header(lambda entries: json.dumps(
     entries, separators=(",", ":")).encode()[:-1] + b',"a":1,"a":2}'))  # fmt: skip
-attack("model-metadata", "has metadata along", "not those that its settings call for", make=header(
+attack("model-metadata", "has metadata along", "not those that its settings require", make=header(
     lambda entries: entries.update(__metadata__={"path": "/etc/passwd"})))  # fmt: skip
-attack("model-more", "has a tensor more", "not those that its settings call for", make=header(
+attack("model-more", "has a tensor more", "not those that its settings require", make=header(
     lambda entries: entries.update({"../evil": entries[FIRST]})))  # fmt: skip
-attack("model-fewer", "has a tensor fewer", "not those that its settings call for", make=header(
+attack("model-fewer", "has a tensor fewer", "not those that its settings require", make=header(
     lambda entries: entries.pop(FIRST)))  # fmt: skip
 attack("model-double", "is of another type", "not a float32 tensor", make=entry("dtype", "F64"))
 attack("model-half", "is of another type", "not a float32 tensor", make=entry("dtype", "BF16"))
@@ -331,20 +331,20 @@ attack("model-shape-text", "is of no shape", "not a float32 tensor", make=entry(
 attack("model-no-entry", "describes a tensor by a number", "is not described as", make=header(
     lambda entries: entries.update({FIRST: 7})))  # fmt: skip
 attack("model-more-fields", "says more than it should", "is not described as", make=entry("file", "/etc/passwd"))
-attack("model-overlap", "has two tensors share bytes", "does not begin where", make=header(
+attack("model-overlap", "has two tensors share bytes", "does not start where", make=header(
     lambda entries: entries[FIRST].update(data_offsets=[4, 4 + length_of(entries[FIRST])])))  # fmt: skip
 attack("model-outside", "reads past the end", "does not", make=header(
     lambda entries: entries[FIRST].update(data_offsets=[10**9, 10**9 + length_of(entries[FIRST])])))  # fmt: skip
 attack("model-before", "reads before the beginning", "does not", make=header(
     lambda entries: entries[FIRST].update(data_offsets=[-length_of(entries[FIRST]), 0])))  # fmt: skip
-attack("model-backwards", "ends before it begins", "does not lie", make=header(
+attack("model-backwards", "ends before it begins", "do not fit the shape", make=header(
     lambda entries: entries[FIRST]["data_offsets"].reverse()))  # fmt: skip
-attack("model-three-offsets", "has one offset more", "does not lie", make=header(
+attack("model-three-offsets", "has one offset more", "do not fit the shape", make=header(
     lambda entries: entries[FIRST]["data_offsets"].append(0)))  # fmt: skip
-attack("model-endless-offset", "makes 64-bit arithmetic fail", "does not lie", make=entry("data_offsets", [0, 10**30]))
-attack("model-not-a-number", "makes every loss not a number", "numbers that are not finite", make=numbers(
+attack("model-endless-offset", "makes 64-bit arithmetic fail", "do not fit the shape", make=entry("data_offsets", [0, 10**30]))
+attack("model-not-a-number", "makes every loss not a number", "non-finite values", make=numbers(
     lambda values: values.__setitem__(3, np.nan)))  # fmt: skip
-attack("model-infinite", "makes every loss infinite", "numbers that are not finite", make=numbers(
+attack("model-infinite", "makes every loss infinite", "non-finite values", make=numbers(
     lambda values: values.__setitem__(-1, -np.inf)))  # fmt: skip
 attack("model-longer", "has bytes behind the last tensor", "header does not end where", make=lambda: vouched(
     MODEL, good_run()[MODEL] + b"\0" * 64))  # fmt: skip
@@ -353,7 +353,7 @@ attack("model-shorter", "has no bytes for the last tensor", "header does not end
 
 # Going on with the training of a stranger's run
 
-attack("optimizer-infinite", "stops every update", "numbers that are not finite", make=numbers(
+attack("optimizer-infinite", "stops every update", "non-finite values", make=numbers(
     lambda values: values.__setitem__(0, np.inf), TRAINING), command="train --resume")  # fmt: skip
 attack("metrics-link", "has a file of the victim's cut and written to", "is not a regular file", then=lambda path: (
     path / "metrics.jsonl").symlink_to(path.parent / "victim.txt"), command="train --resume")  # fmt: skip
@@ -361,10 +361,10 @@ attack("lock-link", "has a file of the victim's made", "is not a regular file", 
     path / "lock").symlink_to(path.parent / "made.txt"), command="train --resume")  # fmt: skip
 attack("lock-fifo", "waits for ever", "is not a regular file", then=lambda path: os.mkfifo(path / "lock"),
        command="train --resume")  # fmt: skip
-attack("saves-link-to-write", "has saves written, and older ones removed, elsewhere", "not a folder of the run's own",
-       then=lambda path: moved_and_linked(path / "saves"),
+attack("saves-link-to-write", "has saves written, and older ones removed, elsewhere", "is a link or a file",
+       then=lambda path: moved_and_linked(path / "checkpoints"),
        command="train --resume")  # fmt: skip
-attack("metrics-huge", "has ten gigabytes read", "bytes where its settings call for", make=settings(batch_size=99),
+attack("metrics-huge", "has ten gigabytes read", "bytes, where its settings require", make=settings(batch_size=99),
        then=lambda path: ((path / "metrics.jsonl").touch(), os.truncate(path / "metrics.jsonl", 10**9)),
        command="train --resume")  # fmt: skip
 

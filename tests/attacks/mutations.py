@@ -26,6 +26,7 @@ import torch
 
 from charrnn.errors import CharrnnError
 from charrnn.model.run import Run
+from charrnn.settings import Settings
 from tests.attacks.folders import MANIFESTS, OF_A_SAVE, OF_THE_RUN, SAVE, good_run, manifest_of, write_run
 
 AT_ONCE = 10_000  # changes that are drawn from one seed
@@ -122,18 +123,26 @@ def vouch(files: dict[str, bytes], name: str) -> None:
     files[manifest_of(name)] = json.dumps(manifest).encode()
 
 
+def assert_read_with_defaults(settings: Settings, written: dict[str, Any]) -> None:
+    """Checks that settings are what is written, and the defaults where nothing is."""
+    assert settings.to_json() == type(settings)().to_json() | written
+
+
 def assert_read_as_written(path: Path, files: dict[str, bytes], original: bool) -> None:
     """Reads all there is to read; raises CharrnnError where that is refused, AssertionError where it is misread."""
     run = Run(path)
-    held_out = run.held_out()
+    held_out = run.held_out_text().ids
     save = run.resumable_checkpoint()
     read = {"model": run.read_model(save), "training": run.read_training(save)}
     network, _ = run.load_network("last")
 
-    assert run.settings.to_json() == json.loads(files["run.json"])
+    settings = json.loads(files["run.json"])
+    for part in ("model", "training", "corpus", "origin"):
+        assert_read_with_defaults(getattr(run.settings, part), settings.get(part, {}))
     assert run.vocabulary.to_json() == json.loads(files["vocabulary.json"])
     assert run.vocabulary.text(held_out) == files["held_out.bin"].decode()
-    assert save.progress.to_json() == json.loads(files[f"{SAVE}/progress.json"])
+    progress = json.loads(files[f"{SAVE}/progress.json"])
+    assert_read_with_defaults(save.progress, {k: v for k, v in progress.items() if k not in ("format", "charrnn")})
     for part, tensors in read.items():
         expected = safetensors.torch.load(files[f"{SAVE}/{part}.safetensors"])
         assert expected.keys() == tensors.keys()

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import torch
 
+from charrnn.model.checkpoint import Progress
 from charrnn.model.network import CharRNN, parameter_count
-from charrnn.model.run import CorpusIdentity, Origin, Progress, RunSettings
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -47,7 +48,7 @@ def seconds_of(folder: Path, model: ModelSettings, training: TrainingSettings) -
                 steps.append(time.perf_counter() - start)
             start = time.perf_counter()
             if trainer.is_finite():
-                writer.commit(Progress(step=number), trainer.model_tensors(), trainer.training_tensors())
+                writer.save(Progress(step=number), trainer.model_tensors(), trainer.training_tensors())
             saves.append(time.perf_counter() - start)
     return statistics.median(steps), statistics.median(saves)
 

@@ -119,7 +119,7 @@ def with_the_hidden_size(sizes: list[int], options: argparse.Namespace) -> None:
             path = Path(folder, "text.txt")
             make_text(path, UNITS["MB"], options.unicode)
             (fewer, _), (more, memory) = (trained(path, size, steps) for steps in (options.steps, 2 * options.steps))
-            save = max((path.parent / "checkpoints" / f"steps-{options.steps}" / "saves").iterdir())
+            save = max((path.parent / "checkpoints" / f"steps-{options.steps}" / "checkpoints").iterdir())
             saved = sum(file.stat().st_size for file in save.iterdir())
             step = (more - fewer) / options.steps
             print(

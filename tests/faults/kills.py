@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from charrnn.files import ASIDE
+from charrnn.files import TEMPORARY_PREFIX
 from tests.faults.tiny import (
     NAME,
     TRAINING,
@@ -66,7 +66,7 @@ def kill_at_random(folder: Path, number: int, seed: int) -> Kills:
         assert code in (0, -9), f"a training ended by itself with {code}"
         saved = max([saved, *steps])
         counted.kills += code == -9
-        counted.in_a_save += any((folder / NAME / "saves").glob(ASIDE + "*"))
+        counted.in_a_save += any((folder / NAME / "checkpoints").glob(TEMPORARY_PREFIX + "*"))
         saved = assert_sound(folder, at_least=saved, training=KILLED_OFTEN)
         if saved == KILLED_OFTEN.steps:
             assert_nothing_was_lost(folder, training=KILLED_OFTEN)

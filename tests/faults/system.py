@@ -23,7 +23,7 @@ CHANGES = ("open", "write", "fsync", "mkdir", "rename", "replace", "unlink", "rm
 
 @dataclass(frozen=True)
 class Call:
-    """One call below the folder that is watched. name: as `fsync saves/ASIDE-00000006/model.safetensors`."""
+    """One call below the folder that is watched. name: as `fsync checkpoints/ASIDE-00000006/model.safetensors`."""
 
     function: str
     name: str

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from charrnn.errors import CharrnnError
-from charrnn.model.run import Run, run_names
+from charrnn.model.lookup import run_names
+from charrnn.model.run import Run
 from charrnn.model.writer import RunWriter
 from charrnn.training.events import CheckpointFailed, CheckpointSaved, Event, Finished, Requests
 from tests.faults.system import Call, fault_at, half_written, points_of, watched
@@ -44,7 +45,7 @@ def refusing(number: int) -> Callable[[Call, tuple[Any, ...]], None]:
 def commit(writer: RunWriter, step: int) -> None:
     progress, tensors = expected_states()[step]
     training = {name: tensor for name, tensor in tensors.items() if name.startswith(("adam.", "state."))}
-    writer.commit(progress, {name: tensors[name] for name in tensors.keys() - training.keys()}, training)
+    writer.save(progress, {name: tensors[name] for name in tensors.keys() - training.keys()}, training)
 
 
 @pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
@@ -70,7 +71,7 @@ def test_a_save_that_any_call_of_it_fails_leaves_the_one_before_and_succeeds_lat
             commit(writer, 12)
             assert_sound(folder, at_least=12)
     # What goes wrong after the save is there, while older ones are removed, does not make it a failure.
-    removal = len(points) - points.index(f"rename {NAME}/saves/00000000 → {NAME}/saves/ASIDE-00000000")
+    removal = len(points) - points.index(f"rename {NAME}/checkpoints/00000000 → {NAME}/checkpoints/ASIDE-00000000")
     assert outcomes == ["failed"] * (len(points) - removal) + ["saved"] * removal
 
 
@@ -181,7 +182,7 @@ def test_a_save_asked_for_when_the_disk_is_full_is_tried_again(folder: Path) -> 
     requests, full = Requests(checkpoint=True), [True]
 
     def before(call: Call, arguments: tuple[Any, ...]) -> None:
-        if full[0] and "saves/ASIDE" in call.name:
+        if full[0] and "checkpoints/ASIDE" in call.name:
             refusing(errno.ENOSPC)(call, arguments)
 
     with watched(folder, before):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from charrnn.errors import CharrnnError
-from charrnn.model.run import run_names
+from charrnn.model.lookup import run_names
 from charrnn.training.events import CheckpointSaved, Requests
 from tests.faults.kills import kill_at_random
 from tests.faults.system import Call, fault_at, half_written, points_of
@@ -76,7 +76,7 @@ def test_the_named_points_of_a_save_are_these(folder: Path) -> None:
             requests.stop = isinstance(event, CheckpointSaved)
 
     points = points_of(folder, one_save)
-    saves = f"{NAME}/saves"
+    saves = f"{NAME}/checkpoints"
     expected = points_of_a_save(f"{saves}/ASIDE-00000012", f"{saves}/00000012")
     start = points.index(expected[0])
     assert points[:start] == [

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.model.run import run_names
+from charrnn.model.lookup import run_names
 from charrnn.training.events import CheckpointSaved
 from tests.faults.system import Call, watched
 from tests.faults.tiny import NAME, assert_nothing_was_lost, assert_sound, go_on, new_run

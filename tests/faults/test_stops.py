@@ -17,8 +17,9 @@ import torch
 
 from charrnn.cli import app
 from charrnn.model import run as runs
+from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN
-from charrnn.model.run import Run, open_run
+from charrnn.model.run import Run
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import Limits, score
 from charrnn.training import presets
@@ -78,16 +79,16 @@ def test_a_run_whose_newest_save_lost_a_bit_goes_on_from_the_one_before_and_keep
     requests = Requests()
     for event in go_on(folder, requests):
         requests.stop = getattr(event, "step", 0) >= 18
-    newest = folder / NAME / "saves" / "00000018" / "training.safetensors"
+    newest = folder / NAME / "checkpoints" / "00000018" / "training.safetensors"
     data = bytearray(newest.read_bytes())
     data[-5] ^= 4
     newest.write_bytes(data)
-    with pytest.warns(runs.CharrnnWarning, match="00000018.*is not what its manifest says; another save is used"):
+    with pytest.warns(runs.CharrnnWarning, match="00000018.*does not match its manifest; another checkpoint is used"):
         assert assert_sound(folder) == 12
     with pytest.warns(runs.CharrnnWarning):
         list(go_on(folder))
     assert_nothing_was_lost(folder)
-    saves = folder / NAME / "saves"
+    saves = folder / NAME / "checkpoints"
     assert sorted(path.name for path in saves.iterdir()) == ["00000018", "00000024", "damaged-00000018"]
     assert [line["step"] for line in Run(folder / NAME).metrics()] == [6, 12, 18, 24]
 
@@ -170,8 +171,8 @@ def test_five_interruptions_of_the_program_change_nothing_to_the_last_bit(
 def test_sigusr1_saves_and_goes_on(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     when_step(7, lambda _: signal.raise_signal(signal.SIGUSR1), monkeypatch)
     commits = []
-    commit = RunWriter.commit
-    monkeypatch.setattr(RunWriter, "commit", lambda self, *a: commits.append(a[0].step) or commit(self, *a))
+    commit = RunWriter.save
+    monkeypatch.setattr(RunWriter, "save", lambda self, *a: commits.append(a[0].step) or commit(self, *a))
     assert program("train", "text.txt", *SMALL) == 0
     assert commits == [7, 12, 24, 36, 48, 60]
 
@@ -202,7 +203,7 @@ def started(*arguments: str) -> list[str]:
 
 def wait_for_save(home: Path) -> None:
     for _ in range(600):
-        if (home / "checkpoints" / "text" / "saves").is_dir() and open_run("text").checkpoint_steps()[-1] > 50:
+        if (home / "checkpoints" / "text" / "checkpoints").is_dir() and open_run("text").checkpoint_steps()[-1] > 50:
             return
         time.sleep(0.05)
     raise AssertionError("no save came")

@@ -16,8 +16,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from charrnn.model.checkpoint import Checkpoint, Progress
 from charrnn.model.network import CharRNN
-from charrnn.model.run import Checkpoint, CorpusIdentity, Origin, Progress, Run, RunSettings
+from charrnn.model.run import Run
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -100,7 +102,7 @@ def assert_nothing_was_lost(folder: Path, **settings: Any) -> None:
         list(go_on(folder))
     RunWriter.open(Run(folder / NAME)).close()
     assert assert_sound(folder, **settings) == max(expected_states(**settings))
-    saves = sorted(path.name for path in (folder / NAME / "saves").iterdir())
+    saves = sorted(path.name for path in (folder / NAME / "checkpoints").iterdir())
     assert not [name for name in saves if name.startswith(".")], saves
 
 

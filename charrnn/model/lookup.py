@@ -1,0 +1,75 @@
+"""Find runs by name, and name new ones."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import re
+from pathlib import Path
+
+from charrnn.errors import CharrnnError, UsageError
+from charrnn.files import home_folder
+from charrnn.model.run import Run
+from charrnn.model.run_format import CHECKPOINTS_FOLDER, RUN_FILE
+
+SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def runs_folder() -> Path:
+    """Return the folder of all runs: checkpoints/ in $CHARRNN_HOME, or in the current directory."""
+    return home_folder() / "checkpoints"
+
+
+def run_names(folder: Path) -> list[str]:
+    """Return the names of the runs in a folder, the one trained last first."""
+    try:
+        # Unlike Path.is_file, os.path.isfile returns False for a folder without permission.
+        paths = [p for p in folder.iterdir() if SAFE_NAME.fullmatch(p.name) and os.path.isfile(p / RUN_FILE)]  # noqa: PTH113
+    except OSError:
+        return []
+    return [p.name for p in sorted(paths, key=lambda p: (_time_trained(p), p.name), reverse=True)]
+
+
+def _time_trained(path: Path) -> int:
+    for place in (*(path / name for name in CHECKPOINTS_FOLDER.values()), path):
+        with contextlib.suppress(OSError):
+            return place.stat().st_mtime_ns
+    return 0
+
+
+def open_run(name: str | None = None, folder: Path | None = None) -> Run:
+    """Return the run of a name or a path; None: the run trained last.
+
+    folder: where names are looked up, by default `runs_folder()`. Raises CharrnnError where there is no such run.
+    """
+    folder = folder if folder is not None else runs_folder()
+    names = run_names(folder)
+    if name is None:
+        if not names:
+            raise CharrnnError(f"no run in {folder}", "train one first: charrnn train")
+        return Run(folder / names[0])
+    for path in [folder / name, Path(name)] if SAFE_NAME.fullmatch(name) else [Path(name)]:
+        # Unlike Path.exists, os.path.exists returns False for a name that cannot be a path.
+        if os.path.exists(path / RUN_FILE):  # noqa: PTH110
+            return Run(path)
+    similar = difflib.get_close_matches(name[:100], names, n=3, cutoff=0.3) or names[:3]
+    more = ", …" if len(similar) < len(names) else ""
+    hint = f"there are: {', '.join(similar)}{more}" if similar else "train one first: charrnn train"
+    raise UsageError(f"no run called {name!r} in {folder}", hint)
+
+
+def check_name(name: str) -> str:
+    """Return the name. Raises UsageError unless it consists of letters, digits, `.`, `_` and `-`."""
+    if not SAFE_NAME.fullmatch(name):
+        raise UsageError(f"{name!r} cannot be a run's name", "use letters, digits, '.', '_' and '-'")
+    return name
+
+
+def free_name(wanted: str, folder: Path) -> str:
+    """Return a name close to `wanted` that is valid and not taken, adding -2, -3, … if necessary."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:80] or "run"
+    number = 1
+    while (folder / (name := stem if number == 1 else f"{stem}-{number}")).exists():
+        number += 1
+    return name

@@ -1,0 +1,106 @@
+"""The format of a run on disk: its number, its layout, and the migrations from older formats.
+
+FORMAT.md describes the files. A run is never converted in place: it keeps the layout of the format it was created in,
+and its JSON files are migrated whenever they are read.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn import __version__
+from charrnn.errors import CharrnnError
+from charrnn.units import shortened
+
+FORMAT = 2
+CHECKPOINTS_FOLDER = {1: "saves", 2: "checkpoints"}
+RUN_FILE = "run.json"
+PROGRESS_FILE = "progress.json"
+UNNUMBERED = {PROGRESS_FILE: 1}  # files that had no format number in this format
+VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
+
+Json = dict[str, Any]
+Change = Callable[[str, Json], Json]
+"""(file name, content in one format) → content in the next format. The argument is not modified."""
+
+
+def move(file: str, old: str, new: str) -> Change:
+    """Return a change that renames a key of a file or moves it to another object, where the file has it.
+
+    Keys are dotted paths: `move("run.json", "training.grad_clip", "training.max_norm")`.
+    """
+
+    def change(name: str, content: Json) -> Json:
+        content = copy.deepcopy(content)
+        *parents, key = old.split(".")
+        source = _find_object(content, parents)
+        if name == file and source is not None and key in source:
+            value = source.pop(key)
+            *parents, key = new.split(".")
+            target = _find_object(content, parents)
+            if target is not None:
+                target[key] = value
+        return content
+
+    return change
+
+
+def _find_object(content: Json, keys: list[str]) -> Json | None:
+    place: Any = content
+    for key in keys:
+        place = place.get(key) if isinstance(place, dict) else None
+    return place if isinstance(place, dict) else None
+
+
+MIGRATIONS: dict[int, tuple[Change, ...]] = {
+    1: (move(RUN_FILE, "origin.charrnn", "charrnn"),),
+}
+"""Format → the changes that lead to the next format."""
+
+
+@dataclass(frozen=True)
+class Migrated:
+    """The content of a JSON file in the current format, and the format and version of charrnn that wrote it."""
+
+    content: Json
+    format: int
+    version: str
+
+    @property
+    def hint(self) -> str:
+        """Advice for an error about an unknown key."""
+        return f"charrnn {self.version} wrote it, and this is charrnn {__version__}: use the newer one"
+
+
+def with_version(content: Json) -> Json:
+    """Return the content of a JSON file with the format and the version that write it."""
+    return {"format": FORMAT, "charrnn": __version__, **content}
+
+
+def migrate(file: str, data: Any, source: str) -> Migrated:
+    """Return the content of a run's JSON file in the current format.
+
+    file: its name in the run. source: its path, for errors. Raises CharrnnError for a newer format, or none.
+    """
+    number = data.get("format", UNNUMBERED.get(file)) if isinstance(data, dict) else None
+    if type(number) is not int or number < 1:
+        raise CharrnnError(f"{source} does not describe a run")
+    if number > FORMAT:
+        raise CharrnnError(
+            f"{source} has format {shortened(number)}, and charrnn {__version__} reads formats up to {FORMAT}",
+            f"use charrnn {_version(data)} or newer",
+        )
+    for older in range(number, FORMAT):
+        for change in MIGRATIONS[older]:
+            data = change(file, data)
+    content = {key: value for key, value in data.items() if key not in ("format", "charrnn")}
+    return Migrated(content, number, _version(data))
+
+
+def _version(data: Json) -> str:
+    version = data.get("charrnn")
+    return version if isinstance(version, str) and VERSION.fullmatch(version) else "of an unknown version"
