@@ -32,6 +32,7 @@ from charrnn.model.run import Run
 from charrnn.sampling.generate import STOPPED, generate
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import Score, score
+from charrnn.settings import ModelSettings, TrainingSettings, check_names
 from charrnn.text.corpus import load_corpus
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import StreamDecoder, Vocabulary
@@ -82,6 +83,7 @@ def train(
     Raises UsageError for settings out of bounds, CharrnnError where training cannot start or continue.
     """
     since = time.perf_counter()
+    check_names(settings, ModelSettings, TrainingSettings)
     specs = [corpus] if isinstance(corpus, str | PathLike) else list(corpus)
     names = [fspath(spec) for spec in specs]
     if resume:
@@ -214,6 +216,7 @@ class Model:
 
         settings: as for `sample`, with `num` for the number of texts.
         """
+        check_names(settings, SampleSettings)
         ids = prime if isinstance(prime, np.ndarray) else self.vocabulary.encode(prime, source="the prime")
         return generate(
             self.network,

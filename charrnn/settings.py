@@ -8,12 +8,13 @@ option, add a field.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 import pkgutil
 import re
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -163,6 +164,15 @@ def settings_from(cls: type[S], given: dict[str, Any]) -> S:
     Raises UsageError for a value out of bounds.
     """
     return cls(**{name: value for name, value in given.items() if name in cls.options()})
+
+
+def check_names(given: Iterable[str], *classes: type[Settings]) -> None:
+    """Raise UsageError where a name is not an option of these classes, with the nearest one as a hint."""
+    known = [name for cls in classes for name in cls.options()]
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            raise UsageError(f"unknown setting {name!r}", f"use {near[0]!r}" if near else f"use {', '.join(known)}")
 
 
 SEARCHED_CHARACTERS, SEARCH_SEED = 200_000, 1  # defaults of a search for cells

@@ -52,8 +52,8 @@ def test_train_reports_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_train_refuses_an_unknown_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
     (tmp_path / "a.txt").write_text("abc\n" * 300)
-    with pytest.raises(UsageError, match="hiden_size"):
-        charrnn.train(tmp_path / "a.txt", hiden_size=4)
+    with pytest.raises(UsageError, match="'hiden_size'; use 'hidden_size'"):
+        charrnn.train(tmp_path / "a.txt", hiden_size=4, steps=1)
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -89,7 +89,7 @@ def test_score_counts_all_but_the_first_character(model: Model) -> None:
     assert result.mean == pytest.approx(float(np.mean(result.nats)), rel=1e-6)
     assert result.bits_per_character == pytest.approx(result.mean / np.log(2))
     assert result.perplexity == pytest.approx(np.exp(result.mean))
-    assert "bpc" in repr(result)
+    assert "bits per character" in repr(result)
 
 
 def test_score_without_a_text_is_the_validation_loss(model: Model) -> None:
