@@ -42,3 +42,12 @@ def small_network(
     network = CharRNN(ModelSettings(recurrence=recurrence, layers=layers, **shape), vocabulary_size)
     network.initialize(torch.Generator().manual_seed(3))
     return network.double().eval()
+
+
+def contracted(network: CharRNN) -> CharRNN:
+    """Halve the recurrent weights of an IRNN: with the identity, h grows with the text until training changes that."""
+    if network.settings.recurrence == "irnn":
+        with torch.no_grad():
+            for layer in network.recurrences:
+                layer.weight_hh_l0 *= 0.5
+    return network

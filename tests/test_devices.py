@@ -23,6 +23,7 @@ from charrnn.settings import DEVICES, RECURRENCE_NAMES, ModelSettings, TrainingS
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.trainer import STEPS_BETWEEN_SCALES, Trainer
+from tests.conftest import contracted
 
 HERE = [
     pytest.param(name, marks=pytest.mark.skipif(not there, reason=f"no {name} device here"))
@@ -40,7 +41,7 @@ def a_network(recurrence: str, vocabulary: Vocabulary) -> CharRNN:
     settings = ModelSettings(recurrence=recurrence, layers=2, hidden_size=32, embedding_size=8)
     network = CharRNN(settings, len(vocabulary))
     network.initialize(torch.Generator().manual_seed(1))
-    return network
+    return contracted(network)
 
 
 def losses(network: CharRNN, ids: np.ndarray, precision: str = "fp32") -> list[float]:

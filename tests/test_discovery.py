@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.cli.findings import score_with_interval
-from charrnn.discovery import findings as store
+from charrnn.discovery import cache as store
 from charrnn.discovery.confounds import Design, Moments, unique_shares
+from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.findings import Findings, columns_of
-from charrnn.discovery.naming import Evidence, verdict
-from charrnn.discovery.search import Effort, Plan, discover, memory, untestable
+from charrnn.discovery.naming import verdict
+from charrnn.discovery.report import score_with_interval
+from charrnn.discovery.search import discover
+from charrnn.discovery.study import Effort, Split, reason_not_testable
 from charrnn.errors import CharrnnError
+from charrnn.inspection.gates import memory_length
 from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import CATALOG, Text, find_property
 from charrnn.scoring.score import score
@@ -146,7 +149,7 @@ def test_what_a_planted_cell_does_is_measured_rightly(found):
 
 def test_a_detector_of_a_quotation_mark_is_not_called_a_quote_cell(found):
     assert f"1:{DETECTOR}" not in named(found)
-    assert found.reacts[f"1:{DETECTOR}"] == '"'
+    assert found.detectors[f"1:{DETECTOR}"] == '"'
     assert "inside “…”" in found.testable
     claims = [verdict(e).kind for e in found.evidence if e.cell == f"1:{DETECTOR}" and e.property_name == "inside “…”"]
     assert set(claims) <= {"none"}
@@ -200,7 +203,7 @@ def test_a_search_reads_each_document_for_itself():
         symbols=vocabulary.symbols,
         effort=LITTLE,
     )
-    plan = Plan.of(len(documents))
+    plan = Split.of(len(documents))
     told = np.concatenate([start + np.arange(1, plan.block) for start in plan.starts])
     nats = score(network, documents).nats[np.setdiff1d(told, documents.starts)]
     assert found.bits_per_character == pytest.approx(float(nats.mean()) / np.log(2), abs=1e-5)
@@ -238,7 +241,7 @@ def test_twenty_untrained_networks_earn_no_more_names_than_the_error_rate_allows
 
 
 def test_blocks_alternate_and_keep_a_gap():
-    plan = Plan.of(200_000)
+    plan = Split.of(200_000)
     assert (len(plan.starts), plan.block, plan.gap) == (20, 9000, 1000)
     places = np.arange(200_000)
     select, confirm = plan.select(places), plan.confirm(places)
@@ -249,21 +252,21 @@ def test_blocks_alternate_and_keep_a_gap():
     streams = plan.streams(places)
     assert streams.shape == (20, 10_000)
     assert np.array_equal(streams[0::2, plan.gap :].reshape(-1), select)
-    short = Plan.of(10_000)
+    short = Split.of(10_000)
     assert short.starts[-1] + short.block <= 10_000
     with pytest.raises(CharrnnError, match="10,000 characters or more"):
-        Plan.of(9_999)
+        Split.of(9_999)
 
 
 def test_a_property_is_testable_with_thirty_episodes_and_between_1_and_99_percent():
     on = np.tile(np.repeat([True, False], [2, 8]), 30)
-    assert untestable(on) is None
-    assert untestable(on[:290]) == "only 29 episodes in a half"
-    assert untestable(np.zeros(100, bool)) == "does not occur"
-    assert untestable(np.arange(10_000) % 200 == 0) == "holds at 0.50 % of the characters"
-    assert untestable(np.arange(10_000) % 200 != 0) == "holds at 99.50 % of the characters"
-    assert untestable(np.tile(np.arange(10.0), 30)) is None
-    assert untestable(np.zeros(100)) == "does not occur"
+    assert reason_not_testable(on) is None
+    assert reason_not_testable(on[:290]) == "only 29 episodes in a half"
+    assert reason_not_testable(np.zeros(100, bool)) == "does not occur"
+    assert reason_not_testable(np.arange(10_000) % 200 == 0) == "holds at 0.50 % of the characters"
+    assert reason_not_testable(np.arange(10_000) % 200 != 0) == "holds at 99.50 % of the characters"
+    assert reason_not_testable(np.tile(np.arange(10.0), 30)) is None
+    assert reason_not_testable(np.zeros(100)) == "does not occur"
 
 
 def test_k_grams_expect_what_followed_the_same_characters_in_training():
@@ -301,8 +304,8 @@ def test_the_unique_share_of_a_property_is_what_it_adds_to_r_squared_last():
 
 
 def test_memory_is_that_of_the_usual_step():
-    assert memory(np.array([0.99] * 60 + [0.01] * 40)) == pytest.approx(-1 / np.log(0.99))
-    assert memory(np.full(5, 1.0)) > 1e6
+    assert memory_length(np.array([0.99] * 60 + [0.01] * 40)) == pytest.approx(-1 / np.log(0.99))
+    assert memory_length(np.full(5, 1.0)) > 1e6
 
 
 def evidence(**changed) -> Evidence:
@@ -328,8 +331,8 @@ def evidence(**changed) -> Evidence:
         "comparable": 0.9,
         "pseudo": 0.2,
         "unique": 0.3,
-        "rival": "indentation",
-        "rival_unique": 0.1,
+        "competitor": "indentation",
+        "competitor_unique": 0.1,
         "better_in_family": None,
         "pearson": None,
         "threshold": 0.0,
@@ -350,7 +353,7 @@ def evidence(**changed) -> Evidence:
         ({"beyond_untrained": (0.0, 0.2)}, "an untrained network reaches .65"),
         ({"p_holm": 0.06}, "p = 0.06"),
         ({"pseudo": 0.95}, "a meaningless label of its time scale reaches .97"),
-        ({"unique": 0.04, "rival_unique": 0.0}, "explains .04 of its variance by itself"),
+        ({"unique": 0.04, "competitor_unique": 0.0}, "explains .04 of its variance by itself"),
         ({"unique": 0.19}, "explains .19 of its variance by itself, indentation .10"),
         ({"better_in_family": "string or comment"}, "string or comment fits it better"),
     ],
@@ -386,14 +389,14 @@ def test_the_horizon_is_the_fewest_characters_that_do_as_well():
 
 def test_findings_go_to_json_and_back_and_are_kept_beside_the_run(found, tmp_path):
     assert Findings.from_json(json.loads(json.dumps(found.to_json()))) == found
-    subject, question = store.key_of("weights", b"ids"), store.key_of("everything")
-    assert store.kept(tmp_path, subject, question) is None
-    assert store.all_kept(tmp_path, subject) == []
-    store.keep(tmp_path, subject, question, found)
-    assert store.kept(tmp_path, subject, question) == found
-    assert store.all_kept(tmp_path, subject) == [found]
-    assert store.kept(tmp_path, store.key_of("weights", b"other ids"), question) is None
-    assert store.key_of("ab", "c") != store.key_of("a", "bc")
+    subject, question = store.hash_of(["weights", b"ids"]), store.hash_of(["everything"])
+    assert store.load_findings(tmp_path, subject, question) is None
+    assert store.load_all_findings(tmp_path, subject) == []
+    store.save_findings(tmp_path, subject, question, found)
+    assert store.load_findings(tmp_path, subject, question) == found
+    assert store.load_all_findings(tmp_path, subject) == [found]
+    assert store.load_findings(tmp_path, store.hash_of(["weights", b"other ids"]), question) is None
+    assert store.hash_of(["ab", "c"]) != store.hash_of(["a", "bc"])
 
 
 @pytest.mark.parametrize(
@@ -403,7 +406,7 @@ def test_findings_go_to_json_and_back_and_are_kept_beside_the_run(found, tmp_pat
         lambda data: data | {"more": 1},
         lambda data: {k: v for k, v in data.items() if k != "evidence"},
         lambda data: data | {"evidence": [data["evidence"][0] | {"rank_correlation": None}]},
-        lambda data: data | {"reacts": ["a"]},
+        lambda data: data | {"detectors": ["a"]},
         lambda data: [],
     ],
 )
@@ -411,8 +414,8 @@ def test_findings_that_are_not_as_they_were_written_count_as_not_there(found, tm
     data = json.loads(json.dumps(found.to_json()))
     (tmp_path / "findings").mkdir()
     (tmp_path / "findings" / "a-b.json").write_text(json.dumps(spoil(data)))
-    assert store.kept(tmp_path, "a", "b") is None
-    assert store.all_kept(tmp_path, "a") == []
+    assert store.load_findings(tmp_path, "a", "b") is None
+    assert store.load_all_findings(tmp_path, "a") == []
 
 
 def test_evidence_becomes_a_table_with_a_column_for_every_number(found):

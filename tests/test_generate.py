@@ -22,7 +22,7 @@ from charrnn.sampling.generate import STOPPED, generate
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import RECURRENCE_NAMES, ModelSettings
 from charrnn.text.vocabulary import Vocabulary
-from tests.conftest import small_network
+from tests.conftest import contracted, small_network
 
 ELEVEN = Vocabulary.of("\nabcdefghij")
 ONE_IN_A_MILLION = {4: 33.4, 7: 40.5, 8: 42.7}  # chi-square quantiles by degrees of freedom
@@ -67,7 +67,7 @@ def lively_network(recurrence: str = "lstm", **details: object) -> CharRNN:
     network = small_network(recurrence, **details)
     with torch.no_grad():
         network.output.weight *= 10
-    return network
+    return contracted(network)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.discovery.history import became, history
-from charrnn.discovery.naming import Evidence
-from charrnn.discovery.profile import cell_profile, misses
-from charrnn.discovery.span_match import like, occurrences_of
+from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.history import History, cell_history
+from charrnn.discovery.profile import cell_profile, contradictions
+from charrnn.discovery.span_match import find_occurrences, match_span
 from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.gates import gate_saturation
 from charrnn.inspection.trace import Cell, trace
@@ -22,9 +22,9 @@ from tests.test_discovery import COUNTER, LATCH, evidence, network_for, planted,
 
 
 def test_occurrences_have_a_character_on_each_side_and_may_overlap():
-    assert occurrences_of("aa", "aaaab aa") == [1, 2]
-    assert occurrences_of("ab", "ab ab ab") == [3]
-    assert occurrences_of("x", "abc") == []
+    assert find_occurrences("aa", "aaaab aa") == [1, 2]
+    assert find_occurrences("ab", "ab ab ab") == [3]
+    assert find_occurrences("x", "abc") == []
 
 
 @pytest.mark.parametrize("length", [9_000, 40_000])
@@ -33,9 +33,9 @@ def test_the_planted_latch_marks_a_parenthesis_and_is_on_in_all_the_others(lengt
     vocabulary = Vocabulary.of(characters)
     start = characters.index("(", 3000)
     piece = characters[start : characters.index(")", start) + 1]
-    places = occurrences_of(piece, characters)
-    found = like(planted(vocabulary), EncodedText(vocabulary.encode(characters)), places, len(piece))
-    latch = next(one for one in found.matching_cells if one.cell == Cell(1, LATCH))
+    places = find_occurrences(piece, characters)
+    found = match_span(planted(vocabulary), EncodedText(vocabulary.encode(characters)), places, len(piece))
+    latch = next(one for one in found.cells if one.cell == Cell(1, LATCH))
     assert latch.sign == 1
     assert latch.hits == len(places)
     inside = CATALOG["inside parentheses"].of(Text(characters))
@@ -53,12 +53,12 @@ def test_documents_are_looked_at_each_for_itself():
     signals = [chunk.signals for chunk in trace(network, documents)]
     c, forget = (np.concatenate([one[name] for one in signals]) for name in ("c", "forget"))
     found = gate_saturation(network, documents)[1]
-    np.testing.assert_allclose(found.open, (forget[500:] > 0.9).mean(axis=0), atol=1e-4)
-    places = occurrences_of("the", characters)
-    for one in like(network, documents, places, 3).matching_cells:
+    np.testing.assert_allclose(found.right, (forget[500:] > 0.9).mean(axis=0), atol=1e-4)
+    places = find_occurrences("the", characters)
+    for one in match_span(network, documents, places, 3).cells:
         assert one.share == pytest.approx((one.sign * np.tanh(c[:, one.cell.index]) >= 0.3).mean(), abs=1e-4)
-    course = history({1: network}.__getitem__, [1], documents, Cell(1, 3), "c", c[:, 3])
-    assert course == [(1, pytest.approx(1, abs=2e-4))]
+    found = cell_history({1: network}.__getitem__, [1], documents, Cell(1, 3), "c", c[:, 3])
+    assert found.rank_correlations == (pytest.approx(1, abs=2e-4),)
 
 
 def test_saturation_counts_gates_below_a_tenth_and_above_nine_tenths():
@@ -66,11 +66,11 @@ def test_saturation_counts_gates_below_a_tenth_and_above_nine_tenths():
     vocabulary = Vocabulary.of(characters)
     network, ids = planted(vocabulary), vocabulary.encode(characters)
     found = {one.gate: one for one in gate_saturation(network, EncodedText(ids))}
-    assert found["forget"].open[LATCH] > 0.9
-    assert found["forget"].shut[LATCH] == pytest.approx((ids[500:] == vocabulary.encode(")")[0]).mean())
-    assert found["input"].open[COUNTER] == 1
+    assert found["forget"].right[LATCH] > 0.9
+    assert found["forget"].left[LATCH] == pytest.approx((ids[500:] == vocabulary.encode(")")[0]).mean())
+    assert found["input"].right[COUNTER] == 1
     some = gate_saturation(network, EncodedText(ids), [Cell(1, COUNTER)])
-    assert some[1].shut[0] == found["forget"].shut[COUNTER]
+    assert some[1].left[0] == found["forget"].left[COUNTER]
 
 
 def test_a_portrait_says_what_a_cell_pushes_and_how_long_it_remembers():
@@ -80,10 +80,10 @@ def test_a_portrait_says_what_a_cell_pushes_and_how_long_it_remembers():
     with torch.no_grad():
         network.output.weight[vocabulary.encode(")")[0], LATCH] = 9
     drawn = cell_profile(network, EncodedText(vocabulary.encode(characters)), Cell(1, LATCH))
-    assert drawn.up[0] == (int(vocabulary.encode(")")[0]), 9.0)
+    assert drawn.promoted[0] == (int(vocabulary.encode(")")[0]), 9.0)
     assert drawn.memory > 1000
     below = cell_profile(network_for(vocabulary, "gru"), EncodedText(vocabulary.encode(characters)), Cell(1, 3))
-    assert [one.gate for one in below.gate_saturation] == ["reset", "update"]
+    assert [one.gate for one in below.gates] == ["reset", "update"]
 
 
 def test_misses_are_where_the_cell_contradicts_the_property_most():
@@ -92,14 +92,14 @@ def test_misses_are_where_the_cell_contradicts_the_property_most():
     network, ids = planted(vocabulary), vocabulary.encode(characters)
     claim = Evidence(**{**evidence().__dict__, "cell": f"1:{LATCH}", "signal": "c", "sign": 1, "threshold": 0.5})
     text = Text(characters)
-    assert misses(network, EncodedText(ids), text, claim, CATALOG["inside parentheses"]) == []
-    found = misses(network, EncodedText(ids), text, claim, CATALOG["inside “…”"])
+    assert contradictions(network, EncodedText(ids), text, claim, CATALOG["inside parentheses"]) == []
+    found = contradictions(network, EncodedText(ids), text, claim, CATALOG["inside “…”"])
     values = np.concatenate(
         [k.signals["c"] for k in trace(network, EncodedText(ids), signals=["c"], cells=[Cell(1, LATCH)])]
     )[:, 0]
     truth = CATALOG["inside “…”"].of(text)
     assert len(found) == 3
-    assert all(truth[place] == holds and (values[place] > 0.5) != holds for place, holds in found)
+    assert all(truth[one.position] == one.holds and (values[one.position] > 0.5) != one.holds for one in found)
 
 
 def test_history_is_the_score_at_each_checkpoint():
@@ -108,13 +108,14 @@ def test_history_is_the_score_at_each_checkpoint():
     networks = {10: network_for(vocabulary, seed=3), 20: planted(vocabulary), 30: planted(vocabulary)}
     labels = CATALOG["inside parentheses"].of(Text(characters))
     ids = vocabulary.encode(characters)
-    course = history(networks.__getitem__, [10, 20, 30], EncodedText(ids), Cell(1, LATCH), "c", labels)
-    assert [step for step, _ in course] == [10, 20, 30]
-    assert abs(course[0][1]) < 0.6
-    assert course[1][1] == course[2][1] == pytest.approx(1, abs=1e-6)
-    assert became(course) == 20
-    itself = history(networks.__getitem__, [10, 30], EncodedText(ids), Cell(1, COUNTER), "c", None)
-    assert itself[1][1] == pytest.approx(1, abs=1e-6)
+    found = cell_history(networks.__getitem__, [10, 20, 30], EncodedText(ids), Cell(1, LATCH), "c", labels)
+    assert found.steps == (10, 20, 30)
+    first, second, third = found.rank_correlations
+    assert abs(first) < 0.6
+    assert second == third == pytest.approx(1, abs=1e-6)
+    assert found.settled_at == 20
+    itself = cell_history(networks.__getitem__, [10, 30], EncodedText(ids), Cell(1, COUNTER), "c")
+    assert itself.rank_correlations[1] == pytest.approx(1, abs=1e-6)
 
 
 def test_checkpoints_that_cannot_be_read_are_left_out_of_a_history():
@@ -128,14 +129,16 @@ def test_checkpoints_that_cannot_be_read_are_left_out_of_a_history():
         return planted(vocabulary)
 
     with pytest.warns(CharrnnWarning, match="save .0 is damaged; this checkpoint is left out") as warned:
-        course = history(networks, [10, 20, 30, 40], EncodedText(ids), Cell(1, COUNTER), "c", None)
+        found = cell_history(networks, [10, 20, 30, 40], EncodedText(ids), Cell(1, COUNTER), "c")
     assert len(warned) == 2
-    assert course == [(10, pytest.approx(1, abs=1e-6)), (30, pytest.approx(1, abs=1e-6))]
+    assert found.steps == (10, 30)
+    assert found.rank_correlations == (pytest.approx(1, abs=1e-6), pytest.approx(1, abs=1e-6))
     with pytest.raises(CharrnnError, match="save 20 is damaged; mend it"):
-        history(networks, [20, 40], EncodedText(ids), Cell(1, COUNTER), "c", None)
+        cell_history(networks, [20, 40], EncodedText(ids), Cell(1, COUNTER), "c")
 
 
-def test_a_cell_became_what_it_is_when_it_last_rose_to_nine_tenths():
-    assert became([(1, 0.0), (2, 0.95), (3, 0.5), (4, 0.92), (5, 1.0)]) == 4
-    assert became([(1, 0.5), (2, -0.9)]) == 2
-    assert became([(1, 0.5), (2, 0.05)]) is None
+@pytest.mark.parametrize(
+    ("course", "step"), [((0.0, 0.95, 0.5, 0.92, 1.0), 4), ((0.5, -0.9), 2), ((0.5, 0.05), None)]
+)
+def test_cell_has_settled_once_it_stays_above_90_percent(course, step):
+    assert History(Cell(1, 0), "c", tuple(range(1, len(course) + 1)), course).settled_at == step

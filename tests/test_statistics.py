@@ -22,11 +22,11 @@ from charrnn.discovery.statistics import (
     holm,
     interval,
     mid_ranks,
-    movable_rank_correlation,
     p_value,
     pearson,
+    permutable_rank_correlation,
     permutation_null,
-    pseudo_null,
+    pseudo_label_null,
     rank_correlation,
     ranked,
     resampled_rank_correlation,
@@ -193,15 +193,15 @@ def test_the_permutation_null_is_what_a_plain_loop_over_permuted_labels_gives():
             moved = Labels(
                 np.concatenate([labels.numbers[:, 40 * a : 40 * (a + 1)] for a in order], axis=1), labels.graded
             )
-            expected = np.abs(movable_rank_correlation(cells, moved)).max(axis=1)
+            expected = np.abs(permutable_rank_correlation(cells, moved)).max(axis=1)
             np.testing.assert_allclose(found[:, k], expected, atol=1e-5)
 
 
-def test_the_pseudo_null_is_the_best_column_for_shuffled_runs():
+def test_the_pseudo_label_null_is_the_best_column_for_shuffled_runs():
     values, _, _, characters = drawn(6)
     binary = np.repeat(np.random.default_rng(1).random(60) < 0.4, 4)
     (cells,) = ranked(values, Strata.by(characters))
-    found = pseudo_null(cells, binary, binary.astype(np.float32), 15, seed=5)
+    found = pseudo_label_null(cells, binary, binary.astype(np.float32), 15, seed=5)
     draw = np.random.default_rng(5)
     for k in range(15):
         shuffled = shuffled_runs(binary, binary, draw)

@@ -138,7 +138,7 @@ def inspect(
     from charrnn.cli import findings, surveys
     from charrnn.cli.look import Look
     from charrnn.cli.reading import text_of
-    from charrnn.discovery.search import Effort
+    from charrnn.discovery.study import Effort
     from charrnn.inspection.trace import check_layer, find_cell
     from charrnn.model.device import choose_device
     from charrnn.model.lookup import open_run

@@ -1,10 +1,10 @@
-"""Which of several properties that go together a cell really follows.
+"""Unique R²: how much of a cell's variance a property explains that its confounds do not.
 
-Each cell is regressed (ridge) on all properties and on the last two characters at once. Fitted on one half of the text,
-judged on the other: what a property adds to R² when it is the last to come in is its own, unique share. One normal
-equation serves all cells.
+Each cell is regressed (ridge) on all properties and on the last two characters. A property's unique R² is what it adds
+to R² as the last regressor, fitted on one half of the text and measured on the other. One normal equation serves all
+cells.
 
-Shapes: N positions, D features, U cells.
+Shapes: N positions, D features, P properties, U columns (one signal of one cell each).
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from charrnn.discovery.statistics import scaled
+from charrnn.discovery.statistics import ratio, scaled_ranks
 
 RIDGE = 1e-3
-"""The penalty, as a share of a standardised feature's own sum of squares."""
-MOST_CHARACTERS = 100
+"""The penalty, as a share of a standardized feature's sum of squares."""
+MAX_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
 class Design:
-    """Features (N, D), float32, about their mean, in units of `deviation` (D,); the columns that belong to each
-    property; and the characters that have a column, at a position and before it."""
+    """Regression features.
+
+    features: (N, D) float32, centered, in units of `deviation`, (D,). columns: those of each property. characters: the
+    ids that have a feature as the current and as the previous character.
+    """
 
     features: np.ndarray
     deviation: np.ndarray
@@ -36,11 +39,15 @@ class Design:
     def of(
         cls, values: Sequence[np.ndarray], ids: np.ndarray, before: np.ndarray, like: Design | None = None
     ) -> Design:
-        """Of properties (N,) each, graded ones as they are and as ranks, and of the characters (N,) at a position and
-        before it, the most frequent hundred each. like: the design whose characters and units to take over."""
-        parts, columns = [], []
+        """Make features of properties, (N,) each, and of the current and previous ids, (N,) each.
+
+        Graded properties enter as values and as ranks; of the ids the hundred most frequent enter. like: a design whose
+        characters and units are used.
+        """
+        parts: list[np.ndarray] = []
+        columns: list[slice] = []
         for one in values:
-            own = [one] if one.dtype == bool else [one, scaled(one)]
+            own = [one] if one.dtype == bool else [one, scaled_ranks(one)]
             columns.append(slice(len(parts), len(parts) + len(own)))
             parts += own
         characters = (_most_frequent(ids), _most_frequent(before)) if like is None else like.characters
@@ -54,34 +61,34 @@ class Design:
 
 def _most_frequent(ids: np.ndarray) -> np.ndarray:
     found, counts = np.unique(ids, return_counts=True)
-    return np.sort(found[np.argsort(-counts, kind="stable")][:MOST_CHARACTERS])
+    return np.sort(found[np.argsort(-counts, kind="stable")][:MAX_CHARACTERS])
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What of cells a regression needs: products with features (D, U) and sums of squares (U,), about the mean."""
+    """What a regression needs of the cells: products with features (D, U), and sums of squares about the mean (U,)."""
 
     products: np.ndarray
     squares: np.ndarray
 
     @classmethod
     def of(cls, design: Design, cells: np.ndarray) -> Moments:
-        centerd = cells - cells.mean(axis=0)
-        products = torch.from_numpy(design.features).T @ torch.from_numpy(np.ascontiguousarray(centerd))
-        return cls(products.double().numpy(), np.einsum("nu,nu->u", centerd, centerd, dtype=np.float64))
+        centered = cells - cells.mean(axis=0)
+        products = torch.from_numpy(design.features).T @ torch.from_numpy(np.ascontiguousarray(centered))
+        return cls(products.double().numpy(), np.einsum("nu,nu->u", centered, centered, dtype=np.float64))
 
     @classmethod
     def joined(cls, parts: Sequence[Moments]) -> Moments:
-        """Of all cells, from those of some each."""
+        """Concatenate the moments of groups of cells."""
         return cls(np.concatenate([p.products for p in parts], axis=1), np.concatenate([p.squares for p in parts]))
 
 
 def unique_shares(
     fitted: Design, fitted_cells: Moments, judged: Design, judged_cells: Moments, families: Sequence[str | None]
 ) -> np.ndarray:
-    """What each property adds to R² (P, U) of each cell, beyond the characters and the properties of other families.
+    """Return the unique R² of each property, (P, U).
 
-    families: of each property; those of one family, which contain one another, are not held against each other.
+    families: of each property. Properties of the same family contain one another and are not used as confounds.
     """
     fit, judge = _gram(fitted), _gram(judged)
     fit[np.diag_indices_from(fit)] += RIDGE * len(fitted.features)
@@ -106,16 +113,16 @@ def _gram(design: Design) -> np.ndarray:
     return (features.T @ features).double().numpy()
 
 
-def _all_but(number: int, skipped_step: Sequence[slice]) -> np.ndarray:
+def _all_but(number: int, skipped: Sequence[slice]) -> np.ndarray:
     kept = np.ones(number, bool)
-    for columns in skipped_step:
+    for columns in skipped:
         kept[columns] = False
     return np.flatnonzero(kept)
 
 
 def _explained(fit: np.ndarray, fitted: Moments, judge: np.ndarray, judged: Moments, chosen: np.ndarray) -> np.ndarray:
-    """R² (U,) on the judging half of a regression on some features (their places), fitted on the other half."""
+    """Return R² on the second half, (U,), of a regression on the chosen features, fitted on the first half."""
     weights = np.linalg.solve(fit[np.ix_(chosen, chosen)], fitted.products[chosen])
     gained = 2 * (weights * judged.products[chosen]).sum(axis=0)
     spent = (weights * (judge[np.ix_(chosen, chosen)] @ weights)).sum(axis=0)
-    return np.divide(gained - spent, judged.squares, out=np.zeros(len(judged.squares)), where=judged.squares > 0)
+    return ratio(gained - spent, judged.squares, valid=judged.squares > 0)

@@ -1,53 +1,38 @@
-"""What a search brought to light, as data: it goes to JSON and back, and is kept beside the run it was made of.
-
-    checkpoints/NAME/findings/SUBJECT-QUESTION.json
-
-SUBJECT is a hash of weights and text, QUESTION one of what was searched for, with what effort and against which rival.
-The files are a cache. One that does not read back as it was written, for whatever reason, counts as not there.
-"""
+"""The findings of a search: evidence, verdicts, and what could not be tested."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import html
 import math
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import UnionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from charrnn.discovery.naming import Evidence, Verdict, verdict
+from charrnn.discovery import report
+from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.naming import Claim, verdict
+from charrnn.discovery.scores import CellSummary
 from charrnn.errors import CharrnnError
-from charrnn.files import atomic_file, from_json_bytes, read_bounded, to_json_bytes
+from charrnn.units import count
 
-FORMAT = 1  # counts up when what is measured changes, so that older findings are not taken for new ones
-LARGEST = 64_000_000
-MOST_FILES = 20
+if TYPE_CHECKING:
+    import pandas
+
 INTERVALS = ("interval", "plain_interval", "beyond_kgram", "beyond_untrained")
+_ORDER = {"tracks": 0, "related": 1, "none": 2}
 
 
-@dataclass(frozen=True)
-class CellSummary:
-    """Of one cell the property it went with best on SELECT, and how strongly it did there and on CONFIRM."""
-
-    cell: str
-    signal: str
-    property_name: str
-    kind: str
-    selected: float
-    rank_correlation: float
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Findings:
-    """What a search found, did not find, and could not ask.
+    """The result of a search. Iterating yields the claims of the named cells, the best first.
 
-    cells: how many were searched. characters: of the text read; half: of those the ones judged on. fitted_on: what the
-    k-gram rival learned from. testable: titles of the properties searched for; not_testable: the others, with the
-    reason. controls: names of the labels without meaning. evidence: of every candidate. reacts: cell → the character it
-    detects. summaries: of every cell.
+    cells: how many were searched. characters: of the text read; half: of the CONFIRM half. fitted_on: the text that
+    the k-gram baseline is fitted on. testable: titles of the properties searched for; not_testable: title → reason.
+    controls: titles of the control labels. evidence: of every candidate. detectors: cell → the character that it
+    reacts to. summaries: of every cell.
     """
 
     cells: int
@@ -60,100 +45,140 @@ class Findings:
     not_testable: dict[str, str]
     controls: tuple[str, ...]
     evidence: tuple[Evidence, ...]
-    reacts: dict[str, str]
+    detectors: dict[str, str]
     summaries: tuple[CellSummary, ...]
 
-    def verdicts(self) -> list[tuple[Evidence, Verdict]]:
-        """For each cell that is a candidate its best claim, best claims first."""
-        best: dict[str, tuple[Evidence, Verdict]] = {}
+    def verdicts(self) -> list[Claim]:
+        """Return the best claim about each candidate cell, the best first."""
+        best: dict[str, Claim] = {}
         for evidence in sorted(self.evidence, key=lambda one: -one.rank_correlation):
-            judged = verdict(evidence)
-            held = best.get(evidence.cell)
-            if held is None or _ORDER[judged.kind] < _ORDER[held[1].kind]:
-                best[evidence.cell] = (evidence, judged)
-        return sorted(best.values(), key=lambda pair: (_ORDER[pair[1].kind], -pair[0].rank_correlation))
+            claim = Claim(evidence, verdict(evidence))
+            known = best.get(evidence.cell)
+            if known is None or _ORDER[claim.verdict.kind] < _ORDER[known.verdict.kind]:
+                best[evidence.cell] = claim
+        return sorted(best.values(), key=lambda one: (_ORDER[one.verdict.kind], -one.evidence.rank_correlation))
 
-    def of_kind(self, kind: str) -> list[tuple[Evidence, Verdict]]:
-        """Of the verdicts those that say "tracks", "related" or "none"."""
-        return [(evidence, judged) for evidence, judged in self.verdicts() if judged.kind == kind]
+    def of_kind(self, kind: str) -> list[Claim]:
+        """Return the claims with the verdict "tracks", "related" or "none"."""
+        return [claim for claim in self.verdicts() if claim.verdict.kind == kind]
+
+    def claim_about(self, cell: str) -> Claim | None:
+        """Return the claim about a cell that tracks or is related to a property; control labels do not count."""
+        for claim in self.verdicts():
+            if claim.evidence.cell == cell and claim.verdict.kind != "none":
+                return None if claim.evidence.property_name in self.controls else claim
+        return None
+
+    def __iter__(self) -> Iterator[Claim]:
+        return iter(self.of_kind("tracks"))
+
+    def __len__(self) -> int:
+        return len(self.of_kind("tracks"))
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __getitem__(self, name: str) -> list[Claim]:
+        """Return the claims about a cell (`"1:42"`), or the cells that track or are related to a property."""
+        found = [
+            Claim(evidence, verdict(evidence))
+            for evidence in self.evidence
+            if name in (evidence.cell, evidence.property_name)
+        ]
+        if not found and name not in {*self.testable, *self.not_testable, *(one.cell for one in self.summaries)}:
+            raise KeyError(name)
+        return found
+
+    def __repr__(self) -> str:
+        return (
+            f"<Findings: {len(self)} of {self.cells:,} cells named, {len(self.of_kind('related'))} related, "
+            f"{len(self.testable)} properties, {count(self.characters)} characters>"
+        )
+
+    def heading(self, text_name: str = "this text") -> str:
+        """Return what was searched, in one line."""
+        half, asked = count(self.half), len(self.testable) + len(self.not_testable)
+        return (
+            f"{self.bits_per_character:.2f} bits/char on {text_name} · chosen on {half}, confirmed on {half} "
+            f"characters · {len(self.testable)} of {asked} properties testable"
+        )
+
+    def table(self) -> list[list[str]]:
+        """Return a row for each named cell, for `report.CLAIM_HEADERS`."""
+        return [report.claim_row(claim.evidence) for claim in self]
+
+    def cell_table(self, layer: int | None = None) -> list[list[str]]:
+        """Return a row for every cell, or for those of one layer, for `report.CELL_HEADERS`."""
+        kinds = {claim.evidence.cell: claim.verdict.kind for claim in self.verdicts() if claim.verdict.kind != "none"}
+        return [
+            report.cell_row(one, kinds.get(one.cell, ""), self.detectors.get(one.cell, ""))
+            for one in self.summaries
+            if layer is None or one.cell.startswith(f"{layer}:")
+        ]
+
+    def related_lines(self) -> list[str]:
+        """Return a line for each related cell."""
+        return [report.related_line(claim) for claim in self.of_kind("related")]
+
+    def closing_lines(self) -> list[str]:
+        """Return the counts, the properties not found, those not testable, and the legend."""
+        tracks, related = self.of_kind("tracks"), self.of_kind("related")
+        controls = sum(claim.evidence.property_name in self.controls for claim in tracks)
+        lines = [
+            f"named: {len(tracks) - controls} of {self.cells:,} cells · related: {len(related)} · detectors of one "
+            f"character: {len(self.detectors)}{report.detectors_shown(self.detectors)} · control labels named: "
+            f"{controls} of {len(self.controls)}"
+        ]
+        found = {claim.evidence.property_name for claim in tracks + related}
+        nothing = [name for name in self.testable if name not in found]
+        if nothing:
+            lines.append("nothing found: " + ", ".join(nothing))
+        if self.not_testable:
+            lines.append(report.not_testable_line(self.not_testable))
+        return [*lines, report.legend(self.fitted_on)]
+
+    def __str__(self) -> str:
+        rows = self.table()
+        shown = [*report.text_table(report.CLAIM_HEADERS, rows), ""] if rows else []
+        return "\n".join([self.heading(), "", *shown, *self.related_lines(), *self.closing_lines()])
+
+    def _repr_html_(self) -> str:
+        head, *rows = (
+            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+            for tag, row in (("th", report.CLAIM_HEADERS), *(("td", row) for row in self.table()))
+        )
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        shown = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+        before, after = (
+            "".join(f"<p>{html.escape(line)}</p>" for line in lines)
+            for lines in ([self.heading()], [*self.related_lines(), *self.closing_lines()])
+        )
+        return before + shown + after
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """Return the evidence for every candidate as a pandas DataFrame, with the columns of `columns_of`.
+
+        Raises CharrnnError where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise CharrnnError("to_dataframe needs pandas, which is not installed", "pip install pandas") from None
+        names, rows = columns_of(self.evidence)
+        return pandas.DataFrame(rows, columns=names)
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: Any) -> Findings:
-        """What `to_json` gave. Raises ValueError for anything else."""
-        return _made(cls, data)
-
-
-_ORDER = {"tracks": 0, "related": 1, "none": 2}
-
-
-def _made(kind: Any, data: Any) -> Any:
-    """A value of a type from JSON's own types, every field checked. Raises ValueError where they do not fit."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        if not isinstance(data, dict) or set(data) != set(hints):
-            raise ValueError(f"not a {kind.__name__}")
-        return kind(**{name: _made(hint, data[name]) for name, hint in hints.items()})
-    if origin is UnionType:
-        return None if data is None else _made(arguments[0], data)
-    if origin is tuple:
-        items = [arguments[0]] * len(data) if arguments[-1] is Ellipsis else list(arguments)
-        if not isinstance(data, list | tuple) or len(items) != len(data):
-            raise ValueError("not a list of the right length")
-        return tuple(_made(item, value) for item, value in zip(items, data, strict=True))
-    if origin is dict:
-        if not isinstance(data, dict):
-            raise ValueError("not an object")
-        return {_made(arguments[0], name): _made(arguments[1], value) for name, value in data.items()}
-    if type(data) is int and kind is float:
-        return float(data)
-    if type(data) is not kind or (kind is float and not math.isfinite(data)):
-        raise ValueError(f"not a {kind.__name__}")
-    return data
-
-
-def key_of(*parts: str | bytes) -> str:
-    """A name for what is made of all these, and of what is measured by this version: 32 hexadecimal digits."""
-    digest = hashlib.sha256()
-    for part in (str(FORMAT), *parts):
-        raw = part.encode() if isinstance(part, str) else part
-        digest.update(len(raw).to_bytes(8, "big") + raw)
-    return digest.hexdigest()[:32]
-
-
-def kept(folder: Path, subject: str, question: str) -> Findings | None:
-    """The findings kept in a run's folder; None if there are none that read back."""
-    return _read(folder / "findings" / f"{subject}-{question}.json")
-
-
-def all_kept(folder: Path, subject: str) -> list[Findings]:
-    """All findings about a subject, whatever the question, the latest first."""
-    files = sorted((folder / "findings").glob(f"{subject}-*.json"), key=lambda file: -file.lstat().st_mtime)
-    return [findings for file in files[:MOST_FILES] if (findings := _read(file)) is not None]
-
-
-def _read(file: Path) -> Findings | None:
-    try:
-        return Findings.from_json(from_json_bytes(read_bounded(file, LARGEST), str(file)))
-    except (CharrnnError, ValueError, TypeError):
-        return None
-
-
-def keep(folder: Path, subject: str, question: str, findings: Findings) -> None:
-    """Keeps findings in a run's folder. A folder that cannot be written to is left as it is."""
-    try:
-        (folder / "findings").mkdir(exist_ok=True)
-        with atomic_file(folder / "findings" / f"{subject}-{question}.json") as file:
-            file.write_bytes(to_json_bytes(findings.to_json()))
-    except OSError:
-        return
+        """Read what `to_json` returned. Raises ValueError for anything else."""
+        findings: Findings = _from_json(cls, data)
+        return findings
 
 
 def columns_of(evidence: Sequence[Evidence]) -> tuple[list[str], list[list[Any]]]:
-    """Evidence as a table for other programs: the names of its columns, and a row for each; lists are spread out."""
+    """Return the column names of evidence as a table, and a row for each. Tuples become several columns."""
     rows = []
     for one in evidence:
         judged = verdict(one)
@@ -169,3 +194,29 @@ def columns_of(evidence: Sequence[Evidence]) -> tuple[list[str], list[list[Any]]
         rows.append(row)
     names = list(rows[0]) if rows else []
     return names, [[row[name] for name in names] for row in rows]
+
+
+def _from_json(kind: Any, data: Any) -> Any:
+    """Convert JSON values to a type, checking every field. Raises ValueError where they do not fit."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        if not isinstance(data, dict) or set(data) != set(hints):
+            raise ValueError(f"not a {kind.__name__}")
+        return kind(**{name: _from_json(hint, data[name]) for name, hint in hints.items()})
+    if origin is UnionType:
+        return None if data is None else _from_json(arguments[0], data)
+    if origin is tuple:
+        items = [arguments[0]] * len(data) if arguments[-1] is Ellipsis else list(arguments)
+        if not isinstance(data, list | tuple) or len(items) != len(data):
+            raise ValueError("not a list of the right length")
+        return tuple(_from_json(item, value) for item, value in zip(items, data, strict=True))
+    if origin is dict:
+        if not isinstance(data, dict):
+            raise ValueError("not an object")
+        return {_from_json(arguments[0], name): _from_json(arguments[1], value) for name, value in data.items()}
+    if type(data) is int and kind is float:
+        return float(data)
+    if type(data) is not kind or (kind is float and not math.isfinite(data)):
+        raise ValueError(f"not a {kind.__name__}")
+    return data

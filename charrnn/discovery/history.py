@@ -1,75 +1,84 @@
-"""One cell through the checkpoints of a run: when did it become what it is?"""
+"""One cell at the checkpoints of a run: from which step on does it track a property?"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.discovery.search import Plan
 from charrnn.discovery.statistics import Labels, Strata, rank_correlation, ranked
+from charrnn.discovery.study import Split
 from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.trace import Cell, trace_streams
 from charrnn.model.network import CharRNN
 from charrnn.text.encoded_text import EncodedText
 
-BECOME = 0.9  # of its last score, from which a cell counts as being what it is
+SETTLED = 0.9
+"""Share of its last rank correlation from which on a cell counts as settled."""
+MIN_RANK_CORRELATION = 0.1
 
 
-def history(
-    networks: Callable[[int], CharRNN],
+@dataclass(frozen=True)
+class History:
+    """The rank correlation of a cell with a property, within the current character, at each checkpoint."""
+
+    cell: Cell
+    signal: str
+    steps: tuple[int, ...]
+    rank_correlations: tuple[float, ...]
+
+    @property
+    def settled_at(self) -> int | None:
+        """The step from which on the cell keeps 90 % of its last rank correlation; None if that is below .1."""
+        last = self.rank_correlations[-1]
+        if abs(last) < MIN_RANK_CORRELATION:
+            return None
+        settled = None
+        for step, value in zip(reversed(self.steps), reversed(self.rank_correlations), strict=True):
+            if value * np.sign(last) < SETTLED * abs(last):
+                break
+            settled = step
+        return settled
+
+
+def cell_history(
+    load: Callable[[int], CharRNN],
     steps: Sequence[int],
     text: EncodedText,
     cell: Cell,
     signal: str,
-    labels: np.ndarray | None,
-) -> list[tuple[int, float]]:
-    """(step, rank_correlation within characters) of a cell at each checkpoint, for a property's values (N,).
+    values: np.ndarray | None = None,
+) -> History:
+    """Measure a cell at each checkpoint, on the CONFIRM half of a text.
 
-    networks: step → network. text: ids (N,), or documents. labels: None compares with what the cell itself does at the
-    last of the steps.
+    load: step → network. values: of the property, (N,); None: the cell itself at the last checkpoint.
 
-    A checkpoint for which `networks` raises CharrnnError is passed over with a CharrnnWarning; raises the first of
-    these errors where no other is left.
+    A checkpoint that `load` raises CharrnnError for is skipped with a CharrnnWarning. Where all are, the first of these
+    errors is raised.
     """
-    plan = Plan.of(len(text))
-    ids = plan.confirm(text.ids)
-    values: dict[int, np.ndarray] = {}
+    split = Split.of(len(text))
+    recorded: dict[int, np.ndarray] = {}
     broken: list[CharrnnError] = []
     for step in steps:
         try:
-            values[step] = _values(networks(step), text, plan, cell, signal)
+            recorded[step] = _on_confirm(load(step), text, split, cell, signal)
         except CharrnnError as error:
             broken.append(error)
-    if not values:
+    if not recorded:
         raise broken[0]
-    for error in broken:
-        warnings.warn(f"{error.message}; this checkpoint is left out", CharrnnWarning, stacklevel=2)
-    strata = Strata.by(ids)
-    numbers = Labels.of([values[max(values)] if labels is None else plan.confirm(labels)], strata)
-    course = []
-    for step, own in values.items():
-        (within,) = ranked(own[:, None], strata)
-        course.append((step, float(rank_correlation(within, numbers)[0, 0])))
-    return course
+    for skipped in broken:
+        warnings.warn(f"{skipped.message}; this checkpoint is left out", CharrnnWarning, stacklevel=2)
+    strata = Strata.by(split.confirm(text.ids))
+    labels = Labels.of([recorded[max(recorded)] if values is None else split.confirm(values)], strata)
+    correlations = [
+        float(rank_correlation(ranked(column[:, None], strata)[0], labels)[0, 0]) for column in recorded.values()
+    ]
+    return History(cell, signal, tuple(recorded), tuple(correlations))
 
 
-def _values(network: CharRNN, text: EncodedText, plan: Plan, cell: Cell, signal: str) -> np.ndarray:
-    """A cell's values on the CONFIRM half."""
-    streams = text.streams(lambda values: plan.streams(values)[1::2])
+def _on_confirm(network: CharRNN, text: EncodedText, split: Split, cell: Cell, signal: str) -> np.ndarray:
+    streams = text.streams(lambda values: split.streams(values)[1::2])
     chunks = list(trace_streams(network, streams, signals=[signal], cells=[cell]))
-    return np.concatenate([chunk.signals[signal] for chunk in chunks], axis=1)[:, plan.gap :, 0].reshape(-1)
-
-
-def became(course: Sequence[tuple[int, float]]) -> int | None:
-    """The step from which on a cell keeps nine tenths of its last rank_correlation; None if that is none to speak of."""
-    last = course[-1][1]
-    if abs(last) < 0.1:
-        return None
-    reached = None
-    for step, value in reversed(course):
-        if value * np.sign(last) < BECOME * abs(last):
-            break
-        reached = step
-    return reached
+    return np.concatenate([chunk.signals[signal] for chunk in chunks], axis=1)[:, split.gap :, 0].reshape(-1)

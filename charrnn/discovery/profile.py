@@ -1,4 +1,4 @@
-"""What is known of a cell before one looks at it: how long it remembers, what it pushes, where it fails."""
+"""What is known of one cell: how long it remembers, which characters it promotes, where it contradicts its property."""
 
 from __future__ import annotations
 
@@ -7,66 +7,81 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from charrnn.discovery.naming import Evidence
-from charrnn.discovery.search import memory
-from charrnn.inspection.gates import LEFT_OUT, GateSaturation, gate_saturation
+from charrnn.discovery.evidence import Evidence
+from charrnn.inspection.gates import GateSaturation, gate_saturation, memory_length, warm_up
 from charrnn.inspection.trace import Cell, trace
 from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import Property, Text
 from charrnn.text.encoded_text import EncodedText
 
-PUSHED = 5
-MISSES = 3
-APART = 80  # characters between two misses that are worth showing both
+LOGITS_SHOWN = 5
+CONTRADICTIONS_SHOWN = 3
+MIN_DISTANCE = 80
+"""Characters between two contradictions."""
 
 
 @dataclass(frozen=True)
 class CellProfile:
-    """memory: in characters, None where no gate holds. gate_saturation: of the cell's gates. up, down: ids of the characters
-    whose logits h of this cell raises and lowers most, with the logits per unit of h; empty below the last layer, from
-    which no weight goes to the output."""
+    """memory: in characters; None without a memory gate. gates: saturation of the cell's gates.
 
+    promoted, suppressed: ids of the characters whose logits h of this cell raises and lowers most, with the logits per
+    unit of h. Empty below the last layer, which alone is connected to the output.
+    """
+
+    cell: Cell
     memory: float | None
-    gate_saturation: list[GateSaturation]
-    up: list[tuple[int, float]]
-    down: list[tuple[int, float]]
+    gates: list[GateSaturation]
+    promoted: list[tuple[int, float]]
+    suppressed: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A position at which a cell contradicts its property. holds: whether the property holds there."""
+
+    position: int
+    holds: bool
 
 
 def cell_profile(network: CharRNN, text: EncodedText, cell: Cell) -> CellProfile:
-    """Of a cell, over a text: ids (N,), or documents."""
+    """Profile a cell over a text."""
     gate = network.recurrence.memory_gate
-    held = None
+    memory = None
     if gate is not None:
-        chunks = trace(network, text, signals=[gate], cells=[cell])
-        values = np.concatenate([chunk.signals[gate] for chunk in chunks])
-        held = memory(values[min(LEFT_OUT, len(text) // 2) :])
-    has_gates = bool(network.recurrence.sigmoid_gates)
-    up, down = [], []
+        memory = memory_length(_values(network, text, cell, gate)[warm_up(len(text)) :])
+    gates = gate_saturation(network, text, [cell]) if network.recurrence.sigmoid_gates else []
+    promoted, suppressed = [], []
     if cell.layer == network.settings.layers:
         weights = network.output.weight[:, cell.index].detach().cpu()
         order = torch.argsort(weights, descending=True).tolist()
-        up = [(one, float(weights[one])) for one in order[:PUSHED]]
-        down = [(one, float(weights[one])) for one in order[::-1][:PUSHED]]
-    return CellProfile(held, gate_saturation(network, text, [cell]) if has_gates else [], up, down)
+        promoted, suppressed = (
+            [(one, float(weights[one])) for one in ids[:LOGITS_SHOWN]] for ids in (order, order[::-1])
+        )
+    return CellProfile(cell, memory, gates, promoted, suppressed)
 
 
-def misses(
-    network: CharRNN, read: EncodedText, text: Text, evidence: Evidence, one: Property
-) -> list[tuple[int, bool]]:
-    """Where a cell most contradicts the binary property it goes with: characters, and whether the property holds there.
+def contradictions(
+    network: CharRNN, text: EncodedText, characters: Text, evidence: Evidence, one: Property
+) -> list[Contradiction]:
+    """Return where a cell contradicts its binary property most, the strongest first, at least 80 characters apart.
 
-    read: ids (N,), or documents; text: the same as characters. The strongest first, each some way from the others.
+    characters: the text as characters, one for each id.
     """
     layer, index = map(int, evidence.cell.split(":"))
-    chunks = trace(network, read, signals=[evidence.signal], cells=[Cell(layer, index)])
-    values = np.concatenate([chunk.signals[evidence.signal][:, 0] for chunk in chunks])
-    truth = one.of(text)
-    contradiction = np.where(truth, -1, 1) * evidence.sign * (values - (evidence.threshold or 0.0))
-    contradiction[: min(LEFT_OUT, len(values) // 2)] = -np.inf
-    found: list[tuple[int, bool]] = []
-    for place in np.argsort(-contradiction, kind="stable").tolist():
-        if len(found) == MISSES or contradiction[place] <= 0:
+    values = _values(network, text, Cell(layer, index), evidence.signal)
+    truth = one.of(characters)
+    strength = np.where(truth, -1, 1) * evidence.sign * (values - (evidence.threshold or 0.0))
+    strength[: warm_up(len(values))] = -np.inf
+    found: list[Contradiction] = []
+    for position in np.argsort(-strength, kind="stable").tolist():
+        if len(found) == CONTRADICTIONS_SHOWN or strength[position] <= 0:
             break
-        if all(abs(place - other) >= APART for other, _ in found):
-            found.append((place, bool(truth[place])))
+        if all(abs(position - other.position) >= MIN_DISTANCE for other in found):
+            found.append(Contradiction(position, bool(truth[position])))
     return found
+
+
+def _values(network: CharRNN, text: EncodedText, cell: Cell, signal: str) -> np.ndarray:
+    """Return the values (N,) of one signal of a cell."""
+    chunks = trace(network, text, signals=[signal], cells=[cell])
+    return np.concatenate([chunk.signals[signal][:, 0] for chunk in chunks])

@@ -1,9 +1,7 @@
-"""Cells that are on throughout a piece of text and off around it, and where else they are: what LSTMVis (Strobelt et
-al. 2018) finds for a span brushed by hand.
+"""Search by example: cells that are on throughout a span of text and off around it (LSTMVis, Strobelt et al. 2018).
 
-A cell is on, in one direction or the other, where |tanh(c)| (or |h|) is at least `ON`. Throughout a piece means after
-each of its characters but the last, which may be what closes it; off around it means after the character before the
-piece and after the one that follows it.
+A cell is on, in one direction, where |tanh(c)|, or |h| without a cell state, is at least `ON`. It matches a span if it
+is on after each character but the last, which may close the span, and off after the characters before and behind it.
 """
 
 from __future__ import annotations
@@ -20,15 +18,15 @@ from charrnn.text.encoded_text import EncodedText, Streams
 ON = 0.3
 WARM_UP = 1000
 STREAMS = 20
-MOST_CELLS = 5
+COMBINED_CELLS = 5
 
 
 @dataclass(frozen=True)
 class MatchingCell:
-    """A cell that marks a piece of text.
+    """A cell that matches a span.
 
-    sign: the direction in which it is on. hits: of how many occurrences it does so. share: of all characters at which
-    it is on.
+    sign: the direction in which it is on. hits: how many occurrences it matches. share: of all characters, where it is
+    on.
     """
 
     cell: Cell
@@ -37,71 +35,74 @@ class MatchingCell:
     share: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpanMatch:
-    """occurrences: where the piece stands, its first characters. matching_cells: the cells that mark it, most hits first.
-    elsewhere: other places (start, stop) at which the matching_cells are on together."""
+    """The cells that match a span.
+
+    occurrences: where the span starts. cells: the matching cells, most hits first. elsewhere: other places
+    (start, stop) at which the first five of the cells are on together.
+    """
 
     occurrences: list[int]
-    matching_cells: list[MatchingCell]
+    cells: list[MatchingCell]
     elsewhere: list[tuple[int, int]]
 
+    def __repr__(self) -> str:
+        best = ", ".join(f"{one.cell} ({one.hits})" for one in self.cells[:COMBINED_CELLS])
+        return f"<SpanMatch: {len(self.occurrences)} occurrences, {len(self.cells)} cells{': ' + best if best else ''}>"
 
-def occurrences_of(piece: str, text: str) -> list[int]:
-    """Where a piece of text stands in a text, overlapping ones among them, with a character before and after it."""
-    found, place = [], text.find(piece, 1)
-    while 0 <= place < len(text) - len(piece):
+
+def find_occurrences(span: str, text: str) -> list[int]:
+    """Return where a span starts in a text, overlaps included, with at least one character before and after it."""
+    found, place = [], text.find(span, 1)
+    while 0 <= place < len(text) - len(span):
         found.append(place)
-        place = text.find(piece, place + 1)
+        place = text.find(span, place + 1)
     return found
 
 
-def like(network: CharRNN, text: EncodedText, places: Sequence[int], length: int) -> SpanMatch:
-    """Cells that mark a piece of this many characters wherever (`places`) it stands in a text.
-
-    text: ids (N,), or documents. Cells that do so in fewer than half of the places are left out; with the first five,
-    where else all are on.
-    """
-    on = {sign: np.empty((len(text), len(all_cells(network))), bool) for sign in (1, -1)}
+def match_span(network: CharRNN, text: EncodedText, occurrences: Sequence[int], length: int) -> SpanMatch:
+    """Find the cells that match at least half of the occurrences of a span. length: of the span, in characters."""
+    cells = all_cells(network)
+    on = {sign: np.empty((len(text), len(cells)), bool) for sign in (1, -1)}
     for start, values in _all_values(network, text):
-        for sign, kept in on.items():
-            kept[start : start + len(values)] = sign * values >= ON
-    at = np.asarray(places)
-    matching_cells = []
-    for sign, kept in on.items():
-        inside = np.ones((len(at), kept.shape[1]), bool)
+        for sign, is_on in on.items():
+            is_on[start : start + len(values)] = sign * values >= ON
+    at = np.asarray(occurrences)
+    matching = []
+    for sign, is_on in on.items():
+        inside = np.ones((len(at), len(cells)), bool)
         for offset in range(max(1, length - 1)):
-            inside &= kept[at + offset]
-        hits = (inside & ~kept[at - 1] & ~kept[at + length]).sum(axis=0)
-        share = kept.mean(axis=0)
-        matching_cells += [
+            inside &= is_on[at + offset]
+        hits = (inside & ~is_on[at - 1] & ~is_on[at + length]).sum(axis=0)
+        share = is_on.mean(axis=0)
+        matching += [
             MatchingCell(cell, sign, int(hits[column]), float(share[column]))
-            for column, cell in enumerate(all_cells(network))
+            for column, cell in enumerate(cells)
             if 2 * hits[column] >= len(at)
         ]
-    matching_cells.sort(key=lambda one: (-one.hits, one.share))
-    return SpanMatch(list(places), matching_cells, _elsewhere(network, on, matching_cells[:MOST_CELLS], at, length))
+    matching.sort(key=lambda one: (-one.hits, one.share))
+    columns = [on[one.sign][:, cells.index(one.cell)] for one in matching[:COMBINED_CELLS]]
+    return SpanMatch(list(occurrences), matching, _elsewhere(columns, at, length))
 
 
-def _elsewhere(
-    network: CharRNN, on: dict[int, np.ndarray], matching_cells: Sequence[MatchingCell], at: np.ndarray, length: int
-) -> list[tuple[int, int]]:
-    if not matching_cells:
+def _elsewhere(columns: Sequence[np.ndarray], occurrences: np.ndarray, length: int) -> list[tuple[int, int]]:
+    """Return where all columns (N,) are true together, apart from the occurrences."""
+    if not columns:
         return []
-    column = {cell: place for place, cell in enumerate(all_cells(network))}
-    together = np.logical_and.reduce([on[one.sign][:, column[one.cell]] for one in matching_cells])
-    own = np.zeros(len(together) + 1, np.int64)
-    np.add.at(own, at, 1)
-    np.add.at(own, at + length, -1)
+    together = np.logical_and.reduce(columns)
+    steps = np.zeros(len(together) + 1, np.int64)
+    np.add.at(steps, occurrences, 1)
+    np.add.at(steps, occurrences + length, -1)
+    covered = np.concatenate([[0], np.cumsum(np.cumsum(steps)[:-1] > 0)])
     edges = np.flatnonzero(np.diff(np.concatenate([[False], together, [False]]).astype(np.int8)))
-    covered = np.concatenate([[0], np.cumsum(np.cumsum(own)[:-1] > 0)])
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if covered[a] == covered[b]]
 
 
 def _all_values(network: CharRNN, text: EncodedText) -> Iterator[tuple[int, np.ndarray]]:
-    """tanh(c), or h where there is no c, of all cells: (start, values (T, U)) of each stretch of the text, unordered.
+    """Yield (start, values (T, C)) of all cells for each stretch of the text, in any order: tanh(c), or h without c.
 
-    A long text is read in twenty streams side by side, each but the first from a thousand characters before its part.
+    A long text is read as 20 parallel streams; each but the first starts 1,000 characters early to warm up.
     """
     part = -(-len(text) // STREAMS)
     first = part if part > WARM_UP else len(text)
@@ -118,12 +119,12 @@ def _all_values(network: CharRNN, text: EncodedText) -> Iterator[tuple[int, np.n
                 yield start, values[: len(text) - start]
 
 
-def _read(network: CharRNN, streams: Streams, starts: Sequence[int], lead: int) -> Iterator[tuple[int, np.ndarray]]:
-    """As `_all_values` for streams (B, lead + part), of which the first `lead` characters only warm the state."""
+def _read(network: CharRNN, streams: Streams, starts: Sequence[int], warm_up: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the values of streams (B, warm_up + part) without their first `warm_up` characters, as `_all_values`."""
     signal = network.recurrence.find_signal("auto")
     for chunk in trace_streams(network, streams, signals=[signal]):
         values = network.recurrence.displayed(signal, chunk.signals[signal])
-        skipped = max(0, lead - chunk.start)
+        skipped = max(0, warm_up - chunk.start)
         if skipped < values.shape[1]:
             for start, own in zip(starts, values, strict=True):
-                yield start + chunk.start + skipped - lead, own[skipped:]
+                yield start + chunk.start + skipped - warm_up, own[skipped:]

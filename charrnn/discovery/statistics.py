@@ -1,53 +1,57 @@
-"""How well the values of cells follow a property of the text, and how well they would by chance.
+"""Rank correlations of cells with properties, their permutation baselines, and their intervals.
 
-Everything is ranks. Positions are put into strata (all in one, or by the current character); within a stratum v of n_v
-positions the mid-rank R_t of a cell's value becomes u_t = (R_t − (n_v + 1)/2) / n_v, between −½ and ½. For labels y
-with W = Σ_t (y_t − mean of y in t's stratum)² then holds
+Positions are grouped into strata: all in one, or by the current character. In a stratum v of n_v positions the mid-rank
+R_t of a cell's value becomes u_t = (R_t − (n_v + 1)/2) / n_v, between −½ and ½. For labels y let
+W = Σ_t (y_t − mean of y in t's stratum)². Then
 
     binary y    2·AUC − 1 = 2 Σ y_t u_t / W         AUC within strata, weighted n₁ᵥn₀ᵥ/n_v (van Elteren 1960)
-    graded y    ρ = Σ r_t u_t / √(W · Σ u_t²)       r: ranks of y made like u, W that of r; Spearman's ρ for one
-                                                    stratum, the correlation of ranks within strata for more; Σ u_t²
-                                                    over the strata in which y is not the same everywhere
+    graded y    ρ = Σ r_t u_t / √(W · Σ u_t²)       r: ranks of y, scaled as u is; W that of r. Spearman's ρ for one
+                                                    stratum. Σ u_t² over the strata in which y is not constant
 
-so a score is linear in the labels, and scores of all cells for all properties, permuted labels and meaningless ones are
-matrix products. Both are called *rank_correlation* here: −1 to 1, 0 by chance; AUC = (1 + rank_correlation)/2. Graded labels that are
-moved about keep the ranks they had over all positions, as ranks within strata would have to be made anew for each move;
-what such a null is compared with is measured in the same way (`movable_rank_correlation`).
+Both are called *rank correlation* here: −1 to 1, 0 by chance, AUC = (1 + rank correlation)/2. (For binary y it is the
+rank-biserial correlation.) It is linear in the labels, so the scores of all cells for all properties, permuted labels
+and pseudo-labels are matrix products.
 
-Shapes: N positions, U columns (a signal of a cell each), P properties, S segments, V strata.
+Graded labels that are permuted keep their ranks over all positions, because ranks within strata would have to be
+computed again for each permutation. Scores compared with such a baseline are measured the same way
+(`permutable_rank_correlation`).
+
+Shapes: N positions, U columns (one signal of one cell each), P properties, S segments, V strata, K permutations or
+resamples.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import overload
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-MOST_STRATA = 256
+MAX_STRATA = 256
 
 
 @dataclass(frozen=True)
 class Strata:
-    """A partition of positions. of: the stratum (N,) of each, 0…V−1, uint16. sizes: positions (V,) in each."""
+    """A partition of positions. of: the stratum of each, (N,) uint16. sizes: positions in each stratum, (V,)."""
 
     of: np.ndarray
     sizes: np.ndarray
 
     @classmethod
     def single(cls, length: int) -> Strata:
-        """All positions in one stratum."""
+        """Put all positions into one stratum."""
         return cls(np.zeros(length, np.uint16), np.array([length]))
 
     @classmethod
     def by(cls, ids: np.ndarray) -> Strata:
-        """A stratum for each different id (N,); beyond 255 of them the rarest share one."""
+        """Make a stratum of each distinct id (N,). Beyond 255 distinct ids the rarest share one."""
         values, places, counts = np.unique(ids, return_inverse=True, return_counts=True)
-        number = np.full(len(values), MOST_STRATA - 1, np.int64)
-        frequent = np.argsort(-counts, kind="stable")[: MOST_STRATA - 1 if len(values) > MOST_STRATA else None]
+        number = np.full(len(values), MAX_STRATA - 1, np.int64)
+        frequent = np.argsort(-counts, kind="stable")[: MAX_STRATA - 1 if len(values) > MAX_STRATA else None]
         number[frequent] = np.arange(len(frequent))
         of = number[places].astype(np.uint16)
         return cls(of, np.bincount(of))
@@ -58,18 +62,18 @@ class Strata:
 
     @cached_property
     def indicator(self) -> np.ndarray:
-        """(V, N), float32: 1 where a position is in a stratum."""
+        """One-hot strata, (V, N) float32."""
         indicator = np.zeros((self.number, len(self.of)), np.float32)
         indicator[self.of, np.arange(len(self.of))] = 1
         return indicator
 
     def sums(self, rows: np.ndarray) -> np.ndarray:
-        """Sums (U, V) of rows (U, N), float32, in each stratum."""
+        """Sum rows (U, N), float32, in each stratum: (U, V)."""
         return (torch.from_numpy(rows) @ torch.from_numpy(self.indicator).T).numpy()
 
 
 def mid_ranks(values: np.ndarray) -> np.ndarray:
-    """ProcessGroup (N,) from 1, of equals their mean, float64."""
+    """Return ranks (N,) from 1, float64. Ties share their mean rank."""
     order = np.argsort(values, kind="stable")
     ranks = np.empty(len(values))
     ranks[order] = _mid_positions(_first_of_group(values[order])) + 1
@@ -81,7 +85,7 @@ def _first_of_group(ordered: np.ndarray) -> np.ndarray:
 
 
 def _mid_positions(first: np.ndarray) -> np.ndarray:
-    """The mean place (N,) of each group; `first` (N,) is true where a group begins."""
+    """Return the mean index of each position's group, (N,). first: true where a group starts, (N,)."""
     if first.all():
         return np.arange(len(first), dtype=np.float64)
     starts = np.flatnonzero(first)
@@ -91,7 +95,7 @@ def _mid_positions(first: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Columns as scaled ranks u within strata, (U, N) float32: a row for each column; squares: Σ u² (U, V) of each."""
+    """Scaled ranks u of columns within strata. ranks: (U, N) float32. squares: Σ u² in each stratum, (U, V)."""
 
     ranks: np.ndarray
     squares: np.ndarray
@@ -99,7 +103,7 @@ class Ranked:
 
 
 def ranked(columns: np.ndarray, *strata: Strata) -> list[Ranked]:
-    """The columns (N, U) ranked within each of these partitions. Every column is sorted once."""
+    """Rank columns (N, U) within each partition. Each column is sorted once."""
     by_column = np.ascontiguousarray(columns.T)
     made = [np.empty(by_column.shape, np.float32) for _ in strata]
     starts = [np.concatenate([[0], np.cumsum(partition.sizes)[:-1]]) for partition in strata]
@@ -124,14 +128,14 @@ def ranked(columns: np.ndarray, *strata: Strata) -> list[Ranked]:
 
 @dataclass(frozen=True)
 class Labels:
-    """Properties as numbers that scores are linear in: numbers (P, N), float32; graded (P,) says which are ranks."""
+    """Properties as numbers. numbers: (P, N) float32. graded: which properties are graded, (P,)."""
 
     numbers: np.ndarray
     graded: np.ndarray
 
     @classmethod
     def of(cls, values: list[np.ndarray], strata: Strata) -> Labels:
-        """From values (N,) of each property: booleans as 0 and 1, numbers as scaled mid-ranks within strata."""
+        """Convert values, (N,) each: booleans to 0 and 1, numbers to scaled mid-ranks within strata."""
         graded = np.array([value.dtype != bool for value in values])
         numbers = [
             ranked(value[:, None], strata)[0].ranks[0] if is_graded else value
@@ -140,65 +144,79 @@ class Labels:
         return cls(np.array(numbers, np.float32).reshape(len(values), -1), graded)
 
     def only(self, place: int) -> Labels:
-        """One of the properties, by its place."""
+        """Return one property, by its index."""
         return Labels(self.numbers[place : place + 1], self.graded[place : place + 1])
 
 
-def scaled(values: np.ndarray) -> np.ndarray:
-    """Mid-ranks (N,) over all positions as numbers between −½ and ½."""
+def scaled_ranks(values: np.ndarray) -> np.ndarray:
+    """Return mid-ranks (N,) over all positions, scaled to −½…½."""
     return (mid_ranks(values) - (len(values) + 1) / 2) / len(values)
 
 
-def spread(numbers: np.ndarray, strata: Strata) -> np.ndarray:
-    """W (P, V): the sum of squares about the stratum's mean of labels (P, N), float32, in each stratum."""
+def within_squares(numbers: np.ndarray, strata: Strata) -> np.ndarray:
+    """Return W: the sum of squares of labels (P, N), float32, about each stratum's mean, (P, V)."""
     squares, sums = (strata.sums(rows).astype(np.float64) for rows in (np.square(numbers), numbers))
     within = squares - sums**2 / strata.sizes
     return np.where(within > 1e-6 * squares, within, 0)
 
 
 def rank_correlation(cells: Ranked, labels: Labels) -> np.ndarray:
-    """Strength (P, U) of every column for every property; 0 where a property is constant within every stratum."""
-    spreads = spread(labels.numbers, cells.strata)
+    """Return the rank correlation of each property and column, (P, U). 0 where all strata are constant."""
+    spreads = within_squares(labels.numbers, cells.strata)
     squares = (spreads > 0).astype(np.float64) @ cells.squares.T
-    return _strength(_products(cells, labels), spreads.sum(axis=1), squares, labels.graded)
+    return _normalized(_products(cells, labels), spreads.sum(axis=1), squares, labels.graded)
 
 
-def movable_rank_correlation(cells: Ranked, labels: Labels) -> np.ndarray:
-    """As `rank_correlation`, measured as both nulls are: Σ u² over all strata."""
-    spreads = spread(labels.numbers, cells.strata).sum(axis=1)
+def permutable_rank_correlation(cells: Ranked, labels: Labels) -> np.ndarray:
+    """Return rank correlations (P, U) as the permutation baselines measure them, with Σ u² over all strata."""
+    spreads = within_squares(labels.numbers, cells.strata).sum(axis=1)
     squares = np.tile(cells.squares.sum(axis=1), (len(spreads), 1))
-    return _strength(_products(cells, labels), spreads, squares, labels.graded)
+    return _normalized(_products(cells, labels), spreads, squares, labels.graded)
 
 
 def _products(cells: Ranked, labels: Labels) -> np.ndarray:
-    return (torch.from_numpy(labels.numbers) @ torch.from_numpy(cells.ranks).T).double().numpy()
+    products: np.ndarray = (torch.from_numpy(labels.numbers) @ torch.from_numpy(cells.ranks).T).double().numpy()
+    return products
 
 
-def _strength(products: np.ndarray, spreads: np.ndarray, squares: np.ndarray, graded: np.ndarray) -> np.ndarray:
-    """From Σ y u (P, U), W (P,), Σ u² (P, U) and whether each property is graded (P,)."""
+def _normalized(products: np.ndarray, spreads: np.ndarray, squares: np.ndarray, graded: np.ndarray) -> np.ndarray:
+    """Normalize Σ y u, (P, U). spreads: W, (P,). squares: Σ u², (P, U). graded: (P,)."""
     scale = np.where(graded[:, None], np.sqrt(spreads[:, None] * squares), spreads[:, None] / 2)
-    return np.divide(products, scale, out=np.zeros_like(products), where=scale > 1e-6)
+    return ratio(products, scale, valid=scale > 1e-6)
 
 
+def ratio(numerator: np.ndarray, denominator: np.ndarray, *, valid: np.ndarray, otherwise: float = 0.0) -> np.ndarray:
+    """Divide where `valid`, and return `otherwise` elsewhere."""
+    quotient: np.ndarray = np.divide(numerator, denominator, out=np.full(numerator.shape, otherwise), where=valid)
+    return quotient
+
+
+@overload
+def auc(rank_correlation: float) -> float: ...
+@overload
+def auc(rank_correlation: np.ndarray) -> np.ndarray: ...
 def auc(rank_correlation: float | np.ndarray) -> float | np.ndarray:
-    """The area under the ROC curve that a rank_correlation for a binary property stands for."""
+    """Convert the rank correlation with a binary property to the area under the ROC curve."""
     return (1 + rank_correlation) / 2
 
 
 def pearson(columns: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Pearson's correlation (U,) of columns (N, U) with one property's values (N,)."""
-    centerd = columns - columns.mean(axis=0)
+    """Return Pearson's correlation of columns (N, U) with values (N,): (U,)."""
+    centered = columns - columns.mean(axis=0)
     against = numbers - numbers.mean()
-    scale = np.sqrt((centerd.astype(np.float64) ** 2).sum(axis=0) * (against**2).sum())
-    return np.divide(against @ centerd, scale, out=np.zeros(columns.shape[1]), where=scale > 0)
+    scale = np.sqrt((centered.astype(np.float64) ** 2).sum(axis=0) * (against**2).sum())
+    return ratio(against @ centered, scale, valid=scale > 0)
 
 
-# What chance would give
+# Permutation baselines
 
 
 def runs(values: np.ndarray) -> np.ndarray:
-    """Where the runs of a property (N,) begin: of a binary one, on- and off-runs in turn; of a graded one, the pieces
-    between its resets (where it falls, or rises if that is the rarer)."""
+    """Return the starts of the runs of a property (N,).
+
+    A binary property has on- and off-runs. The runs of a graded one lie between its resets: where it falls, or where it
+    rises if that is rarer.
+    """
     change = np.diff(values.astype(np.float64))
     if values.dtype == bool:
         breaks = change != 0
@@ -209,22 +227,22 @@ def runs(values: np.ndarray) -> np.ndarray:
 
 
 def episodes(values: np.ndarray) -> np.ndarray:
-    """Lengths of the runs that count as episodes: on-runs of a binary property, all of a graded one."""
+    """Return the lengths of a property's episodes: the on-runs of a binary property, all runs of a graded one."""
     starts = runs(values)
     lengths = np.diff(np.append(starts, len(values)))
     return lengths[values[starts]] if values.dtype == bool else lengths
 
 
 def segment_count(longest: int, length: int) -> int:
-    """Into how many segments to cut a text: 40, or fewer so that each has five times the longest run."""
+    """Return how many segments to cut a text into: 40, or fewer so that each is five times the longest run."""
     return int(min(40, length // max(5 * longest, 1)))
 
 
 def permutation_null(cells: Ranked, labels: Labels, segments: int, permutations: np.ndarray) -> np.ndarray:
-    """The largest |rank_correlation| among the columns, for each property and permutation of its segments: (P, K).
+    """Return the largest |rank correlation| of any column for each permutation of the segments, (P, K).
 
-    permutations: (K, S), each row an order of the S segments. By M[a, b, u] = Σ y of segment a × u of segment b, and
-    the same with each stratum's indicator for W, every permutation is a sum of S gathered rows.
+    permutations: (K, S), each row an order of the S segments. With M[a, b, u] = Σ y of segment a · u of segment b, and
+    the same with each stratum's indicator for W, a permutation is a sum of S gathered rows.
     """
     size = cells.ranks.shape[1] // segments
     used = size * segments
@@ -245,13 +263,13 @@ def permutation_null(cells: Ranked, labels: Labels, segments: int, permutations:
 
 
 def _gathered(own: Tensor, pieces: Tensor, place: Tensor) -> Tensor:
-    """Σ_b M[π(b), b, u] (K, U) of segments of labels (S, N/S) and of columns (U·S, N/S), for each permutation π."""
+    """Return Σ_b M[π(b), b, u] for each permutation π, (K, U). own: labels (S, N/S). pieces: columns (U·S, N/S)."""
     table = (own @ pieces.T).view(len(own), -1, len(own))  # a, u, b
     return embedding_bag(place, table.permute(0, 2, 1).reshape(len(own) ** 2, -1), mode="sum")
 
 
 def _largest(products: Tensor, spreads: Tensor, squares: np.ndarray, graded: bool) -> np.ndarray:
-    """The largest |rank_correlation| (K,) among the columns, from Σ y u (K, U), W (K,) and Σ u² (U,)."""
+    """Return the largest |rank correlation| of any column, (K,), from Σ y u (K, U), W (K,) and Σ u² (U,)."""
     if graded:
         scale = torch.from_numpy(np.sqrt(squares)).clamp(min=1e-9).to(products.dtype)
         return ((products / scale).abs().amax(dim=1).double() / spreads.sqrt().clamp(min=1e-9)).numpy()
@@ -259,10 +277,10 @@ def _largest(products: Tensor, spreads: Tensor, squares: np.ndarray, graded: boo
 
 
 def shuffled_runs(values: np.ndarray, numbers: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """A label (N,) without meaning but of the same time scale: the runs of a property in another order.
+    """Return a pseudo-label (N,): the runs of a property in random order, so that the time scale is kept.
 
-    On-runs of a binary property change places with on-runs, off-runs with off-runs. values: the property; numbers: what
-    is moved about with it.
+    On-runs of a binary property are exchanged with on-runs, off-runs with off-runs. values: the property, which gives
+    the runs. numbers: what is permuted.
     """
     starts = runs(values)
     lengths = np.diff(np.append(starts, len(values)))
@@ -272,13 +290,14 @@ def shuffled_runs(values: np.ndarray, numbers: np.ndarray, draw: np.random.Gener
             order[parity::2] = draw.permutation(order[parity::2])
     else:
         order = draw.permutation(order)
-    moved = lengths[order]
+    moved: np.ndarray = lengths[order]
     offset = np.arange(len(values)) - np.repeat(np.cumsum(moved) - moved, moved)
-    return numbers[np.repeat(starts[order], moved) + offset]
+    permuted: np.ndarray = numbers[np.repeat(starts[order], moved) + offset]
+    return permuted
 
 
-def pseudo_null(cells: Ranked, values: np.ndarray, numbers: np.ndarray, draws: int, seed: int) -> np.ndarray:
-    """The largest |rank_correlation| (draws,) among the columns for labels made by `shuffled_runs`."""
+def pseudo_label_null(cells: Ranked, values: np.ndarray, numbers: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    """Return the largest |rank correlation| of any column for each of `draws` pseudo-labels (see `shuffled_runs`)."""
     draw = np.random.default_rng(seed)
     null = np.empty(draws)
     ranks = torch.from_numpy(cells.ranks).T
@@ -286,19 +305,19 @@ def pseudo_null(cells: Ranked, values: np.ndarray, numbers: np.ndarray, draws: i
     for start in range(0, draws, batch):
         made = np.stack([shuffled_runs(values, numbers, draw) for _ in range(min(batch, draws - start))])
         products = torch.from_numpy(made.astype(np.float32)) @ ranks
-        spreads = torch.from_numpy(spread(made.astype(np.float32), cells.strata).sum(axis=1))
+        spreads = torch.from_numpy(within_squares(made.astype(np.float32), cells.strata).sum(axis=1))
         squares = cells.squares.sum(axis=1)
         null[start : start + len(made)] = _largest(products, spreads, squares, values.dtype != bool)
     return null
 
 
 def p_value(observed: float, null: np.ndarray) -> float:
-    """The share of a null at least as large as what was observed, counted so that it is never 0."""
+    """Return (1 + #{null ≥ observed}) / (1 + #null)."""
     return float((1 + np.count_nonzero(null >= observed)) / (1 + len(null)))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """p-values (K,) adjusted so that the chance of any false one stays below the level (Holm 1979)."""
+    """Adjust p-values (K,) for the family-wise error rate (Holm 1979)."""
     order = np.argsort(p_values, kind="stable")
     steps = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
     adjusted = np.empty(len(p_values))
@@ -306,31 +325,32 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-# How far off a score may be
+# Intervals and thresholds
 
 
 def resampled_rank_correlation(
     column: np.ndarray, values: np.ndarray, strata: Strata, segments: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    """Strength (K,) of one column (N,) for one property (N,) when segments are drawn with replacement.
+    """Return the rank correlation of a column (N,) with a property (N,) in each bootstrap resample of segments, (K,).
 
-    segments: the segment (N,) of each position, 0…S−1. weights: how often each is drawn, (K, S). AUC is exact: the wins
-    of positives of segment a over negatives of segment b are counted once, and every draw is a quadratic form of those
-    counts, with the weights of strata kept as they are in the whole. For graded properties ranks are kept as they are.
+    segments: the segment of each position, (N,). weights: how often each segment is drawn, (K, S).
+
+    For a binary property AUC is exact: wins of positives of segment a over negatives of segment b are counted once, and
+    each resample is a quadratic form of the counts. Strata keep their weights. For a graded property ranks are kept.
     """
     if values.dtype == bool:
         wins, pairs = _wins(column, values, strata, segments, weights.shape[1])
-        won, all_of_them = (np.einsum("ka,ab,kb->k", weights, table, weights, optimize=True) for table in (wins, pairs))
-        return np.divide(2 * won, all_of_them, out=np.ones(len(weights)), where=all_of_them > 0) - 1
+        won, compared = (np.einsum("ka,ab,kb->k", weights, table, weights, optimize=True) for table in (wins, pairs))
+        return ratio(2 * won, compared, valid=compared > 0, otherwise=1.0) - 1
     x, y = (ranked(one[:, None], strata)[0].ranks[0] for one in (column, values))
-    x = np.where((spread(y[None], strata)[0] > 0)[strata.of], x, 0)
+    x = np.where((within_squares(y[None], strata)[0] > 0)[strata.of], x, 0)
     return _resampled_correlation(x, y, strata, segments, weights)
 
 
 def _wins(
     column: np.ndarray, values: np.ndarray, strata: Strata, segments: np.ndarray, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(S, S) each: Σ over strata of wins (ties half) of positives of a over negatives of b, and of pairs, by 1/n_v."""
+    """Return Σ_v (wins of positives of segment a over negatives of b) / n_v, ties half; and the pairs: (S, S) each."""
     positives = np.bincount(strata.of[values], minlength=strata.number)
     mixed = (positives > 0) & (positives < strata.sizes)
     kept = np.flatnonzero(mixed[strata.of])
@@ -359,13 +379,14 @@ def _wins(
 def _resampled_correlation(
     x: np.ndarray, y: np.ndarray, strata: Strata, segments: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
-    number, cell = weights.shape[1], segments * strata.number + strata.of
+    number, group = weights.shape[1], segments * strata.number + strata.of
     size = number * strata.number
 
     def total(values: np.ndarray | None) -> np.ndarray:
-        """Sums (K, V) of values in each stratum under each draw."""
-        table = np.bincount(cell, values, size).reshape(number, strata.number)
-        return weights @ table
+        """Sum values in each stratum of each resample, (K, V). None counts positions."""
+        table = np.bincount(group, values, size).reshape(number, strata.number)
+        sums: np.ndarray = weights @ table
+        return sums
 
     n = np.maximum(total(None), 1e-9)
     sum_x, sum_y = total(x), total(y)
@@ -373,24 +394,27 @@ def _resampled_correlation(
     variance_x = (total(x * x) - sum_x**2 / n).sum(axis=1)
     variance_y = (total(y * y) - sum_y**2 / n).sum(axis=1)
     scale = np.sqrt(np.maximum(variance_x * variance_y, 0))
-    return np.divide(covariance, scale, out=np.zeros(len(weights)), where=scale > 0)
+    return ratio(covariance, scale, valid=scale > 0)
 
 
 def bootstrap_weights(segments: int, draws: int, seed: int) -> np.ndarray:
-    """How often each segment is drawn (draws, S) when S are drawn with replacement."""
+    """Return how often each of S segments is drawn when S are drawn with replacement, (draws, S)."""
     draw = np.random.default_rng(seed)
     return draw.multinomial(segments, np.full(segments, 1 / segments), size=draws).astype(np.float64)
 
 
 def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The percentile interval of resampled values (K,)."""
+    """Return the percentile interval of resampled values (K,)."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 def best_threshold(column: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """The threshold above which a column (N,) says yes that gives the best balanced accuracy for labels (N,), and that
-    accuracy: halfway between two values that occur. Expects the column to be larger where the label is true."""
+    """Return the threshold on a column (N,) with the best balanced accuracy for labels (N,), and that accuracy.
+
+    The threshold lies halfway between two values of the column. The column is expected to be larger where the label is
+    true.
+    """
     order = np.argsort(column, kind="stable")
     truth, ordered = labels[order], column[order].astype(np.float64)
     ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
@@ -402,6 +426,6 @@ def best_threshold(column: np.ndarray, labels: np.ndarray) -> tuple[float, float
 
 
 def balanced_accuracy(column: np.ndarray, labels: np.ndarray, threshold: float) -> float:
-    """The mean of the shares of true and of false labels (N,) that `column > threshold` gets right."""
+    """Return the balanced accuracy of `column > threshold` for labels (N,)."""
     above = column > threshold
     return float((above[labels].mean() + (~above[~labels]).mean()) / 2)

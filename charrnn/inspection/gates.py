@@ -1,6 +1,5 @@
-"""How often each gate is shut or wide open: the gate_saturation figure of Karpathy, Johnson & Fei-Fei 2015 (arXiv
-1506.02078). A cell whose forget gate is nearly always open keeps what it holds; one whose output gate is nearly always
-shut rarely speaks."""
+"""Gates of cells: how often they are saturated (Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078), and how long a
+cell's state is kept."""
 
 from __future__ import annotations
 
@@ -15,35 +14,53 @@ from charrnn.model.network import CharRNN
 from charrnn.model.recurrences import RECURRENCES
 from charrnn.text.encoded_text import EncodedText
 
-SHUT, OPEN = 0.1, 0.9
-LEFT_OUT = 500  # characters at the beginning, while the state is still that of no text
+LEFT, RIGHT = 0.1, 0.9
+WARM_UP = 500
+"""Characters left out at the start of a text, while the state still depends on its initial value."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class GateSaturation:
-    """Of one gate the share of characters (U,) at which it is shut (below .1) and wide open (above .9), by cell."""
+    """Share of characters at which a gate is left-saturated (below .1) and right-saturated (above .9), (K,) each."""
 
     gate: str
-    shut: np.ndarray
-    open: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"<GateSaturation {self.gate}: left {self.left.mean():.2f}, right {self.right.mean():.2f} on average>"
 
 
 def gate_saturation(network: CharRNN, text: EncodedText, cells: Sequence[Cell] | None = None) -> list[GateSaturation]:
-    """Of every gate of these cells (None: all, layer by layer) over a text: ids (N,), or documents.
+    """Measure every gate of these cells over a text. cells: None: all, layer by layer.
 
-    Raises CharrnnError where the recurrence has no gates.
+    Raises CharrnnError for a recurrence without gates.
     """
     gates = network.recurrence.sigmoid_gates
     if not gates:
         others = ", ".join(name for name, recurrence in RECURRENCES.items() if recurrence.sigmoid_gates)
         raise CharrnnError(f"a {network.recurrence.title} has no gates", f"models that have gates: {others}")
     number = len(all_cells(network) if cells is None else cells)
-    shut, wide = ({gate: np.zeros(number, np.int64) for gate in gates} for _ in range(2))
-    skipped = min(LEFT_OUT, len(text) // 2)
+    left, right = ({gate: np.zeros(number, np.int64) for gate in gates} for _ in range(2))
+    skipped = warm_up(len(text))
     for chunk in trace(network, text, signals=gates, cells=cells):
         for gate in gates:
             values = chunk.signals[gate][max(0, skipped - chunk.start) :]
-            shut[gate] += (values < SHUT).sum(axis=0)
-            wide[gate] += (values > OPEN).sum(axis=0)
+            left[gate] += (values < LEFT).sum(axis=0)
+            right[gate] += (values > RIGHT).sum(axis=0)
     counted = max(1, len(text) - skipped)
-    return [GateSaturation(gate, shut[gate] / counted, wide[gate] / counted) for gate in gates]
+    return [GateSaturation(gate, left[gate] / counted, right[gate] / counted) for gate in gates]
+
+
+def warm_up(length: int) -> int:
+    """Return how many characters are left out at the start of a text of this length."""
+    return min(WARM_UP, length // 2)
+
+
+def memory_length(gate: np.ndarray) -> float:
+    """Return for how many characters a cell keeps its state: −1 / median(ln f), f the values (N,) of its memory gate.
+
+    The mean would be dominated by the few characters at which the state is dropped.
+    """
+    kept = np.clip(gate.astype(np.float64), 1e-12, 1 - 1e-7)
+    return float(-1 / np.median(np.log(kept)))

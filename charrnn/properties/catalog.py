@@ -12,7 +12,9 @@ A new property is one function with `@register`; a user's own comes from a regul
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
+import inspect
 import os
 import re
 import traceback
@@ -168,7 +170,8 @@ class Property:
     kind: "binary" (values are booleans) or "graded" (numbers). definition: one sentence. applies: kinds of text.
     family: properties that contain one another share it. looks_ahead: see this module's convention.
     counter: a graded one that rises or falls by steps, for which a straight line to the cell is worth asking.
-    control: a label without meaning, for which no cell may earn a name.
+    control: a label without meaning, for which no cell may earn a name. code: identifies code outside this package that
+    the values depend on; None where that is unknown.
     """
 
     name: str
@@ -180,6 +183,7 @@ class Property:
     looks_ahead: bool = False
     counter: bool = False
     control: bool = False
+    code: str | None = ""
 
     @property
     def title(self) -> str:
@@ -203,10 +207,27 @@ def register(name: str, kind: str, definition: str, **details: object) -> Callab
     """Puts a function Text → values (N,) into the catalog."""
 
     def add(values: Callable[[Text], np.ndarray]) -> Callable[[Text], np.ndarray]:
-        CATALOG[name] = Property(name, kind, definition, values, **details)
+        CATALOG[name] = Property(name, kind, definition, values, code=_code_of(values), **details)
         return values
 
     return add
+
+
+def _code_of(function: Callable[[Text], np.ndarray]) -> str | None:
+    """Return what identifies the code of a function: nothing inside this package, else its file or its source."""
+    try:
+        file = Path(inspect.getsourcefile(function) or "")
+        if file.is_relative_to(Path(__file__).parent):
+            return ""
+        source = file.read_bytes() if file.is_file() else inspect.getsource(function).encode()
+    except (OSError, TypeError):
+        return None
+    return hashlib.sha256(source).hexdigest()
+
+
+def searchable() -> list[Property]:
+    """Return all properties but the control labels."""
+    return [one for one in CATALOG.values() if not one.control]
 
 
 # Lines, words, sentences
@@ -620,7 +641,8 @@ def from_function(file: Path, function: str) -> Property:
             raise CharrnnError(f"property {function!r} gives something else than finite numbers")
         return given
 
-    return Property(function, kind, f"{function} of {file}", values)
+    code = hashlib.sha256(file.read_bytes()).hexdigest()
+    return Property(function, kind, f"{function} of {file}", values, code=code)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,88 @@
+"""The values of cells at every position of both halves of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.discovery.study import Progress, Study
+from charrnn.inspection.trace import Cell, Chunk, all_cells, trace_streams
+from charrnn.model.network import CharRNN
+from charrnn.text.encoded_text import Streams
+from charrnn.units import NATS_PER_BIT
+
+VALUES_IN_MEMORY = 1 << 27
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """Values on SELECT and on CONFIRM, (N/2, signals · cells) float32 each, the columns ordered signal by signal.
+
+    bits_per_character: of the network on both halves, if asked for.
+    """
+
+    select: np.ndarray
+    confirm: np.ndarray
+    bits_per_character: float | None
+
+
+def cell_groups(network: CharRNN, study: Study) -> list[list[Cell]]:
+    """Return all cells in groups whose values fit into memory."""
+    size = max(1, VALUES_IN_MEMORY // (len(study.text) * len(network.recurrence.state_signals)))
+    cells = all_cells(network)
+    return [cells[start : start + size] for start in range(0, len(cells), size)]
+
+
+def record(
+    network: CharRNN,
+    study: Study,
+    cells: Sequence[Cell],
+    signals: Sequence[str],
+    *,
+    bits: bool = False,
+    every: int = 1,
+    progress: Progress,
+    stage: str,
+) -> Activations:
+    """Read both halves with a network and record its cells, in one pass.
+
+    bits: also measure bits per character. every: read only each so many blocks of SELECT.
+    """
+    split = study.split
+    blocks = np.arange(len(split.starts))
+    select_blocks, confirm_blocks = blocks[0::2][::every], blocks[1::2]
+    order = np.concatenate([select_blocks, confirm_blocks])
+    streams = study.text.streams(lambda values: split.streams(values)[order])
+    rows = (slice(0, len(select_blocks)), slice(len(select_blocks), None))
+    width = len(signals) * len(cells)
+    halves = [np.empty((len(part), split.block, width), np.float32) for part in (select_blocks, confirm_blocks)]
+    nats, predicted = 0.0, 0
+    for chunk in trace_streams(network, streams, signals=signals, cells=cells, predictions=bits):
+        size = chunk.signals[signals[0]].shape[1]
+        start, stop = chunk.start - split.gap, chunk.start - split.gap + size
+        skipped = max(0, -start)
+        for place, name in enumerate(signals):
+            columns = slice(place * len(cells), (place + 1) * len(cells))
+            for part, half in zip(rows, halves, strict=True):
+                half[:, max(0, start) : max(0, stop), columns] = chunk.signals[name][part, skipped:]
+        if bits:
+            more_nats, more_predicted = _nats(chunk, streams[chunk.start + 1 : chunk.start + 1 + size], skipped)
+            nats, predicted = nats + more_nats, predicted + more_predicted
+        progress(stage, min(1.0, (chunk.start + size) / len(streams)))
+    select, confirm = (half.reshape(-1, width) for half in halves)
+    return Activations(select, confirm, nats / max(predicted, 1) / NATS_PER_BIT if bits else None)
+
+
+def _nats(chunk: Chunk, following: Streams, skipped: int) -> tuple[float, int]:
+    """Return the nats of a chunk's predictions, and how many there are. skipped: positions of the chunk left out.
+
+    following: the characters predicted. The first character of a document is not predicted from the document before it.
+    """
+    if not len(following) or chunk.log_probabilities is None:
+        return 0.0, 0
+    ids = following.ids.astype(np.int64)
+    logs = np.take_along_axis(chunk.log_probabilities[:, : len(following)], ids[:, :, None], 2)[:, :, 0]
+    counted = ~following.begins[:, skipped:]
+    return -float(logs[:, skipped:][counted].sum()), int(counted.sum())

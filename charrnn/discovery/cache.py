@@ -1,0 +1,152 @@
+"""Findings kept beside a run, so that the same search is made once.
+
+    checkpoints/NAME/findings/SUBJECT-QUESTION.json
+
+SUBJECT is a hash of the weights and the text. QUESTION is a hash of everything else that the findings depend on: the
+properties and their code, the language, the training text and the effort. A file that cannot be read counts as missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from charrnn import properties as properties_package
+from charrnn.discovery.findings import Findings
+from charrnn.discovery.inputs import characters_of, language_of, training_ids
+from charrnn.discovery.search import discover
+from charrnn.discovery.study import Effort, Progress
+from charrnn.errors import CharrnnError
+from charrnn.files import atomic_file, from_json_bytes, read_bounded, to_json_bytes
+from charrnn.model.network import CharRNN
+from charrnn.model.run import Run
+from charrnn.properties.catalog import CATALOG, Property, searchable
+from charrnn.settings import SEARCHED_CHARACTERS
+from charrnn.text.encoded_text import EncodedText
+
+FORMAT = 2
+"""Increased when a search measures something else, so that older findings are not used."""
+MAX_BYTES = 64_000_000
+MAX_FILES = 20
+
+
+def search_run(
+    run: Run,
+    network: CharRNN,
+    text: EncodedText,
+    properties: Sequence[Property] = (),
+    *,
+    language: str | None = None,
+    corpus: str | None = None,
+    effort: Effort | None = None,
+    progress: Progress | None = None,
+) -> Findings:
+    """Search a run's network for cells that track properties, or return the findings of the same search made before.
+
+    properties: none: the whole catalog. language: of the text; None: guessed. corpus: the run's corpus; None: looked
+    for in corpora/. progress: not called where the findings are cached.
+    """
+    effort, properties = effort or Effort(), list(properties) or searchable()
+    language = language_of(run, language)
+    fitted_on = training_ids(run, corpus)
+    subject, text = subject_key(network, text), text[: effort.characters]
+    question = question_key(text, properties, language, fitted_on, effort)
+    findings = None if question is None else load_findings(run.path, subject, question)
+    if findings is None:
+        findings = discover(
+            network,
+            text,
+            characters_of(run.vocabulary, text.ids, language),
+            properties,
+            symbols=run.vocabulary.symbols,
+            training=None if fitted_on is None else (fitted_on, characters_of(run.vocabulary, fitted_on, language)),
+            effort=effort,
+            progress=progress,
+        )
+        if question is not None:
+            save_findings(run.path, subject, question, findings)
+    return findings
+
+
+def earlier_findings(run: Run, network: CharRNN, text: EncodedText) -> list[Findings]:
+    """Return all cached findings about a network and a text, the latest first."""
+    return load_all_findings(run.path, subject_key(network, text))
+
+
+def subject_key(network: CharRNN, text: EncodedText) -> str:
+    """Return the hash of a network's weights and of the beginning of a text."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return hash_of([repr(network.settings), digest.digest(), *_parts(text[:SEARCHED_CHARACTERS])])
+
+
+def question_key(
+    text: EncodedText,
+    properties: Sequence[Property],
+    language: str | None,
+    training: np.ndarray | None,
+    effort: Effort,
+) -> str | None:
+    """Return the hash of what a search asks. None where the code of a property is unknown, so that it cannot be hashed.
+
+    The rest of the catalog is part of it, because it serves as confounds.
+    """
+    involved = [*properties, *CATALOG.values()]
+    if any(one.code is None for one in involved):
+        return None
+    described = [(one.name, one.kind, one.definition, one.code) for one in involved]
+    trained_on = b"" if training is None else training.tobytes()
+    return hash_of([_package_code(), repr((len(properties), described, language, effort)), trained_on, *_parts(text)])
+
+
+def _parts(text: EncodedText) -> list[bytes]:
+    return [text.ids.tobytes(), text.starts.tobytes()]
+
+
+def _package_code() -> bytes:
+    """Return the hash of the source of all built-in properties."""
+    files = sorted(Path(folder) for folder in properties_package.__path__)
+    sources = sorted(file for folder in files for file in folder.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).digest()
+
+
+def hash_of(parts: Iterable[str | bytes]) -> str:
+    """Return a hash of the parts and of `FORMAT`, 32 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for part in (str(FORMAT), *parts):
+        raw = part.encode() if isinstance(part, str) else part
+        digest.update(len(raw).to_bytes(8, "big") + raw)
+    return digest.hexdigest()[:32]
+
+
+def load_findings(folder: Path, subject: str, question: str) -> Findings | None:
+    """Return cached findings, or None."""
+    return _load(folder / "findings" / f"{subject}-{question}.json")
+
+
+def load_all_findings(folder: Path, subject: str) -> list[Findings]:
+    """Return all cached findings about a subject, the latest first."""
+    files = sorted((folder / "findings").glob(f"{subject}-*.json"), key=lambda file: -file.lstat().st_mtime)
+    return [findings for file in files[:MAX_FILES] if (findings := _load(file)) is not None]
+
+
+def _load(file: Path) -> Findings | None:
+    try:
+        return Findings.from_json(from_json_bytes(read_bounded(file, MAX_BYTES), str(file)))
+    except (CharrnnError, ValueError, TypeError):
+        return None
+
+
+def save_findings(folder: Path, subject: str, question: str, findings: Findings) -> None:
+    """Cache findings in a run's folder, unless it cannot be written to."""
+    try:
+        (folder / "findings").mkdir(exist_ok=True)
+        with atomic_file(folder / "findings" / f"{subject}-{question}.json") as file:
+            file.write_bytes(to_json_bytes(findings.to_json()))
+    except OSError:
+        return

@@ -1,0 +1,113 @@
+"""Findings in words and tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.naming import Claim
+from charrnn.discovery.scores import CellSummary
+from charrnn.discovery.statistics import auc
+from charrnn.display.tables import table
+from charrnn.display.terminal import Terminal
+
+CLAIM_HEADERS = ("cell", "tracks", "", "|char [95 %]", "all", "5-gram", "untrained", "memory", "episodes")
+CELL_HEADERS = ("cell", "fits best", "", "SELECT", "|char", "verdict", "detects")
+NUMERIC = ("|char [95 %]", "all", "5-gram", "untrained", "memory", "episodes", "SELECT", "|char")
+"""Headers of the columns that are aligned to the right."""
+DETECTORS_SHOWN = 12
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Format a score: `.984`, `−.963`, `1.00`."""
+    return f"{value:.{digits}f}".replace("-", "−").replace("0.", ".", 1)
+
+
+def measure(evidence: Evidence | CellSummary) -> str:
+    """Return the name of the score: AUC for a binary property, ρ for a graded one."""
+    return "AUC" if evidence.kind == "binary" else "ρ"
+
+
+def signed_score(evidence: Evidence, rank_correlation: float) -> float:
+    """Return AUC, or ρ with the sign of the cell."""
+    return evidence.as_score(rank_correlation) * (1 if evidence.kind == "binary" else evidence.sign)
+
+
+def score_with_interval(evidence: Evidence) -> str:
+    """Format a score and its 95 % interval: `.984 [.979, .988]`, `−.963 [−.970, −.951]`."""
+    bounds = evidence.interval or (evidence.rank_correlation, evidence.rank_correlation)
+    low, high = sorted(signed_score(evidence, bound) for bound in bounds)
+    return f"{number(signed_score(evidence, evidence.rank_correlation))} [{number(low)}, {number(high)}]"
+
+
+def cell_and_signal(evidence: Evidence) -> str:
+    """Format a cell and its signal: `1:42 c`, or `1:42 −c` if it is low where a binary property holds."""
+    negative = evidence.kind == "binary" and evidence.sign < 0
+    return f"{evidence.cell} {'−' if negative else ''}{evidence.signal}"
+
+
+def claim_row(evidence: Evidence) -> list[str]:
+    """Return the row of a named cell, for `CLAIM_HEADERS`."""
+    return [
+        cell_and_signal(evidence),
+        evidence.property_name,
+        measure(evidence),
+        score_with_interval(evidence),
+        number(signed_score(evidence, evidence.plain)),
+        number(evidence.as_score(evidence.kgram[4]), 2),
+        number(evidence.as_score(evidence.untrained), 2),
+        "" if evidence.memory is None else f"{evidence.memory:,.0f}",
+        f"{evidence.episodes:,}",
+    ]
+
+
+def cell_row(summary: CellSummary, verdict: str, detects: str) -> list[str]:
+    """Return the row of any cell, for `CELL_HEADERS`."""
+    selected, confirmed = summary.selected, summary.rank_correlation
+    if summary.kind == "binary":
+        selected, confirmed = auc(abs(selected)), auc(confirmed if selected >= 0 else -confirmed)
+    name = f"{summary.cell} {summary.signal}"
+    return [name, summary.property_name, measure(summary), number(selected), number(confirmed), verdict, detects]
+
+
+def related_line(claim: Claim) -> str:
+    """Return the line about a related cell, with the condition that fails."""
+    evidence = claim.evidence
+    score = number(signed_score(evidence, evidence.rank_correlation))
+    return (
+        f"related: {cell_and_signal(evidence)} {evidence.property_name}, {measure(evidence)} {score}: "
+        f"{claim.verdict.failed[0]}"
+    )
+
+
+def detectors_shown(detectors: Mapping[str, str]) -> str:
+    """Return the characters that cells detect: ` (a b c …)`, or nothing."""
+    characters = sorted(set(detectors.values()))
+    shown = " ".join(characters[:DETECTORS_SHOWN]) + (" …" if len(characters) > DETECTORS_SHOWN else "")
+    return f" ({shown})" if characters else ""
+
+
+def not_testable_line(reasons: Mapping[str, str]) -> str:
+    """Return the line about properties that could not be tested, grouped by reason. reasons: title → reason."""
+    grouped: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        grouped.setdefault(reason, []).append(name)
+    return "not testable: " + "; ".join(f"{', '.join(names)} ({reason})" for reason, names in grouped.items())
+
+
+def legend(fitted_on: str) -> str:
+    """Return the explanation of the table's columns."""
+    return (
+        "|char: AUC or ρ within the same current character, on the CONFIRM half. all: over all characters. 5-gram: "
+        f"prediction from the last five characters, fitted on {fitted_on}. untrained: the best cell of untrained "
+        "networks. memory: in characters. −c, −h: low where the property holds."
+    )
+
+
+def text_table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = NUMERIC) -> list[str]:
+    """Return a table as lines of plain text."""
+    stream = io.StringIO()
+    plain = Terminal(is_terminal=False, colors="none", width=80, unicode=True, stream=stream)
+    table(headers, rows, plain, right=right)
+    return stream.getvalue().splitlines()

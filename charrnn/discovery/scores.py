@@ -1,0 +1,282 @@
+"""Scores of every cell for every property, and the best scores that any cell reaches for meaningless labels.
+
+Two permutation baselines: the segments of a property's values in another order, and its runs in another order.
+
+Shapes: N characters, P properties, S signals, C cells, R responses (see `_responses`), V characters of the vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.discovery.activations import cell_groups, record
+from charrnn.discovery.confounds import Moments, unique_shares
+from charrnn.discovery.statistics import (
+    Ranked,
+    Strata,
+    auc,
+    episodes,
+    permutable_rank_correlation,
+    permutation_null,
+    pseudo_label_null,
+    rank_correlation,
+    ranked,
+    segment_count,
+)
+from charrnn.discovery.study import Effort, Half, Progress, Study
+from charrnn.inspection.trace import Cell
+from charrnn.model.network import CharRNN
+from charrnn.model.recurrences.base import Recurrence
+
+MIN_SEGMENTS = 20
+DETECTOR_AUC = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Rank correlations of all cells.
+
+    select, confirm: (P, S, C) on each half, within the current character. plain: (P, S, C) on CONFIRM, over all
+    positions. comparable: as `confirm`, measured as the permutation baselines are. unique: unique R² (P, R, C).
+    permuted, pseudo: the best |rank correlation| of any cell for permuted segments (P, permutations) and for
+    pseudo-labels (P, pseudo_labels). segments: how many segments were permuted, (P,). detectors: cells that react to
+    one character → its id.
+    """
+
+    cells: tuple[Cell, ...]
+    signals: tuple[str, ...]
+    select: np.ndarray
+    confirm: np.ndarray
+    plain: np.ndarray
+    comparable: np.ndarray
+    unique: np.ndarray
+    permuted: np.ndarray
+    pseudo: np.ndarray
+    segments: list[int]
+    detectors: dict[Cell, int]
+    bits_per_character: float
+
+    def response(self, signal: int, kind: str) -> int:
+        """Return the index in `unique` of the response that a property of this kind explains.
+
+        A graded property explains how much a cell holds, c; a binary one how far it is switched, tanh(c).
+        """
+        has_tanh = self.unique.shape[1] > len(self.signals)
+        return len(self.signals) if has_tanh and signal == 0 and kind == "binary" else signal
+
+
+@dataclass(frozen=True)
+class CellSummary:
+    """The property that a cell fits best on SELECT, and the rank correlation on SELECT and on CONFIRM."""
+
+    cell: str
+    signal: str
+    property_name: str
+    kind: str
+    selected: float
+    rank_correlation: float
+
+
+@dataclass(frozen=True, eq=False)
+class _GroupScores:
+    """The scores of a group of cells, (P, S · cells) each; moments: of SELECT and CONFIRM; the rest as in `Scores`."""
+
+    select: np.ndarray
+    confirm: np.ndarray
+    plain: np.ndarray
+    comparable: np.ndarray
+    moments: tuple[Moments, Moments]
+    permuted: np.ndarray
+    pseudo: np.ndarray
+    detectors: dict[Cell, int]
+    bits_per_character: float | None
+
+
+def score_cells(network: CharRNN, study: Study, effort: Effort, progress: Progress) -> Scores:
+    """Score every cell. The text is read once, or once for each group of cells that fits into memory."""
+    segments = [segments_to_permute(values) for values in study.confirm.values]
+    orders = _segment_orders(segments, effort)
+    groups = cell_groups(network, study)
+    scored = []
+    for turn, cells in enumerate(groups):
+        stage = "reading" if len(groups) == 1 else f"reading {turn + 1}/{len(groups)}"
+        group = _score_group(network, study, cells, segments, orders, effort, progress, bits=turn == 0, stage=stage)
+        scored.append(group)
+    sizes = [len(cells) for cells in groups]
+    shares = unique_shares(
+        study.select.design,
+        Moments.joined([one.moments[0] for one in scored]),
+        study.confirm.design,
+        Moments.joined([one.moments[1] for one in scored]),
+        [study.properties[k].family for k in study.meaningful],
+    )
+    unique = np.zeros((len(study.properties), shares.shape[1] // sum(sizes), sum(sizes)))
+    unique[list(study.meaningful)] = _by_cell(shares, sizes)
+    return Scores(
+        cells=tuple(cell for cells in groups for cell in cells),
+        signals=network.recurrence.state_signals,
+        select=_by_cell(np.concatenate([one.select for one in scored], axis=1), sizes),
+        confirm=_by_cell(np.concatenate([one.confirm for one in scored], axis=1), sizes),
+        plain=_by_cell(np.concatenate([one.plain for one in scored], axis=1), sizes),
+        comparable=_by_cell(np.concatenate([one.comparable for one in scored], axis=1), sizes),
+        unique=unique,
+        permuted=np.maximum.reduce([one.permuted for one in scored]),
+        pseudo=np.maximum.reduce([one.pseudo for one in scored]),
+        segments=segments,
+        detectors={cell: character for one in scored for cell, character in one.detectors.items()},
+        bits_per_character=scored[0].bits_per_character or 0.0,
+    )
+
+
+def _score_group(
+    network: CharRNN,
+    study: Study,
+    cells: Sequence[Cell],
+    segments: Sequence[int],
+    orders: dict[int, np.ndarray],
+    effort: Effort,
+    progress: Progress,
+    *,
+    bits: bool,
+    stage: str,
+) -> _GroupScores:
+    """Record and score a group of cells. Large arrays are released as early as possible."""
+    signals = network.recurrence.state_signals
+    values = record(network, study, cells, signals, bits=bits, progress=progress, stage=stage)
+    select, confirm, bits_per_character = values.select, values.confirm, values.bits_per_character
+    del values
+    moments = (
+        Moments.of(study.select.design, _responses(network.recurrence, select)),
+        Moments.of(study.confirm.design, _responses(network.recurrence, confirm)),
+    )
+    progress("ranking", 0.0)
+    means = _character_means(select, study.select.by_character)
+    (within,) = ranked(select, study.select.by_character)
+    on_select = rank_correlation(within, study.select.labels)
+    del select, within
+    plain, within = ranked(confirm, Strata.single(len(confirm)), study.confirm.by_character)
+    del confirm
+    on_confirm = rank_correlation(within, study.confirm.labels)
+    over_all = rank_correlation(plain, study.confirm.permutable)
+    comparable = permutable_rank_correlation(within, study.confirm.permutable)
+    detectors = _detectors(study, cells, means, plain)
+    del plain
+    permuted, pseudo = _permutation_baselines(study, within, segments, orders, effort, progress)
+    return _GroupScores(
+        on_select, on_confirm, over_all, comparable, moments, permuted, pseudo, detectors, bits_per_character
+    )
+
+
+def _by_cell(columns: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """Reshape columns (P, signals · cells of each group in turn) to (P, signals, C). sizes: cells in each group."""
+    signals = columns.shape[1] // sum(sizes)
+    ends = np.cumsum(np.array(sizes[:-1], np.int64) * signals)
+    parts = np.split(columns, ends, axis=1)
+    return np.concatenate([part.reshape(len(columns), signals, -1) for part in parts], axis=2)
+
+
+def segments_to_permute(values: np.ndarray) -> int:
+    """Return into how many segments values (N/2,) are cut for the permutation baseline: 20 to 40.
+
+    A segment is five times as long as the longest run. Where that leaves fewer than 20 segments, the 95th percentile of
+    run lengths replaces the longest.
+    """
+    lengths = episodes(values)
+    number = segment_count(int(lengths.max()), len(values))
+    if number >= MIN_SEGMENTS:
+        return number
+    return max(MIN_SEGMENTS, segment_count(int(np.quantile(lengths, 0.95)), len(values)))
+
+
+def _segment_orders(segments: Sequence[int], effort: Effort) -> dict[int, np.ndarray]:
+    """Draw permutations (permutations, segments) for each number of segments."""
+    draw = np.random.default_rng(effort.seed)
+    return {
+        number: draw.permuted(np.tile(np.arange(number), (effort.permutations, 1)), axis=1)
+        for number in sorted(set(segments))
+    }
+
+
+def _permutation_baselines(
+    study: Study,
+    within: Ranked,
+    segments: Sequence[int],
+    orders: dict[int, np.ndarray],
+    effort: Effort,
+    progress: Progress,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best scores of these columns for permuted segments and for pseudo-labels; 0 if not searched for."""
+    permuted = np.zeros((len(study.properties), effort.permutations))
+    pseudo = np.zeros((len(study.properties), effort.pseudo_labels))
+    for place, k in enumerate(study.searched):
+        progress("chance", place / len(study.searched))
+        labels, number = study.confirm.permutable.only(k), segments[k]
+        permuted[k] = permutation_null(within, labels, number, orders[number])[0]
+        pseudo[k] = pseudo_label_null(
+            within, study.confirm.values[k], labels.numbers[0], effort.pseudo_labels, effort.seed + k
+        )
+    progress("chance", 1.0)
+    return permuted, pseudo
+
+
+def _responses(recurrence: Recurrence, values: np.ndarray) -> np.ndarray:
+    """Return the regressions' responses: every signal (N, S · cells), and tanh(c) where the recurrence has c."""
+    signals = recurrence.state_signals
+    if signals[0] not in recurrence.tanh_signals:
+        return values
+    return np.concatenate([values, np.tanh(values[:, : values.shape[1] // len(signals)])], axis=1)
+
+
+def _character_means(columns: np.ndarray, strata: Strata) -> np.ndarray:
+    """Return |mean at a character − overall mean| · √(share of the character), (V, columns)."""
+    means = strata.sums(np.ascontiguousarray(columns.T)).T / strata.sizes[:, None]
+    deviations: np.ndarray = np.abs(means - columns.mean(axis=0)) * np.sqrt(strata.sizes[:, None] / len(columns))
+    return deviations
+
+
+def _detectors(study: Study, cells: Sequence[Cell], means: np.ndarray, plain: Ranked) -> dict[Cell, int]:
+    """Return the cells that react to one character, and its id. Chosen by means on SELECT, judged by AUC on CONFIRM."""
+    strata = study.confirm.by_character
+    sums = strata.sums(plain.ranks)
+    areas = {}
+    for place, (character, size) in enumerate(zip(_ids_of(study.confirm), strata.sizes.tolist(), strict=True)):
+        sum_of_squares = float(size) * (len(strata.of) - size) / len(strata.of)
+        areas[character] = auc(np.abs(2 * sums[:, place] / max(sum_of_squares, 1e-9)))
+    candidates = _ids_of(study.select)
+    detectors: dict[Cell, int] = {}
+    for column in range(len(plain.ranks)):
+        character = candidates[int(np.argmax(means[:, column]))]
+        if character in areas and areas[character][column] >= DETECTOR_AUC:
+            detectors.setdefault(cells[column % len(cells)], character)
+    return detectors
+
+
+def _ids_of(half: Half) -> list[int]:
+    """Return the id of each stratum; the first that occurs where several share one."""
+    _, first = np.unique(half.by_character.of, return_index=True)
+    ids: list[int] = half.ids[first].tolist()
+    return ids
+
+
+def summarize_cells(study: Study, scores: Scores) -> tuple[CellSummary, ...]:
+    """Return the property that each cell fits best."""
+    searched = [k for k in study.searched if not study.properties[k].control]
+    summaries = []
+    for place, cell in enumerate(scores.cells):
+        table = np.abs(scores.select[searched][:, :, place])
+        row, signal = np.unravel_index(int(table.argmax()), table.shape)
+        k = searched[int(row)]
+        summaries.append(
+            CellSummary(
+                cell=str(cell),
+                signal=scores.signals[signal],
+                property_name=study.properties[k].title,
+                kind=study.properties[k].kind,
+                selected=float(scores.select[k, signal, place]),
+                rank_correlation=float(scores.confirm[k, signal, place]),
+            )
+        )
+    return tuple(summaries)
