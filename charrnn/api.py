@@ -21,6 +21,15 @@ from typing import Any, overload
 import numpy as np
 
 from charrnn.causal.clamp import Clamp, clamped
+from charrnn.discovery.cache import earlier_findings, search_run
+from charrnn.discovery.findings import Findings
+from charrnn.discovery.history import History, cell_history
+from charrnn.discovery.inputs import as_characters, characters_of, language_of
+from charrnn.discovery.naming import Claim
+from charrnn.discovery.profile import CellProfile, Contradiction, cell_profile, contradictions
+from charrnn.discovery.span_match import SpanMatch, find_occurrences, match_span
+from charrnn.discovery.study import Effort, Progress
+from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import GateSaturation, gate_saturation
 from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
 from charrnn.model.checkpoint import Checkpoint
@@ -29,10 +38,11 @@ from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN, State, parameter_count
 from charrnn.model.reading import HELD_OUT, read_for
 from charrnn.model.run import Run
+from charrnn.properties.catalog import CATALOG, Property, Text, find_property
 from charrnn.sampling.generate import STOPPED, generate
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import Score, score
-from charrnn.settings import ModelSettings, TrainingSettings, check_names
+from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, ModelSettings, TrainingSettings, check_names
 from charrnn.text.corpus import load_corpus
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import StreamDecoder, Vocabulary
@@ -44,7 +54,8 @@ TextLike = str | PathLike[str] | np.ndarray | EncodedText | None
 """What a model reads: a str is the text itself, a path names a file or a corpus, an array holds ids; None is the run's
 held-out text."""
 
-GATE_CHARACTERS = 50_000  # read for the shares of shut and open gates
+GATE_CHARACTERS, HISTORY_CHARACTERS, PROFILE_CHARACTERS = 50_000, 100_000, 20_000
+"""Characters of a text, at most, that `gates`, `history` and `profile` read."""
 
 
 def load(name: str | PathLike[str] | None = None, *, checkpoint: str = "best", device: str = "auto") -> Model:
@@ -264,9 +275,119 @@ class Model:
 
     # Cells
 
+    def discover(
+        self,
+        properties: Sequence[str] = (),
+        text: TextLike = None,
+        *,
+        language: str | None = None,
+        corpus: str | None = None,
+        characters: int = SEARCHED_CHARACTERS,
+        seed: int = SEARCH_SEED,
+        progress: Progress | None = None,
+    ) -> Findings:
+        """Search for cells that track a property of the text. The findings are kept beside the run.
+
+        properties: names from the catalog, NAME=REGEX, or FILE.py:function; none: the whole catalog. language: of the
+        text, as Pygments calls it; None: guessed; "none": not source code. corpus: the run's corpus, which the 5-gram
+        baseline is fitted on; None: looked for in corpora/. characters: of the text, at most. progress: called with the
+        name of a stage and the share of it that is done.
+        Raises CharrnnError where the text is too short, or none of the properties can be tested in it.
+        """
+        chosen = [find_property(name) for name in properties]
+        effort = Effort(characters=characters, seed=seed)
+        encoded = self.encode(text)
+        return search_run(
+            self.run,
+            self.network,
+            encoded,
+            chosen,
+            language=language,
+            corpus=corpus,
+            effort=effort,
+            progress=progress,
+        )
+
+    def claim(self, cell: CellName, text: TextLike = None) -> Claim | None:
+        """Return what the latest search of this text claims about a cell; None if nothing."""
+        name = str(as_cell(cell, self.network))
+        claims = (found.claim_about(name) for found in self.earlier_findings(text))
+        return next((claim for claim in claims if claim is not None), None)
+
+    def earlier_findings(self, text: TextLike = None) -> list[Findings]:
+        """Return the findings of earlier searches of this text, the latest first."""
+        return earlier_findings(self.run, self.network, self.encode(text))
+
     def gates(self, text: TextLike = None, *, characters: int = GATE_CHARACTERS) -> list[GateSaturation]:
-        """Return for every gate the share of characters at which each cell has it shut and wide open.
+        """Return for every gate the share of characters at which each cell saturates it, on either side.
 
         characters: of the text, at most. Raises CharrnnError where the recurrence has no gates.
         """
         return gate_saturation(self.network, self.encode(text)[:characters])
+
+    def history(
+        self,
+        cell: CellName,
+        property: str | None = None,
+        *,
+        text: TextLike = None,
+        signal: str = "auto",
+        language: str | None = None,
+        characters: int = HISTORY_CHARACTERS,
+    ) -> History:
+        """Return the rank correlation of a cell with a property at each checkpoint of the run.
+
+        property: as for `discover`; None: what a search claims of the cell, else the cell itself at the last one.
+        """
+        encoded = self.encode(text)
+        chosen = find_property(property) if property is not None else self._claimed_property(cell, encoded)
+        encoded = encoded[:characters]
+        device = self.network.output.weight.device
+        return cell_history(
+            lambda step: self.run.load_network(str(step), device)[0],
+            self.run.checkpoint_steps(),
+            encoded,
+            as_cell(cell, self.network),
+            self.network.recurrence.find_signal(signal),
+            None if chosen is None else chosen.of(self.characters(encoded, language)),
+            None if chosen is None else chosen.title,
+        )
+
+    def profile(self, cell: CellName, text: TextLike = None, *, characters: int = PROFILE_CHARACTERS) -> CellProfile:
+        """Return how long a cell keeps its state, how often its gates are saturated, and which logits it moves."""
+        return cell_profile(self.network, self.encode(text)[:characters], as_cell(cell, self.network))
+
+    def contradictions(
+        self, cell: CellName, text: TextLike = None, *, characters: int = PROFILE_CHARACTERS
+    ) -> list[Contradiction]:
+        """Return where a cell most contradicts the binary property that a search claims of it; none without a claim."""
+        encoded = self.encode(text)
+        claim, tracked = self.claim(cell, encoded), self._claimed_property(cell, encoded)
+        if claim is None or tracked is None or tracked.kind != "binary":
+            return []
+        encoded = encoded[:characters]
+        return contradictions(self.network, encoded, self.characters(encoded), claim.evidence, tracked)
+
+    def match_span(self, span: str, text: TextLike = None, *, characters: int = SEARCHED_CHARACTERS) -> SpanMatch:
+        """Return the cells that are on throughout a piece of the text and off around it, and where else they are on.
+
+        Raises CharrnnError where the first `characters` of the text do not contain the span.
+        """
+        encoded = self.encode(text)[:characters]
+        sought = as_characters(self.vocabulary, span)
+        occurrences = find_occurrences(sought, self.characters(encoded).characters) if sought else []
+        if not occurrences:
+            raise CharrnnError(
+                f"{span!r} does not occur in the first {count(len(encoded))} characters of this text",
+                "copy a piece out of it",
+            )
+        return match_span(self.network, encoded, occurrences, len(sought))
+
+    def characters(self, encoded: EncodedText, language: str | None = None) -> Text:
+        """Return a text as the characters that properties are computed from, one for each id."""
+        return characters_of(self.vocabulary, encoded.ids, language_of(self.run, language))
+
+    def _claimed_property(self, cell: CellName, encoded: EncodedText) -> Property | None:
+        claim = self.claim(cell, encoded)
+        name = None if claim is None else claim.evidence.property_name
+        return next((one for one in CATALOG.values() if one.title == name), None)

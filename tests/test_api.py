@@ -26,9 +26,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
         patch.setenv("CHARRNN_HOME", str(folder))
         words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
         draw = np.random.default_rng(1)
-        lines = (" ".join(draw.choice(words, 5)).capitalize() + ".\n" for _ in range(400))
+        lines = (" ".join(draw.choice(words, 5)).capitalize() + ".\n" for _ in range(5000))
         (folder / "book.txt").write_text("".join(lines))
-        return charrnn.train(folder / "book.txt", steps=60, hidden_size=16, evaluations=2, precision="fp32")
+        return charrnn.train(folder / "book.txt", steps=60, hidden_size=16, batch_size=8, seq_length=32, evaluations=2, precision="fp32")
 
 
 def test_train_returns_the_model_it_saved(model: Model) -> None:
@@ -198,3 +198,43 @@ def test_the_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     shown = capsys.readouterr().out
     assert "Model('book', lstm 1×64" in shown
     assert "nats per character on the held-out text" in shown
+
+
+# Cells
+
+
+def test_discover_takes_names_and_expressions(model: Model) -> None:
+    findings = model.discover(properties=["line position", r"fox=fox"])
+    assert findings.cells == 16
+    assert {"line position", "fox"} <= {title.removesuffix(" [next]") for title in findings.testable}
+    assert "of 16 cells" in str(findings)
+    assert "<table" in findings._repr_html_() or "of 16 cells" in findings._repr_html_()
+
+
+def test_discover_keeps_its_findings(model: Model) -> None:
+    stages: list[str] = []
+    first = model.discover(properties=["line position"])
+    again = model.discover(properties=["line position"], progress=lambda stage, share: stages.append(stage))
+    assert stages == []
+    assert again.to_json() == first.to_json()
+    assert len(model.earlier_findings()) >= 1
+
+
+def test_history_compares_with_a_property_or_with_itself(model: Model) -> None:
+    itself = model.history("1:3")
+    assert itself.steps == tuple(model.run.checkpoint_steps())
+    assert itself.rank_correlations[-1] == pytest.approx(1, abs=1e-6)
+    tracked = model.history("1:3", "line position")
+    assert tracked.property_name == "line position"
+    assert len(tracked.rank_correlations) == len(itself.rank_correlations)
+
+
+def test_gates_profile_and_span(model: Model) -> None:
+    gates = {one.gate: one for one in model.gates()}
+    assert set(gates) == {"input", "forget", "output"}
+    profile = model.profile("1:3")
+    assert profile.memory is not None and profile.memory > 0
+    assert len(profile.promoted) == 5
+    assert model.match_span("fox").occurrences[0] > 0
+    with pytest.raises(CharrnnError, match="does not occur"):
+        model.match_span("zebra")

@@ -22,10 +22,14 @@ MIN_RANK_CORRELATION = 0.1
 
 @dataclass(frozen=True)
 class History:
-    """The rank correlation of a cell with a property, within the current character, at each checkpoint."""
+    """The rank correlation of a cell with a property, within the current character, at each checkpoint.
+
+    property_name: None where the cell is compared with itself at the last checkpoint.
+    """
 
     cell: Cell
     signal: str
+    property_name: str | None
     steps: tuple[int, ...]
     rank_correlations: tuple[float, ...]
 
@@ -50,10 +54,11 @@ def cell_history(
     cell: Cell,
     signal: str,
     values: np.ndarray | None = None,
+    property_name: str | None = None,
 ) -> History:
     """Measure a cell at each checkpoint, on the CONFIRM half of a text.
 
-    load: step → network. values: of the property, (N,); None: the cell itself at the last checkpoint.
+    load: step → network. values: of the property `property_name`, (N,); None: the cell itself at the last checkpoint.
 
     A checkpoint that `load` raises CharrnnError for is skipped with a CharrnnWarning. Where all are, the first of these
     errors is raised.
@@ -75,7 +80,7 @@ def cell_history(
     correlations = [
         float(rank_correlation(ranked(column[:, None], strata)[0], labels)[0, 0]) for column in recorded.values()
     ]
-    return History(cell, signal, tuple(recorded), tuple(correlations))
+    return History(cell, signal, property_name, tuple(recorded), tuple(correlations))
 
 
 def _on_confirm(network: CharRNN, text: EncodedText, split: Split, cell: Cell, signal: str) -> np.ndarray:

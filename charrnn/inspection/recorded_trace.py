@@ -273,12 +273,12 @@ class Trace:
 
         cells: all if none is named. Raises CharrnnError where pandas is not installed.
         """
-        pandas = import_extra("pandas", "to_dataframe()")
+        frames = import_extra("pandas", "to_dataframe()")
         columns = [as_cell(name, self.network) for name in cells] or self.cells
         signal = self.network.recurrence.find_signal(signal)
         values = np.stack([self._of_cell(cell, signal) for cell in columns], axis=1) if cells else self[signal]
-        index = pandas.RangeIndex(self.start, self.start + len(self), name="position")
-        data = pandas.DataFrame(values, index=index, columns=[str(cell) for cell in columns])
+        index = frames.RangeIndex(self.start, self.start + len(self), name="position")
+        data: pandas.DataFrame = frames.DataFrame(values, index=index, columns=[str(cell) for cell in columns])
         data.insert(0, "character", self.characters)
         data.insert(1, "surprise", self.surprise)
         return data

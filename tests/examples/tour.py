@@ -86,7 +86,7 @@ print(findings)
 # A clamped model is a model like any other: hold a cell at a value and see what changes.
 
 # %%
-cell = max(findings.evidence, key=lambda evidence: evidence.rank_correlation).cell
+cell = max(findings.evidence, key=lambda evidence: abs(evidence.rank_correlation)).cell
 held = model.clamp(cell, 0.9)
 print(held)
 print(f"{model.score().mean:.3f} → {held.score().mean:.3f} nats per character on the held-out text")
