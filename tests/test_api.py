@@ -28,7 +28,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
         draw = np.random.default_rng(1)
         lines = (" ".join(draw.choice(words, 5)).capitalize() + ".\n" for _ in range(5000))
         (folder / "book.txt").write_text("".join(lines))
-        return charrnn.train(folder / "book.txt", steps=60, hidden_size=16, batch_size=8, seq_length=32, evaluations=2, precision="fp32")
+        return charrnn.train(
+            folder / "book.txt", steps=60, hidden_size=16, batch_size=8, seq_length=32, evaluations=2, precision="fp32"
+        )
 
 
 def test_train_returns_the_model_it_saved(model: Model) -> None:

@@ -38,9 +38,7 @@ def interrupted(command: list[str], module: str, folder: Path) -> subprocess.Com
 
 @pytest.mark.parametrize("module", ["charrnn.cli.app", "typer", "torch"])
 @pytest.mark.parametrize("command", [["-m", "charrnn"], ["-c", script()]], ids=["module", "script"])
-def test_ctrl_c_while_loading_is_silent(
-    command: list[str], module: str, tmp_path: Path
-) -> None:
+def test_ctrl_c_while_loading_is_silent(command: list[str], module: str, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("some text\n" * 100)
     done = interrupted([*command, "train", "text.txt", "--device", "cpu", "--steps", "1"], module, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

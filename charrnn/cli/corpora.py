@@ -90,7 +90,9 @@ def get(
     entries = [(name, catalog.find(name)) for name in names]
     for name, entry in entries:
         if entry is None:
-            raise UsageError(f"the catalog has no corpus {display_path(name)!r}", f"choose from {', '.join(catalog.names())}")
+            raise UsageError(
+                f"the catalog has no corpus {display_path(name)!r}", f"choose from {', '.join(catalog.names())}"
+            )
     terminal = Terminal.of(sys.stdout)
     for _, entry in entries:
         with transfer_bar(entry.name) as progress:
@@ -111,7 +113,9 @@ def listed(folder: Path) -> list[Listed]:
         size = entry.source.size if path is None else _size(path)
         entries.append(Listed(name, entry.description, size, path and display_path(path), entry.source.origin))
     for path in lying.values():
-        entries.append(Listed(display_path(path.name.removesuffix(".txt")), None, _size(path), display_path(path), None))
+        entries.append(
+            Listed(display_path(path.name.removesuffix(".txt")), None, _size(path), display_path(path), None)
+        )
     return entries
 
 

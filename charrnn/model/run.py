@@ -187,13 +187,3 @@ def _with_corrected_steps(training: TrainingSettings, path: Path) -> TrainingSet
 def _validation_nats(checkpoint: Checkpoint) -> tuple[float, int]:
     nats = checkpoint.progress.validation_nats
     return (math.inf if nats is None else nats, -checkpoint.step)
-
-
-def __getattr__(name: str) -> Any:  # TODO: remove once all callers import from the new modules
-    from charrnn.model import checkpoint, lookup, run_settings
-
-    name = {"checked_name": "check_name", "FIRST_LOSS_SCALE": "MAX_LOSS_SCALE"}.get(name, name)
-    for module in (checkpoint, lookup, run_settings):
-        if name in vars(module):
-            return vars(module)[name]
-    raise AttributeError(name)

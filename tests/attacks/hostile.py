@@ -191,7 +191,9 @@ attack("settings-missing", "leaves a setting out that the weights contradict", "
     "run.json", good_run()["run.json"].replace(b'    "layers": 2,\n', b"")))  # fmt: skip
 attack("settings-unknown-and-long", "fills the terminal with a name", "…", make=lambda: changed(
     "run.json", ["model", "x" * 500_000], 1))  # fmt: skip
-attack("settings-unknown-part", "adds a part", "unknown setting 'hooks'", make=lambda: changed("run.json", ["hooks"], {}))
+attack(
+    "settings-unknown-part", "adds a part", "unknown setting 'hooks'", make=lambda: changed("run.json", ["hooks"], {})
+)
 attack("settings-of-the-future", "is of a format not known yet", "has format 99", make=lambda: changed(
     "run.json", ["format"], 99))  # fmt: skip
 attack("settings-no-object", "is a list", "does not describe a run", make=raw("run.json", b"[]"))
@@ -341,7 +343,12 @@ attack("model-backwards", "ends before it begins", "do not fit the shape", make=
     lambda entries: entries[FIRST]["data_offsets"].reverse()))  # fmt: skip
 attack("model-three-offsets", "has one offset more", "do not fit the shape", make=header(
     lambda entries: entries[FIRST]["data_offsets"].append(0)))  # fmt: skip
-attack("model-endless-offset", "makes 64-bit arithmetic fail", "do not fit the shape", make=entry("data_offsets", [0, 10**30]))
+attack(
+    "model-endless-offset",
+    "makes 64-bit arithmetic fail",
+    "do not fit the shape",
+    make=entry("data_offsets", [0, 10**30]),
+)
 attack("model-not-a-number", "makes every loss not a number", "non-finite values", make=numbers(
     lambda values: values.__setitem__(3, np.nan)))  # fmt: skip
 attack("model-infinite", "makes every loss infinite", "non-finite values", make=numbers(
