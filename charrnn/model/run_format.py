@@ -64,16 +64,16 @@ MIGRATIONS: dict[int, tuple[Change, ...]] = {
 
 @dataclass(frozen=True)
 class Migrated:
-    """The content of a JSON file in the current format, and the format and version of charrnn that wrote it."""
+    """The content of a JSON file in the current format, and what wrote it: a format and a version of charrnn."""
 
     content: Json
     format: int
-    version: str
+    writer: str
 
     @property
     def hint(self) -> str:
         """Advice for an error about an unknown key."""
-        return f"charrnn {self.version} wrote it, and this is charrnn {__version__}: use the newer one"
+        return f"{self.writer} wrote it, and this is charrnn {__version__}: use the newer one"
 
 
 def with_version(content: Json) -> Json:
@@ -92,15 +92,16 @@ def migrate(file: str, data: Any, source: str) -> Migrated:
     if number > FORMAT:
         raise CharrnnError(
             f"{source} has format {shortened(number)}, and charrnn {__version__} reads formats up to {FORMAT}",
-            f"use charrnn {_version(data)} or newer",
+            f"{_writer(data)} wrote it: use that or a newer one",
         )
     for older in range(number, FORMAT):
         for change in MIGRATIONS[older]:
             data = change(file, data)
     content = {key: value for key, value in data.items() if key not in ("format", "charrnn")}
-    return Migrated(content, number, _version(data))
+    return Migrated(content, number, _writer(data))
 
 
-def _version(data: Json) -> str:
+def _writer(data: Json) -> str:
     version = data.get("charrnn")
-    return version if isinstance(version, str) and VERSION.fullmatch(version) else "of an unknown version"
+    known = isinstance(version, str) and VERSION.fullmatch(version)
+    return f"charrnn {version}" if known else "an unknown version of charrnn"
