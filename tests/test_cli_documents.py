@@ -113,9 +113,10 @@ def test_after_each_document_a_stream_begins_anew(rule: str) -> None:
     network = small_network(vocabulary_size=4).float()
     with torch.no_grad():
         network.output.weight.mul_(9)
+    separator = DocumentSeparator(rule)
     plain, documents = (
         np.stack(list(generate(network, SampleSettings(length=300, num=2, seed=5), vocabulary=vocabulary, documents=d)))
-        for d in (None, DocumentSeparator(rule))
+        for d in (None, separator)
     )
     text = vocabulary.text(documents[:, 1])
     state, character = network.initial_state(1), int(vocabulary.encode("\n")[0])
@@ -127,7 +128,7 @@ def test_after_each_document_a_stream_begins_anew(rule: str) -> None:
             logits, state = network(torch.tensor([[character]]), state)
         character = int((logits[0, 0].numpy() / 0.8 + noise[place]).argmax())
         assert vocabulary.characters[character] == drawn
-        if DocumentSeparator(rule).ends(text[begun : place + 1]):
+        if separator.is_end(text[begun : place + 1]):
             state, character, begun = network.initial_state(1), 0, place + 1
     assert (begun > 0) == (rule != "files")
     assert np.array_equal(plain, documents) == (rule == "files")

@@ -194,7 +194,7 @@ def test_a_search_reads_each_document_for_itself():
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)
     network = network_for(vocabulary)
-    documents = DocumentSeparator("lines").within(vocabulary.encode(characters), vocabulary)
+    documents = DocumentSeparator("lines").separate(vocabulary.encode(characters), vocabulary)
     found = discover(
         network,
         documents,

@@ -1,7 +1,8 @@
-"""charrnn.text.documents: where documents begin, and the split between two of them."""
+"""charrnn.text.documents, and the split between documents."""
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -13,29 +14,32 @@ from hypothesis import strategies as st
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.text import documents as documents_module
 from charrnn.text.corpus import load_corpus
-from charrnn.text.documents import DocumentSeparator, opening
+from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 
 
+separator = functools.cache(DocumentSeparator)
+
+
 def cut(text: str | bytes, rule: str, lengths: list[int] | None = None) -> list[str]:
     vocabulary = Vocabulary.of(text) if isinstance(text, str) else Vocabulary.of_bytes()
-    documents = DocumentSeparator(rule).within(vocabulary.encode(text), vocabulary, lengths)
+    documents = separator(rule).separate(vocabulary.encode(text), vocabulary, lengths)
     return [vocabulary.decode(piece) for piece in np.split(documents.ids, documents.starts[1:])]
 
 
-def test_the_newline_belongs_to_the_line_that_it_ends() -> None:
+def test_lines_end_with_their_newline() -> None:
     assert cut("anna\nbob\n\nc", "lines") == ["anna\n", "bob\n", "\n", "c"]
     assert cut("anna\nbob\n", "lines") == ["anna\n", "bob\n"]
     assert cut("no end", "lines") == ["no end"]
     assert cut(b"\xffa\r\nb", "lines") == [b"\xffa\r\n", b"b"]
 
 
-def test_files_are_documents_and_empty_ones_are_none(tmp_path: Path) -> None:
+def test_empty_files_are_no_documents(tmp_path: Path) -> None:
     for name, text in {"a.txt": "first", "b.txt": "", "c.txt": "second\n", "d.txt": "x", "e.txt": ""}.items():
         (tmp_path / name).write_text(text)
     corpus = load_corpus([str(tmp_path)])
-    documents = DocumentSeparator("files").of(corpus)
+    documents = DocumentSeparator("files").separate(corpus.ids, corpus.vocabulary, corpus.lengths)
     assert documents.starts.tolist() == [0, 5, 12]
     assert documents.document_lengths() == [5, 7, 1]
 
@@ -53,42 +57,42 @@ def test_files_are_documents_and_empty_ones_are_none(tmp_path: Path) -> None:
         (r"é\n", "é\na".encode(), ["é\n".encode(), b"a"]),
     ],
 )
-def test_what_a_pattern_matches_ends_the_document_before_it(rule: str, text: str, expected: list[str]) -> None:
+def test_separator_ends_the_document_before_it(rule: str, text: str, expected: list[str]) -> None:
     assert cut(text, rule) == expected
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(text=st.text("ab\n", min_size=1, max_size=200), rule=st.sampled_from(["lines", r"\n\n+", r"ab?\n", r"(?<=a)b"]))
-def test_a_large_text_is_cut_as_a_small_one(text: str, rule: str) -> None:
+def test_blocks_do_not_change_the_documents(text: str, rule: str) -> None:
     expected = cut(text, rule)
     assert "".join(expected) == text
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents_module, "IDS_AT_ONCE", 23)
         patch.setattr(documents_module, "LONGEST_SEPARATOR", 12)
-        patch.setattr(documents_module, "LARGE", 10)
+        patch.setattr(documents_module, "MEMORY_LIMIT", 10)
         if max((len(run) for run in re.findall(r"\n+", text)), default=0) < 12:
             assert cut(text, rule) == expected
 
 
-def test_beginnings_of_a_large_text_are_mapped_and_leave_no_file(tmp_path: Path, monkeypatch) -> None:
+def test_starts_of_a_large_text_are_mapped(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
-    monkeypatch.setattr(documents_module, "LARGE", 10)
+    monkeypatch.setattr(documents_module, "MEMORY_LIMIT", 10)
     vocabulary = Vocabulary.of("ab\n")
-    documents = DocumentSeparator("lines").within(vocabulary.encode("a\nb\n" * 50), vocabulary)
+    documents = DocumentSeparator("lines").separate(vocabulary.encode("a\nb\n" * 50), vocabulary)
     assert isinstance(documents.starts, np.memmap)
     assert documents.starts.tolist() == list(range(0, 200, 2))
     assert list((tmp_path / "corpora").iterdir()) == []
 
 
 @pytest.mark.parametrize("rule", ["(", "*", "a{99999999999}", "(?P<n>", "\udcff"])
-def test_a_pattern_that_is_none_is_one_line(rule: str) -> None:
+def test_invalid_expression(rule: str) -> None:
     with pytest.raises(UsageError, match="--documents must be lines, files or a regular expression"):
         DocumentSeparator(rule)
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
 @given(lengths=st.lists(st.integers(1, 20), min_size=2, max_size=30), fraction=st.floats(0.01, 0.5))
-def test_the_split_falls_between_two_documents_nearest_to_the_share(lengths: list[int], fraction: float) -> None:
+def test_split_falls_between_documents(lengths: list[int], fraction: float) -> None:
     ids = np.arange(sum(lengths))
     documents = EncodedText(ids, np.cumsum([0, *lengths[:-1]]), 0)
     train, validation = documents.split(fraction)
@@ -104,55 +108,54 @@ def test_one_document_cannot_be_split() -> None:
         EncodedText(np.arange(5), np.zeros(1, np.int64), 0).split(0.1)
 
 
-def test_the_beginning_may_cut_the_last_document_short() -> None:
+def test_slice_may_cut_the_last_document() -> None:
     documents = EncodedText(np.arange(10), np.array([0, 4, 8]), 0)
     assert documents[:6].document_lengths() == [4, 2]
     assert documents[:4].document_lengths() == [4]
     assert documents[:99].document_lengths() == [4, 4, 2]
 
 
-def test_the_opening_is_a_newline_or_else_the_first_character() -> None:
-    assert opening(Vocabulary.of("b\na")).tolist() == [0]
-    assert opening(Vocabulary("characters", "ba\n")).tolist() == [2]
-    assert opening(Vocabulary.of("ba")).tolist() == [0]
-    assert opening(Vocabulary.of_bytes()).tolist() == [10]
+def test_opening_is_a_newline_or_the_first_character() -> None:
+    assert Vocabulary.of("b\na").opening_id == 0
+    assert Vocabulary("characters", "ba\n").opening_id == 2
+    assert Vocabulary.of("ba").opening_id == 0
+    assert Vocabulary.of_bytes().opening_id == 10
 
 
 @pytest.mark.parametrize("rule", [r"\u000a", "(?u)x"])
-def test_an_expression_that_is_none_for_bytes_is_refused(rule: str) -> None:
-    with pytest.raises(UsageError, match=r"--documents .* cannot be looked for in bytes"):
-        DocumentSeparator(rule).within(np.arange(5, dtype=np.uint8), Vocabulary.of_bytes())
+def test_invalid_expression_for_bytes(rule: str) -> None:
+    with pytest.raises(UsageError, match=r"--documents .* cannot be matched with bytes"):
+        DocumentSeparator(rule).separate(np.arange(5, dtype=np.uint8), Vocabulary.of_bytes())
 
 
-def test_where_a_document_ends_is_told_from_its_last_characters() -> None:
-    assert DocumentSeparator("lines").ends("anna\n")
-    assert not DocumentSeparator("lines").ends("anna")
-    assert not DocumentSeparator("files").ends("anna\n")
-    assert DocumentSeparator(r"\n\n+").ends("a\n\n")
-    assert not DocumentSeparator(r"\n\n+").ends("a\n")
-    assert not DocumentSeparator(r"(?=a)").ends("b")
-    assert not DocumentSeparator("").ends("b")
+def test_is_end() -> None:
+    assert DocumentSeparator("lines").is_end("anna\n")
+    assert not DocumentSeparator("lines").is_end("anna")
+    assert not DocumentSeparator("files").is_end("anna\n")
+    assert DocumentSeparator(r"\n\n+").is_end("a\n\n")
+    assert not DocumentSeparator(r"\n\n+").is_end("a\n")
+    assert not DocumentSeparator(r"(?=a)").is_end("b")
+    assert not DocumentSeparator("").is_end("b")
     for rule in ("lines", "files", "x"):
         assert DocumentSeparator(rule).may_end_with("\n") == (rule != "files")
     assert not DocumentSeparator("lines").may_end_with("a")
 
 
-def test_an_expression_that_backtracks_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charrnn.text.documents.LONGEST_SEARCH", 0.2)
-    rule = DocumentSeparator("(a+)+b")
+def test_exponential_expression_times_out() -> None:
+    rule = DocumentSeparator("(a+)+b", time_limit=0.2)
     text = "a" * 60 + "c"
     vocabulary = Vocabulary.of(text)
-    for search in (lambda: rule.ends(text), lambda: rule.within(vocabulary.encode(text), vocabulary)):
+    for search in (lambda: rule.is_end(text), lambda: rule.separate(vocabulary.encode(text), vocabulary)):
         with pytest.raises(UsageError, match="takes too long"):
             search()
 
 
 @pytest.mark.parametrize("rule", ["", r"(?=CHAPTER)", r"^", r"\n*", r"\n(?=CHAPTER)", r"$", r"\b"])
-def test_an_expression_by_which_no_sample_could_be_ended_is_refused(rule: str) -> None:
-    with pytest.raises(UsageError, match="needs what follows") as caught:
+def test_expression_that_looks_ahead(rule: str) -> None:
+    with pytest.raises(UsageError, match="needs the following text") as caught:
         cut("\na\nCHAPTER 1\nb\nCHAPTER 2\nb", rule)
     assert "\n" not in str(caught.value)
-    with pytest.raises(UsageError, match="needs what follows"):
+    with pytest.raises(UsageError, match="needs the following text"):
         cut(b"\na\nCHAPTER 1\nb\nCHAPTER 2\nb", rule)
 
 
@@ -161,6 +164,6 @@ def test_an_expression_by_which_no_sample_could_be_ended_is_refused(rule: str) -
     text=st.text("ab\n", min_size=1, max_size=60),
     rule=st.sampled_from([r"\n\n+", r"\n", r"a|ab", r"(ab)+", r"(?<=a)b", r"a$", r"\n+a?"]),
 )
-def test_a_document_of_a_text_ends_where_one_that_is_written_would(text: str, rule: str) -> None:
+def test_every_document_ends_where_is_end_says(text: str, rule: str) -> None:
     for document in cut(text, rule)[:-1]:
-        assert DocumentSeparator(rule).ends(document)
+        assert separator(rule).is_end(document)

@@ -48,7 +48,7 @@ def test_documents_are_looked_at_each_for_itself():
     characters = prose(40_000)
     vocabulary = Vocabulary.of(characters)
     network = network_for(vocabulary, seed=3)
-    documents = DocumentSeparator("lines").within(vocabulary.encode(characters), vocabulary)
+    documents = DocumentSeparator("lines").separate(vocabulary.encode(characters), vocabulary)
     assert len(documents.starts) > 300
     signals = [chunk.signals for chunk in trace(network, documents)]
     c, forget = (np.concatenate([one[name] for one in signals]) for name in ("c", "forget"))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
 from charrnn.text import vocabulary as vocabulary_module
-from charrnn.text.vocabulary import StreamDecoder, Vocabulary, code_points, decoded
+from charrnn.text.vocabulary import StreamDecoder, Vocabulary, code_points, decode_utf8
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -182,7 +182,7 @@ def test_decoding_in_pieces_equals_decoding_at_once(raw, start):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vocabulary_module, "PIECE", 4)
         prefixed = b"\xff" * start + raw
-        assert "".join(decoded(prefixed, "file", start)) == raw.decode()
+        assert "".join(decode_utf8(prefixed, "file", start)) == raw.decode()
 
 
 @settings(deadline=None, derandomize=True)
@@ -194,11 +194,11 @@ def test_the_offset_of_the_first_undecodable_byte_is_the_one_python_names(raw):
             expected = raw.decode()
         except UnicodeDecodeError as error:
             with pytest.raises(CharrnnError) as caught:
-                list(decoded(raw, "file"))
+                list(decode_utf8(raw, "file"))
             assert caught.value.message == f"file is not UTF-8: byte 0x{raw[error.start]:02X} at offset {error.start}"
             assert "--bytes" in caught.value.hint
         else:
-            assert "".join(decoded(raw, "file")) == expected
+            assert "".join(decode_utf8(raw, "file")) == expected
 
 
 def test_code_points_are_those_of_ord():

@@ -280,10 +280,9 @@ def _write_json(
     import numpy as np
 
     from charrnn.scoring.score import score
-    from charrnn.text.documents import opening
 
     vocabulary = run.vocabulary
-    before = prime if len(prime) or run.document_separator else opening(vocabulary)
+    before = prime if len(prime) or run.document_separator else np.array([vocabulary.opening_id], prime.dtype)
     for stream, ids in enumerate(texts):
         text, nats = vocabulary.text(ids), None
         if len(ids):

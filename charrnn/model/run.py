@@ -85,7 +85,7 @@ class Run:
         file_lengths: of the files that the text consists of; one file if None.
         """
         separator = self.document_separator
-        return EncodedText(ids) if separator is None else separator.within(ids, self.vocabulary, file_lengths)
+        return EncodedText(ids) if separator is None else separator.separate(ids, self.vocabulary, file_lengths)
 
     def held_out_text(self) -> EncodedText:
         """Return the text of the validation loss: the first `HELD_OUT_CHARACTERS` of the held-out text."""

@@ -1,6 +1,6 @@
 """Filters that choose which characters may be sampled, such as top-k.
 
-A filter is one entry here: a function decorated with `register`. Its setting, command-line flag, help and bounds follow.
+A filter is one entry here: a function decorated with `register`. Its setting, flag, help and bounds follow.
 """
 
 from __future__ import annotations

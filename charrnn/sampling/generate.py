@@ -15,7 +15,7 @@ from charrnn.model.network import CharRNN, State
 from charrnn.sampling.filters import apply_filters
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.step import FastStep
-from charrnn.text.documents import DocumentSeparator, opening
+from charrnn.text.documents import DocumentSeparator
 from charrnn.text.vocabulary import Vocabulary
 
 STOPPED = -1  # what a stream yields once its text has ended
@@ -60,9 +60,9 @@ def generate(
     """
     stop = _stop_ids(settings, vocabulary)
     if prime is None or len(prime) == 0:
-        prime = opening(vocabulary)
+        prime = np.array([vocabulary.opening_id])
     elif documents is not None:
-        prime = np.concatenate([opening(vocabulary), prime])
+        prime = np.concatenate([[vocabulary.opening_id], prime])
     state = _warmed(network, np.asarray(prime)[:-1], network.initial_state(1) if state is None else state)
     state = tuple(tuple(part.expand(settings.num, -1).contiguous() for part in layer) for layer in state)
     ids = torch.full((settings.num,), int(prime[-1]), dtype=torch.int64, device=network.output.weight.device)
@@ -172,7 +172,7 @@ class _DocumentEnds:
 
     def __init__(self, documents: DocumentSeparator, vocabulary: Vocabulary, streams: int):
         self._documents, self._vocabulary = documents, vocabulary
-        self._opening = int(opening(vocabulary)[0])
+        self._opening = vocabulary.opening_id
         self._latest: list[deque[int]] = [deque(maxlen=LONGEST_END) for _ in range(streams)]
         self._characters = [vocabulary.text([character]) for character in range(len(vocabulary))]
 
@@ -193,7 +193,7 @@ class _DocumentEnds:
         latest.append(character)
         if not self._documents.may_end_with(self._characters[character]):
             return False
-        ended = self._documents.ends(self._vocabulary.text(list(latest)))
+        ended = self._documents.is_end(self._vocabulary.text(list(latest)))
         if ended:
             latest.clear()
         return ended

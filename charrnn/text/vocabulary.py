@@ -76,6 +76,12 @@ class Vocabulary:
         """The smallest unsigned type that holds every id."""
         return np.dtype(np.uint8 if len(self) <= 1 << 8 else np.uint16 if len(self) <= 1 << 16 else np.uint32)
 
+    @property
+    def opening_id(self) -> int:
+        """The id read before the first character of a text or document: of the newline, or else 0."""
+        has_newline = self.kind == "bytes" or "\n" in self.characters
+        return int(self.encode("\n")[0]) if has_newline else 0
+
     def encode(
         self, text: str | bytes, *, source: str = "the text", skip_unknown: bool = False, hint: str | None = None
     ) -> np.ndarray:
@@ -90,7 +96,7 @@ class Vocabulary:
         if self.kind == "bytes":
             return np.frombuffer(self._to_bytes(text, source, skip_unknown, hint), np.uint8).copy()
         if isinstance(text, bytes):
-            text = "".join(_decode_utf8(text, source))
+            text = "".join(decode_utf8(text, source))
         ids = np.empty(len(text), self.id_type)
         unknown = Unknown()
         filled = 0
@@ -240,7 +246,7 @@ def code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def _decode_utf8(raw: bytes, source: str, start: int = 0) -> Iterator[str]:
+def decode_utf8(raw: bytes, source: str, start: int = 0) -> Iterator[str]:
     """UTF-8 from byte `start` on as text, in pieces of about a million bytes.
 
     Raises CharrnnError with the offset in `raw` of the first byte that is not UTF-8.

@@ -57,9 +57,9 @@ def parts_of(corpus: Corpus, training: TrainingSettings) -> tuple[EncodedText, E
         train_text, validation_text = EncodedText(corpus.ids).split(training.val_fraction)
         return train_text, validation_text[:HELD_OUT_CHARACTERS]
     rule = DocumentSeparator(training.documents)
-    train_documents, validation = rule.of(corpus).split(training.val_fraction)
+    train_documents, validation = rule.separate(corpus.ids, corpus.vocabulary, corpus.lengths).split(training.val_fraction)
     validation = validation[:HELD_OUT_CHARACTERS]
-    return train_documents, rule.within(validation.ids, corpus.vocabulary, validation.document_lengths())
+    return train_documents, rule.separate(validation.ids, corpus.vocabulary, validation.document_lengths())
 
 
 def begin(
