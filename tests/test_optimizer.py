@@ -8,15 +8,15 @@ import sys
 import pytest
 import torch
 
-from charrnn.training import optimizer as optimizer_module
+from charrnn.model import private_torch
 from charrnn.training.optimizer import AdamW
 
 
-@pytest.mark.parametrize("heedful", [("cpu", "cuda"), ()])
+@pytest.mark.parametrize("ignores_found_inf", [("mps",), ("cpu",)])
 def test_updates_are_those_of_torchs_own_to_the_last_bit_and_some_are_left_out(
-    monkeypatch: pytest.MonkeyPatch, heedful: tuple[str, ...]
+    monkeypatch: pytest.MonkeyPatch, ignores_found_inf: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr(optimizer_module, "SUPPORTS_FOUND_INF", heedful)
+    monkeypatch.setattr(private_torch, "IGNORES_FOUND_INF", ignores_found_inf)
     generator = torch.Generator().manual_seed(1)
     start = [torch.randn(shape, generator=generator) for shape in ((3, 5), (5, 2), (7,))]
     ours, theirs = ([torch.nn.Parameter(values.clone()) for values in start] for _ in range(2))

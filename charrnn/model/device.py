@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from charrnn.errors import UsageError
+from charrnn.model.private_torch import set_fp32_precision
 from charrnn.model.recurrences import find_recurrence
 from charrnn.settings import DEVICES, PRECISIONS
 from charrnn.units import amount
@@ -38,7 +39,7 @@ def choose_device(name: str = "auto") -> torch.device:
         kinds = ", ".join(kind for kind, found in there.items() if found)
         raise UsageError(f"no {name} device here, or this build of torch cannot use it", f"choose from: {kinds}, auto")
     if name == "cuda":
-        _set_fp32_precision("ieee")
+        set_fp32_precision("ieee")
     return torch.device(name)
 
 
@@ -92,18 +93,11 @@ def tf32_allowed(precision: str) -> Iterator[None]:
     if precision != "tf32":
         yield
         return
-    _set_fp32_precision("tf32")
+    set_fp32_precision("tf32")
     try:
         yield
     finally:
-        _set_fp32_precision("ieee")
-
-
-def _set_fp32_precision(value: str) -> None:
-    """Of all that has a setting of its own: PyTorch raises where it finds that cuDNN's two differ."""
-    torch.backends.cudnn.rnn.fp32_precision = value
-    torch.backends.cudnn.conv.fp32_precision = value
-    torch.backends.cuda.matmul.fp32_precision = value
+        set_fp32_precision("ieee")
 
 
 def device_name(device: torch.device) -> str:

@@ -25,6 +25,7 @@ from torch import Tensor, distributed
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.device import synchronize
+from charrnn.model.private_torch import foreach_
 from charrnn.units import amount
 
 TIMEOUT = timedelta(hours=2)  # of a collective: other processes wait while the first evaluates or saves
@@ -81,7 +82,7 @@ class ProcessGroup:
         with _error_if_others_ended():
             distributed.all_reduce(sums)
         *parts, raised = sums.split([*(tensor.numel() for tensor in tensors), len(flags) if on_cpu else 0])
-        torch._foreach_copy_(list(tensors), [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])
+        foreach_("copy_", list(tensors), [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])
         return ControlFlags(*(count > 0 for count in raised.tolist()))
 
     def reduce_flags(self, flags: ControlFlags) -> ControlFlags:

@@ -1,7 +1,7 @@
-"""AdamW: the kernel that `torch.optim.AdamW(fused=True)` calls, without what stands around it.
+"""AdamW by the kernel of `torch.optim.AdamW(fused=True)`, without importing `torch.optim`.
 
-`torch.optim` imports PyTorch's compiler when the first optimizer is made, which nothing here uses: 70 MB of memory and,
-on the machine where this was measured, three seconds before the first step.
+`torch.optim` imports PyTorch's compiler when the first optimizer is made: 70 MB of memory and, where this was measured,
+three seconds before the first step.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from charrnn.model.private_torch import adamw_
+
 EPSILON = 1e-8
-SUPPORTS_FOUND_INF = (
-    "cpu",
-    "cuda",
-)  # devices whose kernel does not pass over `grad_scale` and `found_inf`; Apple's GPU's does
 
 
 class AdamW:
@@ -25,7 +23,7 @@ class AdamW:
     """
 
     def __init__(self, groups: Sequence[tuple[Sequence[Tensor], float]], betas: tuple[float, float]):
-        """groups: parameters, and the weight decay of these."""
+        """groups: parameters and their weight decay."""
         self._groups, self._betas = groups, betas
         self.state: dict[Tensor, dict[str, Tensor]] = {
             parameter: {
@@ -38,40 +36,29 @@ class AdamW:
         }
 
     def zero_grad(self) -> None:
-        """Forgets the gradients."""
+        """Drop the gradients."""
         for parameter in self.state:
             parameter.grad = None
 
     @torch.no_grad()
     def step(self, learning_rate: float, skipped_step: Tensor, divisor: Tensor) -> None:
-        """One update, with gradients divided by `divisor`, of one float32 number. skipped_step: 1.0 where nothing may
-        change, else 0.0. Both are on the device, which is waited for only where its kernel cannot be told."""
-        supports_found_inf = skipped_step.device.type in SUPPORTS_FOUND_INF
-        if not supports_found_inf and skipped_step.item():
-            return
+        """Make one update with gradients divided by `divisor`, a float32 number.
+
+        skipped_step: 1.0 to change nothing, else 0.0. Both are on the device.
+        """
         for parameters, weight_decay in self._groups:
             states = [self.state[parameter] for parameter in parameters]
-            steps = [state["step"] for state in states]
-            gradients = [parameter.grad for parameter in parameters]
-            if not supports_found_inf:
-                torch._foreach_div_(gradients, divisor)
-            torch._foreach_add_(steps, 1)
-            torch._fused_adamw_(
-                list(parameters),
-                gradients,
+            adamw_(
+                parameters,
+                [parameter.grad for parameter in parameters if parameter.grad is not None],
                 [state["exp_avg"] for state in states],
                 [state["exp_avg_sq"] for state in states],
-                [],
-                steps,
+                [state["step"] for state in states],
+                grad_scale=divisor,
+                found_inf=skipped_step,
                 lr=learning_rate,
                 beta1=self._betas[0],
                 beta2=self._betas[1],
                 weight_decay=weight_decay,
                 eps=EPSILON,
-                amsgrad=False,
-                maximize=False,
-                grad_scale=divisor if supports_found_inf else None,
-                found_inf=skipped_step if supports_found_inf else None,
             )
-            if supports_found_inf:
-                torch._foreach_sub_(steps, [skipped_step] * len(steps))
