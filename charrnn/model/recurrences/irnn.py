@@ -16,8 +16,8 @@ from charrnn.model.recurrences.rnn import RNN
 class IRNN(RNN):
     """IRNN (Le, Jaitly & Hinton 2015, arXiv 1504.00941): h' = ReLU(W·x + U·h + b), with U = I and b = 0 initially.
 
-    W starts as in the other recurrences: from the paper's N(0, 0.001²) 600 steps on Shakespeare end at 1.87 nats instead
-    of 1.80. While U is near I, some early steps raise h, and with it the loss, by orders of magnitude.
+    W starts as in the other recurrences: from the paper's N(0, 0.001²), 600 steps on Shakespeare end at 1.87 nats
+    instead of 1.80. While U is near I, some early steps raise h, and with it the loss, by orders of magnitude.
     """
 
     name = "irnn"
