@@ -1,34 +1,34 @@
-"""Where the program begins, as `charrnn` and as `python -m charrnn`.
+"""The entry point of `charrnn` and `python -m charrnn`.
 
-Loading it takes some tenths of a second. A Ctrl-C meanwhile, when there is nothing to tidy up yet, ends it without a
-word; later ones are answered by the commands.
+A Ctrl-C while the program loads, which takes some tenths of a second, ends it silently. Later ones are handled by the
+commands.
 """
 
 from __future__ import annotations
 
 import os
 
-INTERRUPTED = 130  # as `charrnn.errors.ExitCode` has it, which is not loaded yet
+INTERRUPTED = 130  # charrnn.errors.ExitCode.INTERRUPTED, which is not loaded yet
 
 
 def main() -> None:
-    """Loads the program and runs it."""
+    """Load the program and run it."""
     try:
-        import signal  # here, where a Ctrl-C can be caught
+        import signal  # inside the try block, to catch a Ctrl-C
 
-        unset = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        if unset:  # a handler, because what is raised while a module is loaded does not always arrive here
-            signal.signal(signal.SIGINT, _leave)
+        is_default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if is_default:  # an exception raised during an import may get lost
+            signal.signal(signal.SIGINT, _exit)
         from charrnn.cli.app import main as program
 
-        if unset:
+        if is_default:
             signal.signal(signal.SIGINT, signal.default_int_handler)
     except KeyboardInterrupt:
-        _leave()
+        _exit()
     program()
 
 
-def _leave(*_: object) -> None:
+def _exit(*_: object) -> None:
     os._exit(INTERRUPTED)
 
 

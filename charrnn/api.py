@@ -177,10 +177,10 @@ class Model:
         skip_unknown: leave out characters that the vocabulary lacks.
         Raises CharrnnError where there is no such text, or it holds unknown characters.
         """
-        return self._read(text, skip_unknown)[1]
+        return self.read(text, skip_unknown=skip_unknown)[1]
 
-    def _read(self, text: TextLike, skip_unknown: bool = False) -> tuple[str, EncodedText]:
-        """Return the title of a text, and the text."""
+    def read(self, text: TextLike = None, *, skip_unknown: bool = False) -> tuple[str, EncodedText]:
+        """Return the title of a text, and the text as `encode` does."""
         if text is None:
             return HELD_OUT, self.run.held_out_text()
         if isinstance(text, EncodedText):
@@ -189,7 +189,8 @@ class Model:
             return "text", self.run.encoded_text(text)
         if isinstance(text, str):
             return "text", self.run.encoded_text(self.vocabulary.encode(text, skip_unknown=skip_unknown))
-        return fspath(text), read_for(self.run, fspath(text), skip_unknown=skip_unknown)
+        spec = fspath(text)
+        return "standard input" if spec == "-" else spec, read_for(self.run, spec, skip_unknown=skip_unknown)
 
     # Sampling
 
@@ -255,7 +256,7 @@ class Model:
         start: the first character recorded; the network reads up to 10,000 characters before it. length: how many are
         recorded; None: all that follow.
         """
-        title, encoded = self._read(text, skip_unknown)
+        title, encoded = self.read(text, skip_unknown=skip_unknown)
         stop = None if length is None else start + length
         facts = {"run": f"{self.name} (step {count(self.checkpoint.step)})", "model": self.shape}
         return Trace(self.network, self.vocabulary, encoded, start, stop, title, facts, self.state)

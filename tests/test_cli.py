@@ -84,7 +84,7 @@ def test_too_little_memory_is_told_in_one_line(
     monkeypatch.setattr(app, "app", Mock(side_effect=error))
     code, _, err = program("train")
     assert code == 1
-    assert_one_line(err, "not enough memory", "--hidden-size")
+    assert_one_line(err, "out of memory", "--hidden-size")
 
 
 def test_another_error_of_torch_is_a_bug_and_no_line(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_help_shows_every_option_of_the_settings(
         (["train", "x", "--minutes", "1", "--epochs", "2"], ["--epochs and --minutes exclude each other"]),
         (["train", "x", "--resume", "--init-from", "y"], ["--resume and --init-from exclude each other"]),
         (["train", "nosuch.txt"], ["nosuch"]),
-        (["train"], ["no corpus named", "charrnn train python"]),
+        (["train"], ["no corpus given", "charrnn train python"]),
         (["train", "--resume"], ["no run in", "charrnn train"]),
         (["train", "text.txt", "--name", "../escape"], ["cannot be a run's name"]),
         (["train", "text.txt", "--init-from", "nobody"], ["no run called 'nobody'"]),
@@ -192,7 +192,7 @@ def test_training_says_what_it_chose_and_leaves_a_run(program: Program, text: Pa
     assert err == ""
     assert "\x1b" not in out
     assert "\r" not in out
-    for word in ("corpus ", "model ", "plan ", "60 steps", "because ", "validation loss", "nats", "bits per character"):
+    for word in ("corpus ", "model ", "plan ", "60 steps", "reason ", "validation loss", "nats", "bits per character"):
         assert word in out
     assert len(re.findall(r"^step +\d+ +train \d", out, re.MULTILINE)) == 3
     for command in ("charrnn sample text ", "charrnn inspect text --cell ", "charrnn evaluate text "):
@@ -226,7 +226,7 @@ def test_minutes_become_a_fixed_number_of_steps(program: Program, text: Path) ->
     code, out, _ = program("train", "text.txt", *SMALL, "--minutes", "0.02", "--warmup-steps", "5")
     assert code == 0
     steps = open_run().settings.training.steps
-    assert f"plan     {steps:,} steps of" in out
+    assert f"plan    {steps:,} steps of" in out
     assert open_run().checkpoint("last").step == steps > 1
 
 
@@ -238,8 +238,8 @@ def test_minutes_are_planned_again_after_the_warm_up_where_the_machine_was_timed
     code, out, _ = program("train", "text.txt", *SMALL, *options)
     assert code == 0
     steps = open_run().settings.training.steps
-    assert f"planned again at the pace of the first 20 steps: {steps:,} in all" in out
-    assert f"plan     {steps:,} steps of" not in out
+    assert f"step 20: now {steps:,} steps in total, so that the run still ends on time" in out
+    assert f"plan    {steps:,} steps of" not in out
     assert f"steps            {steps:,} of {steps:,}" in out
     assert open_run().checkpoint("last").step == steps
 

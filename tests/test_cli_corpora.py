@@ -82,7 +82,7 @@ def test_in_a_pipe_columns_are_aligned_and_nothing_is_cut():
     assert Written.origin in result.stdout
     assert "\x1b" not in result.stdout
     header, *lines = result.stdout.splitlines()
-    assert all(line[header.index("FROM") - 2 :].startswith("  https://") for line in lines)
+    assert all(line[header.index("SOURCE") - 2 :].startswith("  https://") for line in lines)
 
 
 def test_the_list_can_be_read_by_a_program():

@@ -74,7 +74,7 @@ def test_runs_are_listed_the_one_trained_last_first_with_their_figures(three: No
     assert lines[4].split() == ["old", "plays", *figures]
     assert "1×16" in lines[3]
     assert lines[3].endswith("stopped")
-    assert lines[2].endswith("not begun")
+    assert lines[2].endswith("not started")
     table = [line.split() for line in second.splitlines()]
     assert table[0] == ["run", "dropout", "learning-rate"]
     assert table[2:] == [["slow", "0.25", "0.0001"], ["wide", "0", "0.012"], ["old", "0", "0.012"]]
@@ -95,7 +95,7 @@ def test_json_holds_every_setting_and_the_exact_loss(three: None) -> None:
     listed = json.loads(ran("--json").stdout)
     assert [entry["run"] for entry in listed] == ["slow", "wide", "old"]
     assert [entry["best_validation_nats"] for entry in listed] == [None, 1.25, 1.5]
-    assert [entry["state"] for entry in listed] == ["not begun", "stopped", "finished"]
+    assert [entry["state"] for entry in listed] == ["not started", "stopped", "finished"]
     assert listed[1]["model"]["hidden_size"] == 16
     assert set(listed[0]["training"]) == set(TrainingSettings.options())
 

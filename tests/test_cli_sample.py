@@ -240,7 +240,7 @@ def test_a_terminal_gets_a_newline_after_the_text_unless_it_has_one(terminal: Ca
 def test_a_terminal_gets_characters_of_several_bytes_whole(
     terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sample_module, "SECONDS_BETWEEN_FLUSHES", {"terminal": 0.0, "pipe": 0.0})
+    monkeypatch.setattr(sample_module, "FLUSH_SECONDS", {"terminal": 0.0, "pipe": 0.0})
     assert terminal("accents", "--length", "0", "--seed", "1", "--prime", "éé") == "éé\n"
     shown = terminal("accents", "--length", "60", "--seed", "1", "--no-echo")
     assert "é" in shown
@@ -319,7 +319,7 @@ def test_a_full_disk_is_named(runs: Path, monkeypatch: pytest.MonkeyPatch, form:
         (("--prime", "a", "--prime-file", "b"), "--prime and --prime-file exclude each other"),
         (("--greedy", "--temp", "1"), "--greedy and --temperature exclude each other"),
         (("--greedy", "--top-k", "3"), "--greedy and --top-k exclude each other"),
-        (("--greedy", "--num", "2"), "--greedy writes the same text every time"),
+        (("--greedy", "--num", "2"), "--greedy always generates the same text"),
         (("--temperature", "0"), "--temperature must be at least 0.01"),
         (("--top-p", "0"), "--top-p must be above 0"),
         (("--length", "-1"), "--length must be at least 0"),

@@ -1,4 +1,4 @@
-"""The program: its commands, and the one place where an error becomes a line on stderr and an exit code."""
+"""The program: its commands, and the error boundary that turns an error into one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ import signal
 import stat
 import sys
 import warnings
-from typing import Annotated, Any
+from typing import Annotated, TextIO
 
 import typer
 from typer.exceptions import TyperException
 
 from charrnn import __version__
-from charrnn.cli import corpora, evaluate, inspect, runs, sample, train
+from charrnn.cli import corpora, evaluate, gates, history, inspect, runs, sample, train
 from charrnn.display.terminal import safe_text, write
 from charrnn.errors import CharrnnError, CharrnnWarning, ExitCode
 
-LONGEST_LINE = 2000  # characters of a message, parts of which may come from a file of a stranger's
-_show_warning = warnings.showwarning
+MAX_MESSAGE = 2000  # characters; parts of a message may come from an untrusted file
+_show_other_warning = warnings.showwarning
 
 app = typer.Typer(
     name="charrnn",
     invoke_without_command=True,
-    pretty_exceptions_enable=False,  # a bug ends in Python's own traceback, without the values of local variables
+    pretty_exceptions_enable=False,  # show bugs as plain tracebacks, without the values of local variables
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"charrnn {__version__}")
         raise typer.Exit
 
@@ -40,82 +40,89 @@ def _show_version(wanted: bool) -> None:
 def program(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and leave.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Train a character-level recurrent network on a text, sample from it, and look inside its cells.
+    """Train a character-level recurrent network on a text, sample from it, and interpret its cells.
 
     [bold]charrnn train shakespeare.txt[/bold] · [bold]charrnn sample --temperature 0.8[/bold] ·
     [bold]charrnn inspect --cell 42[/bold]
     """
     if context.invoked_subcommand is None:
-        typer.echo(context.get_help(), nl=False)  # typer has printed it already
+        typer.echo(context.get_help(), nl=False)  # prints the help, and returns an empty string
 
 
-for module in (train, sample, inspect, evaluate, runs, corpora):
+for module in (train, sample, inspect, gates, history, evaluate, runs, corpora):
     module.register(app)
 
 
 def main() -> None:
-    """Runs the program and ends the process with one of `ExitCode`."""
-    warnings.showwarning = _warned
+    """Run the program and exit with one of `ExitCode`."""
+    warnings.showwarning = _show_warning
     try:
         code = app(standalone_mode=False)
-        sys.stdout.flush()  # here, where a reader that has gone can still be answered
+        sys.stdout.flush()  # raises here if the reader of a pipe has gone
     except CharrnnError as error:
-        code = _said(str(error), error.exit_code)
-    except TyperException as error:  # the command line could not be parsed
+        code = _report(str(error), error.exit_code)
+    except TyperException as error:  # a wrong command line
         command = getattr(getattr(error, "ctx", None), "command_path", "charrnn")
-        code = _said(f"{error.format_message().rstrip('.')}; see {command} --help", ExitCode.USAGE)
-    except KeyboardInterrupt:  # before or after a command; within one, typer gives its code
+        code = _report(f"{error.format_message().rstrip('.')}; see {command} --help", ExitCode.USAGE)
+    except KeyboardInterrupt:  # outside a command; typer handles those inside
         code = ExitCode.INTERRUPTED
     except typer.Abort:
-        code = _said("aborted", ExitCode.FAILURE)
+        code = _report("aborted", ExitCode.FAILURE)
     except (MemoryError, RuntimeError) as error:
-        if not _is_lack_of_memory(error):
+        if not _is_out_of_memory(error):
             raise
-        code = _said(
-            "there is not enough memory for this; ask for less, such as a smaller --hidden-size, --batch-size or --num",
+        code = _report(
+            "out of memory; try a smaller --hidden-size, --batch-size or --num",
             ExitCode.FAILURE,
         )
     except BrokenPipeError:
-        _leave_quietly(signal.SIGPIPE)
+        _exit_by_signal(signal.SIGPIPE)
     except OSError as error:
-        if not _terminal_has_gone(error):
+        if not _terminal_is_closed(error):
             raise
-        _leave_quietly(signal.SIGHUP)
+        _exit_by_signal(signal.SIGHUP)
     sys.exit(code)
 
 
-def _said(message: str, code: ExitCode) -> ExitCode:
-    line = safe_text(message[:LONGEST_LINE], keep_newlines=False)
-    write(sys.stderr, f"charrnn: {line}{'…' if len(message) > LONGEST_LINE else ''}\n")
+def _report(message: str, code: ExitCode) -> ExitCode:
+    line = safe_text(message[:MAX_MESSAGE], keep_newlines=False)
+    write(sys.stderr, f"charrnn: {line}{'…' if len(message) > MAX_MESSAGE else ''}\n")
     return code
 
 
-def _warned(message: Warning | str, category: type[Warning], *place: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     if issubclass(category, CharrnnWarning):
-        _said(f"warning: {message}", ExitCode.SUCCESS)
+        _report(f"warning: {message}", ExitCode.SUCCESS)
     else:
-        _show_warning(message, category, *place)
+        _show_other_warning(message, category, filename, lineno, file, line)
 
 
-def _is_lack_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """PyTorch's own errors say so in words alone: of a GPU as `CUDA out of memory`, of a CPU as below."""
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """PyTorch raises RuntimeError for a lack of memory; only the message tells."""
     return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
-def _terminal_has_gone(error: OSError) -> bool:
-    """Whether an error is what a write to a closed terminal gives: the device is there, but a terminal no more."""
+def _terminal_is_closed(error: OSError) -> bool:
+    """Return whether an error comes from a write to a closed terminal."""
     if error.errno != errno.EIO or error.filename is not None:
         return False
     status = os.fstat(sys.stdout.fileno())
     return stat.S_ISCHR(status.st_mode) and not sys.stdout.isatty()
 
 
-def _leave_quietly(number: signal.Signals) -> None:
-    """Nobody reads our output any more, as in `charrnn sample | head`: end as other tools do, by the signal for it."""
+def _exit_by_signal(number: signal.Signals) -> None:
+    """Exit as other tools do when nobody reads their output, as in `charrnn sample | head`."""
     devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())  # what is still in the buffer goes there
+    os.dup2(devnull, sys.stdout.fileno())  # for what is still buffered
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -1,4 +1,4 @@
-"""`charrnn corpora`: what there is to train on, and how to get it."""
+"""`charrnn corpora`: list and fetch training texts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charrnn.cli.options import JsonOption
 from charrnn.cli.progress import transfer_bar
 from charrnn.errors import UsageError
 from charrnn.units import file_size
@@ -18,10 +19,10 @@ from charrnn.units import file_size
 if TYPE_CHECKING:
     from charrnn.display.terminal import Terminal
 
-FEWEST_COLUMNS_FOR_A_TABLE = 72
+MIN_TABLE_COLUMNS = 72
 
 corpora_app = typer.Typer(
-    help="List the texts there are to train on, or get one.",
+    help="List the available training texts, or fetch one.",
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -33,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 @dataclass(frozen=True)
 class Listed:
-    """A text of the catalog, or one that lies in the corpora folder. Its size is None where no one knows it yet."""
+    """A text of the catalog or of the corpora folder. size: in bytes, None if unknown."""
 
     name: str
     description: str | None
@@ -49,9 +50,9 @@ class Listed:
 @corpora_app.callback()
 def corpora(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, for programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """List the texts there are to train on: those known by name, and those that lie in the corpora folder."""
+    """List the texts that `charrnn train` knows by name, and those in the corpora folder."""
     if context.invoked_subcommand is not None:
         if as_json:
             raise UsageError("--json belongs to the list: charrnn corpora --json")
@@ -67,52 +68,55 @@ def corpora(
     terminal = Terminal.of(sys.stdout)
     if not terminal.is_terminal:
         terminal.write(_aligned(entries))
-    elif terminal.width < FEWEST_COLUMNS_FOR_A_TABLE:
+    elif terminal.width < MIN_TABLE_COLUMNS:
         _print_stacked(entries, terminal)
     else:
         _print_table(entries, terminal)
     if terminal.is_terminal:
         sys.stdout.flush()
         Terminal.of(sys.stderr).paragraph(
-            "Train on one: charrnn train NAME. Get one without training: charrnn corpora get NAME."
+            "Train on one: charrnn train NAME. Only download it: charrnn corpora get NAME."
         )
 
 
 @corpora_app.command("get")
 def get(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names that `charrnn corpora` lists.")],
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from the list of `charrnn corpora`.")],
 ) -> None:
-    """Fetch or build corpora of the catalog, and print where they lie. One that is there already stays as it is."""
+    """Download or build corpora from the catalog and print their paths. Existing files stay as they are."""
     from charrnn.display.terminal import Terminal
     from charrnn.text import catalog
     from charrnn.text.sources import corpora_folder, display_path
 
-    entries = [(name, catalog.find(name)) for name in names]
-    for name, entry in entries:
-        if entry is None:
+    entries = []
+    for name in names:
+        if (entry := catalog.find(name)) is None:
             raise UsageError(
                 f"the catalog has no corpus {display_path(name)!r}", f"choose from {', '.join(catalog.names())}"
             )
+        entries.append(entry)
     terminal = Terminal.of(sys.stdout)
-    for _, entry in entries:
+    for entry in entries:
         with transfer_bar(entry.name) as progress:
             path = catalog.ensure(entry, corpora_folder(), progress)
         terminal.write(f"{display_path(path)}\n")
 
 
 def listed(folder: Path) -> list[Listed]:
-    """The catalog's entries in its order, then what else lies in the folder by name."""
+    """Return the catalog's entries, then the other texts in the folder."""
     from charrnn.text import catalog
     from charrnn.text.sources import display_path, list_texts
 
-    lying = {path.name: path for path in list_texts(folder)}
+    present = {path.name: path for path in list_texts(folder)}
     entries = []
     for name in catalog.names():
         entry = catalog.ENTRIES[name]
-        path = lying.pop(entry.file_name, None)
+        path = present.pop(entry.file_name, None)
         size = entry.source.size if path is None else _size(path)
-        entries.append(Listed(name, entry.description, size, path and display_path(path), entry.source.origin))
-    for path in lying.values():
+        entries.append(
+            Listed(name, entry.description, size, None if path is None else display_path(path), entry.source.origin)
+        )
+    for path in present.values():
         entries.append(
             Listed(display_path(path.name.removesuffix(".txt")), None, _size(path), display_path(path), None)
         )
@@ -120,7 +124,7 @@ def listed(folder: Path) -> list[Listed]:
 
 
 def _size(path: Path) -> int | None:
-    """Bytes of a file; None for a folder, or where it cannot be told."""
+    """Return the bytes of a file; None for a folder, or if the file cannot be read."""
     try:
         status = path.stat()
     except OSError:
@@ -129,22 +133,21 @@ def _size(path: Path) -> int | None:
 
 
 def _columns(entry: Listed) -> tuple[str, str, str, str, str]:
-    """Name, size, whether it is here, what it is, where it comes from: one line each, safe to print."""
+    """Return the row of the table: name, size, here or -, description, origin; safe to print."""
     from charrnn.display.terminal import safe_text
 
-    cells = (
-        entry.name,
+    return (
+        safe_text(entry.name, keep_newlines=False, keep_tabs=False),
         "?" if entry.size is None else file_size(entry.size),
         "here" if entry.present else "-",
-        entry.description or "a text of your own",
-        entry.origin or entry.path or "",
+        entry.description or "your own text",
+        safe_text(entry.origin or entry.path or "", keep_newlines=False, keep_tabs=False),
     )
-    return tuple(safe_text(cell, keep_newlines=False, keep_tabs=False) for cell in cells)
 
 
 def _aligned(entries: list[Listed]) -> str:
-    """Lines for a pipe: columns two blanks apart, nothing cut."""
-    rows = [("NAME", "SIZE", "HERE", "WHAT", "FROM"), *map(_columns, entries)]
+    """Return the table for a pipe: aligned columns, nothing cut."""
+    rows = [("NAME", "SIZE", "HERE", "DESCRIPTION", "SOURCE"), *map(_columns, entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
@@ -174,7 +177,7 @@ def _print_table(entries: list[Listed], terminal: Terminal) -> None:
     table.add_column("corpus", style="bold", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("here", no_wrap=True)
-    table.add_column("what it is, and where it comes from", overflow="fold", ratio=1)
+    table.add_column("description and source", overflow="fold", ratio=1)
     for name, size, here, what, origin in map(_columns, entries):
         table.add_row(Text(name), size, "yes" if here == "here" else "", Text.assemble(what, "\n", (origin, "dim")))
     terminal.write(terminal.render(table), styled=True)

@@ -1,4 +1,4 @@
-"""`charrnn evaluate`: how many nats a text costs a model."""
+"""`charrnn evaluate`: the loss of a text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import CheckpointOption, DeviceOption, RunArgument, SkipUnknownOption, flowing
+from charrnn.cli.options import (
+    CheckpointOption,
+    DeviceOption,
+    JsonOption,
+    RunArgument,
+    SkipUnknownOption,
+    help_of,
+    read_text,
+)
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.units import bits, count
 
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("evaluate", help=flowing(evaluate))(evaluate)
+    app.command("evaluate", help=help_of(evaluate))(evaluate)
 
 
 def evaluate(
@@ -29,102 +37,99 @@ def evaluate(
     text: Annotated[
         str | None,
         typer.Argument(
-            help="A file or folder, or - for standard input.", metavar="TEXT", show_default="the held-out text"
+            help="File or folder to score, or - for standard input.",
+            metavar="TEXT",
+            show_default="the held-out text",
         ),
     ] = None,
     per_line: Annotated[
-        bool, typer.Option("--per-line", help="Each line with its own loss, in bits per character.")
+        bool, typer.Option("--per-line", help="Also show the loss of each line, in bits per character.")
     ] = False,
     skip_unknown: SkipUnknownOption = False,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Score a text: nats and bits per character, perplexity.
+    """Score a text: nats and bits per character, and perplexity.
 
-    The text is read in one go from a zero state; its first character is not scored. A run that was trained on documents
-    reads each for itself, and scores all of it. With one argument, that is the text if no run has that name.
+    The network reads the text in one pass from a zero state; the first character is not scored. A run trained on
+    documents reads each from a zero state and scores all characters. A single argument that is not the name of a run
+    is the text.
 
     [bold]charrnn evaluate notes.txt[/bold]  ·  [bold]charrnn evaluate shakespeare sonnets.txt --per-line[/bold]
     """
-    from charrnn.cli.reading import text_of
-    from charrnn.model.device import choose_device
-    from charrnn.model.lookup import open_run
-    from charrnn.scoring.score import score
+    from charrnn.api import load
 
-    run, text = _sorted_out(run, text)
-    opened = open_run(run)
-    source, scored = text_of(opened, text, skip_unknown=skip_unknown)
-    network, save = opened.load_network(checkpoint, choose_device(device))
-    ids = scored.ids
-    if len(scored) < 2:
-        raise CharrnnError(f"{source} is too short to score: it has {len(scored)} characters the model knows")
-    result = score(network, scored)
-    lines = _lines(opened.vocabulary, ids, result.nats) if per_line else None
-    figures = {
-        "run": opened.name,
-        "step": save.step,
-        "text": source,
-        "characters": len(result),
-        "nats_per_character": result.mean,
-        "bits_per_character": result.bits_per_character,
-        "perplexity": result.perplexity,
+    run, text = _run_and_text(run, text)
+    model = load(run, checkpoint=checkpoint, device=device)
+    title, encoded = read_text(model, text, skip_unknown=skip_unknown)
+    if len(encoded) < 2:
+        raise CharrnnError(f"{title} is too short to score: it has {len(encoded)} characters the model knows")
+    score = model.score(encoded)
+    result = {
+        "run": model.name,
+        "step": model.checkpoint.step,
+        "text": title,
+        "characters": len(score),
+        "nats_per_character": score.mean,
+        "bits_per_character": score.bits_per_character,
+        "perplexity": score.perplexity,
     }
+    if per_line:
+        result["lines"] = _lines(model.vocabulary, encoded.ids, score.nats)
     if as_json:
-        print(json.dumps(figures if lines is None else {**figures, "lines": lines}))
-        return
-    _show(figures, lines)
+        print(json.dumps(result))
+    else:
+        _print(result)
 
 
-def _sorted_out(run: str | None, text: str | None) -> tuple[str | None, str | None]:
-    """`evaluate TEXT`: a single argument that no run is called by is the text, and the run is the newest."""
+def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | None]:
+    """Interpret `evaluate TEXT`: a single argument that names no run is the text, and the run is the newest."""
     from charrnn.model.lookup import open_run
 
     if run is None or text is not None:
         return run, text
     try:
         open_run(run)
-    except UsageError:  # no run has that name; one that is damaged is told of
-        if run == "-" or os.path.exists(run):  # noqa: PTH110 - says no, rather than fail, where that is no path
+    except UsageError:  # no such run; CharrnnError, for a damaged one, passes
+        if run == "-" or os.path.exists(run):  # noqa: PTH110 - Path.exists raises for some strings
             return None, run
-        if os.path.splitext(run)[1]:  # noqa: PTH122 - it looks like a file's name
+        if os.path.splitext(run)[1]:  # noqa: PTH122 - it looks like a file name
             raise UsageError(f"{run} is neither a run nor a file", "`charrnn runs` lists the runs") from None
         raise
     return run, None
 
 
 def _lines(vocabulary: Vocabulary, ids: np.ndarray, nats: np.ndarray) -> list[dict[str, Any]]:
-    """Number, text, characters and mean nats of each line, its newline counted with it. The first character of the text
-    has no cost and is not counted, except of documents."""
-    uncounted = len(ids) - len(nats)
+    """Return number, text, characters and mean nats of each line. A newline belongs to the line that it ends."""
+    unscored = len(ids) - len(nats)  # the first character, except of documents
     newline = vocabulary.encode("\n", skip_unknown=True)
-    ends = [*(i + 1 for i in (ids == newline[0]).nonzero()[0].tolist())] if len(newline) else []
+    ends = [place + 1 for place in (ids == newline[0]).nonzero()[0].tolist()] if len(newline) else []
     bounds = [0, *ends, *([len(ids)] if not ends or ends[-1] < len(ids) else [])]
     lines = []
     for number, (start, stop) in enumerate(itertools.pairwise(bounds), start=1):
-        costs = nats[max(0, start - uncounted) : stop - uncounted]
+        costs = nats[max(0, start - unscored) : stop - unscored]
         mean = float(costs.mean(dtype=float)) if len(costs) else None
         text = vocabulary.text(ids[start:stop]).removesuffix("\n")
         lines.append({"line": number, "text": text, "characters": len(costs), "nats_per_character": mean})
     return lines
 
 
-def _show(figures: dict[str, Any], lines: list[dict[str, Any]] | None) -> None:
+def _print(result: dict[str, Any]) -> None:
     from charrnn.display.tables import key_values
     from charrnn.display.terminal import Terminal
 
     terminal = Terminal.of(sys.stdout)
-    for line in lines or []:
+    for line in result.get("lines", []):
         nats = line["nats_per_character"]
-        cost = "     –" if nats is None else f"{bits(nats):6.3f}"
-        terminal.write(f"{cost}  {line['text']}\n")
-    if lines is not None:
+        terminal.write(f"{'     –' if nats is None else f'{bits(nats):6.3f}'}  {line['text']}\n")
+    if "lines" in result:
         terminal.write("\n(bits per character of each line)\n\n")
     rows = [
-        ("run", f"{figures['run']}, step {count(figures['step'])}"),
-        ("text", f"{figures['text']}, {count(figures['characters'])} characters scored"),
-        ("loss", f"{figures['nats_per_character']:.4f} nats per character"),
-        ("", f"{figures['bits_per_character']:.4f} bits per character"),
-        ("perplexity", f"{figures['perplexity']:.3f}"),
+        ("run", f"{result['run']}, step {count(result['step'])}"),
+        ("text", f"{result['text']}, {count(result['characters'])} characters scored"),
+        ("loss", f"{result['nats_per_character']:.4f} nats per character"),
+        ("", f"{result['bits_per_character']:.4f} bits per character"),
+        ("perplexity", f"{result['perplexity']:.3f}"),
     ]
     key_values(rows, terminal)

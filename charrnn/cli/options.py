@@ -1,77 +1,101 @@
-"""Options that several commands share, and those made from the settings classes: no help text is written twice."""
+"""Options that several commands share, and options made from settings classes, which hold their help and bounds."""
 
 from __future__ import annotations
 
-import functools
 import inspect
-import typing
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from charrnn.errors import UsageError
 from charrnn.settings import DEVICES, Option, Settings
 
-MACHINE = "Model and machine"
+if TYPE_CHECKING:
+    from charrnn.api import Model
+    from charrnn.text.encoded_text import EncodedText
+
+COMPUTE = "Model and device"
 
 RunArgument = Annotated[
-    str | None, typer.Argument(help="A run's name or folder.", metavar="RUN", show_default="the newest")
+    str | None, typer.Argument(help="Name or folder of a run.", metavar="RUN", show_default="the newest")
+]
+TextOption = Annotated[
+    str | None,
+    typer.Option(help="File to read, or - for standard input.", show_default="the held-out text", metavar="FILE"),
 ]
 CheckpointOption = Annotated[
-    str,
-    typer.Option(
-        help="Which weights: best, last, or the step of a save.", metavar="best|last|STEP", rich_help_panel=MACHINE
-    ),
+    str, typer.Option(help="Checkpoint to load.", metavar="best|last|STEP", rich_help_panel=COMPUTE)
 ]
 DeviceOption = Annotated[
-    str, typer.Option(help="Where to compute.", metavar="|".join(DEVICES), rich_help_panel=MACHINE)
+    str, typer.Option(help="Device to compute on.", metavar="|".join(DEVICES), rich_help_panel=COMPUTE)
 ]
 SkipUnknownOption = Annotated[
-    bool, typer.Option("--skip-unknown", help="Leave out characters that the model does not know.")
+    bool, typer.Option("--skip-unknown", help="Skip characters that the model does not know.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+LanguageOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Programming language of the text, as Pygments names it, or none.",
+        show_default="guessed from the corpus",
+    ),
 ]
 
 
-def with_settings(*classes: type[Settings]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Gives a command every option of these settings classes, and hands it those that the user set.
+class WithSettings:
+    """A command that also has an option for every field of some settings classes.
 
-    The command's own parameters come first; it receives one more keyword, `given`: name → value of the options that the
-    user wrote, and nothing of those that were left at their default (`settings_from` fills them in).
+    The command is called with one more keyword, `given`: name → value of the options that the user set; `settings_from`
+    fills in the rest. The options are looked up when the command line is built, so that they include what plugins
+    registered.
     """
-    options = {name: option for cls in classes for name, option in cls.options().items()}
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(command)
-        def wrapper(**arguments: Any) -> Any:
-            given = {name: value for name in options if (value := arguments.pop(name)) is not None}
-            return command(**arguments, given=given)
+    def __init__(self, command: Callable[..., None], classes: tuple[type[Settings], ...], only: Collection[str] | None):
+        self._command, self._classes, self._only = command, classes, only
+        self.__name__, self.__doc__ = command.__name__, command.__doc__
+        self.__annotations__: dict[str, Any] = {}  # typer looks here for parameters without an annotation
 
-        own = inspect.signature(command, eval_str=True)
-        parameters = [p for p in own.parameters.values() if p.name != "given"]
+    def _options(self) -> dict[str, Option]:
+        options = {name: option for cls in self._classes for name, option in cls.options().items()}
+        return {name: option for name, option in options.items() if self._only is None or name in self._only}
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        own = inspect.signature(self._command, eval_str=True)
+        parameters = [parameter for parameter in own.parameters.values() if parameter.name != "given"]
         parameters += [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(option))
-            for name, option in options.items()
+            for name, option in self._options().items()
         ]
-        wrapper.__signature__ = own.replace(parameters=parameters)
-        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-        return wrapper
+        return own.replace(parameters=parameters)
 
-    return decorate
+    def __call__(self, **arguments: Any) -> None:
+        given = {name: value for name in self._options() if (value := arguments.pop(name)) is not None}
+        self._command(**arguments, given=given)
+
+
+def with_settings(
+    *classes: type[Settings], only: Collection[str] | None = None
+) -> Callable[[Callable[..., None]], WithSettings]:
+    """Decorator: add an option for every field of these settings classes, or for some of them (`WithSettings`)."""
+    return lambda command: WithSettings(command, classes, only)
 
 
 def _annotation(option: Option) -> Any:
-    shown = _default_shown(option)
+    shown = _shown_default(option)
     info = typer.Option(
         *(option.flags or (option.flag,)),
         help=f"{option.help} [dim]\\[default: {shown}][/dim]" if shown else option.help,
-        show_default=False,  # the parameter's own default is None, which tells what the user did not give
+        show_default=False,  # the parameter's own default is None: the option was not given
         rich_help_panel=option.panel,
         metavar=option.metavar or ("|".join(option.choices) if option.choices else None),
     )
-    return Annotated[typing.Optional[option.value_type], info]  # noqa: UP045 - a runtime value, not an annotation
+    return Annotated[Optional[option.value_type], info]  # noqa: UP045 - a runtime value, not an annotation
 
 
-def _default_shown(option: Option) -> str | None:
+def _shown_default(option: Option) -> str | None:
     if option.chosen:
         return "chosen"
     if option.default is None or option.default is False:
@@ -79,14 +103,21 @@ def _default_shown(option: Option) -> str | None:
     return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
 
 
-def flowing(command: Callable[..., Any]) -> str:
-    """A command's docstring as its help: each paragraph one line, for the terminal to wrap where it ends."""
+def help_of(command: Callable[..., None]) -> str:
+    """Return a command's docstring with each paragraph on one line, for the terminal to wrap."""
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
 def only_one_of(**flags: Any) -> None:
-    """Raises UsageError where more than one of these flags (name with underscores → value or None) was given."""
+    """Raise UsageError if more than one of these flags (name → value or None) was given."""
     named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None]
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)} exclude each other", f"give {named[0]} or {named[1]}")
+
+
+def read_text(model: Model, spec: str | None, *, skip_unknown: bool) -> tuple[str, EncodedText]:
+    """Return title and ids of the text that a command reads; the held-out text if the user named none."""
+    if spec is None and skip_unknown:
+        raise UsageError("--skip-unknown needs a text of your own; the held-out text has no unknown characters")
+    return model.read(None if spec is None else Path(spec), skip_unknown=skip_unknown)

@@ -1,11 +1,11 @@
-"""A bar on stderr for work that is counted in bytes."""
+"""Progress bars on stderr. Nothing is drawn if stderr is not a terminal."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -13,12 +13,11 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def transfer_bar(label: str = "corpus") -> Iterator[Callable[[int, int], None]]:
-    """Gives a function of (bytes done, bytes in all) that draws a bar; off a terminal it draws nothing.
+    """Yield a function of (bytes done, total bytes) that draws a bar.
 
-    The bar appears with the first call, so that work which turns out not to be needed leaves no trace, and begins anew
-    where another piece of work does.
+    The bar appears with the first call, and again with a new total or a smaller count.
     """
-    bar: tqdm | None = None
+    bar: tqdm[NoReturn] | None = None
 
     def show(done: int, total: int) -> None:
         from tqdm import tqdm
@@ -44,3 +43,26 @@ def transfer_bar(label: str = "corpus") -> Iterator[Callable[[int, int], None]]:
     finally:
         if bar is not None:
             bar.close()
+
+
+@contextlib.contextmanager
+def stage_bar() -> Iterator[Callable[[str, float], None]]:
+    """Yield a function of (stage, fraction done) that draws a bar."""
+    from tqdm import tqdm
+
+    bar: tqdm[NoReturn] = tqdm(
+        total=100,
+        file=sys.stderr,
+        disable=None,
+        leave=False,
+        dynamic_ncols=True,
+        bar_format="{desc:<18}{bar}{n:4.0f} %  {elapsed}",
+    )
+
+    def show(stage: str, fraction: float) -> None:
+        bar.set_description_str(stage, refresh=False)
+        bar.n = 100 * fraction
+        bar.refresh()
+
+    with bar:
+        yield show

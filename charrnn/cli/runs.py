@@ -1,4 +1,4 @@
-"""`charrnn runs`: what was trained, side by side."""
+"""`charrnn runs`: compare runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import flowing
+from charrnn.cli.options import JsonOption, help_of
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.units import bits, count
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 
 HEADERS = ("run", "corpus", "model", "parameters", "steps", "nats", "bpc", "minutes", "state")
 NUMBERS = ("parameters", "nats", "bpc", "minutes")
-IN_MODEL_COLUMN = ("recurrence", "layers", "hidden_size")
-NOTHING = "–"
+IN_COLUMNS = ("recurrence", "layers", "hidden_size", "steps")
+NONE = "–"
 
 
 def register(app: typer.Typer) -> None:
-    app.command("runs", help=flowing(runs))(runs)
+    app.command("runs", help=help_of(runs))(runs)
 
 
 @dataclass(frozen=True)
 class Damaged:
-    """A run that cannot be read, and what is wrong with it."""
+    """A run that cannot be read."""
 
     name: str
     problem: str
@@ -44,15 +44,15 @@ class Damaged:
         return (self.problem,)
 
     def cells(self) -> list[str]:
-        return [self.name, *[NOTHING] * (len(HEADERS) - 2), "damaged"]
+        return [self.name, *[NONE] * (len(HEADERS) - 2), "damaged"]
 
     def to_json(self) -> dict[str, Any]:
         return {"run": self.name, "state": "damaged", "problem": self.problem}
 
 
 @dataclass(frozen=True)
-class Listed:
-    """A run and how far it came. warnings: what was passed over to learn that."""
+class Summary:
+    """A run and its progress. warnings: raised while reading it, such as for a damaged checkpoint."""
 
     run: Run
     progress: Progress
@@ -66,7 +66,7 @@ class Listed:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Name → value of every setting of model and training."""
+        """Return name → value of the settings of model and training."""
         return self.run.settings.model.to_json() | self.run.settings.training.to_json()
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Listed:
         }
 
     def cells(self) -> list[str]:
-        """What the columns of `HEADERS` show."""
+        """Return the row of the table below `HEADERS`."""
         settings, progress = self.run.settings, self.progress
         model, nats = settings.model, progress.best_nats
         return [
@@ -100,8 +100,8 @@ class Listed:
             f"{model.recurrence} {model.layers}×{model.hidden_size}",
             count(self.parameters),
             f"{count(progress.step)} of {count(settings.training.steps)}",
-            NOTHING if nats is None else f"{nats:.4f}",
-            NOTHING if nats is None else f"{bits(nats):.4f}",
+            NONE if nats is None else f"{nats:.4f}",
+            NONE if nats is None else f"{bits(nats):.4f}",
             f"{progress.seconds / 60:.1f}",
             self.state,
         ]
@@ -112,34 +112,34 @@ def runs(
         list[str] | None,
         typer.Argument(help="Names or folders of runs.", metavar="RUN...", show_default="all in checkpoints/"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A list of objects, for programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Compare runs side by side: losses, minutes, and the settings that differ.
+    """Compare runs: losses, minutes, and the settings that differ.
 
-    The one trained last comes first, unless names give an order. nats and bpc (bits per character) are the best
-    validation loss; minutes, the time trained.
+    The run trained last comes first, unless you give names. nats and bpc (bits per character) are the best validation
+    loss; minutes is the training time.
 
     [bold]charrnn runs[/bold]  ·  [bold]charrnn runs wide narrow --json[/bold]
     """
     from charrnn.display.terminal import Terminal, safe_text
     from charrnn.model.lookup import run_names, runs_folder
 
-    found = [_listed(name) for name in names or run_names(runs_folder())]
+    listed = [_summarize(name) for name in names or run_names(runs_folder())]
     if as_json:
-        print(json.dumps([entry.to_json() for entry in found], indent=2))
+        print(json.dumps([entry.to_json() for entry in listed], indent=2))
         return
-    if not found:
+    if not listed:
         raise CharrnnError(f"no run in {runs_folder()}", "train one first: charrnn train")
     terminal = Terminal.of(sys.stdout)
-    _show(found, terminal)
-    sys.stdout.flush()  # what is told of the runs comes after them, wherever both streams end
-    for entry in found:
+    _print(listed, terminal)
+    sys.stdout.flush()  # the warnings on stderr come after the table
+    for entry in listed:
         for problem in entry.warnings:
             Terminal.of(sys.stderr).paragraph(f"{entry.name}: {safe_text(problem, keep_newlines=False)}")
 
 
-def _listed(name: str) -> Listed | Damaged:
-    """Raises UsageError where there is no run of that name."""
+def _summarize(name: str) -> Summary | Damaged:
+    """Raise UsageError if there is no run of that name."""
     from charrnn.model.lookup import open_run
     from charrnn.model.network import parameter_count
 
@@ -147,42 +147,40 @@ def _listed(name: str) -> Listed | Damaged:
         warnings.simplefilter("always", CharrnnWarning)
         try:
             run = open_run(name)
-            save = run.checkpoint("last")
+            last = run.checkpoint("last")
         except UsageError:
             raise
         except CharrnnError as error:
             return Damaged(name, str(error))
     if run.is_being_trained():
         state = "training"
-    elif save.progress.finished:
-        state = "finished" if save.step == run.settings.training.steps else "finished early"
+    elif last.progress.finished:
+        state = "finished" if last.step == run.settings.training.steps else "finished early"
     else:
-        state = "stopped" if save.step else "not begun"
+        state = "stopped" if last.step else "not started"
     parameters = parameter_count(run.settings.model, len(run.vocabulary))
-    return Listed(run, save.progress, parameters, state, tuple(str(w.message) for w in caught))
+    return Summary(run, last.progress, parameters, state, tuple(str(w.message) for w in caught))
 
 
-def differing(found: Sequence[Listed]) -> list[str]:
-    """The settings of model and training that are not the same in all of these runs, in their order. What the model's
-    column tells, and the length, which the steps' column tells, are left out."""
+def differing_settings(runs: Sequence[Summary]) -> list[str]:
+    """Return the settings that differ between runs and have no column."""
     names = [*ModelSettings.options(), *TrainingSettings.options()]
-    told = {*IN_MODEL_COLUMN, "steps"}
-    return [name for name in names if name not in told and len({entry.options[name] for entry in found}) > 1]
+    return [name for name in names if name not in IN_COLUMNS and len({entry.options[name] for entry in runs}) > 1]
 
 
-def _show(found: Sequence[Listed | Damaged], terminal: Terminal) -> None:
+def _print(listed: Sequence[Summary | Damaged], terminal: Terminal) -> None:
     from charrnn.display.tables import table
 
-    table(HEADERS, (entry.cells() for entry in found), terminal, right=NUMBERS)
-    sound = [entry for entry in found if isinstance(entry, Listed)]
-    names = differing(sound)
+    table(HEADERS, (entry.cells() for entry in listed), terminal, right=NUMBERS)
+    intact = [entry for entry in listed if isinstance(entry, Summary)]
+    names = differing_settings(intact)
     if names:
         options = {**ModelSettings.options(), **TrainingSettings.options()}
         headers = [options[name].flag.removeprefix("--") for name in names]
         terminal.write("\n")
-        rows = ([entry.name, *(_shown(entry.options[name]) for name in names)] for entry in sound)
+        rows = ([entry.name, *(_format(entry.options[name]) for name in names)] for entry in intact)
         table(["run", *headers], rows, terminal, right=headers)
 
 
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else NOTHING if value is None else str(value)
+def _format(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else NONE if value is None else str(value)

@@ -1,4 +1,4 @@
-"""`charrnn sample`: text from a trained run, a character at a time."""
+"""`charrnn sample`: generate text, character by character."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from charrnn.cli.options import (
     DeviceOption,
     RunArgument,
     SkipUnknownOption,
-    flowing,
+    help_of,
     only_one_of,
     with_settings,
 )
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from charrnn.model.run import Run
+    from charrnn.api import Model
     from charrnn.text.vocabulary import Vocabulary
 
-PRIME = "What comes before"
+PRIME = "Prime"
 OUTPUT = "Output"
-SECONDS_BETWEEN_FLUSHES = {"terminal": 0.05, "pipe": 0.5}
-BLOCK = 4096  # characters of each text kept in one array, while it waits for its turn
+FLUSH_SECONDS = {"terminal": 0.05, "pipe": 0.5}
+BLOCK = 4096  # characters of each text stacked into one array
 
 
 def register(app: typer.Typer) -> None:
-    app.command("sample", help=flowing(sample))(sample)
+    app.command("sample", help=help_of(sample))(sample)
 
 
 @with_settings(SampleSettings)
@@ -49,36 +49,31 @@ def sample(
     run: RunArgument = None,
     prime: Annotated[
         str | None,
-        typer.Option(help="Text to go on from; - reads it from standard input.", metavar="TEXT", rich_help_panel=PRIME),
+        typer.Option(help="Text to continue; - reads standard input.", metavar="TEXT", rich_help_panel=PRIME),
     ] = None,
     prime_file: Annotated[
         str | None,
-        typer.Option(help="The same from a file, last newline and all.", metavar="FILE|-", rich_help_panel=PRIME),
+        typer.Option(help="File with the text to continue.", metavar="FILE|-", rich_help_panel=PRIME),
     ] = None,
-    no_echo: Annotated[
-        bool, typer.Option("--no-echo", help="Write only what follows the prime.", rich_help_panel=PRIME)
-    ] = False,
+    no_echo: Annotated[bool, typer.Option("--no-echo", help="Do not print the prime.", rich_help_panel=PRIME)] = False,
     skip_unknown: SkipUnknownOption = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a line for each text.", rich_help_panel=OUTPUT)
+        bool, typer.Option("--json", help="Print one JSON object per text, one per line.", rich_help_panel=OUTPUT)
     ] = False,
     raw: Annotated[
         bool,
-        typer.Option(
-            "--raw", help="Exact characters on a terminal too, also those that drive it.", rich_help_panel=OUTPUT
-        ),
+        typer.Option("--raw", help="Print control characters unchanged on a terminal too.", rich_help_panel=OUTPUT),
     ] = False,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
     *,
     given: dict[str, Any],
 ) -> None:
-    """Write text with a trained model, as it comes.
+    """Generate text from a trained model.
 
-    Without a prime the text begins as if a line were beginning. A pipe or a
-    file gets the exact characters; on a terminal, those that would drive it are
-    shown as signs. Several texts follow one another, each ended with a newline
-    if it has none of its own; --json keeps them apart.
+    Without a prime, the text starts at the beginning of a line. A pipe or a file gets the exact characters; a terminal
+    shows control characters as signs. Several texts are printed one after the other, each ending with a newline; --json
+    keeps them apart.
 
     [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]  ·  [bold]charrnn sample --num 20 --stop "."[/bold]  ·
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
@@ -86,37 +81,32 @@ def sample(
     settings = settings_from(SampleSettings, given)
     _check_greedy(settings, given)
     only_one_of(prime=prime, prime_file=prime_file)
-    # os.path says no, rather than fail, where that is no path.
-    if prime_file not in (None, "-") and not os.path.isfile(prime_file):  # noqa: PTH113
+    if prime_file not in (None, "-") and not os.path.isfile(prime_file):  # noqa: PTH113 - Path.is_file may raise
         raise UsageError(f"there is no file {prime_file}", "check the path given to --prime-file")
 
+    from charrnn.api import load
     from charrnn.display.terminal import is_terminal
-    from charrnn.model.device import choose_device
-    from charrnn.model.lookup import open_run
-    from charrnn.sampling.generate import fresh_seed, generate
+    from charrnn.sampling.generate import fresh_seed
 
-    opened = open_run(run)
-    vocabulary = opened.vocabulary
-    prime_ids = vocabulary.encode(
-        _prime_text(prime, prime_file, vocabulary),
+    model = load(run, checkpoint=checkpoint, device=device)
+    prime_ids = model.vocabulary.encode(
+        _read_prime(prime, prime_file, model.vocabulary),
         source="the prime",
         skip_unknown=skip_unknown,
-        hint="use --skip-unknown to leave them out",
+        hint="use --skip-unknown to skip them",
     )
-    network, save = opened.load_network(checkpoint, choose_device(device))
     if settings.seed is None:
         settings = settings.changed(seed=fresh_seed())
         if is_terminal(sys.stderr) and not settings.greedy and not as_json:
-            _write(sys.stderr, f"{opened.name} · seed {settings.seed}\n")
+            _write(sys.stderr, f"{model.name} · seed {settings.seed}\n")
             sys.stderr.flush()
-    drawn = generate(network, settings, prime_ids, vocabulary=vocabulary, documents=opened.document_separator)
+    drawn = model.generate(prime_ids, **settings.to_json())
     try:
         if as_json:
-            about = {"run": opened.name, "step": save.step, "seed": settings.seed}
-            _write_json(about, _finished(drawn, settings.num), prime_ids, network, opened, settings)
+            _print_json(model, _collect(drawn, settings.num), prime_ids, settings)
         else:
             echoed = prime_ids[:0] if no_echo else prime_ids
-            _write_texts(drawn, echoed, settings.num, _Output(vocabulary, raw))
+            _print_texts(drawn, echoed, settings.num, _Output(model.vocabulary, raw))
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     except BrokenPipeError:
@@ -126,19 +116,19 @@ def sample(
 
 
 def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
-    """Raises UsageError where --greedy would make what else was asked for meaningless."""
+    """Raise UsageError if --greedy makes another option meaningless."""
     if not settings.greedy:
         return
-    options = settings.options()
+    options = SampleSettings.options()
     for name in FILTERS:
         if name in given:
             flag = options[name].flag
             raise UsageError(f"--greedy and {flag} exclude each other", "greedy always takes the likeliest character")
     if settings.num > 1:
-        raise UsageError("--greedy writes the same text every time", "leave out --num, or --greedy")
+        raise UsageError("--greedy always generates the same text", "leave out --num or --greedy")
 
 
-def _prime_text(prime: str | None, prime_file: str | None, vocabulary: Vocabulary) -> str | bytes:
+def _read_prime(prime: str | None, prime_file: str | None, vocabulary: Vocabulary) -> str | bytes:
     as_bytes = vocabulary.kind == "bytes"
     source = "-" if prime == "-" else prime_file
     if source is not None:
@@ -148,43 +138,43 @@ def _prime_text(prime: str | None, prime_file: str | None, vocabulary: Vocabular
     return os.fsencode(prime or "") if as_bytes else prime or ""
 
 
-def _write_texts(drawn: Iterator[np.ndarray], echoed: np.ndarray, num: int, output: _Output) -> None:
-    """The first text as it comes; the others, drawn beside it, after it in order."""
-    waiting = _Waiting()
-    output.begin(1, num)
+def _print_texts(drawn: Iterator[np.ndarray], echoed: np.ndarray, num: int, output: _Output) -> None:
+    """Print the first text as it is generated, then the others, generated in parallel."""
+    pending = _PendingTexts()
+    output.start(1, num)
     try:
         output.put(echoed)
         for ids in drawn:
             if ids[0] >= 0:
                 output.put(ids[:1])
             if num > 1:
-                waiting.add(ids)
+                pending.add(ids)
     except KeyboardInterrupt:
-        output.end(is_one_of_several=num > 1)
+        output.end(newline=num > 1)
         raise
-    output.end(is_one_of_several=num > 1)
+    output.end(newline=num > 1)
     for stream in range(1, num):
-        output.begin(stream + 1, num)
+        output.start(stream + 1, num)
         output.put(echoed)
-        output.put(waiting.text(stream))
-        output.end(is_one_of_several=True)
+        output.put(pending.text(stream))
+        output.end(newline=True)
 
 
-class _Waiting:
-    """What several streams have drawn, until it can be shown."""
+class _PendingTexts:
+    """The characters generated for several texts so far."""
 
     def __init__(self) -> None:
         self._blocks: list[np.ndarray] = []
         self._latest: list[np.ndarray] = []
 
     def add(self, ids: np.ndarray) -> None:
-        """One character of each stream, (N,), −1 where there is none."""
+        """Add one character of each text (num,); −1 for a text that has ended."""
         self._latest.append(ids)
         if len(self._latest) == BLOCK:
             self._stack()
 
     def text(self, stream: int) -> np.ndarray:
-        """All ids of a stream (T,)."""
+        """Return the ids (T,) of one text."""
         import numpy as np
 
         self._stack()
@@ -199,8 +189,15 @@ class _Waiting:
             self._latest = []
 
 
+def _collect(drawn: Iterator[np.ndarray], num: int) -> list[np.ndarray]:
+    pending = _PendingTexts()
+    for ids in drawn:
+        pending.add(ids)
+    return [pending.text(stream) for stream in range(num)]
+
+
 class _Output:
-    """Ids to standard output: safe on a terminal, exact anywhere else; often enough to be watched, not more often."""
+    """Writes ids to standard output: safe on a terminal, exact elsewhere, flushed often enough to watch."""
 
     def __init__(self, vocabulary: Vocabulary, raw: bool):
         from charrnn.display.terminal import is_terminal
@@ -208,21 +205,21 @@ class _Output:
 
         self._vocabulary = vocabulary
         self._to_terminal = is_terminal(sys.stdout)
-        self._headed = self._to_terminal and is_terminal(sys.stderr)
+        self._headings = self._to_terminal and is_terminal(sys.stderr)
         self._decoder = None if raw or not self._to_terminal else StreamDecoder(vocabulary)
-        self._interval = SECONDS_BETWEEN_FLUSHES["terminal" if self._to_terminal else "pipe"]
+        self._interval = FLUSH_SECONDS["terminal" if self._to_terminal else "pipe"]
         self._pending: list[int] = []
         self._last_id: int | None = None
         self._flushed = time.monotonic()
 
-    def begin(self, number: int, of: int) -> None:
-        """A heading before each of several texts, where a person sees both streams."""
-        if of > 1 and self._headed:
-            _write(sys.stderr, f"── {number}/{of} ──\n")
+    def start(self, number: int, total: int) -> None:
+        """Print a heading before each of several texts if both streams go to a terminal."""
+        if total > 1 and self._headings:
+            _write(sys.stderr, f"── {number}/{total} ──\n")
             sys.stderr.flush()
 
     def put(self, ids: np.ndarray) -> None:
-        """Ids (T,) of the text at hand."""
+        """Write ids (T,) of the current text."""
         self._pending += ids.tolist()
         if time.monotonic() - self._flushed >= self._interval:
             self.flush()
@@ -235,13 +232,13 @@ class _Output:
         sys.stdout.flush()
         self._flushed = time.monotonic()
 
-    def end(self, *, is_one_of_several: bool) -> None:
-        """The text is over: the terminal's prompt, or the next text, begins a new line."""
+    def end(self, *, newline: bool) -> None:
+        """End the text, with a newline on a terminal or if asked, unless the text ends with one."""
         self.flush()
         if self._decoder is not None:
             _write(sys.stdout, self._decoder.end())
         ended = self._last_id is not None and self._vocabulary.text([self._last_id]) == "\n"
-        if (self._to_terminal or is_one_of_several) and not ended:
+        if (self._to_terminal or newline) and not ended:
             sys.stdout.write("\n")
         sys.stdout.flush()
         self._last_id = None
@@ -261,35 +258,21 @@ def _write(stream: TextIO, text: str) -> None:
     write(stream, text)
 
 
-def _finished(drawn: Iterator[np.ndarray], num: int) -> list[np.ndarray]:
-    waiting = _Waiting()
-    for ids in drawn:
-        waiting.add(ids)
-    return [waiting.text(stream) for stream in range(num)]
-
-
-def _write_json(
-    about: dict[str, Any],
-    texts: list[np.ndarray],
-    prime: np.ndarray,
-    network: Any,
-    run: Run,
-    settings: SampleSettings,
-) -> None:
-    """A line for each text: what it is, and how many nats a character it costs the model itself (temperature 1)."""
+def _print_json(model: Model, texts: list[np.ndarray], prime: np.ndarray, settings: SampleSettings) -> None:
+    """Print a line for each text, with its loss per character under the model at temperature 1."""
     import numpy as np
 
-    from charrnn.scoring.score import score
-
-    vocabulary = run.vocabulary
-    before = prime if len(prime) or run.document_separator else np.array([vocabulary.opening_id], prime.dtype)
+    vocabulary = model.vocabulary
+    before = prime if len(prime) or model.run.document_separator else np.array([vocabulary.opening_id], prime.dtype)
     for stream, ids in enumerate(texts):
         text, nats = vocabulary.text(ids), None
         if len(ids):
-            scored = score(network, run.encoded_text(np.concatenate([before, ids])))
+            scored = model.score(np.concatenate([before, ids]))
             nats = float(scored.nats[-len(ids) :].mean(dtype=float))
         entry = {
-            **about,
+            "run": model.name,
+            "step": model.checkpoint.step,
+            "seed": settings.seed,
             "stream": stream,
             "prime": vocabulary.text(prime),
             "text": text,
@@ -298,6 +281,7 @@ def _write_json(
             "nats_per_character": nats,
             "bits_per_character": None if nats is None else bits(nats),
         }
-        if vocabulary.kind == "bytes":
-            entry["base64"] = base64.b64encode(vocabulary.decode(ids)).decode("ascii")
+        decoded = vocabulary.decode(ids)
+        if isinstance(decoded, bytes):
+            entry["base64"] = base64.b64encode(decoded).decode("ascii")
         print(json.dumps(entry), flush=True)

@@ -1,4 +1,4 @@
-"""`charrnn train --tensorboard`: losses, rate and speed as TensorBoard reads them, below the run's folder."""
+"""`charrnn train --tensorboard`: log losses, learning rate and speed to the run's folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FOLDER = "tensorboard"
 
 
 def summary_writer() -> type[Any]:
-    """The class that writes TensorBoard's files. Raises UsageError where the optional package is missing."""
+    """Return TensorBoard's SummaryWriter. Raises UsageError if the package is missing."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -25,12 +25,12 @@ def summary_writer() -> type[Any]:
 
 
 class Board:
-    """Writes the scalars of a training's events. first_step: what an earlier session wrote from here on is replaced."""
+    """Logs the scalars of training events. first_step: entries of an earlier run from this step on are replaced."""
 
     def __init__(self, run: Path, first_step: int):
         self._writer = summary_writer()(str(run / FOLDER), purge_step=first_step)
 
-    def show(self, event: Event) -> None:
+    def log(self, event: Event) -> None:
         from charrnn.training.events import Evaluated, StepsTaken
 
         match event:

@@ -14,7 +14,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -48,6 +48,17 @@ STYLE = re.compile(
 
 MIN_COLUMNS, MAX_COLUMNS = 20, 1000
 DEFAULT_COLUMNS = 80
+
+
+class Stream(Protocol):
+    """What is needed of a text stream."""
+
+    @property
+    def encoding(self) -> str: ...
+    def write(self, text: str, /) -> int: ...
+    def flush(self) -> None: ...
+    def isatty(self) -> bool: ...
+    def fileno(self) -> int: ...
 
 
 def escape_character(character: str) -> str:
@@ -90,7 +101,7 @@ def safe_styled(text: str) -> str:
     return "".join(part if place % 2 else safe_text(part) for place, part in enumerate(STYLE.split(text)))
 
 
-def write(stream: TextIO, text: str, *, styled: bool = False) -> None:
+def write(stream: Stream, text: str, *, styled: bool = False) -> None:
     """Write text to a stream: made safe on a terminal, exact in a pipe or a file.
 
     styled: keep color sequences. Characters that the stream's encoding lacks become backslash forms. Does not flush.
@@ -120,10 +131,10 @@ class Terminal:
     colors: str
     width: int
     unicode: bool
-    stream: TextIO | None = field(default=None, compare=False, repr=False)
+    stream: Stream | None = field(default=None, compare=False, repr=False)
 
     @classmethod
-    def of(cls, stream: TextIO, color: str = "auto") -> Terminal:
+    def of(cls, stream: Stream, color: str = "auto") -> Terminal:
         """Detect what a stream can show.
 
         color: "auto", or one of `colors`, which overrides the environment. For "auto", NO_COLOR (no-color.org) takes
@@ -143,6 +154,11 @@ class Terminal:
         if self.stream is None:
             raise ValueError("a Terminal made without a stream cannot be written to")
         write(self.stream, text, styled=styled)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        if self.stream is not None:
+            self.stream.flush()
 
     def wrap(self, text: str) -> list[str]:
         """Break text between words into lines that fit, continuation lines indented. A pipe gets one line."""
@@ -220,7 +236,7 @@ def _colors(terminal: bool, environment: Mapping[str, str]) -> str:
     return "256" if name.endswith("256color") else "16"
 
 
-def _width(stream: TextIO, terminal: bool) -> int:
+def _width(stream: Stream, terminal: bool) -> int:
     columns = os.environ.get("COLUMNS", "")
     if columns.isascii() and columns.isdigit() and int(columns[:9]) > 0:
         width = int(columns[:9])
@@ -232,7 +248,7 @@ def _width(stream: TextIO, terminal: bool) -> int:
     return min(max(width, MIN_COLUMNS), MAX_COLUMNS)
 
 
-def _can_encode(stream: TextIO, text: str) -> bool:
+def _can_encode(stream: Stream, text: str) -> bool:
     try:
         text.encode(getattr(stream, "encoding", None) or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -54,7 +54,7 @@ def victim(arguments: list[str], folder: Path) -> tuple[int, str, str, int, floa
 @pytest.fixture(scope="session")
 def warmed_up(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What the program loads when it is first used is loaded, and not counted as an attack's memory and time."""
-    import charrnn.cli.watch
+    import charrnn.cli.screen
     import charrnn.model.device
     import charrnn.scoring.score
     import charrnn.text.corpus  # noqa: F401

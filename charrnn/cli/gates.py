@@ -1,0 +1,100 @@
+"""`charrnn gates`: how often the gates of all cells are shut and wide open."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from charrnn.cli.options import (
+    CheckpointOption,
+    DeviceOption,
+    JsonOption,
+    RunArgument,
+    SkipUnknownOption,
+    TextOption,
+    help_of,
+    read_text,
+    with_settings,
+)
+from charrnn.settings import InspectSettings, settings_from
+from charrnn.units import count
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from charrnn.display.terminal import Terminal
+    from charrnn.inspection.gates import GateSaturation
+
+CHARACTERS = 50_000
+MAX_WIDTH = 72
+
+
+def register(app: typer.Typer) -> None:
+    app.command("gates", help=help_of(gates))(gates)
+
+
+@with_settings(InspectSettings, only=("color",))
+def gates(
+    run: RunArgument = None,
+    text: TextOption = None,
+    skip_unknown: SkipUnknownOption = False,
+    checkpoint: CheckpointOption = "best",
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Plot how often the gates of every cell are shut and wide open.
+
+    Each dot is a cell: the fraction of characters at which a gate is shut (below .1) and wide open (above .9), as in
+    Karpathy, Johnson & Fei-Fei (2015). A forget gate that is always wide open makes a cell with a long memory.
+
+    [bold]charrnn gates[/bold]  ·  [bold]charrnn gates shakespeare --text sonnets.txt --json[/bold]
+    """
+    from charrnn.api import load
+    from charrnn.display.terminal import Terminal
+
+    settings = settings_from(InspectSettings, given)
+    model = load(run, checkpoint=checkpoint, device=device)
+    title, encoded = read_text(model, text, skip_unknown=skip_unknown)
+    encoded = encoded[:CHARACTERS]
+    found = model.gates(encoded)
+    if as_json:
+        print(json.dumps([{"gate": one.gate, "shut": one.shut.tolist(), "open": one.open.tolist()} for one in found]))
+        return
+    terminal = Terminal.of(sys.stdout, settings.color)
+    source = f"documents of {title}" if encoded.has_documents else title
+    terminal.paragraph(
+        f"{model.name} · {model.shape} · {source}, {count(len(encoded))} characters · each dot is a cell: fraction of "
+        "characters at which its gate is shut (below .1) and wide open (above .9)"
+    )
+    size = model.run.settings.model.hidden_size
+    for layer in range(model.run.settings.model.layers):
+        terminal.write(f"\nlayer {layer + 1}\n")
+        _plot(terminal, found, slice(layer * size, (layer + 1) * size))
+
+
+def _plot(terminal: Terminal, found: list[GateSaturation], cells: slice) -> None:
+    from charrnn.display.plots import scatter
+
+    lines = scatter(
+        {one.gate: list(zip(one.shut[cells].tolist(), one.open[cells].tolist(), strict=True)) for one in found},
+        min(terminal.width, MAX_WIDTH),
+        x_label="shut",
+        y_label="wide open",
+        x_range=(0.0, 1.0),
+        y_range=(0.0, 1.0),
+        unicode=terminal.unicode,
+        colors=terminal.colors,
+    )
+    terminal.write("".join(f"{line}\n" for line in lines), styled=True)
+    for one in found:
+        wide, shut = _majority(one.open[cells]), _majority(one.shut[cells])
+        terminal.paragraph(f"{one.gate}: wide open most of the time in {wide} cells, shut in {shut}")
+
+
+def _majority(fractions: np.ndarray) -> str:
+    return f"{int((fractions > 0.5).sum()):,} of {len(fractions):,}"

@@ -1,0 +1,281 @@
+"""What a person sees during a training: the plan, a progress bar, evaluations with a sample, and the summary."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+
+from charrnn.display.plots import loss_curve
+from charrnn.display.tables import key_values
+from charrnn.display.terminal import Terminal, safe_text
+from charrnn.units import amount, bits, count, duration
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from charrnn.model.checkpoint import Checkpoint
+    from charrnn.model.network import CharRNN
+    from charrnn.model.run import Run
+    from charrnn.training.events import Evaluated, Event, Finished, Requests
+    from charrnn.training.setup import Ready
+
+SAMPLE_CHARACTERS = 160
+MAX_WIDTH = 100
+
+
+class TrainingScreen:
+    """Draws the events of a training: lines to `out`, the progress bar to stderr.
+
+    If `out` is a pipe and its reader exits, a stop is requested and `reader_exited` becomes True.
+    """
+
+    def __init__(self, out: TextIO, requests: Requests):
+        self.terminal = Terminal.of(_DurableStream(out, self._stop))
+        self.reader_exited = False
+        self._requests = requests
+        self._training_losses: list[tuple[float, float]] = []
+        self._evaluations: list[Evaluated] = []
+        self._forecast: dict[str, float | None] | None = None
+        self._bar: tqdm[NoReturn] | None = None
+
+    def line(self, text: str = "", *, wrap: bool = True) -> None:
+        """Write a line above the bar, wrapped to the terminal's width."""
+        if self._bar is not None:
+            self._bar.clear()
+        self.terminal.write("".join(f"{row}\n" for row in (self.terminal.wrap(text) if wrap else [text])))
+        self.terminal.flush()
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def _stop(self) -> None:
+        self.reader_exited = self._requests.stop = True
+
+    def show_plan(self, ready: Ready) -> None:
+        """Show what is trained, why, and the forecast; of a resumed run, where it continues."""
+        run, corpus = ready.writer.run, ready.corpus
+        if ready.checkpoint is not None:
+            self._show_resumed(run, ready.checkpoint)
+            return
+        training, text, origin = run.settings.training, run.settings.corpus, run.settings.origin
+        validated = len(ready.validation_text)
+        part = f", {count(validated)} of them for validation" if validated < text.held_out else ""
+        files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
+        skipped = f", {amount(len(corpus.skipped_files), 'non-text file')} skipped" if corpus.skipped_files else ""
+        seconds = ready.length.seconds if ready.length is not None else 0.0
+        self._forecast = {"seconds": seconds, "nats": ready.nats}
+        loss = "" if ready.nats is None else f", validation loss about {ready.nats:.1f} nats"
+        rows = [
+            (
+                "corpus",
+                f"{text.name}: {amount(text.characters, 'character')}{files}{skipped}, "
+                f"{len(run.vocabulary)} different; last {count(text.held_out)} held out{part}",
+            ),
+            ("model", _model_line(run)),
+            (
+                "plan",
+                f"{amount(training.steps, 'step')} of {amount(training.batch_size, 'stream')} × "
+                f"{amount(training.seq_length, 'character')}, learning rate {training.learning_rate:g}, "
+                f"{amount(training.evaluations, 'evaluation')}: about {duration(seconds)}{loss}",
+            ),
+            ("reason", origin.chosen_because),
+            ("device", f"{origin.device}, {training.precision}"),
+            ("run", str(run.path)),
+        ]
+        key_values(rows, self.terminal)
+        self.line()
+
+    def _show_resumed(self, run: Run, checkpoint: Checkpoint) -> None:
+        training = run.settings.training
+        resumed = f"at step {count(checkpoint.step)} of {count(training.steps)}, in {training.precision}"
+        key_values([("run", str(run.path)), ("model", _model_line(run)), ("resumed", resumed)], self.terminal)
+        self.line()
+
+    @contextlib.contextmanager
+    def progress_bar(self, steps: int, step: int) -> Iterator[None]:
+        """Draw a bar on stderr within this context, if stderr is a terminal."""
+        from tqdm import tqdm
+
+        with tqdm(
+            total=steps,
+            initial=step,
+            unit="step",
+            disable=None,
+            file=sys.stderr,
+            dynamic_ncols=True,
+            leave=False,
+            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}",
+        ) as self._bar:
+            yield
+        self._bar = None
+
+    def show_interrupt(self) -> None:
+        """Acknowledge the first Ctrl-C, unless the signal arrived during a write to the same stream."""
+        with contextlib.suppress(RuntimeError):
+            self.line("stopping after this step; press Ctrl-C again to stop now without saving")
+
+    def show(self, event: Event, run: Run) -> None:
+        """Draw an event."""
+        from charrnn.training import events
+
+        match event:
+            case events.StepsTaken():
+                self._training_losses.append((event.step, event.nats))
+                if self._bar is not None:
+                    speed = f"{event.characters_per_second / 1e3:.1f}k ch/s"
+                    self._bar.set_postfix_str(f" {event.nats:.3f} nats {bits(event.nats):.2f} bpc {speed}", False)
+                    self._bar.update(event.step - self._bar.n)
+            case events.Evaluated():
+                self._evaluations.append(event)
+                self._show_evaluation(event, run)
+            case events.CheckpointFailed():
+                self.line(f"checkpoint of step {count(event.step)} not saved: {event.reason}; the previous one stays")
+            case events.StepsCorrected():
+                self.line(
+                    f"step {count(event.step)}: now {count(event.steps)} steps in total, so that the run still ends on time"
+                )
+                if self._bar is not None:
+                    self._bar.total = event.steps
+                    self._bar.refresh()
+            case events.Exploded():
+                self.line(f"exploded: back to step {count(event.step)}, with the learning rate × {event.rate_scale:g}")
+
+    def _show_evaluation(self, event: Evaluated, run: Run) -> None:
+        self.line(
+            f"step {count(event.step):>7}  train {event.train_nats:.3f}  validation {event.validation_nats:.3f} nats"
+            f" ({bits(event.validation_nats):.3f} bpc){'  best' if event.is_best else ''}  {duration(event.seconds)}"
+        )
+        if self.terminal.is_terminal:
+            width = max(20, min(MAX_WIDTH, self.terminal.width - 2))
+            for line in _sample(event.network, run, event.step).strip("\n").split("\n"):
+                for row in textwrap.wrap(safe_text(line), width - 4, drop_whitespace=False) or [""]:
+                    self.line(f"    {row}", wrap=False)
+
+    def show_summary(self, run: Run, finished: Finished) -> None:
+        """Show the losses, the curve, advice, and what to do next."""
+        from charrnn.training.advice import advice
+
+        training, corpus = run.settings.training, run.settings.corpus
+        epochs = _characters_read(run, finished) / max(1, corpus.characters - corpus.held_out)
+        self.line()
+        key_values(_summary_rows(run, finished, epochs), self.terminal)
+        if len(self._training_losses) > 1:
+            self.line()
+            validation = [(float(event.step), event.validation_nats) for event in self._evaluations]
+            curve = loss_curve(
+                {"training": self._training_losses, "validation": validation},
+                min(MAX_WIDTH, self.terminal.width),
+                unicode=self.terminal.unicode,
+                colors=self.terminal.colors,
+            )
+            self.terminal.write("".join(f"{row}\n" for row in curve), styled=True)
+        said = advice(run.settings.model, finished, self._evaluations, training.steps, epochs, corpus.held_out)
+        if said:
+            self.line()
+            self.line(said)
+        self.line()
+        self.line("next:")
+        for command in _next_commands(run, finished):
+            self.line(f"  {command}", wrap=False)  # so that it can be copied
+
+    def summary_json(self, run: Run, finished: Finished) -> dict[str, Any]:
+        """Return the summary for `--json`. forecast: what `show_plan` showed."""
+        progress = finished.progress
+        return {
+            "run": run.name,
+            "path": str(run.path),
+            "reason": finished.reason,
+            "step": progress.step,
+            "seconds": round(progress.seconds, 3),
+            "train_nats": finished.train_nats,
+            "best_validation_nats": progress.best_nats,
+            "best_step": progress.best_step,
+            "forecast": self._forecast,
+            "model": run.settings.model.to_json(),
+            "training": run.settings.training.to_json(),
+        }
+
+
+class _DurableStream:
+    """A stream that leads nowhere once its terminal is closed or its reader exits, so that training can continue."""
+
+    def __init__(self, stream: TextIO, on_pipe_closed: Callable[[], None]):
+        self._stream, self._on_pipe_closed = stream, on_pipe_closed
+        self.encoding = stream.encoding
+        self.isatty, self.fileno = stream.isatty, stream.fileno
+
+    def write(self, text: str) -> int:
+        with self._surviving():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._surviving():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _surviving(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), self.fileno())
+            if isinstance(error, BrokenPipeError):
+                self._on_pipe_closed()
+
+
+def _model_line(run: Run) -> str:
+    from charrnn.model.network import parameter_count
+
+    model = run.settings.model
+    return (
+        f"{model.recurrence} {model.layers}×{model.hidden_size}, embedding {model.embedding_size}, dropout "
+        f"{model.dropout:g}, {amount(parameter_count(model, len(run.vocabulary)), 'parameter')}"
+    )
+
+
+def _characters_read(run: Run, finished: Finished) -> int:
+    return finished.progress.step * run.settings.training.batch_size * run.settings.training.seq_length
+
+
+def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str, str]]:
+    progress, read = finished.progress, _characters_read(run, finished)
+    rows = [("run", str(run.path)), ("model", _model_line(run))]
+    if finished.train_nats is not None:
+        rows.append(("training loss", _loss(finished.train_nats)))
+    if progress.best_nats is not None:
+        at = "" if progress.best_step in (None, progress.step) else f", at step {count(progress.best_step)}"
+        rows.append(("validation loss", f"{_loss(progress.best_nats)}{at}"))
+    ending = {"done": "", "early": ", stopped early because the validation loss rose", "stopped": ", stopped"}
+    rows.append(("steps", f"{count(progress.step)} of {count(run.settings.training.steps)}{ending[finished.reason]}"))
+    rows.append(("trained on", f"{amount(read, 'character')}, {epochs:.1f} epochs"))
+    if progress.seconds:
+        rows.append(("time", f"{duration(progress.seconds)}, {count(read / progress.seconds)} characters per second"))
+    return rows
+
+
+def _loss(nats: float) -> str:
+    return f"{nats:.4f} nats, {bits(nats):.4f} bits per character"
+
+
+def _next_commands(run: Run, finished: Finished) -> list[str]:
+    inspect = f"charrnn inspect {run.name} --cell {min(42, run.settings.model.hidden_size - 1)}"
+    sample = f"charrnn sample {run.name} --temperature 0.8"
+    if finished.reason == "stopped":
+        resume = f"charrnn train {shlex.join(run.settings.corpus.named())} --resume --name {run.name}"
+        return [resume, sample, inspect]
+    return [sample, inspect, f"charrnn evaluate {run.name} another.txt"]
+
+
+def _sample(network: CharRNN, run: Run, step: int) -> str:
+    from charrnn.sampling.generate import generate
+    from charrnn.sampling.settings import SampleSettings
+
+    settings = SampleSettings(length=SAMPLE_CHARACTERS, temperature=0.8, seed=step)
+    drawn = generate(network, settings, vocabulary=run.vocabulary, documents=run.document_separator)
+    return run.vocabulary.text([ids[0] for ids in drawn])
