@@ -63,7 +63,7 @@ def gates(
     encoded = encoded[:CHARACTERS]
     found = model.gates(encoded)
     if as_json:
-        print(json.dumps([{"gate": one.gate, "shut": one.shut.tolist(), "open": one.open.tolist()} for one in found]))
+        print(json.dumps([{"gate": one.gate, "shut": one.left.tolist(), "open": one.right.tolist()} for one in found]))
         return
     terminal = Terminal.of(sys.stdout, settings.color)
     source = f"documents of {title}" if encoded.has_documents else title
@@ -81,7 +81,7 @@ def _plot(terminal: Terminal, found: list[GateSaturation], cells: slice) -> None
     from charrnn.display.plots import scatter
 
     lines = scatter(
-        {one.gate: list(zip(one.shut[cells].tolist(), one.open[cells].tolist(), strict=True)) for one in found},
+        {one.gate: list(zip(one.left[cells].tolist(), one.right[cells].tolist(), strict=True)) for one in found},
         min(terminal.width, MAX_WIDTH),
         x_label="shut",
         y_label="wide open",
@@ -92,7 +92,7 @@ def _plot(terminal: Terminal, found: list[GateSaturation], cells: slice) -> None
     )
     terminal.write("".join(f"{line}\n" for line in lines), styled=True)
     for one in found:
-        wide, shut = _majority(one.open[cells]), _majority(one.shut[cells])
+        wide, shut = _majority(one.right[cells]), _majority(one.left[cells])
         terminal.paragraph(f"{one.gate}: wide open most of the time in {wide} cells, shut in {shut}")
 
 

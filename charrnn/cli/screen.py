@@ -136,9 +136,8 @@ class TrainingScreen:
             case events.CheckpointFailed():
                 self.line(f"checkpoint of step {count(event.step)} not saved: {event.reason}; the previous one stays")
             case events.StepsCorrected():
-                self.line(
-                    f"step {count(event.step)}: now {count(event.steps)} steps in total, so that the run still ends on time"
-                )
+                step, steps = count(event.step), count(event.steps)
+                self.line(f"step {step}: now {steps} steps in total, so that the run still ends on time")
                 if self._bar is not None:
                     self._bar.total = event.steps
                     self._bar.refresh()
