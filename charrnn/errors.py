@@ -1,4 +1,4 @@
-"""What goes wrong on the user's side, and the codes the program ends with."""
+"""Errors that a user can fix, and the exit codes of the program."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """What the process tells the shell. Signals follow the shell's own 128 + number."""
+    """Exit codes. For signals they are 128 + the signal's number, as in a shell."""
 
     SUCCESS = 0
     FAILURE = 1
@@ -17,13 +17,10 @@ class ExitCode(IntEnum):
 
 
 class CharrnnError(Exception):
-    """A mistake a person can mend: what is wrong, and the way out.
+    """An error that the user can fix. Any other exception that reaches the command line is a bug.
 
-    Every mistake of a user's reaches them as one of these; anything else that escapes is a bug and ends in a traceback.
-
-    message: what is wrong, one sentence without a full stop, naming the file, flag or value.
-    hint: what to do about it, an imperative; may name a command.
-    exit_code: what the process ends with when this reaches the command line.
+    message: what is wrong, without a full stop, naming the file, flag or value. hint: what to do about it.
+    exit_code: of the program.
     """
 
     def __init__(self, message: str, hint: str | None = None, exit_code: ExitCode = ExitCode.FAILURE):
@@ -37,11 +34,11 @@ class CharrnnError(Exception):
 
 
 class UsageError(CharrnnError):
-    """The command line itself is wrong: an unknown name, a value out of bounds, two options that exclude each other."""
+    """An invalid argument: an unknown name, a value out of bounds, or options that exclude each other."""
 
     def __init__(self, message: str, hint: str | None = None):
         super().__init__(message, hint, ExitCode.USAGE)
 
 
 class CharrnnWarning(UserWarning):
-    """Something is not as it should be, and work goes on without it. The command line shows it as one line."""
+    """A problem that the program works around. The command line shows it as one line."""

@@ -6,18 +6,24 @@ import math
 
 import pytest
 
-from charrnn.units import amount, bits, count, duration, file_size, perplexity
+from charrnn.units import amount, bits, count, duration, file_size, perplexity, shortened
 
 
-def test_a_nat_is_1_4427_bits_and_a_uniform_choice_has_its_number_as_perplexity() -> None:
+def test_bits() -> None:
     assert bits(1.0) == pytest.approx(1.4426950408889634)
     assert bits(math.log(256)) == pytest.approx(8.0)
+
+
+def test_perplexity_of_a_uniform_distribution_is_its_size() -> None:
     assert perplexity(math.log(65)) == pytest.approx(65.0)
+
+
+def test_perplexity_overflows_to_infinity() -> None:
     assert perplexity(1e9) == math.inf
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "expected"),
     [
         (0.04, "0.0 s"),
         (9.96, "10 s"),
@@ -25,25 +31,30 @@ def test_a_nat_is_1_4427_bits_and_a_uniform_choice_has_its_number_as_perplexity(
         (145, "2 min 25 s"),
         (3600, "1 h 00 min"),
         (93600, "1 d 2 h"),
+        (math.inf, "unknown"),
+        (math.nan, "unknown"),
     ],
 )
-def test_durations_read_as_a_person_says_them(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+def test_duration(seconds: float, expected: str) -> None:
+    assert duration(seconds) == expected
 
 
-def test_an_unknown_duration_is_said_to_be() -> None:
-    assert duration(math.inf) == duration(math.nan) == "unknown"
+@pytest.mark.parametrize(("number", "expected"), [(1115394, "1,115,394"), (36_445_475, "36.4 M"), (1e10, "10.0 G")])
+def test_count(number: float, expected: str) -> None:
+    assert count(number) == expected
 
 
-def test_counts_and_sizes_keep_their_digits_until_millions() -> None:
-    assert count(1115394) == "1,115,394"
-    assert count(36_445_475) == "36.4 M"
-    assert count(1e10) == "10.0 G"
-    assert file_size(999) == "999 B"
-    assert file_size(36_445_475) == "36.4 MB"
+@pytest.mark.parametrize(("number", "expected"), [(999, "999 B"), (36_445_475, "36.4 MB")])
+def test_file_size(number: int, expected: str) -> None:
+    assert file_size(number) == expected
 
 
-def test_one_of_a_thing_is_not_many() -> None:
+def test_amount() -> None:
     assert [amount(n, "step") for n in (0, 1, 2, 1200)] == ["0 steps", "1 step", "2 steps", "1,200 steps"]
     assert amount(3, "property", "properties") == "3 properties"
     assert amount(36_445_475, "byte", exact=True) == "36,445,475 bytes"
+
+
+def test_shortened() -> None:
+    assert shortened("a") == "'a'"
+    assert len(shortened("a" * 1000)) == 100
