@@ -12,7 +12,6 @@ The command line is built on this module. Nothing here prints or changes the pro
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
@@ -42,12 +41,12 @@ from charrnn.properties.catalog import CATALOG, Property, Text, find_property
 from charrnn.sampling.generate import STOPPED, generate
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import Score, score
-from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, ModelSettings, TrainingSettings, check_names
-from charrnn.text.corpus import load_corpus
+from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, check_names
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import StreamDecoder, Vocabulary
-from charrnn.training import loop, setup
 from charrnn.training.events import Event, Requests
+from charrnn.training.options import TrainOptions
+from charrnn.training.session import training_session
 from charrnn.units import count
 
 TextLike = str | PathLike[str] | np.ndarray | EncodedText | None
@@ -93,42 +92,13 @@ def train(
     chosen for the corpus and the device.
     Raises UsageError for settings out of bounds, CharrnnError where training cannot start or continue.
     """
-    since = time.perf_counter()
-    check_names(settings, ModelSettings, TrainingSettings)
     specs = [corpus] if isinstance(corpus, str | PathLike) else list(corpus)
-    names = [fspath(spec) for spec in specs]
-    if resume:
-        run = open_run(name)
-        setup.refuse_changes(run, {**settings, "epochs": epochs, "minutes": minutes}, as_bytes)
-        text = load_corpus(names or setup.names_of_corpus(run), as_bytes=run.vocabulary.kind == "bytes")
-        ready = setup.go_on(run, text, precision=settings.get("precision"), device_name=device)
-    else:
-        text = load_corpus(names, as_bytes=as_bytes)
-        ready = setup.begin(
-            text,
-            settings,
-            epochs=epochs,
-            minutes=minutes,
-            since=since,
-            name=name,
-            init_from=init_from,
-            device_name=device,
-        )
-    with ready.writer:
-        events = loop.train(
-            ready.network,
-            ready.writer.run.settings.training,
-            ready.train_text,
-            ready.validation_text,
-            writer=ready.writer,
-            resume=ready.checkpoint,
-            requests=requests,
-            deadline=None if ready.length is None else ready.length.deadline,
-        )
-        for event in events:
+    options = TrainOptions(settings, epochs, minutes, name, resume, init_from, as_bytes, device)
+    with training_session([fspath(spec) for spec in specs], options) as session:
+        for event in session.events(requests):
             if on_event is not None:
                 on_event(event)
-    return load(ready.writer.run.path, device=device)
+    return load(session.run.path, device=device)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

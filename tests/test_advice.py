@@ -17,7 +17,7 @@ def finished(reason: str = "done", train: float | None = 1.5, **progress: object
 
 
 def evaluations(validation: tuple[float, ...], train: tuple[float, ...]) -> list[Evaluated]:
-    """One each 20 steps."""
+    """Return evaluations after every 20 steps."""
     return [
         Evaluated(20 * (k + 1), t, v, True, 1.0, None) for k, (t, v) in enumerate(zip(train, validation, strict=True))
     ]
@@ -30,18 +30,18 @@ FLAT = (1.2,) * 5
     ("end", "validation", "train", "epochs", "words"),
     [
         (finished(), (2.0, 1.6, 1.5, 1.5, 1.5), (1.8, 1.5, 1.4, 1.3, 1.2), 9.0, "more --dropout"),
-        (finished("early"), (1.5, 1.4, 1.5, 1.6, 1.7), (1.6, 1.5, 1.4, 1.3, 1.2), 9.0, "learned by heart"),
-        (finished(), (1.6, 1.5, 1.46, 1.45, 1.43), (1.6, 1.5, 1.4, 1.3, 1.2), 9.0, "learned by heart"),
+        (finished("early"), (1.5, 1.4, 1.5, 1.6, 1.7), (1.6, 1.5, 1.4, 1.3, 1.2), 9.0, "The model overfits"),
+        (finished(), (1.6, 1.5, 1.46, 1.45, 1.43), (1.6, 1.5, 1.4, 1.3, 1.2), 9.0, "The model overfits"),
         (finished(), (2.0, 1.8, 1.7, 1.6, 1.52), (1.9, 1.8, 1.7, 1.6, 1.5), 9.0, "still falling"),
-        (finished(), (1.6, 1.52, 1.51, 1.502, 1.5), (1.6, 1.55, 1.52, 1.51, 1.5), 9.0, "levelled off"),
-        (finished("early"), (1.6, 1.52, 1.51, 1.52, 1.53), (1.6, 1.55, 1.52, 1.51, 1.5), 9.0, "levelled off"),
-        (finished(), (2.0, 1.8, 1.7, 1.6, 1.55), FLAT, 0.3, "Only 30% of the text was read"),
-        (finished(skipped_steps=3), (2.0,), (2.0,), 9.0, "3 steps had no finite gradient"),
-        (finished(skipped_steps=1), (2.0,), (2.0,), 9.0, "1 step had no finite gradient"),
+        (finished(), (1.6, 1.52, 1.51, 1.502, 1.5), (1.6, 1.55, 1.52, 1.51, 1.5), 9.0, "has converged"),
+        (finished("early"), (1.6, 1.52, 1.51, 1.52, 1.53), (1.6, 1.55, 1.52, 1.51, 1.5), 9.0, "has converged"),
+        (finished(), (2.0, 1.8, 1.7, 1.6, 1.55), FLAT, 0.3, "read only 30% of the text"),
+        (finished(skipped_steps=3), (2.0,), (2.0,), 9.0, "3 steps had a non-finite gradient"),
+        (finished(skipped_steps=1), (2.0,), (2.0,), 9.0, "1 step had a non-finite gradient"),
         (finished("stopped"), (2.0,), (2.0,), 9.0, "--resume"),
     ],
 )
-def test_the_advice_follows_from_the_numbers(
+def test_advice_follows_from_the_losses(
     end: Finished, validation: tuple, train: tuple, epochs: float, words: str
 ) -> None:
     assert words in advice(ModelSettings(dropout=0.1), end, evaluations(validation, train), 100, epochs, TEXT)
@@ -50,24 +50,24 @@ def test_the_advice_follows_from_the_numbers(
 @pytest.mark.parametrize(
     ("validation", "train", "epochs", "held_out", "words"),
     [
-        ((3.5, 3.45, 3.4, 3.3, 3.1), (3.4, 3.3, 3.2, 3.1, 2.9), 9.0, TEXT, "still falling"),  # both fall, far apart
-        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 0.5, TEXT, "Only 50%"),
-        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 1.5, TEXT, "levelled off"),  # nothing was read twice but half of it
-        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 40.0, 999, "A validation on 999 characters says little"),
+        ((3.5, 3.45, 3.4, 3.3, 3.1), (3.4, 3.3, 3.2, 3.1, 2.9), 9.0, TEXT, "still falling"),  # both fall
+        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 0.5, TEXT, "only 50%"),
+        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 1.5, TEXT, "has converged"),  # less than two epochs
+        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 40.0, 999, "only 999 characters"),
     ],
 )
-def test_what_was_hardly_read_or_hardly_learned_is_not_called_learned_by_heart(
+def test_a_gap_is_not_always_overfitting(
     validation: tuple, train: tuple, epochs: float, held_out: int, words: str
 ) -> None:
     said = advice(ModelSettings(), finished(), evaluations(validation, train), 100, epochs, held_out)
     assert words in said
-    assert "by heart" not in said
+    assert "overfits" not in said
 
 
-def test_a_model_that_has_much_dropout_already_should_be_smaller() -> None:
+def test_a_model_with_much_dropout_should_be_smaller() -> None:
     said = advice(ModelSettings(dropout=0.5), finished(train=1.2), evaluations((1.5,), (1.2,)), 100, 9.0, TEXT)
     assert "a smaller --hidden-size (it was 384)" in said
 
 
-def test_there_is_no_advice_without_a_number() -> None:
+def test_no_losses_no_advice() -> None:
     assert advice(ModelSettings(), finished(train=None), [], 1, 1.0, TEXT) is None

@@ -22,7 +22,7 @@ from charrnn.model.lookup import open_run
 from charrnn.model.run import Run
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import ModelSettings, TrainingSettings
-from charrnn.training import presets
+from charrnn.training import planning
 
 Program = Callable[..., tuple[int, str, str]]
 
@@ -32,7 +32,7 @@ SMALL = ("--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "-
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
     """Runs the program in this process: (exit code, stdout, stderr)."""
-    monkeypatch.setattr(presets, "SECONDS_OF_TIMING", 0.01)
+    monkeypatch.setattr(planning, "TIMING_SECONDS", 0.01)
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["charrnn", *arguments])
@@ -233,7 +233,7 @@ def test_minutes_become_a_fixed_number_of_steps(program: Program, text: Path) ->
 def test_minutes_are_planned_again_after_the_warm_up_where_the_machine_was_timed_too_slow(
     program: Program, text: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presets, "seconds_per_step", lambda *_, **__: 0.01)
+    monkeypatch.setattr(planning, "seconds_per_step", lambda *_, **__: 0.01)
     options = ("--minutes", "0.06", "--warmup-steps", "20", "--evaluations", "2")
     code, out, _ = program("train", "text.txt", *SMALL, *options)
     assert code == 0
@@ -342,7 +342,7 @@ class TestResume:
             (["other.txt", "--resume"], "was trained on another text"),
             (["text.txt", "--resume", "--hidden-size", "17"], "--hidden-size 16, not 17"),
             (["text.txt", "--resume", "--learning-rate", "0.5"], "--learning-rate"),
-            (["text.txt", "--resume", "--minutes", "3"], "--minutes would change it"),
+            (["text.txt", "--resume", "--minutes", "3"], "--minutes would change them"),
         ):
             code, out, err = program("train", *arguments)
             assert (code, out) == (2, "")

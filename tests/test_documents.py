@@ -18,7 +18,6 @@ from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 
-
 separator = functools.cache(DocumentSeparator)
 
 

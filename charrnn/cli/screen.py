@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from charrnn.model.network import CharRNN
     from charrnn.model.run import Run
     from charrnn.training.events import Evaluated, Event, Finished, Requests
-    from charrnn.training.setup import Ready
+    from charrnn.training.setup import PreparedRun
 
 SAMPLE_CHARACTERS = 160
 MAX_WIDTH = 100
@@ -56,20 +56,20 @@ class TrainingScreen:
     def _stop(self) -> None:
         self.reader_exited = self._requests.stop = True
 
-    def show_plan(self, ready: Ready) -> None:
+    def show_plan(self, prepared: PreparedRun, run: Run) -> None:
         """Show what is trained, why, and the forecast; of a resumed run, where it continues."""
-        run, corpus = ready.writer.run, ready.corpus
-        if ready.checkpoint is not None:
-            self._show_resumed(run, ready.checkpoint)
+        corpus, plan, nats = prepared.corpus, prepared.plan, prepared.forecast_nats
+        if prepared.checkpoint is not None:
+            self._show_resumed(run, prepared.checkpoint)
             return
         training, text, origin = run.settings.training, run.settings.corpus, run.settings.origin
-        validated = len(ready.validation_text)
+        validated = len(prepared.validation_text)
         part = f", {count(validated)} of them for validation" if validated < text.held_out else ""
         files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
         skipped = f", {amount(len(corpus.skipped_files), 'non-text file')} skipped" if corpus.skipped_files else ""
-        seconds = ready.length.seconds if ready.length is not None else 0.0
-        self._forecast = {"seconds": seconds, "nats": ready.nats}
-        loss = "" if ready.nats is None else f", validation loss about {ready.nats:.1f} nats"
+        seconds = plan.seconds if plan is not None else 0.0
+        self._forecast = {"seconds": seconds, "nats": nats}
+        loss = "" if nats is None else f", validation loss about {nats:.1f} nats"
         rows = [
             (
                 "corpus",

@@ -1,133 +1,137 @@
-"""What to train where nothing was asked for: a rule from the corpus, the device and the time there is.
+"""Settings for a corpus, a device and a budget, where the user gave none.
 
-In words. Time is best spent on one layer as wide as can still be trained well: the width is the largest at which the
-time allows as many characters to be read for each parameter as CHARACTERS_PER_PARAMETER_BY_EPOCHS says, more where a
-text is not read to its end, and at which the corpus holds at least CORPUS_PER_PARAMETER characters for each. How many
-are read follows from the device's speed, which is measured for a third of a second. Where that makes fewer than
-FEWEST_UPDATES updates, windows are halved: a training so short wants for updates more than for long memory. A text that
-will be read many times over is learned by heart; against that stand weight decay, which does more, and dropout, the more
-the more epochs. Where not all of a text will be read, a lower rate serves what was not read better.
+- Hidden size: one layer, as wide as can still be trained well. The budget has to allow MIN_CHARACTERS_PER_PARAMETER
+  characters for each parameter, and the corpus has to hold MIN_CORPUS_PER_PARAMETER. The number of characters follows
+  from the speed of the device, which is measured for a third of a second.
+- Windows (`seq_length`) are halved where a run would have fewer than MIN_STEPS steps: a short run gains more from steps
+  than from long windows.
+- Weight decay and dropout grow with the number of epochs. Decay does more against overfitting.
+- The learning rate is lower where the run is shorter than an epoch.
 
-The figures behind it stand in tests/benchmarks/README.md.
+tests/benchmarks/PRESETS.md has the measurements behind each constant.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-import statistics
-import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from charrnn.model.device import synchronize
-from charrnn.model.network import CharRNN, parameter_count
-from charrnn.scoring.score import score, segments_of
-from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.model.network import parameter_count
+from charrnn.settings import ModelSettings, TrainingSettings, settings_from
 from charrnn.text.encoded_text import EncodedText
+from charrnn.training import planning
 from charrnn.training.batches import windows_per_epoch
-from charrnn.training.distributed import current_group
-from charrnn.training.schedule import Deadline, steps_within
-from charrnn.training.trainer import Trainer, steps_per_epoch
+from charrnn.training.distributed import SINGLE_PROCESS, ProcessGroup
+from charrnn.training.planning import Budget, seconds_per_step
 from charrnn.units import count, duration
 
 DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}
-WIDTHS = (64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
-CHARACTERS_PER_PARAMETER_BY_EPOCHS = ((1, 8.0), (math.inf, 2.0))
-CORPUS_PER_PARAMETER = 0.35
-DROPOUT_BY_EPOCHS = ((4, 0.0), (10, 0.1), (math.inf, 0.4))
-WEIGHT_DECAY_BY_EPOCHS = ((4, 0.1), (10, 0.2), (math.inf, 0.3))
-LEARNING_RATE_BY_EPOCHS = ((1, 8e-3), (math.inf, 1.2e-2))
-FEWEST_UPDATES = 4000
-SHORTEST_WINDOW = 64
-SHARE_OF_TIME_FOR_EVALUATIONS = 0.12
-MOST_EVALUATIONS = 10
-SCORED_FOR_TIMING = 65_000
-READINGS = 2.0  # a trained network remembers longer than the fresh one that is timed, and is read again for longer
-SECONDS_OF_TIMING = 0.3
+HIDDEN_SIZES = (64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
+MIN_CORPUS_PER_PARAMETER = 0.35
+MIN_STEPS = 4000
+MIN_SEQ_LENGTH = 64  # that windows are halved to
+
+# Values by the number of epochs: up to the first bound, up to the second, …
+MIN_CHARACTERS_PER_PARAMETER = ((1, 8.0), (math.inf, 2.0))
+DROPOUT = ((4, 0.0), (10, 0.1), (math.inf, 0.4))
+WEIGHT_DECAY = ((4, 0.1), (10, 0.2), (math.inf, 0.3))
+LEARNING_RATE = ((1, 8e-3), (math.inf, 1.2e-2))
+
+Speed = Callable[[torch.device, TrainingSettings, ModelSettings], float]
 
 
 @dataclass(frozen=True)
-class RequestedLength:
-    """How long a run is to be: steps, epochs or minutes, one of them.
-
-    since: when the minutes began, by `time.perf_counter`. What has passed of them when the length is found, loading and
-    timing, is not there for training.
-    """
-
-    steps: int | None = None
-    epochs: float | None = None
-    minutes: float | None = None
-    since: float = field(default_factory=time.perf_counter)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Settings for a run, and why in words."""
+class ChosenSettings:
+    """Settings for a run, and the reasons in words."""
 
     model: ModelSettings
     training: TrainingSettings
     because: str
 
 
-def choose(
-    characters: int, vocabulary_size: int, device: torch.device, asked: RequestedLength, given: dict[str, object]
-) -> Choice:
-    """Settings for this many characters to train on. What was `given` (name → value) is kept.
+def choose_settings(
+    characters: int,
+    vocabulary_size: int,
+    device: torch.device,
+    budget: Budget,
+    explicit: Mapping[str, Any],
+    *,
+    group: ProcessGroup = SINGLE_PROCESS,
+    speed: Speed | None = None,
+) -> ChosenSettings:
+    """Choose settings for a training text of this many characters.
 
-    The number of steps is left at its default: `length_of` finds it once the model can be timed.
+    The number of steps keeps its default: `planning.make_plan` finds it, by timing the chosen model.
+
+    Args:
+        characters: Length of the training text.
+        vocabulary_size: Number of different characters.
+        device: To train on.
+        budget: Length of the run.
+        explicit: Settings by field name that are not to be chosen.
+        group: The processes that train together.
+        speed: Returns multiply-adds per second of training; None measures them.
     """
-    model = ModelSettings().changed(**{k: v for k, v in given.items() if k in ModelSettings.options()})
-    training = _training_for(device, characters).changed(
-        **{k: v for k, v in given.items() if k in TrainingSettings.options()}
+    model = settings_from(ModelSettings, dict(explicit))
+    training = _defaults_for(device, characters).changed(
+        **{name: value for name, value in explicit.items() if name in TrainingSettings.options()}
     )
-    minutes = asked.minutes or DEFAULT_MINUTES[device.type]
+    minutes = budget.minutes or DEFAULT_MINUTES[device.type]
     reasons = []
-    multiplications = 0.0
-    if "hidden_size" not in given or asked.minutes is not None:
-        multiplications = _multiplications_per_second(device, training, model)
-    if "hidden_size" not in given:
-        model = _widest(model, characters, vocabulary_size, 60 * minutes * multiplications)
-        reasons.append(
-            f"{model.hidden_size} is the largest width that this device trains well in {duration(60 * minutes)}"
-        )
-    if asked.steps is not None:
-        read = asked.steps * training.batch_size * training.seq_length
-    elif asked.epochs is not None:
-        read = asked.epochs * characters
+    multiply_adds = 0.0
+    if "hidden_size" not in explicit or budget.minutes is not None:
+        measure = speed or functools.partial(_multiply_adds_per_second, group=group)
+        multiply_adds = 60 * minutes * measure(device, training, model)
+    if "hidden_size" not in explicit:
+        model = _largest(model, characters, vocabulary_size, multiply_adds)
+        reasons.append(f"{model.hidden_size} is the largest hidden size that trains well in {duration(60 * minutes)}")
+    if budget.steps is not None:
+        read = float(budget.steps * training.batch_size * training.seq_length)
+    elif budget.epochs is not None:
+        read = budget.epochs * characters
     else:
-        read = _characters_read(model, vocabulary_size, 60 * minutes * multiplications)
-    if "seq_length" not in given and asked.steps is None:
-        shorter = _with_enough_updates(training, read)
+        read = _characters_read(model, vocabulary_size, multiply_adds)
+    if "seq_length" not in explicit and budget.steps is None:
+        shorter = _with_enough_steps(training, read)
         if shorter != training:
-            reasons.append(f"windows of {shorter.seq_length} make more updates of so few")
+            reasons.append(f"windows of {shorter.seq_length} characters for more steps")
         training = shorter
     epochs = read / characters
-    reasons.insert(0, f"about {count(_rounded(read))} characters will be read, {_times(epochs)} the text")
-    if "learning_rate" not in given:
-        training = training.changed(learning_rate=_up_to(epochs, LEARNING_RATE_BY_EPOCHS))
-    against = []
-    if "dropout" not in given:
-        model = model.changed(dropout=_up_to(epochs, DROPOUT_BY_EPOCHS))
-        against += [f"dropout {model.dropout:g}"] * (model.dropout > 0)
-    if "weight_decay" not in given:
-        training = training.changed(weight_decay=_up_to(epochs, WEIGHT_DECAY_BY_EPOCHS))
-        against += [f"weight decay {training.weight_decay:g}"] * (epochs > WEIGHT_DECAY_BY_EPOCHS[0][0])
-    if against:
-        keep = "keeps" if len(against) == 1 else "keep"
-        reasons.append(f"{' and '.join(against)} {keep} it from learning the text by heart")
-    return Choice(model, training, "; ".join(reasons))
+    reasons.insert(0, f"about {count(_rounded(read))} characters, {amount_of_epochs(epochs)}")
+    if "learning_rate" not in explicit:
+        training = training.changed(learning_rate=_at(epochs, LEARNING_RATE))
+    regularizers = []
+    if "dropout" not in explicit:
+        model = model.changed(dropout=_at(epochs, DROPOUT))
+        regularizers += [f"dropout {model.dropout:g}"] * (model.dropout > 0)
+    if "weight_decay" not in explicit:
+        training = training.changed(weight_decay=_at(epochs, WEIGHT_DECAY))
+        regularizers += [f"weight decay {training.weight_decay:g}"] * (epochs > WEIGHT_DECAY[0][0])
+    if regularizers:
+        reasons.append(f"{' and '.join(regularizers)} against overfitting")
+    return ChosenSettings(model, training, "; ".join(reasons))
 
 
-def _up_to(epochs: float, table: tuple[tuple[float, float], ...]) -> float:
-    """The value that goes with so many epochs."""
-    return next(value for most, value in table if epochs <= most)
+def amount_of_epochs(number: float) -> str:
+    """Return a number of epochs as `0.3 epochs`, `1.0 epochs` or `2,100 epochs`."""
+    return f"{number:.1f} epochs" if number < 10 else f"{number:,.0f} epochs"
 
 
-def _training_for(device: torch.device, characters: int) -> TrainingSettings:
-    """Few streams make the most updates of a CPU's time; a GPU is idle with so little to do at once.
-    A short text gets fewer streams and shorter windows, so that an epoch still has some hundred updates."""
+def _at(epochs: float, table: tuple[tuple[float, float], ...]) -> float:
+    return next(value for bound, value in table if epochs <= bound)
+
+
+def _defaults_for(device: torch.device, characters: int) -> TrainingSettings:
+    """Return the batch's shape: few streams on a CPU, which give more steps; more on a GPU, to keep it busy.
+
+    A short text gets fewer streams and shorter windows, so that an epoch has about a hundred steps.
+    """
     training = TrainingSettings() if device.type == "cpu" else TrainingSettings(batch_size=128)
     while training.batch_size > 4 and windows_per_epoch(characters, training.batch_size, training.seq_length) < 100:
         training = training.changed(batch_size=training.batch_size // 2)
@@ -136,129 +140,41 @@ def _training_for(device: torch.device, characters: int) -> TrainingSettings:
     return training
 
 
-def _with_enough_updates(training: TrainingSettings, read: float) -> TrainingSettings:
-    """Shorter windows, down to SHORTEST_WINDOW, where so many characters would otherwise make few updates."""
-    while (
-        read < FEWEST_UPDATES * training.batch_size * training.seq_length and training.seq_length >= 2 * SHORTEST_WINDOW
-    ):
+def _with_enough_steps(training: TrainingSettings, read: float) -> TrainingSettings:
+    """Halve the windows, down to MIN_SEQ_LENGTH, until `read` characters make MIN_STEPS steps."""
+    while read < MIN_STEPS * training.batch_size * training.seq_length and training.seq_length >= 2 * MIN_SEQ_LENGTH:
         training = training.changed(seq_length=training.seq_length // 2)
     return training
 
 
-def _widest(model: ModelSettings, characters: int, vocabulary_size: int, multiplications: float) -> ModelSettings:
-    """The widest model that this many multiplications and this much text allow."""
-    widest = model.changed(hidden_size=WIDTHS[0])
-    for width in WIDTHS:
-        wider = model.changed(hidden_size=width)
-        parameters = parameter_count(wider, vocabulary_size)
-        read = _characters_read(wider, vocabulary_size, multiplications)
-        wanted = _up_to(read / characters, CHARACTERS_PER_PARAMETER_BY_EPOCHS)
-        if read >= wanted * parameters and characters >= CORPUS_PER_PARAMETER * parameters:
-            widest = wider
-    return widest
+def _largest(model: ModelSettings, characters: int, vocabulary_size: int, multiply_adds: float) -> ModelSettings:
+    """Return the model of the largest hidden size that these multiply-adds and this much text allow."""
+    largest = model.changed(hidden_size=HIDDEN_SIZES[0])
+    for hidden_size in HIDDEN_SIZES:
+        larger = model.changed(hidden_size=hidden_size)
+        parameters = parameter_count(larger, vocabulary_size)
+        read = _characters_read(larger, vocabulary_size, multiply_adds)
+        enough = _at(read / characters, MIN_CHARACTERS_PER_PARAMETER) * parameters
+        if read >= enough and characters >= MIN_CORPUS_PER_PARAMETER * parameters:
+            largest = larger
+    return largest
 
 
-def _characters_read(model: ModelSettings, vocabulary_size: int, multiplications: float) -> float:
-    """Forward takes one multiplication for each parameter and character, backward two."""
-    return multiplications / (3 * parameter_count(model, vocabulary_size))
+def _characters_read(model: ModelSettings, vocabulary_size: int, multiply_adds: float) -> float:
+    """A character takes one multiply-add per parameter in the forward pass, and two in the backward pass."""
+    return multiply_adds / (3 * parameter_count(model, vocabulary_size))
 
 
-def _multiplications_per_second(device: torch.device, training: TrainingSettings, base: ModelSettings) -> float:
-    """How fast the device trains a middling model of this kind, in multiply-add operations."""
+def _multiply_adds_per_second(
+    device: torch.device, training: TrainingSettings, base: ModelSettings, group: ProcessGroup
+) -> float:
+    """Measure how fast the device trains a medium-sized model with this recurrence."""
     model = ModelSettings(recurrence=base.recurrence, hidden_size=256, embedding_size=64)
     ids = np.arange(2 * training.batch_size * training.seq_length + training.seq_length, dtype=np.uint8) % 64
-    seconds = seconds_per_step(model, training, 64, EncodedText(ids), device, budget=SECONDS_OF_TIMING)
+    seconds = seconds_per_step(model, training, 64, EncodedText(ids), device, planning.TIMING_SECONDS, group)
     return 3 * parameter_count(model, 64) * training.batch_size * training.seq_length / seconds
 
 
-def seconds_per_step(
-    model: ModelSettings,
-    training: TrainingSettings,
-    vocabulary_size: int,
-    train_text: EncodedText,
-    device: torch.device,
-    budget: float,
-) -> float:
-    """Times updates of a throw-away network for about `budget` seconds: the mean time of one.
-
-    Where ranks train together, that of one with its share of the streams, and of adding up the gradients.
-    """
-    ranks = current_group()
-    training = training.changed(batch_size=-(-training.batch_size // ranks.size))
-    network = CharRNN(model, vocabulary_size).to(device)
-    trainer = Trainer(network, training, train_text)
-    trainer.make_step()  # what happens only once, such as choosing kernels, is not timed
-    synchronize(device)
-    times: list[float] = []
-    deadline = time.perf_counter() + budget
-    while time.perf_counter() < deadline or not times:
-        start = time.perf_counter()
-        trainer.make_step()
-        synchronize(device)
-        times.append(time.perf_counter() - start)
-    return statistics.fmean(times) + ranks.seconds_to_all_reduce(parameter_count(model, vocabulary_size), device)
-
-
-@dataclass(frozen=True)
-class Length:
-    """How long a run will be. seconds: the forecast for all of it, evaluations and all. deadline: where minutes were
-    asked for."""
-
-    steps: int
-    evaluations: int
-    seconds: float
-    deadline: Deadline | None = None
-
-
-def length_of(
-    choice: Choice,
-    vocabulary_size: int,
-    train_text: EncodedText,
-    validation_text: EncodedText,
-    device: torch.device,
-    asked: RequestedLength,
-    evaluations: int | None,
-) -> Length:
-    """Turns what was asked into steps, by timing the first few. evaluations: how many, or None to choose."""
-    training = choice.training
-    timing = max(SECONDS_OF_TIMING, min(2.0, 0.02 * 60 * (asked.minutes or 0)))
-    per_step = seconds_per_step(choice.model, training, vocabulary_size, train_text, device, timing)
-    network = CharRNN(choice.model, vocabulary_size).to(device)
-    network.initialize(torch.Generator().manual_seed(training.seed))
-    per_evaluation = _seconds_per_evaluation(network, validation_text)
-    budget = 60 * (asked.minutes or 0) - (time.perf_counter() - asked.since)
-    steps = asked.steps
-    if asked.epochs is not None:
-        per_epoch = steps_per_epoch(train_text, training)
-        steps = max(1, round(asked.epochs * per_epoch))
-    if evaluations is None:
-        there_is = budget if steps is None else steps * per_step
-        evaluations = max(1, min(MOST_EVALUATIONS, round(SHARE_OF_TIME_FOR_EVALUATIONS * there_is / per_evaluation)))
-    if steps is None:
-        steps = steps_within(budget, per_step, evaluations * per_evaluation)
-    for_evaluations = evaluations * per_evaluation
-    deadline = None
-    if asked.minutes is not None:
-        deadline = Deadline(asked.since + 60 * asked.minutes, per_step, for_evaluations)
-    spent = time.perf_counter() - asked.since
-    return Length(steps, evaluations, spent + steps * per_step + for_evaluations, deadline)
-
-
-def _seconds_per_evaluation(network: CharRNN, validation_text: EncodedText) -> float:
-    """Times the beginning of the text, read as the whole will be: as many segments side by side, but short ones."""
-    share = max(1.0, len(validation_text) / SCORED_FOR_TIMING)
-    scored = max(2, int(len(validation_text) / share))
-    start = time.perf_counter()
-    segments = None if validation_text.has_documents else segments_of(len(validation_text))
-    score(network, validation_text[:scored], segments=segments)
-    return READINGS * share * (time.perf_counter() - start)
-
-
 def _rounded(number: float) -> float:
-    """To two significant digits: more would claim too much."""
-    digits = 1 - math.floor(math.log10(max(1.0, number)))
-    return round(number, digits)
-
-
-def _times(number: float) -> str:
-    return f"{number:.1f} times" if number < 10 else f"{number:,.0f} times"
+    """Round to two significant digits."""
+    return round(number, 1 - math.floor(math.log10(max(1.0, number))))

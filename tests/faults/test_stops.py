@@ -22,7 +22,7 @@ from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import Limits, score
-from charrnn.training import presets
+from charrnn.training import planning
 from charrnn.training.events import Evaluated, Finished, Requests
 from charrnn.training.trainer import Trainer
 from tests.faults.tiny import NAME, assert_nothing_was_lost, assert_sound, expected_states, go_on, new_run
@@ -109,7 +109,7 @@ def program(*arguments: str) -> int:
     """Runs the program in this process and gives its exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["charrnn", *arguments])
-        patch.setattr(presets, "SECONDS_OF_TIMING", 0.01)
+        patch.setattr(planning, "TIMING_SECONDS", 0.01)
         with pytest.raises(SystemExit) as ended:
             app.main()
     return ended.value.code or 0

@@ -1,0 +1,52 @@
+"""The options of a training. This module does not import torch, so that a wrong option is reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from charrnn.errors import UsageError
+from charrnn.settings import ModelSettings, TrainingSettings, check_names, settings_from
+
+MAX_LENGTH = 1e9  # epochs or minutes
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What the user asked for, checked when it is made.
+
+    settings: fields of `ModelSettings` and `TrainingSettings` by name. For a new run the others are chosen; a run to
+    resume must have these values. epochs, minutes, or `steps` among the settings: length of a new run. name: of the
+    run; by default after the corpus, or the newest to resume. init_from: the run to initialize weights from.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    epochs: float | None = None
+    minutes: float | None = None
+    name: str | None = None
+    resume: bool = False
+    init_from: str | None = None
+    as_bytes: bool = False
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        _only_one_of(steps=self.settings.get("steps"), epochs=self.epochs, minutes=self.minutes)
+        _only_one_of(resume=self.resume or None, init_from=self.init_from)
+        for flag, length in (("--epochs", self.epochs), ("--minutes", self.minutes)):
+            if length is not None and not 0 < length < MAX_LENGTH:
+                raise UsageError(f"{flag} must be above 0 and below {MAX_LENGTH:g}, not {length:g}")
+        check_names(self.settings, ModelSettings, TrainingSettings)
+        settings_from(ModelSettings, dict(self.settings))
+        training = settings_from(TrainingSettings, dict(self.settings))
+        if training.documents is not None:
+            from charrnn.text.documents import DocumentSeparator
+
+            DocumentSeparator(training.documents)
+
+
+def _only_one_of(**flags: Any) -> None:
+    """Raise UsageError where more than one of these options is not None."""
+    named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} exclude each other", f"give {named[0]} or {named[1]}")

@@ -1,0 +1,136 @@
+"""How long a training takes: the requested budget, timings on this machine, and the plan made from both."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from charrnn.model.device import synchronize
+from charrnn.model.network import CharRNN, parameter_count
+from charrnn.scoring.score import score, segments_of
+from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
+from charrnn.training.distributed import SINGLE_PROCESS, ProcessGroup
+from charrnn.training.schedule import Deadline, steps_within
+from charrnn.training.trainer import Trainer, steps_per_epoch
+
+EVALUATION_SHARE = 0.12  # of the training time
+MAX_EVALUATIONS = 10
+TIMED_CHARACTERS = 65_000  # of the validation text
+EVALUATION_FACTOR = 2.0  # a trained network forgets later than the timed one, so `score` reads more characters twice
+TIMING_SECONDS = 0.3
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The requested length of a run: steps, epochs or minutes, one of them.
+
+    started: when the minutes began, by `time.perf_counter`. What passes before the first step counts.
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    minutes: float | None = None
+    started: float = field(default_factory=time.perf_counter)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that one step and one evaluation take."""
+
+    step: float
+    evaluation: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The length of a run. seconds: the forecast for all of it. deadline: where the budget is in minutes."""
+
+    steps: int
+    evaluations: int
+    seconds: float
+    deadline: Deadline | None = None
+
+
+def measure_timing(
+    model: ModelSettings,
+    training: TrainingSettings,
+    vocabulary_size: int,
+    texts: tuple[EncodedText, EncodedText],
+    device: torch.device,
+    budget: Budget,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> Timing:
+    """Time a throwaway network. texts: to train on, and to validate on."""
+    train_text, validation_text = texts
+    seconds = max(TIMING_SECONDS, min(2.0, 0.02 * 60 * (budget.minutes or 0)))
+    per_step = seconds_per_step(model, training, vocabulary_size, train_text, device, seconds, group)
+    network = CharRNN(model, vocabulary_size).to(device)
+    network.initialize(torch.Generator().manual_seed(training.seed))
+    return Timing(per_step, _seconds_per_evaluation(network, validation_text))
+
+
+def seconds_per_step(
+    model: ModelSettings,
+    training: TrainingSettings,
+    vocabulary_size: int,
+    train_text: EncodedText,
+    device: torch.device,
+    seconds: float,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> float:
+    """Return the mean time of a step, measured for about this many seconds.
+
+    In a group it is the time for the largest number of rows that a process has, and for the all-reduce.
+    """
+    training = training.changed(batch_size=-(-training.batch_size // group.size))
+    trainer = Trainer(CharRNN(model, vocabulary_size).to(device), training, train_text)
+    trainer.make_step()  # not timed: the first step also selects kernels
+    synchronize(device)
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or not times:
+        start = time.perf_counter()
+        trainer.make_step()
+        synchronize(device)
+        times.append(time.perf_counter() - start)
+    return statistics.fmean(times) + group.seconds_to_all_reduce(parameter_count(model, vocabulary_size), device)
+
+
+def _seconds_per_evaluation(network: CharRNN, validation_text: EncodedText) -> float:
+    """Time the start of the text, in as many segments as the whole text has, and extrapolate."""
+    ratio = max(1.0, len(validation_text) / TIMED_CHARACTERS)
+    scored = max(2, int(len(validation_text) / ratio))
+    segments = None if validation_text.has_documents else segments_of(len(validation_text))
+    start = time.perf_counter()
+    score(network, validation_text[:scored], segments=segments)
+    return EVALUATION_FACTOR * ratio * (time.perf_counter() - start)
+
+
+def make_plan(
+    budget: Budget,
+    timing: Timing,
+    train_text: EncodedText,
+    training: TrainingSettings,
+    evaluations: int | None,
+    now: float,
+) -> Plan:
+    """Turn a budget into a number of steps. evaluations: None to choose. now: by the clock of `budget.started`."""
+    spent = now - budget.started
+    remaining = 60 * (budget.minutes or 0) - spent
+    steps = budget.steps
+    if budget.epochs is not None:
+        steps = max(1, round(budget.epochs * steps_per_epoch(train_text, training)))
+    if evaluations is None:
+        seconds = remaining if steps is None else steps * timing.step
+        evaluations = max(1, min(MAX_EVALUATIONS, round(EVALUATION_SHARE * seconds / timing.evaluation)))
+    for_evaluations = evaluations * timing.evaluation
+    if steps is None:
+        steps = steps_within(remaining, timing.step, for_evaluations)
+    deadline = None
+    if budget.minutes is not None:
+        deadline = Deadline(budget.started + 60 * budget.minutes, timing.step, for_evaluations)
+    return Plan(steps, evaluations, spent + steps * timing.step + for_evaluations, deadline)

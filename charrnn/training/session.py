@@ -1,0 +1,162 @@
+"""A training from a corpus and options to its events: the one entry for the Python API and the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from charrnn.errors import CharrnnError, UsageError
+from charrnn.model.device import choose_device
+from charrnn.model.lookup import open_run, run_names, runs_folder
+from charrnn.model.network import CharRNN
+from charrnn.model.run import Run
+from charrnn.model.run_settings import RunSettings
+from charrnn.text.corpus import Corpus, load_corpus
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.distributed import ProcessGroup, may_restart, process_group, restart_count
+from charrnn.training.events import Event, Requests
+from charrnn.training.loop import train
+from charrnn.training.options import TrainOptions
+from charrnn.training.setup import (
+    PreparedRun,
+    corpus_specs,
+    prepare_new_run,
+    prepare_resume,
+    refuse_changes,
+    split_corpus,
+)
+
+STDIN = "-"
+
+Loader = Callable[[Sequence[str], bool], Corpus]
+"""Loads a corpus from its specs, as bytes or as characters."""
+
+
+@dataclass(frozen=True)
+class TrainingSession:
+    """A prepared run and the processes that train it."""
+
+    prepared: PreparedRun
+    group: ProcessGroup
+
+    @property
+    def run(self) -> Run:
+        """The run, on the first process; only that one has it."""
+        if self.prepared.writer is None:
+            raise ValueError("only the first process of a group has the run")
+        return self.prepared.writer.run
+
+    def events(self, requests: Requests | None = None) -> Iterator[Event]:
+        """Train to the end and yield what happens. requests: set its flags to request a stop or a checkpoint."""
+        prepared = self.prepared
+        return train(
+            prepared.network,
+            prepared.settings.training,
+            prepared.train_text,
+            prepared.validation_text,
+            writer=prepared.writer,
+            resume=prepared.checkpoint,
+            requests=requests,
+            group=self.group,
+            deadline=None if prepared.plan is None else prepared.plan.deadline,
+        )
+
+
+@contextlib.contextmanager
+def training_session(
+    corpus: Corpus | Sequence[str] | None, options: TrainOptions, *, load: Loader | None = None
+) -> Iterator[TrainingSession]:
+    """Prepare a new run, or the resumption of one, and hold its lock until the context ends.
+
+        with training_session(["shakespeare.txt"], TrainOptions(minutes=2)) as session:
+            for event in session.events():
+                print(event)
+
+    Where torchrun started several processes, each of them calls this with the same arguments. They join a group, and
+    the first one prepares the run. After a restart by torchrun a run that exists is resumed.
+
+    Args:
+        corpus: A corpus, or the specs of one as `load_corpus` takes them; None to resume with the run's own.
+        options: What the user asked for.
+        load: Loads the corpus, for example with a progress bar; `load_corpus` if None.
+
+    Raises:
+        CharrnnError: The corpus cannot be read, or the run cannot be created or resumed.
+    """
+    load = load or (lambda specs, as_bytes: load_corpus(specs, as_bytes=as_bytes))
+    with process_group(options.device) as group:
+        if group.is_first:
+            with _failure_broadcast(group):
+                prepared, specs = _prepare(corpus, options, load, group)
+            group.broadcast_object(_description(prepared, specs))
+        else:
+            prepared = _join(options.device, group)
+        with prepared.writer or contextlib.nullcontext():
+            yield TrainingSession(prepared, group)
+
+
+def _prepare(
+    corpus: Corpus | Sequence[str] | None, options: TrainOptions, load: Loader, group: ProcessGroup
+) -> tuple[PreparedRun, Sequence[str]]:
+    """Return the run, and the specs of its corpus."""
+    specs = corpus.specs if isinstance(corpus, Corpus) else corpus or []
+    resumes = options.resume or _is_restart(options.name)
+    if not specs and not resumes:
+        raise UsageError("no corpus given", "name one, such as: charrnn train python")
+    if not group.is_single and STDIN in specs:
+        raise UsageError("several ranks need a corpus that each of them can read", "name a file")
+    if not resumes:
+        loaded = corpus if isinstance(corpus, Corpus) else load(specs, options.as_bytes)
+        return prepare_new_run(loaded, options, started=time.perf_counter(), group=group), specs
+    run = open_run(options.name)
+    if restart_count():  # the command line is that of the new run, and its length may be given
+        options = dataclasses.replace(options, epochs=None, minutes=None)
+    refuse_changes(run, options)
+    specs = specs or corpus_specs(run)
+    loaded = corpus if isinstance(corpus, Corpus) else load(specs, run.vocabulary.kind == "bytes")
+    precision = options.settings.get("precision")
+    return prepare_resume(run, loaded, precision=precision, device=options.device), specs
+
+
+def _is_restart(name: str | None) -> bool:
+    """Return whether torchrun restarted the program after it had created the run."""
+    if name is None and may_restart():
+        raise UsageError("a restart needs to know which run to resume", "give it a --name")
+    return restart_count() > 0 and name in run_names(runs_folder())
+
+
+@contextlib.contextmanager
+def _failure_broadcast(group: ProcessGroup) -> Iterator[None]:
+    """Tell the other processes, which wait for a description of the run, if there is none."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(CharrnnError):
+            group.broadcast_object(None)
+        raise
+
+
+def _description(prepared: PreparedRun, specs: Sequence[str]) -> dict[str, object]:
+    return {
+        "settings": prepared.settings.to_json(),
+        "vocabulary": prepared.corpus.vocabulary.to_json(),
+        "specs": list(specs),
+    }
+
+
+def _join(device_name: str, group: ProcessGroup) -> PreparedRun:
+    """Prepare the run that the first process describes."""
+    device = choose_device(device_name)
+    description = group.serve_timing(device)
+    if description is None:
+        raise CharrnnError("the first rank could not prepare the run", "see its message")
+    settings = RunSettings.from_json(description["settings"], "the first rank")
+    vocabulary = Vocabulary.from_json(description["vocabulary"], "the first rank")
+    corpus = load_corpus(description["specs"], vocabulary=vocabulary)
+    if corpus.sha256 != settings.corpus.sha256:
+        raise CharrnnError(f"rank {group.rank} reads another text as {corpus.name} than the first rank does")
+    network = CharRNN(settings.model, len(vocabulary)).to(device)
+    return PreparedRun(settings, network, corpus, *split_corpus(corpus, settings.training))

@@ -1,0 +1,95 @@
+"""charrnn.training.session, setup and options"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from charrnn.errors import CharrnnError, UsageError
+from charrnn.text.corpus import load_corpus
+from charrnn.training.events import Event, Finished, Requests
+from charrnn.training.options import TrainOptions
+from charrnn.training.session import training_session
+
+SETTINGS = {"hidden_size": 8, "embedding_size": 4, "batch_size": 2, "seq_length": 8, "steps": 6, "evaluations": 2}
+
+
+@pytest.fixture
+def text(home: Path, short_text: str) -> Path:
+    path = home / "corpora" / "mine.txt"
+    path.write_text(short_text[:1000])
+    return path
+
+
+def trained(corpus: list[str] | None, options: TrainOptions, requests: Requests | None = None) -> list[Event]:
+    with training_session(corpus, options) as session:
+        return list(session.events(requests))
+
+
+def test_a_session_trains_a_new_run(text: Path) -> None:
+    with training_session(load_corpus(["mine"]), TrainOptions(SETTINGS, device="cpu")) as session:
+        assert session.run.is_being_trained()
+        *_, finished = session.events()
+    assert isinstance(finished, Finished)
+    assert session.run.name == "mine"
+    assert session.run.checkpoint("last").step == 6
+    assert not session.run.is_being_trained()
+
+
+def test_a_session_resumes_the_newest_run_and_finds_its_corpus(text: Path) -> None:
+    stopped = trained(["mine"], TrainOptions(SETTINGS, device="cpu"), Requests(stop=True))
+    resumed = trained(None, TrainOptions(resume=True, device="cpu"))
+    assert stopped[-1].progress.step == 0
+    assert resumed[-1].progress.step == 6
+
+
+def test_a_finished_run_is_not_resumed(text: Path) -> None:
+    trained(["mine"], TrainOptions(SETTINGS, device="cpu"))
+    with pytest.raises(UsageError, match="mine is finished, at step 6"):
+        trained(None, TrainOptions(resume=True, device="cpu"))
+
+
+def test_a_restart_resumes_the_run(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchrun starts the same command again, which created the run."""
+    options = TrainOptions(SETTINGS, name="run", device="cpu")
+    trained(["mine"], options, Requests(stop=True))
+    with pytest.raises(UsageError, match="there is a run run already"):
+        trained(["mine"], options)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert trained(["mine"], options)[-1].progress.step == 6
+
+
+def test_a_restart_needs_a_name(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    with pytest.raises(UsageError, match="give it a --name"):
+        trained(["mine"], TrainOptions(SETTINGS, device="cpu"))
+
+
+def test_a_corpus_is_needed(home: Path) -> None:
+    with pytest.raises(UsageError, match="no corpus given"):
+        trained(None, TrainOptions(SETTINGS))
+
+
+def test_a_short_corpus_is_refused(home: Path) -> None:
+    (home / "short.txt").write_text("ab" * 5)
+    with pytest.raises(CharrnnError, match="too short"):
+        trained(["short.txt"], TrainOptions(SETTINGS, device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 1, "minutes": 1}, "--epochs and --minutes exclude each other"),
+        ({"settings": {"steps": 1}, "minutes": 1}, "--steps and --minutes exclude each other"),
+        ({"resume": True, "init_from": "a"}, "--resume and --init-from exclude each other"),
+        ({"epochs": 0.0}, "--epochs must be above 0"),
+        ({"minutes": 1e10}, "--minutes must be above 0 and below 1e"),
+        ({"settings": {"hidden_size": 0}}, "--hidden-size must be at least 1"),
+        ({"settings": {"hiden_size": 8}}, "unknown setting 'hiden_size'"),
+        ({"settings": {"documents": "("}}, "--documents"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TrainOptions(**options)
