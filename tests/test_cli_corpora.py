@@ -18,7 +18,8 @@ from charrnn.cli.progress import transfer_bar
 from charrnn.display.terminal import Terminal
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.text import catalog
-from charrnn.text.catalog import Entry, FetchError
+from charrnn.text.catalog import Entry
+from charrnn.text.download import FetchError
 
 
 class Written:
@@ -46,7 +47,7 @@ def here(tmp_path, monkeypatch):
         "play": Entry("play", "A play of five acts and of very many words", Written()),
         "gone": Entry("gone", "A text that is no longer there", Gone()),
     }
-    monkeypatch.setattr(catalog, "ENTRIES", entries)
+    monkeypatch.setattr(catalog, "CORPORA", entries)
     return tmp_path
 
 

@@ -46,7 +46,7 @@ def here(tmp_path, monkeypatch) -> Path:
     """An empty current directory, and a catalog of one text that needs no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CHARRNN_HOME", raising=False)
-    monkeypatch.setattr(catalog, "ENTRIES", {"known": Entry("known", "", Written())})
+    monkeypatch.setattr(catalog, "CORPORA", {"known": Entry("known", "", Written())})
     return tmp_path
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import http.server
 import io
+import json
 import shutil
+import socket
 import socketserver
 import ssl
 import subprocess
+import sys
 import sysconfig
 import threading
 import zipfile
@@ -17,9 +20,11 @@ from pathlib import Path
 
 import pytest
 
+from charrnn.cli import app
 from charrnn.errors import CharrnnError
 from charrnn.text import catalog
-from charrnn.text.catalog import Download, Entry, FetchError, StandardLibrary, ZipDownload, ensure, https_opener
+from charrnn.text.catalog import Entry, StandardLibrary, ensure
+from charrnn.text.download import Download, FetchError, ZipDownload, https_opener
 
 TEXT = b"To be, or not to be: that is the question.\n" * 5000
 
@@ -231,9 +236,9 @@ def test_a_host_without_a_server_is_one_line(opener, tmp_path):
 
 def test_no_network_is_one_line_that_says_where_to_put_the_file(tmp_path, opener, monkeypatch):
     def unresolved(*arguments, **details):
-        raise catalog.socket.gaierror(-2, "Name or service not known")
+        raise socket.gaierror(-2, "Name or service not known")
 
-    monkeypatch.setattr(catalog.socket, "getaddrinfo", unresolved)
+    monkeypatch.setattr(socket, "getaddrinfo", unresolved)
     error = refused(entry("https://host.invalid/play.txt"), tmp_path, opener)
     assert "no network, or no such host: Name or service not known" in error.message
     assert error.hint == f"save the text by hand as {tmp_path / 'play.txt'}"
@@ -348,7 +353,7 @@ def test_a_python_without_the_source_of_its_library_says_so(library, tmp_path):
 
 
 def test_this_pythons_own_library_makes_a_corpus_of_code(tmp_path):
-    path = ensure(catalog.ENTRIES["python"], tmp_path)
+    path = ensure(catalog.CORPORA["python"], tmp_path)
     text = path.read_text(encoding="utf-8")
     assert len(text) > 3_000_000
     assert "def dataclass(" in text
@@ -358,12 +363,12 @@ def test_this_pythons_own_library_makes_a_corpus_of_code(tmp_path):
 def test_names_are_found_with_and_without_their_suffix():
     assert catalog.names() == ["python", "shakespeare", "names", "enwik8"]
     for name in catalog.names():
-        assert catalog.find(name) is catalog.find(f"{name}.txt") is catalog.ENTRIES[name]
+        assert catalog.find(name) is catalog.find(f"{name}.txt") is catalog.CORPORA[name]
     assert catalog.find("nothing") is None
 
 
 def test_every_address_of_the_catalog_is_https_with_a_pinned_hash_and_size():
-    sources = [e.source for e in catalog.ENTRIES.values() if not isinstance(e.source, StandardLibrary)]
+    sources = [e.source for e in catalog.CORPORA.values() if not isinstance(e.source, StandardLibrary)]
     assert len(sources) == 3
     for source in sources:
         assert source.origin.startswith("https://")
@@ -379,3 +384,46 @@ def test_a_source_is_anything_with_origin_size_and_write(tmp_path):
             raise FetchError("it is broken")
 
     assert "from somewhere: it is broken" in refused(Entry("play", "", Broken()), tmp_path, https_opener()).message
+
+
+class Counting:
+    """A corpus of numbers, as a user's own file would define it."""
+
+    origin, size = "counted", None
+
+    def write(self, file, progress, opener):
+        file.write(" ".join(map(str, range(2000))).encode())
+
+
+@pytest.fixture
+def counting(home):
+    catalog.register(Entry("counting", "Numbers in order", Counting()))
+    yield
+    del catalog.CORPORA["counting"]
+
+
+def cli(*arguments: str) -> None:
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(sys, "argv", ["charrnn", *arguments])
+        app.main()
+    assert not ended.value.code
+
+
+@pytest.mark.usefixtures("counting")
+def test_a_new_corpus_can_be_trained_on(home, capsys):
+    cli("train", "counting", "--name", "run", "--hidden-size", "8", "--steps", "5", "--evaluations", "1")
+    assert (home / "corpora" / "counting.txt").read_text().startswith("0 1 2 3")
+    assert (home / "checkpoints" / "run").is_dir()
+
+
+@pytest.mark.usefixtures("counting")
+def test_a_new_corpus_is_listed(capsys):
+    cli("corpora", "--json")
+    (listed,) = (entry for entry in json.loads(capsys.readouterr().out) if entry["name"] == "counting")
+    assert (listed["description"], listed["origin"], listed["present"]) == ("Numbers in order", "counted", False)
+
+
+@pytest.mark.usefixtures("counting")
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="there is a corpus counting already"):
+        catalog.register(Entry("counting", "", Counting()))

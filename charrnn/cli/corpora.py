@@ -110,7 +110,7 @@ def listed(folder: Path) -> list[Listed]:
     present = {path.name: path for path in list_texts(folder)}
     entries = []
     for name in catalog.names():
-        entry = catalog.ENTRIES[name]
+        entry = catalog.CORPORA[name]
         path = present.pop(entry.file_name, None)
         size = entry.source.size if path is None else _size(path)
         entries.append(
