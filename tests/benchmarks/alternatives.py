@@ -1,19 +1,19 @@
-"""What else could be done in training, each behind an option, so that it can be measured against what is done.
+"""Alternatives to how `charrnn train` trains an LSTM, each behind an option.
 
     python -m tests.benchmarks.alternatives shakespeare --hidden-size 640 --characters 6.5e6 --recurrent-dropout 0.3
+    python -m tests.benchmarks.alternatives shakespeare --mogrifier 5 --minutes 2.4
 
-Trains for so many characters and prints the loss on the whole validation part at the end. The settings of `train` are
-options too; what they leave open is as in `train`. Two of these beside each other, with OMP_NUM_THREADS=1, disturb only
-each other's time.
+Trains on a number of characters, or for a time, and prints the loss on the validation text. The settings of `train` are
+options too. Two of these side by side, with OMP_NUM_THREADS=1, affect only each other's time.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import statistics
 import time
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
@@ -27,22 +27,53 @@ from charrnn.training.batches import Window
 from charrnn.training.optimizer import AdamW
 from charrnn.training.trainer import ADAM_BETAS, Trainer
 
+TIMED_STEPS = 20
 OPTIONS = {
     ModelSettings: "layers hidden_size embedding_size dropout",
     TrainingSettings: "batch_size seq_length learning_rate warmup_steps grad_clip weight_decay seed precision",
 }
 
 
-class Alternative(CharRNN):
-    """An LSTM network with what is tried in it.
+class Mogrifier(nn.Module):
+    """What a Mogrifier LSTM does before each step (Melis, Kočiský & Blunsom 2020, arXiv 1909.01792, section 2).
 
-    recurrent_dropout: share of the recurrent weights dropped at each step (Merity et al. 2017, arXiv 1708.02182,
+    The input and h multiply each other in alternation: x ← 2σ(Q·h) ⊙ x, then h ← 2σ(R·x) ⊙ h, and so on. Q and R have
+    full rank.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, rounds: int):
+        super().__init__()
+        sizes = [(hidden_size, input_size), (input_size, hidden_size)]
+        self.gates = nn.ModuleList(nn.Linear(*sizes[number % 2], bias=False) for number in range(rounds))
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        for number, gate in enumerate(self.gates):
+            if number % 2:
+                h = 2 * torch.sigmoid(gate(x)) * h
+            else:
+                x = 2 * torch.sigmoid(gate(h)) * x
+        return x, h
+
+    def unroll(self, inputs: Tensor, h: Tensor, c: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return h after each step (T, B, H), and the last h and c (B, H). weights: of the LSTM."""
+        outputs = []
+        for x in inputs:
+            x, h = self(x, h)
+            h, c = torch.lstm_cell(x, (h, c), *weights)
+            outputs.append(h)
+        return torch.stack(outputs), h, c
+
+
+class Alternative(CharRNN):
+    """An LSTM network with variations.
+
+    recurrent_dropout: dropout probability of the recurrent weights at each step (Merity et al. 2017, arXiv 1708.02182,
     section 2). input_dropout: of the embeddings. locked: one dropout mask for all characters of a window (Gal &
-    Ghahramani 2016, arXiv 1512.05287). residual: each layer but the first is added to what it reads. norm: layer
-    normalization of the hidden state before the output. tied: the output is the embedding, after a projection of h to
-    its size (Press & Wolf 2017, arXiv 1608.05859). uniform: recurrent layers begin as PyTorch's, every weight and bias
-    uniform within 1/√H of 0, but for forget_bias. embedding_scale: standard deviation of the embedding at first.
-    output_scale: what h is multiplied by before the output, whose weights so learn as many times faster.
+    Ghahramani 2016, arXiv 1512.05287). residual: residual connections around all layers but the first. norm: layer
+    normalization of h before the output. tied: the output uses the embedding, after a projection of h to its size
+    (Press & Wolf 2017, arXiv 1608.05859). uniform: layers are initialized as PyTorch does, except for forget_bias.
+    embedding_scale: initial standard deviation of the embedding. output_scale: factor of h before the output, whose
+    weights learn that many times faster. mogrifier: rounds of `Mogrifier`; 0: none.
     """
 
     def __init__(self, settings: ModelSettings, vocabulary_size: int, tried: argparse.Namespace):
@@ -52,6 +83,10 @@ class Alternative(CharRNN):
             self.projection = nn.Linear(settings.hidden_size, settings.embedding_size)
             self.output = nn.Linear(settings.embedding_size, vocabulary_size)
             self.output.weight = self.embedding.weight
+        sizes = [settings.embedding_size, *[settings.hidden_size] * (settings.layers - 1)]
+        self.mogrifiers = nn.ModuleList(
+            Mogrifier(size, settings.hidden_size, tried.mogrifier) for size in sizes if tried.mogrifier
+        )
         self.hidden = torch.empty(0)
 
     @torch.no_grad()
@@ -59,6 +94,8 @@ class Alternative(CharRNN):
         super().initialize(generator)
         hidden_size = self.settings.hidden_size
         self.embedding.weight.mul_(self.tried.embedding_scale)
+        for parameter in self.mogrifiers.parameters():
+            nn.init.xavier_uniform_(parameter, generator=generator)
         for layer in self.recurrences:
             if self.tried.uniform:
                 for parameter in layer.parameters():
@@ -78,9 +115,13 @@ class Alternative(CharRNN):
             if self.training and tried.recurrent_dropout:
                 recurrent = nn.functional.dropout(recurrent, tried.recurrent_dropout)
             weights = [layer.weight_ih_l0, recurrent, layer.bias_ih_l0, layer.bias_hh_l0]
-            carried = tuple(part.unsqueeze(0).to(signal.dtype) for part in before)
-            hidden, *parts = torch.lstm(signal, carried, weights, True, 1, 0.0, self.training, False, False)
-            after.append(tuple(part.squeeze(0) for part in parts))
+            if tried.mogrifier:
+                hidden, *parts = self.mogrifiers[depth].unroll(signal, *before, weights)
+            else:
+                carried = tuple(part.unsqueeze(0).to(signal.dtype) for part in before)
+                hidden, *parts = torch.lstm(signal, carried, weights, True, 1, 0.0, self.training, False, False)
+                parts = [part.squeeze(0) for part in parts]
+            after.append(tuple(parts))
             signal = hidden + signal if depth and tried.residual else hidden
         self.hidden = signal.float()
         signal = self._dropped(signal, dropout)
@@ -99,7 +140,7 @@ class Alternative(CharRNN):
         return signal * (torch.rand(shape, device=signal.device) >= share).to(signal.dtype).div_(1 - share)
 
 
-class OrthogonalisedMomentum:
+class OrthogonalizedMomentum:
     """AdamW for all but the matrices of the recurrent layers. Each gate's part of these goes along its momentum's
     nearest semi-orthogonal matrix, found by a few Newton–Schulz iterations (Muon: Jordan et al. 2024; Liu et al. 2025,
     arXiv 2502.16982, from whom the scale is too: at 0.2 to 0.4 a change is about as large as one of Adam's)."""
@@ -131,9 +172,9 @@ class OrthogonalisedMomentum:
             gates = ahead.view(4, -1, parameter.shape[1])
             parameter.mul_(1 - learning_rate * self.weight_decay)
             size = learning_rate * self.scale * math.sqrt(max(gates.shape[1:]))
-            parameter.sub_(self._orthogonalised(gates).reshape(parameter.shape), alpha=size)
+            parameter.sub_(self._orthogonalized(gates).reshape(parameter.shape), alpha=size)
 
-    def _orthogonalised(self, matrices: Tensor) -> Tensor:
+    def _orthogonalized(self, matrices: Tensor) -> Tensor:
         """matrices: (gates, H, columns)."""
         tall = matrices.shape[1] > matrices.shape[2]
         wide = matrices.mT if tall else matrices
@@ -146,14 +187,14 @@ class OrthogonalisedMomentum:
 
 
 class AlternativeTrainer(Trainer):
-    """activation, change: weights of the mean squares of h and of its change from one character to the next, added to
-    the loss (Merity et al. 2017, section 4.6). schedule: how the rate falls after the warm-up."""
+    """activation, change: weights of two penalties, the mean squares of h and of its change from one character to the
+    next (Merity et al. 2017, section 4.6). schedule: of the learning rate after the warm-up."""
 
-    def __init__(self, network: Alternative, settings: TrainingSettings, ids: np.ndarray, tried: argparse.Namespace):
-        super().__init__(network, settings, ids)
+    def __init__(self, network: Alternative, settings: TrainingSettings, text: EncodedText, tried: argparse.Namespace):
+        super().__init__(network, settings, text)
         self.tried = tried
         if tried.muon:
-            self.optimizer = OrthogonalisedMomentum(network, settings, tried)
+            self.optimizer = OrthogonalizedMomentum(network, settings, tried)
 
     def learning_rate(self) -> float:
         settings = self.settings
@@ -175,17 +216,29 @@ class AlternativeTrainer(Trainer):
         return loss
 
 
+def seconds_per_step(trainer: AlternativeTrainer) -> float:
+    """Return the median time of a step."""
+    times = []
+    for _ in range(TIMED_STEPS):
+        start = time.perf_counter()
+        trainer.make_step()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus")
-    parser.add_argument("--characters", type=float, default=6.5e6, help="to be read in training")
+    parser.add_argument("--characters", type=float, default=6.5e6, help="to train on")
+    parser.add_argument("--minutes", type=float, help="train for this time instead; 20 steps are timed first")
     for settings, names in OPTIONS.items():
         for name in names.split():
             option = settings.options()[name]
             parser.add_argument("--" + name.replace("_", "-"), type=option.value_type, default=option.default)
     for name in ("recurrent-dropout", "input-dropout", "activation", "change"):
         parser.add_argument("--" + name, type=float, default=0.0)
-    parser.add_argument("--muon", type=int, default=0, help="iterations of orthogonalising the momentum; 0: AdamW")
+    parser.add_argument("--muon", type=int, default=0, help="iterations of orthogonalizing the momentum; 0: AdamW")
+    parser.add_argument("--mogrifier", type=int, default=0, help="rounds of a Mogrifier LSTM; 0: a plain LSTM")
     parser.add_argument("--muon-scale", type=float, default=0.4)
     for name, default in (("forget-bias", 0.0), ("embedding-scale", 1.0), ("output-scale", 1.0)):
         parser.add_argument("--" + name, type=float, default=default)
@@ -196,15 +249,21 @@ def main() -> None:
     tried = parser.parse_args()
 
     corpus = load_corpus([tried.corpus])
-    train_ids, validation_ids = corpus.split(TrainingSettings().val_fraction)
+    train_text, validation_text = EncodedText(corpus.ids).split(TrainingSettings().val_fraction)
     given = vars(tried)
     model, training = (cls(**{name: given[name] for name in names.split()}) for cls, names in OPTIONS.items())
+
+    def prepared(steps: int) -> AlternativeTrainer:
+        torch.manual_seed(tried.seed)
+        network = Alternative(model, len(corpus.vocabulary), tried)
+        network.initialize(torch.Generator().manual_seed(tried.seed))
+        return AlternativeTrainer(network, training.changed(steps=steps), train_text, tried)
+
     steps = round(tried.characters / (training.batch_size * training.seq_length))
-    training = training.changed(steps=steps)
-    torch.manual_seed(tried.seed)
-    network = Alternative(model, len(corpus.vocabulary), tried)
-    network.initialize(torch.Generator().manual_seed(tried.seed))
-    trainer = AlternativeTrainer(network, training, train_ids, tried)
+    if tried.minutes is not None:
+        steps = round(60 * tried.minutes / seconds_per_step(prepared(TIMED_STEPS)))
+    trainer = prepared(steps)
+    network = trainer.network
     parameters = list(network.parameters())
     average = [p.detach().clone() for p in parameters] if tried.average else []
     start = time.process_time()
@@ -214,13 +273,13 @@ def main() -> None:
             own = 1 - min(tried.average, (step + 1) / (step + 10))
             torch._foreach_lerp_(average, [p.detach() for p in parameters], own)
     train_nats = trainer.loss_sum.item() / trainer.weight_sum.item()
-    nats = score(network.eval(), EncodedText(validation_ids)).mean
+    nats = score(network.eval(), validation_text).mean
     words = f"{nats:.4f} nats, {train_nats:.4f} in training, {time.process_time() - start:.0f} s of processors"
     if average:
         with torch.no_grad():
             for parameter, mean in zip(parameters, average, strict=True):
                 parameter.copy_(mean)
-        words += f"; averaged weights {score(network, EncodedText(validation_ids)).mean:.4f}"
+        words += f"; averaged weights {score(network, validation_text).mean:.4f}"
     changed = {k: v for k, v in given.items() if v != parser.get_default(k) and k != "corpus"}
     print(tried.corpus, changed, words)
 

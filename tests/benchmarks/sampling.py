@@ -88,12 +88,14 @@ def stacked_layers(network: CharRNN) -> tuple[torch.nn.Module, Callable[[int], o
     """The network's layers as one module of PyTorch's, and how to make its first state."""
     shape = network.settings
     device = network.output.weight.device
-    module = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[shape.recurrence]
-    stacked = module(shape.embedding_size, shape.hidden_size, shape.layers, batch_first=True).to(device).eval()
+    layer = network.recurrences[0]
+    options = {"nonlinearity": layer.nonlinearity} if isinstance(layer, torch.nn.RNN) else {}
+    stacked = type(layer)(shape.embedding_size, shape.hidden_size, shape.layers, batch_first=True, **options)
+    stacked.to(device).eval()
 
     def state(streams: int) -> object:
         zeros = torch.zeros(shape.layers, streams, shape.hidden_size, device=device)
-        return (zeros, zeros) if shape.recurrence == "lstm" else zeros
+        return (zeros, zeros) if len(network.recurrence.state_parts) > 1 else zeros
 
     return stacked, state
 
