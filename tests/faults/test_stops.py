@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from charrnn.cli import app
-from charrnn.model import run as runs
+from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
@@ -83,9 +83,9 @@ def test_a_run_whose_newest_save_lost_a_bit_goes_on_from_the_one_before_and_keep
     data = bytearray(newest.read_bytes())
     data[-5] ^= 4
     newest.write_bytes(data)
-    with pytest.warns(runs.CharrnnWarning, match="00000018.*does not match its manifest; another checkpoint is used"):
+    with pytest.warns(CharrnnWarning, match="00000018.*does not match its manifest; another checkpoint is used"):
         assert assert_sound(folder) == 12
-    with pytest.warns(runs.CharrnnWarning):
+    with pytest.warns(CharrnnWarning):
         list(go_on(folder))
     assert_nothing_was_lost(folder)
     saves = folder / NAME / "checkpoints"
@@ -97,7 +97,7 @@ def test_a_trainer_that_is_refused_the_lock_changes_nothing(folder: Path) -> Non
     with new_run(folder) as writer:
         before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
         for _ in range(2):
-            with pytest.raises(runs.CharrnnError, match="another process is training"):
+            with pytest.raises(CharrnnError, match="another process is training"):
                 RunWriter.open(writer.run)
         assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
