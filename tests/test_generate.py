@@ -1,4 +1,4 @@
-"""Texts drawn from a network: the right odds, the same again from the same seed, and an end when it is time."""
+"""charrnn.sampling.generate and charrnn.sampling.noise"""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN
-from charrnn.sampling import generate as generate_module
 from charrnn.sampling.filters import apply_filters
-from charrnn.sampling.generate import STOPPED, generate
+from charrnn.sampling.generate import STOPPED, generate, read_prime
+from charrnn.sampling.noise import GumbelNoise
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import RECURRENCE_NAMES, ModelSettings
 from charrnn.text.vocabulary import Vocabulary
@@ -29,7 +29,7 @@ ONE_IN_A_MILLION = {4: 33.4, 7: 40.5, 8: 42.7}  # chi-square quantiles by degree
 
 
 def texts(network: CharRNN, prime: str = "", vocabulary: Vocabulary = ELEVEN, **settings: object) -> list[str]:
-    """What each stream writes."""
+    """Return the text of each stream."""
     chosen = SampleSettings(**{"seed": 1, "length": 60, "temperature": 1.0} | settings)
     drawn = np.stack(
         [
@@ -49,7 +49,7 @@ def network_that_always_predicts(logits: list[float]) -> CharRNN:
 
 
 def network_that_counts(vocabulary_size: int) -> CharRNN:
-    """After character i it is sure of i + 1, round and round."""
+    """After character i the network is certain of i + 1, modulo the size."""
     network = CharRNN(
         ModelSettings(recurrence="rnn", hidden_size=vocabulary_size, embedding_size=vocabulary_size), vocabulary_size
     ).eval()
@@ -63,7 +63,7 @@ def network_that_counts(vocabulary_size: int) -> CharRNN:
 
 
 def lively_network(recurrence: str = "lstm", **details: object) -> CharRNN:
-    """A small network that is sure enough of what it predicts for its state to show in what is drawn."""
+    """A small network so confident that its state shows in the draws."""
     network = small_network(recurrence, **details)
     with torch.no_grad():
         network.output.weight *= 10
@@ -71,42 +71,49 @@ def lively_network(recurrence: str = "lstm", **details: object) -> CharRNN:
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-def test_a_seed_gives_the_same_texts_again_and_another_seed_others(recurrence: str) -> None:
+def test_seed_determines_the_texts(recurrence: str) -> None:
     network = lively_network(recurrence)
     assert texts(network, num=3) == texts(network, num=3)
     assert texts(network, num=3) != texts(network, num=3, seed=2)
     assert len({*texts(network, num=3), *texts(network, num=3, seed=2)}) == 6
 
 
-def test_without_a_seed_each_call_differs() -> None:
+def test_calls_without_a_seed_differ() -> None:
     network = lively_network()  # 60 characters of 11 alike by chance: below one in 10^30
     assert texts(network, seed=None) != texts(network, seed=None)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-def test_a_stream_writes_the_same_whatever_is_written_beside_it(recurrence: str) -> None:
+def test_streams_are_independent(recurrence: str) -> None:
     network = lively_network(recurrence)
     many = texts(network, "abc", num=9, length=100)
     for streams in (1, 2, 4):
         assert texts(network, "abc", num=streams, length=100) == many[:streams]
 
 
-def test_how_noise_is_drawn_in_blocks_shows_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def gumbel_noise(length: int, **limits: int) -> torch.Tensor:
+    generators = [np.random.default_rng((1, stream)) for stream in range(2)]
+    noise = GumbelNoise(generators, 11, torch.device("cpu"), **limits)
+    return torch.stack([noise.next(length - done) for done in range(length)])
+
+
+@pytest.mark.parametrize("limits", [{"characters": 7}, {"numbers": 100}, {"numbers": 1}], ids=str)
+def test_noise_does_not_depend_on_blocks(limits: dict[str, int]) -> None:
+    assert torch.equal(gumbel_noise(60, **limits), gumbel_noise(60))
+
+
+def test_longer_text_starts_with_the_shorter() -> None:
     network = lively_network()
-    expected = texts(network, num=2)
-    for name, size in (("NOISE_CHARACTERS", 7), ("NOISE_NUMBERS", 100), ("NOISE_NUMBERS", 1)):
-        monkeypatch.setattr(generate_module, name, size)
-        assert texts(network, num=2) == expected
-    assert texts(network, num=2, length=37) == [text[:37] for text in expected]
+    assert texts(network, num=2, length=37) == [text[:37] for text in texts(network, num=2, length=60)]
 
 
-def test_yields_one_array_of_ids_for_each_character() -> None:
+def test_yields_int64_ids() -> None:
     drawn = list(generate(lively_network(), SampleSettings(length=5, num=3, seed=1), vocabulary=ELEVEN))
     assert [(ids.shape, ids.dtype) for ids in drawn] == [((3,), np.dtype(np.int64))] * 5
     assert list(generate(lively_network(), SampleSettings(length=0), vocabulary=ELEVEN)) == []
 
 
-def test_writing_over_a_yielded_array_changes_nothing() -> None:
+def test_yielded_arrays_are_copies() -> None:
     network, chosen = lively_network(), SampleSettings(length=30, num=2, seed=4)
     overwritten = []
     for ids in generate(network, chosen, vocabulary=ELEVEN):
@@ -115,7 +122,7 @@ def test_writing_over_a_yielded_array_changes_nothing() -> None:
     assert overwritten == [ids.tolist() for ids in generate(network, chosen, vocabulary=ELEVEN)]
 
 
-# --- the odds
+# Probabilities
 
 
 @pytest.mark.parametrize(
@@ -127,11 +134,10 @@ def test_writing_over_a_yielded_array_changes_nothing() -> None:
         SampleSettings(temperature=1.0, top_p=0.9),
         SampleSettings(temperature=2.0, min_p=0.04),
     ],
-    ids=["as it is", "cooler", "top-k", "nucleus", "min-p"],
+    ids=["plain", "cold", "top-k", "top-p", "min-p"],
 )
-def test_characters_are_drawn_with_the_probability_of_the_softmax(chosen: SampleSettings) -> None:
-    """Chi-square against the exact probabilities of 12,000 draws. The seed is fixed; of other seeds one in a million
-    would fail by chance."""
+def test_draws_follow_the_softmax(chosen: SampleSettings) -> None:
+    """Chi-square of 12,000 draws against the exact probabilities; one seed in a million would fail by chance."""
     logits = [0.0, -1.0, 2.0, 0.5, -3.0, 1.0, 1.5, -0.5]
     network = network_that_always_predicts(logits)
     exact = torch.softmax(apply_filters(torch.tensor([logits], dtype=torch.float64), chosen), -1)[0].numpy()
@@ -145,8 +151,8 @@ def test_characters_are_drawn_with_the_probability_of_the_softmax(chosen: Sample
     assert chi_square < ONE_IN_A_MILLION.get(int(possible.sum()) - 1, 40.5)
 
 
-def test_draws_that_follow_one_another_and_draws_side_by_side_are_independent() -> None:
-    """Chi-square of pairs of three equally likely characters; of other seeds one in a million would fail by chance."""
+def test_draws_are_independent() -> None:
+    """Chi-square of pairs of three equally likely characters; one seed in a million would fail by chance."""
     network = network_that_always_predicts([0.0, 0.0, 0.0])
     chosen = SampleSettings(temperature=1.0, seed=3, num=4, length=4000)
     drawn = np.stack(list(generate(network, chosen, vocabulary=Vocabulary.of("abc"))))
@@ -160,7 +166,7 @@ def test_draws_that_follow_one_another_and_draws_side_by_side_are_independent() 
         assert ((np.bincount(pair, minlength=9) - expected) ** 2 / expected).sum() < ONE_IN_A_MILLION[8], name
 
 
-def test_draws_of_neighboring_seeds_are_independent() -> None:
+def test_neighboring_seeds_are_independent() -> None:
     network = network_that_always_predicts([0.0, 0.0, 0.0])
     vocabulary = Vocabulary.of("abc")
     one, two = ("".join(texts(network, vocabulary=vocabulary, seed=seed, length=4000)) for seed in (7, 8))
@@ -168,24 +174,21 @@ def test_draws_of_neighboring_seeds_are_independent() -> None:
     assert ((counts - 4000 / 9) ** 2 / (4000 / 9)).sum() < ONE_IN_A_MILLION[8]
 
 
-def test_noise_is_finite_even_where_the_source_gives_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_is_finite_where_the_generator_gives_zero() -> None:
     class Zeros:
         def standard_exponential(self, shape: tuple[int, ...]) -> np.ndarray:
             return np.zeros(shape)
 
-    monkeypatch.setattr(np.random, "default_rng", lambda _: Zeros())
-    network = network_that_always_predicts([0.0, 5.0, 4.0])
-    drawn = texts(network, vocabulary=Vocabulary.of("abc"), top_k=1, length=3)
-    assert drawn == ["bbb"]
+    assert GumbelNoise([Zeros()], 3, torch.device("cpu")).next(1).isfinite().all()
 
 
 @pytest.mark.parametrize("settings", [{"greedy": True}, {"top_k": 1}, {"top_p": 1e-9}, {"min_p": 1.0}], ids=str)
-def test_greedy_and_the_narrowest_filters_take_the_likeliest_each_time(settings: dict[str, object]) -> None:
+def test_narrowest_filters_are_greedy(settings: dict[str, object]) -> None:
     network = network_that_counts(11)
     assert texts(network, "a", length=12, **settings) == ["bcdefghij\nab"]
 
 
-def test_greedy_follows_the_likeliest_of_the_network_itself() -> None:
+def test_greedy_is_the_argmax_of_the_network() -> None:
     network = lively_network("gru")
     text = texts(network, "a", greedy=True, length=20)[0]
     ids = torch.from_numpy(ELEVEN.encode("a" + text).astype(np.int64)).unsqueeze(0)
@@ -193,29 +196,28 @@ def test_greedy_follows_the_likeliest_of_the_network_itself() -> None:
     assert torch.equal(logits.argmax(-1), ids[:, 1:])
 
 
-# --- what comes before
+# Primes and states
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-def test_a_long_prime_is_read_in_chunks_as_in_one(recurrence: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, prime = lively_network(recurrence), "abcdefghij\n" * 9
-    whole = texts(network, prime, num=2)
-    assert whole != texts(network, "a", num=2)
-    for size in (1, 7, 98):
-        monkeypatch.setattr(generate_module, "PRIME_CHUNK", size)
-        assert texts(network, prime, num=2) == whole
+@pytest.mark.parametrize("chunk", [1, 7, 98])
+def test_prime_chunks_do_not_change_the_state(recurrence: str, chunk: int) -> None:
+    network, ids = lively_network(recurrence), ELEVEN.encode("abcdefghij\n" * 9)
+    _, expected = network(torch.from_numpy(ids.astype(np.int64))[None], network.initial_state(1))
+    state = read_prime(network, ids, network.initial_state(1), chunk=chunk)
+    torch.testing.assert_close(state, expected, rtol=0, atol=1e-12)
 
 
 @given(st.text("abcdefghij\n", min_size=1, max_size=12), st.sampled_from(RECURRENCE_NAMES))
 @hypothesis_settings(deadline=None, derandomize=True, max_examples=15)
-def test_going_on_from_a_text_is_writing_the_rest_of_it(prime: str, recurrence: str) -> None:
-    """The likeliest text from a prime is the likeliest text from the prime and its own first characters."""
+def test_continuation_of_a_continuation(prime: str, recurrence: str) -> None:
+    """Greedy text continues its own first characters unchanged."""
     network = lively_network(recurrence)
     (text,) = texts(network, prime, greedy=True, length=12)
     assert texts(network, prime + text[:5], greedy=True, length=7) == [text[5:]]
 
 
-def test_without_a_prime_a_line_begins() -> None:
+def test_no_prime_is_a_newline() -> None:
     network = lively_network()
     assert texts(network, "") == texts(network, "\n")
     without_newline = Vocabulary.of("abcdefghijk")
@@ -224,7 +226,7 @@ def test_without_a_prime_a_line_begins() -> None:
     assert texts(in_bytes, "", Vocabulary.of_bytes()) == texts(in_bytes, "\n", Vocabulary.of_bytes())
 
 
-def test_a_state_can_be_handed_in_for_all_streams_or_for_each() -> None:
+def test_initial_state_for_all_streams_or_each() -> None:
     network, chosen = lively_network(), SampleSettings(length=30, num=2, seed=1)
     ids = ELEVEN.encode("abc")
     whole = [x.tolist() for x in generate(network, chosen, ids, vocabulary=ELEVEN)]
@@ -239,12 +241,12 @@ def test_a_state_can_be_handed_in_for_all_streams_or_for_each() -> None:
     assert beside[:, 1].tolist() != [x[1] for x in whole]
 
 
-# --- the end
+# Stops
 
 
 @given(st.integers(0, 40), st.integers(1, 3), st.integers(1, 4))
 @hypothesis_settings(deadline=None, derandomize=True, max_examples=40)
-def test_a_text_ends_with_the_first_stop_text_it_writes(start: int, length: int, streams: int) -> None:
+def test_text_ends_with_the_stop_text(start: int, length: int, streams: int) -> None:
     network = network_that_always_predicts([0.0, 0.3, 0.6])  # few characters: stop texts that overlap themselves
     vocabulary = Vocabulary.of("abc")
     whole = texts(network, vocabulary=vocabulary, num=streams)
@@ -253,7 +255,7 @@ def test_a_text_ends_with_the_first_stop_text_it_writes(start: int, length: int,
     assert texts(network, vocabulary=vocabulary, num=streams, stop=stop) == cut
 
 
-def test_a_stopped_stream_yields_minus_one_while_others_write_on_and_all_stopped_is_the_end() -> None:
+def test_stopped_streams_yield_minus_one() -> None:
     network = network_that_always_predicts([0.0, 0.0])
     drawn = np.stack(
         list(generate(network, SampleSettings(num=5, seed=2, stop="bb", length=500), vocabulary=Vocabulary.of("ab")))
@@ -266,22 +268,22 @@ def test_a_stopped_stream_yields_minus_one_while_others_write_on_and_all_stopped
         assert (drawn[length:, stream] == STOPPED).all()
 
 
-def test_the_stop_text_is_not_looked_for_in_the_prime() -> None:
+def test_prime_does_not_count_for_the_stop_text() -> None:
     network = network_that_counts(11)
     assert texts(network, "abc", greedy=True, stop="cd") == ["defghij\nabcd"]
     assert texts(network, "abc", greedy=True, stop="abc") == ["defghij\nabc"]
 
 
 @pytest.mark.parametrize("stop", ["", "ab!"])
-def test_a_stop_text_that_can_never_be_written_is_refused_before_anything_is_drawn(stop: str) -> None:
+def test_impossible_stop_text(stop: str) -> None:
     with pytest.raises(CharrnnError, match="stop text"):
         generate(lively_network(), SampleSettings(stop=stop), vocabulary=ELEVEN)
 
 
-# --- what it leaves alone
+# Side effects
 
 
-def test_writing_five_thousand_characters_leaves_no_more_in_memory_than_writing_five_hundred() -> None:
+def test_memory_is_constant() -> None:
     drawn = generate(
         lively_network(),
         SampleSettings(length=10**9, num=2, seed=1, stop="zzzzzzzz", top_p=0.9),
@@ -297,7 +299,7 @@ def test_writing_five_thousand_characters_leaves_no_more_in_memory_than_writing_
     assert held[1][1] <= held[0][1] + 500
 
 
-def test_a_network_in_training_writes_without_dropout_and_goes_on_in_training() -> None:
+def test_training_mode_is_preserved() -> None:
     network = lively_network(dropout=0.5)
     expected = texts(network, "abcdef")
     network.train()
@@ -305,7 +307,7 @@ def test_a_network_in_training_writes_without_dropout_and_goes_on_in_training() 
     assert network.training
 
 
-def test_the_weights_are_those_of_the_moment_of_the_call() -> None:
+def test_weights_are_copied_at_the_call() -> None:
     network, chosen = lively_network(), SampleSettings(length=20, seed=1)
     expected = [ids.tolist() for ids in generate(network, chosen, vocabulary=ELEVEN)]
     drawn = generate(network, chosen, vocabulary=ELEVEN)
@@ -314,7 +316,7 @@ def test_the_weights_are_those_of_the_moment_of_the_call() -> None:
     assert [ids.tolist() for ids in drawn] == expected
 
 
-def test_the_number_of_threads_is_left_as_it_was() -> None:
+def test_number_of_threads_is_restored() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
@@ -324,7 +326,7 @@ def test_the_number_of_threads_is_left_as_it_was() -> None:
         torch.set_num_threads(before)
 
 
-def test_between_two_characters_gradients_can_be_taken() -> None:
+def test_caller_can_take_gradients() -> None:
     network = lively_network()
     for _ in itertools.islice(generate(network, SampleSettings(seed=1), vocabulary=ELEVEN), 2):
         assert torch.is_grad_enabled()
@@ -334,7 +336,7 @@ def test_between_two_characters_gradients_can_be_taken() -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def test_likelihoods_of_its_own_texts_average_to_the_entropy_of_the_network() -> None:
+def test_mean_nats_of_samples_is_the_entropy() -> None:
     """20,000 draws from fixed odds: five standard errors, which one seed in a million would exceed."""
     logits = torch.tensor([0.0, 1.0, 2.0, -1.0], dtype=torch.float64)
     nats = -torch.log_softmax(logits, -1)

@@ -1,2 +1,1 @@
-"""Writing text with a network: the one-character step (`step`, fast and plain), the filters that decide which
-characters may be drawn (`filters`), and the stream of characters they make together (`generate`)."""
+"""Text generation: a fast one-character step, filters of the logits, and the stream of sampled characters."""
