@@ -219,17 +219,23 @@ class Model:
         return score(self.network, self.encode(text, skip_unknown=skip_unknown))
 
     def trace(
-        self, text: TextLike = None, *, start: int = 0, length: int | None = None, skip_unknown: bool = False
+        self,
+        text: TextLike = None,
+        *,
+        start: int = 0,
+        length: int | None = None,
+        skip_unknown: bool = False,
+        title: str | None = None,
     ) -> Trace:
         """Return every signal of every cell at each character of a text.
 
         start: the first character recorded; the network reads up to 10,000 characters before it. length: how many are
-        recorded; None: all that follow.
+        recorded; None: all that follow. title: what the text is called.
         """
-        title, encoded = self.read(text, skip_unknown=skip_unknown)
+        read_title, encoded = self.read(text, skip_unknown=skip_unknown)
         stop = None if length is None else start + length
         facts = {"run": f"{self.name} (step {count(self.checkpoint.step)})", "model": self.shape}
-        return Trace(self.network, self.vocabulary, encoded, start, stop, title, facts, self.state)
+        return Trace(self.network, self.vocabulary, encoded, start, stop, title or read_title, facts, self.state)
 
     # Intervention
 
@@ -322,6 +328,7 @@ class Model:
             self.network.recurrence.find_signal(signal),
             None if chosen is None else chosen.of(self.characters(encoded, language)),
             None if chosen is None else chosen.title,
+            "graded" if chosen is None else chosen.kind,
         )
 
     def profile(self, cell: CellName, text: TextLike = None, *, characters: int = PROFILE_CHARACTERS) -> CellProfile:

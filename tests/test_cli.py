@@ -78,16 +78,14 @@ def assert_one_line(err: str, *words: str) -> None:
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: …"),
     ],
 )
-def test_too_little_memory_is_told_in_one_line(
-    error: Exception, program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_out_of_memory_is_one_line(error: Exception, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "app", Mock(side_effect=error))
     code, _, err = program("train")
     assert code == 1
     assert_one_line(err, "out of memory", "--hidden-size")
 
 
-def test_another_error_of_torch_is_a_bug_and_no_line(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bug_is_a_traceback(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "app", Mock(side_effect=RuntimeError("shapes do not fit")))
     with pytest.raises(RuntimeError, match="shapes"):
         program("train")
@@ -103,7 +101,7 @@ def test_help_loads_no_torch() -> None:
 
 
 @pytest.mark.parametrize("command", ["train", "sample", "inspect", "evaluate", "runs", "corpora"])
-def test_the_help_of_every_command_loads_no_torch_either(command: str) -> None:
+def test_help_of_commands_loads_no_torch(command: str) -> None:
     code = (
         "import sys\nfrom charrnn.cli.app import app\n"
         f"try: app([{command!r}, '--help'], standalone_mode=False)\nexcept SystemExit: pass\n"
@@ -112,7 +110,7 @@ def test_the_help_of_every_command_loads_no_torch_either(command: str) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_importing_the_package_loads_nothing_and_its_face_is_complete() -> None:
+def test_package_import_is_lazy() -> None:
     code = (
         "import sys, charrnn\nassert 'torch' not in sys.modules\n"
         "missing = [name for name in dir(charrnn) if getattr(charrnn, name, None) is None]\nassert not missing, missing"
@@ -120,12 +118,12 @@ def test_importing_the_package_loads_nothing_and_its_face_is_complete() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_python_dash_m_is_the_same_program() -> None:
+def test_python_dash_m() -> None:
     done = subprocess.run([sys.executable, "-m", "charrnn", "--version"], check=True, capture_output=True, text=True)
     assert done.stdout == f"charrnn {__version__}\n"
 
 
-def test_without_a_command_the_help_is_shown(program: Program) -> None:
+def test_no_command_shows_help(program: Program) -> None:
     code, out, _ = program()
     assert code == 0
     for command in ("train", "sample", "inspect", "evaluate", "runs", "corpora"):
@@ -136,7 +134,7 @@ def test_without_a_command_the_help_is_shown(program: Program) -> None:
     ("command", "classes"),
     [("train", (ModelSettings, TrainingSettings)), ("sample", (SampleSettings,))],
 )
-def test_help_shows_every_option_of_the_settings(
+def test_train_help_shows_every_option(
     program: Program, monkeypatch: pytest.MonkeyPatch, command: str, classes: tuple
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -165,9 +163,7 @@ def test_help_shows_every_option_of_the_settings(
         (["evaluate", "nobody"], ["no run called 'nobody'"]),
     ],
 )
-def test_a_mistake_is_one_line_on_stderr_with_the_way_out(
-    program: Program, text: Path, arguments: list[str], words: list[str]
-) -> None:
+def test_mistake_is_one_line_on_stderr(program: Program, text: Path, arguments: list[str], words: list[str]) -> None:
     code, out, err = program(*arguments)
     assert code in (1, 2)
     assert out == ""
@@ -175,7 +171,7 @@ def test_a_mistake_is_one_line_on_stderr_with_the_way_out(
     assert not Path("checkpoints").exists()
 
 
-def test_an_error_message_cannot_drive_the_terminal(program: Program, home: Path) -> None:
+def test_error_message_is_safe(program: Program, home: Path) -> None:
     code, _, err = program("train", "\x1b]0;evil\x07\nsecond line")
     assert code == 2
     assert_one_line(err)
@@ -186,7 +182,7 @@ def test_an_error_message_cannot_drive_the_terminal(program: Program, home: Path
 # train
 
 
-def test_training_says_what_it_chose_and_leaves_a_run(program: Program, text: Path) -> None:
+def test_train(program: Program, text: Path) -> None:
     code, out, err = program("train", "text.txt", *SMALL, "--steps", "60", "--evaluations", "3")
     assert code == 0
     assert err == ""
@@ -203,7 +199,7 @@ def test_training_says_what_it_chose_and_leaves_a_run(program: Program, text: Pa
     assert run.settings.model == ModelSettings(hidden_size=16, embedding_size=8, dropout=run.settings.model.dropout)
 
 
-def test_a_second_run_on_a_corpus_gets_a_name_of_its_own(program: Program, trained: Run) -> None:
+def test_second_run_gets_a_new_name(program: Program, trained: Run) -> None:
     code, _, _ = program("train", "text.txt", *SMALL, "--steps", "1")
     assert code == 0
     assert open_run("text-2").settings.training.steps == 1
@@ -212,7 +208,7 @@ def test_a_second_run_on_a_corpus_gets_a_name_of_its_own(program: Program, train
     assert_one_line(err, "there is a run text-2 already", "--resume --name text-2")
 
 
-def test_json_ends_training_with_one_object_on_stdout(program: Program, text: Path) -> None:
+def test_train_json(program: Program, text: Path) -> None:
     code, out, err = program("train", "text.txt", *SMALL, "--steps", "20", "--json")
     assert code == 0
     summary = json.loads(out)
@@ -222,7 +218,7 @@ def test_json_ends_training_with_one_object_on_stdout(program: Program, text: Pa
     assert "validation" in err
 
 
-def test_minutes_become_a_fixed_number_of_steps(program: Program, text: Path) -> None:
+def test_minutes_become_steps(program: Program, text: Path) -> None:
     code, out, _ = program("train", "text.txt", *SMALL, "--minutes", "0.02", "--warmup-steps", "5")
     assert code == 0
     steps = open_run().settings.training.steps
@@ -230,9 +226,7 @@ def test_minutes_become_a_fixed_number_of_steps(program: Program, text: Path) ->
     assert open_run().checkpoint("last").step == steps > 1
 
 
-def test_minutes_are_planned_again_after_the_warm_up_where_the_machine_was_timed_too_slow(
-    program: Program, text: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_steps_are_corrected_after_warmup(program: Program, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "seconds_per_step", lambda *_, **__: 0.01)
     options = ("--minutes", "0.06", "--warmup-steps", "20", "--evaluations", "2")
     code, out, _ = program("train", "text.txt", *SMALL, *options)
@@ -250,7 +244,7 @@ def test_epochs_become_steps(program: Program, text: Path) -> None:
     assert open_run().settings.training.steps == round(0.5 * ((characters - 20) // 80))
 
 
-def test_bytes_of_any_file_can_be_learned(program: Program, home: Path) -> None:
+def test_bytes(program: Program, home: Path) -> None:
     Path("noise.bin").write_bytes(bytes(range(256)) * 40)
     code, _, err = program("train", "noise.bin", *SMALL, "--steps", "3")
     assert code == 1
@@ -261,7 +255,7 @@ def test_bytes_of_any_file_can_be_learned(program: Program, home: Path) -> None:
 
 
 @pytest.mark.parametrize("contents", ["", "a", "aaaaaaa", "ab"])
-def test_a_corpus_too_short_to_learn_from_is_one_line(program: Program, home: Path, contents: str) -> None:
+def test_short_corpus_is_one_line(program: Program, home: Path, contents: str) -> None:
     Path("tiny.txt").write_text(contents)
     code, _, err = program("train", "tiny.txt", *SMALL)
     assert code in (1, 2)
@@ -269,7 +263,7 @@ def test_a_corpus_too_short_to_learn_from_is_one_line(program: Program, home: Pa
     assert not Path("checkpoints/tiny").exists()
 
 
-def test_init_from_keeps_the_weights_and_adds_new_characters_behind(program: Program, trained: Run) -> None:
+def test_init_from_extends_the_vocabulary(program: Program, trained: Run) -> None:
     Path("more.txt").write_text("ünïcödé " * 400)
     code, _, err = program("train", "more.txt", "--init-from", "text", "--steps", "1", "--learning-rate", "1e-12")
     assert code == 0, err
@@ -297,9 +291,7 @@ class TestResume:
         raise AssertionError(process.communicate())
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_a_signal_stops_after_the_step_saves_summarizes_and_sets_the_code(
-        self, program: Program, text: Path, number: signal.Signals, code: int
-    ) -> None:
+    def test_signal_stops_and_saves(self, program: Program, text: Path, number: signal.Signals, code: int) -> None:
         process = self.interrupted("text.txt")
         process.send_signal(number)
         out, err = process.communicate(timeout=30)
@@ -311,7 +303,7 @@ class TestResume:
         # The last evaluation need not be the last step.
         assert 0 < step < 100000
 
-    def test_a_resumed_run_goes_on_from_its_last_step(self, program: Program, text: Path) -> None:
+    def test_resume_continues_from_the_last_step(self, program: Program, text: Path) -> None:
         process = self.interrupted("text.txt")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
@@ -332,7 +324,7 @@ class TestResume:
         assert f"resumed  at step {step:,} of 100,000" in out
         assert open_run("text").checkpoint("last").step == step + 5
 
-    def test_resume_refuses_what_would_make_it_another_run(self, program: Program, text: Path) -> None:
+    def test_resume_refuses_changes(self, program: Program, text: Path) -> None:
         process = self.interrupted("text.txt")
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
@@ -349,9 +341,7 @@ class TestResume:
             assert_one_line(err, words)
         assert (code, out) == (2, "")
 
-    def test_a_corpus_that_lies_in_corpora_is_found_again_without_being_named(
-        self, program: Program, home: Path, text: Path
-    ) -> None:
+    def test_resume_finds_the_corpus(self, program: Program, home: Path, text: Path) -> None:
         text.rename(home / "corpora" / "mine.txt")
         process = self.interrupted("mine")
         process.send_signal(signal.SIGTERM)
@@ -364,7 +354,7 @@ class TestResume:
         assert (code, err) == (143, "")
         assert "resumed" in out
 
-    def test_a_finished_run_says_how_to_train_it_further(self, program: Program, trained: Run) -> None:
+    def test_finished_run_cannot_be_resumed(self, program: Program, trained: Run) -> None:
         code, _, err = program("train", "text.txt", "--resume")
         assert code == 2
         assert_one_line(err, "text is finished, at step 60", "--init-from text")
@@ -373,7 +363,7 @@ class TestResume:
 # evaluate
 
 
-def test_evaluating_the_held_out_text_gives_the_loss_that_training_printed(program: Program, trained: Run) -> None:
+def test_evaluate_matches_the_validation_loss(program: Program, trained: Run) -> None:
     code, out, _ = program("evaluate", "--json")
     figures = json.loads(out)
     assert code == 0
@@ -383,7 +373,7 @@ def test_evaluating_the_held_out_text_gives_the_loss_that_training_printed(progr
     assert f"{figures['nats_per_character']:.4f} nats per character" in out
 
 
-def test_lines_add_up_to_the_whole(program: Program, trained: Run, text: Path) -> None:
+def test_evaluate_per_line(program: Program, trained: Run, text: Path) -> None:
     Path("lines.txt").write_text("Fox and dog.\n\nThe lazy\nno newline at the end")
     code, out, _ = program("evaluate", "lines.txt", "--per-line", "--json", "--skip-unknown")
     assert code == 0
@@ -397,7 +387,7 @@ def test_lines_add_up_to_the_whole(program: Program, trained: Run, text: Path) -
     assert re.search(r"^ *\d+\.\d{3}  Fox and dog\.$", out, re.MULTILINE)
 
 
-def test_characters_that_the_model_does_not_know_are_named(program: Program, trained: Run) -> None:
+def test_evaluate_unknown_characters(program: Program, trained: Run) -> None:
     Path("strange.txt").write_text("the ☃ fox ☃")
     code, out, err = program("evaluate", "strange.txt")
     assert (code, out) == (1, "")
@@ -405,14 +395,14 @@ def test_characters_that_the_model_does_not_know_are_named(program: Program, tra
     assert program("evaluate", "strange.txt", "--skip-unknown")[0] == 0
 
 
-def test_a_text_of_one_character_cannot_be_evaluated(program: Program, trained: Run) -> None:
+def test_evaluate_one_character(program: Program, trained: Run) -> None:
     Path("one.txt").write_text("t")
     code, _, err = program("evaluate", "one.txt")
     assert code == 1
     assert_one_line(err, "too short to score")
 
 
-def test_a_broken_checkpoint_is_one_line(program: Program, trained: Run) -> None:
+def test_broken_checkpoint_is_one_line(program: Program, trained: Run) -> None:
     for save in (trained.path / "checkpoints").iterdir():
         (save / "model.safetensors").write_bytes(b"\0" * 100)
     for command in (["evaluate"], ["sample"], ["inspect", "--cell", "1"]):
@@ -424,9 +414,7 @@ def test_a_broken_checkpoint_is_one_line(program: Program, trained: Run) -> None
 # Precision, and what torchrun sets
 
 
-def test_the_precision_chosen_is_shown_and_saved_and_may_change_when_a_run_goes_on(
-    program: Program, text: Path
-) -> None:
+def test_precision_may_change_on_resume(program: Program, text: Path) -> None:
     code, out, _ = program("train", "text.txt", *SMALL, "--steps", "20", "--name", "mine")
     chosen = choose_precision("auto", torch.device("cpu"), "lstm")
     assert (code, open_run("mine").settings.training.precision) == (0, chosen)
@@ -442,9 +430,7 @@ def test_the_precision_chosen_is_shown_and_saved_and_may_change_when_a_run_goes_
     assert f"in {other}" in out
 
 
-def test_after_a_restart_by_torchrun_the_run_goes_on(
-    program: Program, text: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torchrun_restart_resumes(program: Program, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     command = ("train", "text.txt", *SMALL, "--steps", "20", "--evaluations", "2")
     code, _, err = program(*command)

@@ -63,7 +63,7 @@ def put(name: str, text: str = "mine") -> None:
     Path(name).write_text(text)
 
 
-def test_the_list_has_the_catalog_and_what_else_lies_there():
+def test_list_has_catalog_and_folder():
     put("corpora/play.txt", "to be")
     put("corpora/diary.txt")
     put("corpora/books/one.txt")
@@ -78,7 +78,7 @@ def test_the_list_has_the_catalog_and_what_else_lies_there():
     assert lines[4][-1] == str(Path("corpora/diary.txt"))
 
 
-def test_in_a_pipe_columns_are_aligned_and_nothing_is_cut():
+def test_list_in_a_pipe():
     result = ran()
     assert Written.origin in result.stdout
     assert "\x1b" not in result.stdout
@@ -86,7 +86,7 @@ def test_in_a_pipe_columns_are_aligned_and_nothing_is_cut():
     assert all(line[header.index("SOURCE") - 2 :].startswith("  https://") for line in lines)
 
 
-def test_the_list_can_be_read_by_a_program():
+def test_list_json():
     put("corpora/diary.txt")
     entries = json.loads(ran("--json").stdout)
     assert [(e["name"], e["present"], e["size"]) for e in entries] == [
@@ -100,7 +100,7 @@ def test_the_list_can_be_read_by_a_program():
 
 @pytest.mark.parametrize("width", [20, 40, 71, 72, 100])
 @pytest.mark.parametrize("colors", ["none", "truecolor"])
-def test_on_a_terminal_of_any_width_nothing_is_lost(width, colors, monkeypatch):
+def test_list_fits_any_width(width, colors, monkeypatch):
     put("corpora/a [red]name[ red].txt")
     stream = io.StringIO()
     terminal = Terminal(is_terminal=True, colors=colors, width=width, unicode=True, stream=stream)
@@ -118,7 +118,7 @@ def test_on_a_terminal_of_any_width_nothing_is_lost(width, colors, monkeypatch):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX has such names")
-def test_a_file_name_cannot_drive_the_terminal():
+def test_file_name_is_safe():
     put("corpora/\x1b[31m\n\u202e.txt")
     result = ran()
     assert "\x1b" not in result.stdout
@@ -127,39 +127,39 @@ def test_a_file_name_cannot_drive_the_terminal():
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX has links that lead nowhere")
-def test_a_link_that_leads_nowhere_does_not_spoil_the_list():
+def test_broken_link():
     Path("corpora").mkdir()
     Path("corpora/play.txt").symlink_to("nowhere")
     assert ran().exit_code == 0
 
 
-def test_get_brings_a_text_and_prints_where_it_lies():
+def test_get():
     result = ran("get", "play", "play.txt")
     assert result.exit_code == 0
     assert result.stdout == f"{Path('corpora/play.txt')}\n" * 2
     assert Path("corpora/play.txt").read_text() == "to be"
 
 
-def test_the_folder_is_in_charrnn_home_if_that_is_set(monkeypatch, tmp_path):
+def test_get_uses_charrnn_home(monkeypatch, tmp_path):
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path / "home"))
     assert ran("get", "play").stdout == f"{tmp_path / 'home' / 'corpora' / 'play.txt'}\n"
 
 
-def test_get_of_an_unknown_name_fetches_nothing():
+def test_get_unknown_name():
     result = ran("get", "play", "plya")
     assert isinstance(result.exception, UsageError)
     assert str(result.exception) == "the catalog has no corpus 'plya'; choose from play, gone"
     assert not Path("corpora").exists()
 
 
-def test_get_of_what_cannot_be_had_says_where_to_put_it():
+def test_get_unavailable_corpus():
     result = ran("get", "gone")
     assert isinstance(result.exception, CharrnnError)
     assert "https://example.org/gone: the server answers 404 Not Found" in str(result.exception)
     assert str(Path("corpora/gone.txt")) in result.exception.hint
 
 
-def test_json_is_of_the_list_alone():
+def test_json_is_for_the_list():
     assert isinstance(ran("--json", "get", "play").exception, UsageError)
 
 
@@ -168,7 +168,7 @@ class Screen(io.StringIO):
         return True
 
 
-def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch):
+def test_transfer_bar_needs_a_terminal(monkeypatch):
     for stream, drawn in ((Screen(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stream)
         with transfer_bar("play") as progress:
@@ -178,7 +178,7 @@ def test_a_bar_is_drawn_on_a_terminal_only(monkeypatch):
         assert ("play" in stream.getvalue()) == drawn
 
 
-def test_a_bar_begins_anew_with_the_next_piece_of_work(monkeypatch):
+def test_transfer_bar_restarts(monkeypatch):
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
     with transfer_bar() as progress:
@@ -189,7 +189,7 @@ def test_a_bar_begins_anew_with_the_next_piece_of_work(monkeypatch):
     assert "/2.00k" in screen.getvalue()
 
 
-def test_importing_the_command_is_light():
+def test_import_is_light():
     code = "import sys, charrnn.cli.corpora; print({'torch', 'numpy', 'rich.table', 'tqdm'} & set(sys.modules))"
     root = Path(corpora.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)

@@ -44,9 +44,7 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
 
 
 @pytest.mark.parametrize(("rule", "as_bytes"), [("lines", False), (r"[\n]", True), ("files", False)])
-def test_evaluate_agrees_with_the_validation_loss_of_a_run_on_documents(
-    home: Path, capsys, rule: str, as_bytes: bool
-) -> None:
+def test_evaluate_matches_the_validation_loss_of_documents(home: Path, capsys, rule: str, as_bytes: bool) -> None:
     (home / "names").mkdir()
     for number in range(30):
         (home / "names" / f"{number:02}.txt").write_text(NAMES[13 * number : 13 * number + 200])
@@ -63,9 +61,7 @@ def test_evaluate_agrees_with_the_validation_loss_of_a_run_on_documents(
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_a_folder_is_evaluated_and_inspected_file_by_file_where_files_were_the_documents(
-    home: Path, capsys, as_bytes: bool
-) -> None:
+def test_folder_of_files_as_documents(home: Path, capsys, as_bytes: bool) -> None:
     (home / "names").mkdir()
     for number in range(30):
         (home / "names" / f"{number:02}.txt").write_text(NAMES[13 * number : 13 * number + 200])
@@ -90,7 +86,7 @@ def test_a_folder_is_evaluated_and_inspected_file_by_file_where_files_were_the_d
     assert [place for place, bits in enumerate(shown["surprise_bits"]) if bits is None] == [4, 8, 19]
 
 
-def test_a_run_on_documents_is_gone_on_with_as_it_was_begun(home: Path, capsys) -> None:
+def test_resume_documents(home: Path, capsys) -> None:
     (home / "names.txt").write_text(NAMES)
     run("train", "names.txt", "--documents", "lines", "--name", "run", *SHAPE)
     capsys.readouterr()
@@ -98,7 +94,7 @@ def test_a_run_on_documents_is_gone_on_with_as_it_was_begun(home: Path, capsys) 
     assert "--documents lines, not files" in capsys.readouterr().err
 
 
-def test_mistakes_with_documents_are_one_line(home: Path, capsys) -> None:
+def test_documents_mistakes_are_one_line(home: Path, capsys) -> None:
     (home / "names.txt").write_text(NAMES)
     for rule, words in (("(", "--documents must be lines, files or"), ("files", "the whole text is one document")):
         assert command("train", "names.txt", "--documents", rule, *SHAPE) != 0
@@ -108,7 +104,7 @@ def test_mistakes_with_documents_are_one_line(home: Path, capsys) -> None:
 
 
 @pytest.mark.parametrize("rule", ["lines", r"\n", r"a\n", "files"])
-def test_after_each_document_a_stream_begins_anew(rule: str) -> None:
+def test_sampled_documents_are_independent(rule: str) -> None:
     vocabulary = Vocabulary.of("abc\n")
     network = small_network(vocabulary_size=4).float()
     with torch.no_grad():
@@ -134,7 +130,7 @@ def test_after_each_document_a_stream_begins_anew(rule: str) -> None:
     assert np.array_equal(plain, documents) == (rule == "files")
 
 
-def test_a_prime_is_read_as_the_beginning_of_a_document(home: Path, capsys) -> None:
+def test_prime_starts_a_document(home: Path, capsys) -> None:
     (home / "names.txt").write_text(NAMES)
     run("train", "names.txt", "--documents", "lines", "--name", "run", *SHAPE)
     out = as_json(capsys, "sample", "run", "--prime", "a", "--length", "20", "--seed", "1")
@@ -154,7 +150,7 @@ def test_a_prime_is_read_as_the_beginning_of_a_document(home: Path, capsys) -> N
     assert first[0] == ids[0]
 
 
-def test_a_large_text_is_trained_on_from_its_file_of_ids(home: Path, capsys, monkeypatch) -> None:
+def test_large_text_is_memory_mapped(home: Path, capsys, monkeypatch) -> None:
     monkeypatch.setattr(corpus_module, "MEMORY_LIMIT", 100)
     (home / "names.txt").write_text(NAMES)
     for documents in ([], ["--documents", "lines"]):

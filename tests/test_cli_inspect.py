@@ -76,7 +76,7 @@ def run(home, short_text) -> Run:
     return make_run(home, short_text)
 
 
-def test_a_cell_is_shown_with_a_heading_a_legend_and_a_row_of_values(run):
+def test_cell(run):
     lines = invoke("--cell", "4", "--length", "60").splitlines()
     assert lines[0].startswith("a (step 3) · lstm 1×6 · held-out text, characters 0–59 · ")
     assert lines[0].endswith("bits/char")
@@ -87,13 +87,13 @@ def test_a_cell_is_shown_with_a_heading_a_legend_and_a_row_of_values(run):
     assert set(lines[at + 2]) <= set("0123456789 ")
 
 
-def test_several_cells_come_one_after_another(run):
+def test_several_cells(run):
     shown = invoke("--cell", "4", "--cell", "1:2", "--length", "30")
     assert shown.index("cell 1:4") < shown.index("cell 1:2")
 
 
 @pytest.mark.parametrize("signal", ["auto", "h", "forget"])
-def test_json_holds_the_values_of_one_long_read(run, signal):
+def test_json_matches_trace(run, signal):
     data = json.loads(invoke("--cell", "3", "--start", "200", "--length", "40", "--json", "--signal", signal, "--top"))
     network, _ = run.load_network()
     ids = run.held_out_text().ids
@@ -110,45 +110,41 @@ def test_json_holds_the_values_of_one_long_read(run, signal):
     assert list(likeliest.values()) == sorted(likeliest.values(), reverse=True)
 
 
-def test_the_last_character_of_a_text_has_no_surprise(run):
+def test_last_character_has_no_surprise(run):
     length = len(run.held_out_text().ids)
     data = json.loads(invoke("--cell", "3", "--start", str(length - 2), "--json"))
     assert data["surprise_bits"][-1] is None
     assert data["surprise_bits"][0] > 0
 
 
-def test_a_stretch_far_into_the_text_is_read_with_a_warm_state(home, short_text, monkeypatch):
-    import charrnn.cli.picture as module
-
-    run = make_run(home, short_text)
-    monkeypatch.setattr(module, "WARM_UP", 50)
-    data = json.loads(invoke("--cell", "0", "--start", "300", "--length", "5", "--json"))
+def test_start_is_read_with_context(run):
+    """The network reads 10,000 characters before --start."""
+    data = json.loads(invoke("--cell", "0", "--start", "12000", "--length", "5", "--json"))
     network, _ = run.load_network()
     ids = run.held_out_text().ids
-    (chunk,) = trace(
-        network, EncodedText(ids[300:305]), signals=["c"], state=state_after(network, EncodedText(ids[250:300]))
-    )
+    state = state_after(network, EncodedText(ids[2000:12_000]))
+    (chunk,) = trace(network, EncodedText(ids[12_000:12_005]), signals=["c"], state=state)
     np.testing.assert_allclose(data["cells"][0]["values"], chunk.signals["c"][:, 0], atol=1e-6)
 
 
-def test_top_shows_five_successors_under_each_character(run):
+def test_top(run):
     lines = invoke("--cell", "1", "--length", "20", "--top").splitlines()
     assert [line.split()[0] for line in lines if line[:2] in {f"{k} " for k in range(1, 6)}] == list("12345")
     assert any(line.startswith("bits") for line in lines)
 
 
 @pytest.mark.parametrize("suffix", [".html", ".svg", ".txt", ".json", ".csv"])
-def test_output_is_written_in_the_format_of_its_suffix(run, tmp_path, suffix):
+def test_output(run, tmp_path, suffix):
     file = tmp_path / f"picture{suffix}"
     assert invoke("--cell", "1", "--length", "40", "--output", str(file)) == ""
     assert "cell 1:1" in file.read_text()
 
 
-def test_a_suffix_that_names_no_format_is_refused_before_anything_is_read(run, tmp_path):
+def test_output_with_unknown_suffix(run, tmp_path):
     assert ".html" in refused("nowhere", "--cell", "1", "--output", str(tmp_path / "picture.docx"))
 
 
-def test_text_comes_from_a_file_or_from_standard_input(run, tmp_path):
+def test_text_from_file_and_stdin(run, tmp_path):
     (tmp_path / "other.txt").write_text("the lazy fox")
     by_file = invoke("--cell", "1", "--text", str(tmp_path / "other.txt"), "--json")
     by_input = invoke("--cell", "1", "--text", "-", "--json", standard_input="the lazy fox")
@@ -156,14 +152,14 @@ def test_text_comes_from_a_file_or_from_standard_input(run, tmp_path):
     assert json.loads(by_input)["text"] == "standard input"
 
 
-def test_unknown_characters_are_named_or_skipped(run, tmp_path):
+def test_unknown_characters(run, tmp_path):
     (tmp_path / "other.txt").write_text("the læzy fox")
     assert "U+00E6" in refused("--cell", "1", "--text", str(tmp_path / "other.txt"))
     data = json.loads(invoke("--cell", "1", "--text", str(tmp_path / "other.txt"), "--skip-unknown", "--json"))
     assert "".join(data["characters"]) == "the lzy fox"
 
 
-def test_a_model_of_bytes_shows_what_is_beyond_ascii_as_escapes(home):
+def test_bytes_are_escaped(home):
     make_run(home, "caf\u00e9 au lait\n" * 20, as_bytes=True)
     shown = invoke("--cell", "1", "--length", "15")
     assert "caf\\xc3\\xa9·au·lait↵" in shown
@@ -189,8 +185,8 @@ def test_a_model_of_bytes_shows_what_is_beyond_ascii_as_escapes(home):
         (["--cell", "1", "--json", "--output", "a.html"], "--json and --output exclude each other"),
         (["--json", "--csv"], "--json and --csv exclude each other"),
         (["--cell", "1", "--like", "a"], "--cell and --like exclude each other"),
-        (["--like", "zebra"], "'zebra' does not stand in"),
-        (["--like", ""], "'' does not stand in"),
+        (["--like", "zebra"], "'zebra' does not occur in"),
+        (["--like", ""], "'' does not occur in"),
         (["--like", "fox", "--start", "4"], "--start needs a --cell"),
         (["--language", "klingonian"], "no language 'klingonian'"),
         (["--property", "speling"], "no property 'speling'"),
@@ -200,11 +196,11 @@ def test_a_model_of_bytes_shows_what_is_beyond_ascii_as_escapes(home):
         (["--cell", "1", "--text", "nowhere.txt"], "nowhere.txt"),
     ],
 )
-def test_a_mistake_is_named_in_one_line(run, arguments, message):
+def test_mistake_is_one_line(run, arguments, message):
     assert message in refused(*arguments)
 
 
-def test_without_a_cell_every_cell_is_searched_and_the_table_says_what_was_asked(home, short_text):
+def test_search(home, short_text):
     make_run(home, short_text)
     shown = invoke("--all")
     assert shown.startswith("a · lstm 1×6 · ")
@@ -216,13 +212,13 @@ def test_without_a_cell_every_cell_is_searched_and_the_table_says_what_was_asked
     assert [line.split()[0] for line in shown.splitlines() if line.startswith("1:")] == [f"1:{k}" for k in range(6)]
 
 
-def test_the_table_of_all_cells_can_be_that_of_one_layer(home, short_text):
+def test_search_lists_one_layer(home, short_text):
     make_run(home, short_text[:12_000], layers=2)
     shown = invoke("--all", "--layer", "2", "--property", "line position")
     assert [line.split()[0] for line in shown.splitlines() if re.match(r"\d:", line)] == [f"2:{k}" for k in range(6)]
 
 
-def test_as_much_of_the_text_is_searched_as_is_asked_for(home, short_text):
+def test_search_characters(home, short_text):
     make_run(home, short_text)
     searched = [
         json.loads(invoke("--property", "line position", "--json", *more))["characters"]
@@ -233,7 +229,7 @@ def test_as_much_of_the_text_is_searched_as_is_asked_for(home, short_text):
     assert "10,000 characters or more, and this one has 500" in refused("--characters", "500")
 
 
-def test_a_search_is_made_once_and_read_back_the_next_time(home, short_text):
+def test_search_is_cached(home, short_text):
     run = make_run(home, short_text)
     data = json.loads(invoke("--property", "line position", "--json"))
     assert data["testable"] == ["line position"]
@@ -245,27 +241,27 @@ def test_a_search_is_made_once_and_read_back_the_next_time(home, short_text):
     assert table[0].startswith("verdict,failed,property")
 
 
-def test_a_cell_opens_with_what_is_known_of_it(run):
+def test_cell_profile(run):
     before = invoke("--cell", "1", "--length", "20")
-    assert "`charrnn inspect` without a cell finds out" in before
+    assert "cell 1:1: not searched yet" in before
     assert re.search(r"memory [\d,]+ characters · input gate shut \d+%, wide open \d+%", before)
-    assert re.search(r"h pushes up: (\S+ ){5}· down: (\S+ ?){5}", before)
+    assert re.search(r"h raises the logits of: (\S+ ){5}· lowers: (\S+ ?){5}", before)
     invoke("--property", "line position")
-    assert "cell 1:1: no name earned" in invoke("--cell", "1", "--length", "20")
+    assert "cell 1:1: no property found" in invoke("--cell", "1", "--length", "20")
 
 
-def test_a_piece_beyond_ascii_is_found_in_characters_and_in_bytes(home):
+def test_like_beyond_ascii(home):
     text = "caf\u00e9 au lait\n" * 200
     for as_bytes in (False, True):
         run = make_run(home, text, as_bytes=as_bytes, name=f"bytes-{as_bytes}")
         data = json.loads(invoke(run.name, "--like", "\u00e9 au", "--json"))
         assert len(data["occurrences"]) == 200
         shown = invoke(run.name, "--like", "\u00e9")
-        assert shown.startswith("'\u00e9' stands 200 times in 2")
+        assert shown.startswith("'\u00e9' occurs 200 times in this text")
         assert "\u00c3" not in shown
 
 
-def test_gates_are_plotted_for_each_layer_and_given_as_numbers(home, short_text):
+def test_gates(home, short_text):
     run = make_run(home, short_text, layers=2)
     shown = invoke(command="gates")
     assert shown.index("layer 1") < shown.index("layer 2")
@@ -277,13 +273,13 @@ def test_gates_are_plotted_for_each_layer_and_given_as_numbers(home, short_text)
     np.testing.assert_allclose(data["forget"]["open"], (chunk.signals["forget"][500:] > 0.9).mean(axis=0), atol=1e-4)
 
 
-def test_a_plain_rnn_has_no_gates_to_plot_and_still_opens(home, short_text):
+def test_rnn_has_no_gates(home, short_text):
     make_run(home, short_text, recurrence="rnn")
     assert "a plain recurrent network has no gates" in refused(command="gates")
-    assert "h pushes up" in invoke("--cell", "1", "--length", "20")
+    assert "h raises the logits of" in invoke("--cell", "1", "--length", "20")
 
 
-def test_history_follows_a_cell_through_the_checkpoints(run):
+def test_history(run):
     data = json.loads(invoke("--cell", "2", "--json", command="history"))
     assert data["scores"] == [{"step": 3, "rank_correlation": pytest.approx(1)}]
     assert data["since"] == 3
@@ -292,7 +288,7 @@ def test_history_follows_a_cell_through_the_checkpoints(run):
     assert "train with --keep every:N" in shown
 
 
-def test_a_damaged_checkpoint_is_left_out_of_a_history_with_a_warning(home, short_text):
+def test_history_skips_a_damaged_checkpoint(home, short_text):
     run = make_run(home, short_text, saves=(3, 6))
     weights = run.path / "checkpoints" / "00000003" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
@@ -301,14 +297,14 @@ def test_a_damaged_checkpoint_is_left_out_of_a_history_with_a_warning(home, shor
     assert [one["step"] for one in data["scores"]] == [6]
 
 
-def test_a_users_own_property_is_asked_for_by_expression_or_function(home, short_text, tmp_path):
+def test_custom_properties(home, short_text, tmp_path):
     make_run(home, short_text)
     (tmp_path / "mine.py").write_text("def vowel(text):\n    return [c in 'aeiou' for c in text]\n")
     data = json.loads(invoke("-p", "dog=dog", "-p", f"{tmp_path / 'mine.py'}:vowel", "--json"))
     assert data["testable"] == ["dog [next]", "vowel"]
 
 
-def test_the_corpus_in_the_corpora_folder_teaches_the_rival_if_it_is_the_one_trained_on(home, short_text):
+def test_corpus_fits_the_baseline(home, short_text):
     text = short_text * 2
     make_run(home, text[-15_000:], corpus=text)
     assert "fitted on the SELECT half" in invoke("-p", "line position")
@@ -319,12 +315,12 @@ def test_the_corpus_in_the_corpora_folder_teaches_the_rival_if_it_is_the_one_tra
     assert "is not the corpus that a was trained on" in refused("--corpus", str(home / "corpora" / "a.txt"))
 
 
-def test_nothing_of_a_text_reaches_a_terminal_unsafe_in_the_table(home, short_text):
+def test_search_output_is_safe(home, short_text):
     make_run(home, short_text.replace("z", "\x1b"))
     assert "\x1b" not in invoke("--all", "--color", "none")
 
 
-def test_a_run_on_documents_is_shown_each_of_them_from_its_beginning(home, short_text):
+def test_documents_start_from_a_zero_state(home, short_text):
     run = make_run(home, short_text, documents="lines")
     network, _ = run.load_network()
     documents = run.held_out_text()
@@ -343,7 +339,7 @@ def test_a_run_on_documents_is_shown_each_of_them_from_its_beginning(home, short
     assert json.loads(invoke(whole.name, "--cell", "3", "--start", str(start), "--json"))["cells"] != data["cells"]
 
 
-def test_findings_on_documents_are_not_those_of_the_same_characters_as_one_text(home, short_text):
+def test_findings_on_documents_are_separate(home, short_text):
     run = make_run(home, short_text[:12_000], documents="lines")
     by_document = json.loads(invoke("-p", "line position", "--json"))
     assert "bits/char on documents of held-out text" in invoke("-p", "line position")
@@ -354,6 +350,6 @@ def test_findings_on_documents_are_not_those_of_the_same_characters_as_one_text(
 
 
 @pytest.mark.parametrize("recurrence", ["gru", "rnn"])
-def test_recurrences_without_a_cell_state_are_shown_by_h(home, short_text, recurrence):
+def test_signal_without_a_cell_state(home, short_text, recurrence):
     make_run(home, short_text, recurrence=recurrence, layers=2)
     assert "h of cell 2:3" in invoke("--cell", "9", "--length", "20")

@@ -62,7 +62,7 @@ def three(home: Path) -> None:
         os.utime(home / "checkpoints" / name / "checkpoints", (1000 - age, 1000 - age))
 
 
-def test_runs_are_listed_the_one_trained_last_first_with_their_figures(three: None) -> None:
+def test_list(three: None) -> None:
     result = ran()
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -80,18 +80,18 @@ def test_runs_are_listed_the_one_trained_last_first_with_their_figures(three: No
     assert table[2:] == [["slow", "0.25", "0.0001"], ["wide", "0", "0.012"], ["old", "0", "0.012"]]
 
 
-def test_names_limit_the_list_and_their_order_is_kept(three: None) -> None:
+def test_names_select_and_order(three: None) -> None:
     result = ran("old", "wide")
     assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["old", "wide"]  # and nothing else differs
 
 
-def test_a_name_that_no_run_has_is_a_mistake(three: None) -> None:
+def test_unknown_name(three: None) -> None:
     result = ran("olf")
     assert result.exception.exit_code == 2
     assert "no run called 'olf'" in str(result.exception)
 
 
-def test_json_holds_every_setting_and_the_exact_loss(three: None) -> None:
+def test_json(three: None) -> None:
     listed = json.loads(ran("--json").stdout)
     assert [entry["run"] for entry in listed] == ["slow", "wide", "old"]
     assert [entry["best_validation_nats"] for entry in listed] == [None, 1.25, 1.5]
@@ -100,18 +100,18 @@ def test_json_holds_every_setting_and_the_exact_loss(three: None) -> None:
     assert set(listed[0]["training"]) == set(TrainingSettings.options())
 
 
-def test_a_run_that_another_process_holds_is_in_training(home: Path) -> None:
+def test_locked_run_is_in_training(home: Path) -> None:
     with a_run(home, "now", Progress(step=7)):
         assert json.loads(ran("--json").stdout)[0]["state"] == "training"
     assert json.loads(ran("--json").stdout)[0]["state"] == "stopped"
 
 
-def test_one_whose_validation_had_turned_has_finished_early(home: Path) -> None:
+def test_finished_early(home: Path) -> None:
     a_run(home, "early", Progress(step=60, finished=True)).close()
     assert json.loads(ran("--json").stdout)[0]["state"] == "finished early"
 
 
-def test_damaged_runs_are_listed_with_what_is_wrong(three: None, home: Path) -> None:
+def test_damaged_runs(three: None, home: Path) -> None:
     (home / "checkpoints/wide/run.json").write_text("{}")
     (home / "checkpoints/old/checkpoints/00000100/progress.json").write_text("{}")
     result = ran()
@@ -127,14 +127,14 @@ def test_damaged_runs_are_listed_with_what_is_wrong(three: None, home: Path) -> 
     assert "progress.json" in by_name["old"]["warnings"][0]
 
 
-def test_without_a_run_it_says_how_to_get_one(home: Path) -> None:
+def test_no_runs(home: Path) -> None:
     assert json.loads(ran("--json").stdout) == []
     result = ran()
     assert "no run in" in str(result.exception)
     assert "charrnn train" in str(result.exception)
 
 
-def test_forty_columns_are_enough(three: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forty_columns(three: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charrnn.display.terminal.is_terminal", lambda stream: True)
     lines = ran(width=40).stdout.splitlines()
     assert max(map(len, lines)) <= 40

@@ -106,29 +106,27 @@ def read_to_the_end(terminal: int, received: list[bytes]) -> None:
 # --- a pipe
 
 
-def test_a_pipe_gets_as_many_characters_as_asked_for_and_nothing_else(run: Callable[..., bytes]) -> None:
+def test_pipe_gets_only_the_text(run: Callable[..., bytes]) -> None:
     text = run("letters", "--length", "300", "--seed", "1").decode()
     assert len(text) == 300
     assert set(text) <= set(LETTERS.characters)
 
 
-def test_the_same_seed_writes_the_same_text(run: Callable[..., bytes]) -> None:
+def test_same_seed(run: Callable[..., bytes]) -> None:
     first = run("letters", "--length", "50", "--seed", "7")
     assert run("letters", "--length", "50", "--seed", "7") == first
     assert run("letters", "--length", "50", "--seed", "8") != first
     assert run("letters", "--length", "50") != run("letters", "--length", "50")
 
 
-def test_the_prime_is_written_first_unless_it_is_not_to_be(run: Callable[..., bytes]) -> None:
+def test_no_echo(run: Callable[..., bytes]) -> None:
     whole = run("letters", "--length", "20", "--seed", "1", "--prime", "abé").decode()
     assert whole.startswith("abé")
     assert len(whole) == 23
     assert run("letters", "--length", "20", "--seed", "1", "--prime", "abé", "--no-echo").decode() == whole[3:]
 
 
-def test_a_prime_comes_from_an_argument_standard_input_or_a_file_alike(
-    run: Callable[..., bytes], tmp_path: Path
-) -> None:
+def test_prime_sources(run: Callable[..., bytes], tmp_path: Path) -> None:
     prime = "abcé\n"
     file = tmp_path / "prime.txt"
     file.write_text(prime, encoding="utf-8")
@@ -138,15 +136,15 @@ def test_a_prime_comes_from_an_argument_standard_input_or_a_file_alike(
     assert run("letters", "--seed", "1", "--prime-file", str(file)) == expected
 
 
-def test_standard_input_is_left_alone_unless_it_is_asked_for(run: Callable[..., bytes]) -> None:
+def test_stdin_is_not_read(run: Callable[..., bytes]) -> None:
     assert run("letters", "--seed", "1", stdin=b"abc") == run("letters", "--seed", "1")
 
 
-def test_no_characters_asked_for_is_the_prime_alone(run: Callable[..., bytes]) -> None:
+def test_zero_length(run: Callable[..., bytes]) -> None:
     assert run("letters", "--length", "0", "--prime", "abc") == b"abc"
 
 
-def test_bytes_are_written_as_they_are(run: Callable[..., bytes]) -> None:
+def test_bytes_are_exact(run: Callable[..., bytes]) -> None:
     text = run("bytes", "--length", "400", "--seed", "1", "--temp", "5", "--prime", "é\udcff")
     assert text.startswith(b"\xc3\xa9\xff")
     assert len(text) == 403
@@ -154,13 +152,13 @@ def test_bytes_are_written_as_they_are(run: Callable[..., bytes]) -> None:
         text.decode()
 
 
-def test_a_pipe_gets_control_characters_exactly(run: Callable[..., bytes]) -> None:
+def test_pipe_gets_control_characters(run: Callable[..., bytes]) -> None:
     text = run("hostile", "--length", "200", "--seed", "1").decode()
     assert len(text) == 200
     assert set(text) == set(HOSTILE.characters)
 
 
-def test_several_texts_each_end_with_one_newline(run: Callable[..., bytes]) -> None:
+def test_texts_end_with_one_newline(run: Callable[..., bytes]) -> None:
     alone = [run("letters", "--length", "30", "--seed", "5", "--num", "1").decode()]
     several = run("letters", "--length", "30", "--seed", "5", "--num", "3").decode()
     assert several.startswith(alone[0] if alone[0].endswith("\n") else alone[0] + "\n")
@@ -169,9 +167,7 @@ def test_several_texts_each_end_with_one_newline(run: Callable[..., bytes]) -> N
     assert lines.endswith("\n")
 
 
-def test_several_texts_are_those_that_json_gives_in_order(
-    run: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_texts_match_json(run: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample_module, "BLOCK", 7)
     options = ("letters", "--seed", "5", "--num", "3", "--length", "40", "--prime", "ab", "--stop", "c")
     texts = [json.loads(line)["text"] for line in run(*options, "--json").splitlines()]
@@ -182,9 +178,7 @@ def test_several_texts_are_those_that_json_gives_in_order(
 # --- a program
 
 
-def test_json_says_what_was_written_and_what_it_costs_the_model(
-    run: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_json(run: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     options = ("letters", "--seed", "3", "--length", "25", "--num", "2", "--prime", "aé", "--json")
     entries = [json.loads(line) for line in run(*options).decode("ascii").splitlines()]
     assert [entry["stream"] for entry in entries] == [0, 1]
@@ -199,7 +193,7 @@ def test_json_says_what_was_written_and_what_it_costs_the_model(
         assert entry["bits_per_character"] == pytest.approx(nats / 0.6931471805599453, rel=1e-5)
 
 
-def test_json_tells_a_stopped_text_and_one_without_characters(run: Callable[..., bytes]) -> None:
+def test_json_of_stopped_and_empty_texts(run: Callable[..., bytes]) -> None:
     stopped = json.loads(run("letters", "--seed", "1", "--stop", "a", "--length", "1000", "--json"))
     assert stopped["stopped"]
     assert stopped["text"].index("a") == stopped["characters"] - 1
@@ -207,7 +201,7 @@ def test_json_tells_a_stopped_text_and_one_without_characters(run: Callable[...,
     assert (empty["text"], empty["characters"], empty["nats_per_character"]) == ("", 0, None)
 
 
-def test_json_of_bytes_holds_them_exactly_and_nothing_that_drives_a_terminal(run: Callable[..., bytes]) -> None:
+def test_json_of_bytes(run: Callable[..., bytes]) -> None:
     options = ("bytes", "--seed", "1", "--length", "500", "--temp", "10")
     line = run(*options, "--json").decode("ascii")
     assert base64.b64decode(json.loads(line)["base64"]) == run(*options)
@@ -220,26 +214,24 @@ def test_json_of_bytes_holds_them_exactly_and_nothing_that_drives_a_terminal(run
 # --- a terminal
 
 
-def test_a_terminal_gets_signs_in_place_of_what_would_drive_it(terminal: Callable[..., str]) -> None:
+def test_terminal_gets_safe_text(terminal: Callable[..., str]) -> None:
     shown = terminal("hostile", "--length", "300", "--seed", "1")
     assert not set("\x1b\x9b\u202e\x7f") & set(shown)
     assert all(sign in shown for sign in ("␛", "\\x9b", "\\u202e", "␡"))
 
 
-def test_raw_gives_a_terminal_the_exact_characters(terminal: Callable[..., str]) -> None:
+def test_raw(terminal: Callable[..., str]) -> None:
     assert set(HOSTILE.characters) <= set(terminal("hostile", "--length", "300", "--seed", "1", "--raw"))
 
 
-def test_a_terminal_gets_a_newline_after_the_text_unless_it_has_one(terminal: Callable[..., str]) -> None:
+def test_terminal_ends_with_a_newline(terminal: Callable[..., str]) -> None:
     shown = terminal("letters", "--length", "40", "--seed", "1", "--stop", "\n")
     assert not shown.endswith("\n\n")
     assert terminal("letters", "--length", "0", "--seed", "1", "--prime", "abc") == "abc\n"
     assert terminal("letters", "--length", "0", "--seed", "1", "--prime", "abc\n") == "abc\n"
 
 
-def test_a_terminal_gets_characters_of_several_bytes_whole(
-    terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_terminal_gets_whole_characters(terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample_module, "FLUSH_SECONDS", {"terminal": 0.0, "pipe": 0.0})
     assert terminal("accents", "--length", "0", "--seed", "1", "--prime", "éé") == "éé\n"
     shown = terminal("accents", "--length", "60", "--seed", "1", "--no-echo")
@@ -247,13 +239,13 @@ def test_a_terminal_gets_characters_of_several_bytes_whole(
     assert "\\x" not in shown
 
 
-def test_a_terminal_is_told_the_seed_and_the_seed_repeats_the_text(terminal: Callable[..., str]) -> None:
+def test_terminal_shows_the_seed(terminal: Callable[..., str]) -> None:
     shown = terminal("letters", "--length", "40")
     told, text = re.match(r"letters · seed (\d+)\n(.*)", shown, re.DOTALL).groups()
     assert terminal("letters", "--length", "40", "--seed", told) == text
 
 
-def test_several_texts_on_a_terminal_are_headed(terminal: Callable[..., str]) -> None:
+def test_terminal_shows_headings(terminal: Callable[..., str]) -> None:
     shown = terminal("letters", "--length", "10", "--seed", "2", "--num", "3")
     assert re.findall(r"^── (\d)/3 ──$", shown, re.MULTILINE) == ["1", "2", "3"]
 
@@ -273,7 +265,7 @@ def endless_text(runs: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def test_text_comes_while_it_is_written_and_ctrl_c_ends_it_quietly(runs: Path) -> None:
+def test_ctrl_c_is_silent(runs: Path) -> None:
     with endless_text(runs) as process:
         assert len(process.stdout.read(1000)) == 1000
         process.send_signal(signal.SIGINT)
@@ -282,7 +274,7 @@ def test_text_comes_while_it_is_written_and_ctrl_c_ends_it_quietly(runs: Path) -
     assert process.returncode == ExitCode.INTERRUPTED
 
 
-def test_a_reader_who_leaves_early_is_no_mistake(runs: Path) -> None:
+def test_closed_pipe_is_silent(runs: Path) -> None:
     with endless_text(runs) as process:
         process.stdout.read(10)
         process.stdout.close()
@@ -295,7 +287,7 @@ def test_a_reader_who_leaves_early_is_no_mistake(runs: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 @pytest.mark.parametrize("form", [(), ("--json",)], ids=["text", "json"])
-def test_a_full_disk_is_named(runs: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]) -> None:
+def test_full_disk(runs: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str, ...]) -> None:
     monkeypatch.setenv("CHARRNN_HOME", str(runs))
     full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails too
     with (
@@ -326,22 +318,22 @@ def test_a_full_disk_is_named(runs: Path, monkeypatch: pytest.MonkeyPatch, form:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_mistake_is_named_with_the_way_out(run: Callable[..., bytes], arguments: tuple[str, ...], said: str) -> None:
+def test_mistake_is_one_line(run: Callable[..., bytes], arguments: tuple[str, ...], said: str) -> None:
     with pytest.raises(CharrnnError, match=said):
         run("letters", *arguments)
 
 
-def test_characters_that_the_model_does_not_know_can_be_left_out(run: Callable[..., bytes]) -> None:
+def test_skip_unknown(run: Callable[..., bytes]) -> None:
     options = ("letters", "--seed", "1", "--length", "20")
     assert run(*options, "--prime", "a!b?", "--skip-unknown") == run(*options, "--prime", "ab")
 
 
-def test_a_run_that_is_not_there_is_named(run: Callable[..., bytes]) -> None:
+def test_unknown_run(run: Callable[..., bytes]) -> None:
     with pytest.raises(UsageError, match=r"'leters'.*letters"):
         run("leters")
 
 
-def test_a_checkpoint_can_be_named_by_its_step(run: Callable[..., bytes]) -> None:
+def test_checkpoint_by_step(run: Callable[..., bytes]) -> None:
     assert run("letters", "--seed", "1", "--checkpoint", "40") == run("letters", "--seed", "1", "--checkpoint", "last")
 
 
@@ -349,7 +341,7 @@ def test_greedy_needs_no_seed(run: Callable[..., bytes]) -> None:
     assert run("letters", "--greedy") == run("letters", "--greedy")
 
 
-def test_help_shows_every_option_and_its_default() -> None:
+def test_help() -> None:
     result = CliRunner().invoke(app, ["sample", "--help"], env={"COLUMNS": "100", "NO_COLOR": "1"})
     assert result.exit_code == 0
     for flag in ("--length", "--temperature", "--temp", "--top-k", "--top-p", "--min-p", "--greedy", "--num", "--stop",

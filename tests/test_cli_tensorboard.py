@@ -44,7 +44,7 @@ def ran(*arguments: str) -> Any:
     return CliRunner().invoke(app, arguments)
 
 
-def test_scalars_of_loss_rate_and_speed_are_written(text: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scalars(text: None, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = Written
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
@@ -59,9 +59,7 @@ def test_scalars_of_loss_rate_and_speed_are_written(text: None, monkeypatch: pyt
     assert [step for step, _ in board.scalars["learning rate"]][-1] == 40
 
 
-def test_without_the_package_it_says_what_to_install_and_begins_no_run(
-    text: None, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_package(text: None, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     result = ran(*TRAIN)
     assert isinstance(result.exception, UsageError)

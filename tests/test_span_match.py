@@ -139,4 +139,4 @@ def test_checkpoints_that_cannot_be_read_are_left_out_of_a_history():
 
 @pytest.mark.parametrize(("course", "step"), [((0.0, 0.95, 0.5, 0.92, 1.0), 4), ((0.5, -0.9), 2), ((0.5, 0.05), None)])
 def test_cell_has_settled_once_it_stays_above_90_percent(course, step):
-    assert History(Cell(1, 0), "c", None, tuple(range(1, len(course) + 1)), course).settled_at == step
+    assert History(Cell(1, 0), "c", None, "graded", tuple(range(1, len(course) + 1)), course).settled_at == step

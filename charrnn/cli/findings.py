@@ -1,71 +1,29 @@
-"""The search for interpretable cells: its progress bar and its output."""
+"""The output of a search for interpretable cells."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import sys
-from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from charrnn.cli.look import Look
+    from charrnn.api import Model
     from charrnn.discovery.findings import Findings
-    from charrnn.discovery.study import Effort
+    from charrnn.display.terminal import Terminal
 
 
-def search(look: Look, effort: Effort, *, properties: list[str], language: str | None, corpus: str | None) -> Findings:
-    """Search for cells, or read the findings of the same search made before.
-
-    properties: arguments of --property. language: of the text; None: guessed. corpus: None: looked for.
-    """
-    from charrnn.discovery.cache import search_run
-    from charrnn.properties.catalog import find_property
-
-    with _bar() as progress:
-        return search_run(
-            look.run,
-            look.network,
-            look.passage,
-            [find_property(argument) for argument in properties],
-            language=language,
-            corpus=corpus,
-            effort=effort,
-            progress=progress,
-        )
-
-
-@contextlib.contextmanager
-def _bar() -> Iterator[Callable[[str, float], None]]:
-    """Yield a function of stage and share done that draws a bar on stderr if that is a terminal."""
-    from tqdm import tqdm
-
-    with contextlib.ExitStack() as stack:
-        bars: list[tqdm] = []
-
-        def show(stage: str, share: float) -> None:
-            if not bars:
-                style = "{desc:<18}{bar}{n:4.0f} %  {elapsed}"
-                bar = tqdm(total=100, file=sys.stderr, disable=None, leave=False, dynamic_ncols=True, bar_format=style)
-                bars.append(stack.enter_context(bar))
-            bars[0].set_description_str(stage, refresh=False)
-            bars[0].n = 100 * share
-            bars[0].refresh()
-
-        yield show
-
-
-def show(findings: Findings, look: Look, *, every_cell: bool = False, layer: int | None = None) -> None:
+def print_findings(
+    findings: Findings, model: Model, title: str, terminal: Terminal, *, every_cell: bool, layer: int | None
+) -> None:
     """Print findings. every_cell: also the property that each cell, or each of one layer, fits best."""
     from charrnn.discovery import report
     from charrnn.display.tables import table
 
-    terminal = look.terminal
-    terminal.paragraph(f"{look.title} · {findings.heading(look.text)}")
+    terminal.paragraph(f"{model.name} · {model.shape} · {findings.heading(title)}")
     terminal.write("\n")
-    tracks = findings.of_kind("tracks")
-    if tracks:
-        table(report.CLAIM_HEADERS, findings.table(), terminal, right=report.NUMERIC)
+    named = findings.table()
+    if named:
+        table(report.CLAIM_HEADERS, named, terminal, right=report.NUMERIC)
         terminal.write("\n")
     for line in findings.related_lines():
         terminal.paragraph(line)
@@ -74,12 +32,12 @@ def show(findings: Findings, look: Look, *, every_cell: bool = False, layer: int
         terminal.write("\n")
     for line in findings.closing_lines():
         terminal.paragraph(line)
-    if tracks:
-        terminal.paragraph(f"look at one: charrnn inspect {look.run.name} --cell {tracks[0].evidence.cell}")
+    for claim in list(findings)[:1]:
+        terminal.paragraph(f"show one: charrnn inspect {model.name} --cell {claim.evidence.cell}")
 
 
-def write_csv(findings: Findings) -> None:
-    """Write the evidence for every candidate to stdout as CSV."""
+def print_csv(findings: Findings) -> None:
+    """Print the evidence for every candidate as CSV."""
     from charrnn.discovery.findings import columns_of
 
     names, rows = columns_of(findings.evidence)

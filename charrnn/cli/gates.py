@@ -66,9 +66,8 @@ def gates(
         print(json.dumps([{"gate": one.gate, "shut": one.left.tolist(), "open": one.right.tolist()} for one in found]))
         return
     terminal = Terminal.of(sys.stdout, settings.color)
-    source = f"documents of {title}" if encoded.has_documents else title
     terminal.paragraph(
-        f"{model.name} · {model.shape} · {source}, {count(len(encoded))} characters · each dot is a cell: fraction of "
+        f"{model.name} · {model.shape} · {title}, {count(len(encoded))} characters · each dot is a cell: fraction of "
         "characters at which its gate is shut (below .1) and wide open (above .9)"
     )
     size = model.run.settings.model.hidden_size

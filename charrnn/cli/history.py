@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,13 @@ from charrnn.cli.options import (
     with_settings,
 )
 from charrnn.settings import InspectSettings, settings_from
+from charrnn.units import amount, count
+
+if TYPE_CHECKING:
+    from charrnn.discovery.history import History
+    from charrnn.display.terminal import Terminal
+
+LAST = "at the last checkpoint"
 
 
 def register(app: typer.Typer) -> None:
@@ -56,18 +64,45 @@ def history(
     position"[/bold]
     """
     from charrnn.api import load
-    from charrnn.cli import surveys
-    from charrnn.cli.look import Look
     from charrnn.display.terminal import Terminal
-    from charrnn.inspection.trace import find_cell
-    from charrnn.properties.catalog import find_property
 
     settings = settings_from(InspectSettings, given)
     model = load(run, device=device)
-    shape = model.run.settings.model
-    chosen_cell = find_cell(cell, shape.layers, shape.hidden_size)
-    chosen = find_property(property_name) if property_name is not None else None
-    title, encoded = read_text(model, text, skip_unknown=skip_unknown)
-    terminal = Terminal.of(sys.stdout, settings.color)
-    look = Look(model.run, model.checkpoint, model.network, title, encoded, terminal, as_json)
-    surveys.history(look, chosen_cell, model.network.recurrence.find_signal(settings.signal), chosen, language)
+    _, encoded = read_text(model, text, skip_unknown=skip_unknown)
+    found = model.history(cell, property_name, text=encoded, signal=settings.signal, language=language)
+    if as_json:
+        scores = zip(found.steps, found.rank_correlations, strict=True)
+        result = {
+            "cell": str(found.cell),
+            "signal": found.signal,
+            "compared_with": found.property_name or LAST,
+            "scores": [{"step": step, "rank_correlation": value} for step, value in scores],
+            "since": found.settled_at,
+        }
+        print(json.dumps(result))
+        return
+    _print(found, model.name, Terminal.of(sys.stdout, settings.color))
+
+
+def _print(found: History, run: str, terminal: Terminal) -> None:
+    from charrnn.discovery.report import number
+    from charrnn.display.plots import sparkline
+    from charrnn.display.tables import table
+
+    checkpoints = amount(len(found.steps), "checkpoint")
+    compared = found.property_name or f"the cell {LAST}"
+    terminal.paragraph(f"{run} · cell {found.cell} {found.signal} in {checkpoints} · compared with {compared}")
+    terminal.write("\n")
+    headers = ("step", "AUC|char" if found.kind == "binary" else "ρ|char")
+    rows = [[count(step), number(score)] for step, score in zip(found.steps, found.scores, strict=True)]
+    table(headers, rows, terminal, right=headers)
+    if len(rows) > 2:
+        width = min(len(rows), terminal.width)
+        terminal.write(f"\n{sparkline(found.scores, width, unicode=terminal.unicode)}\n")
+    terminal.write("\n")
+    if found.settled_at is None:
+        terminal.paragraph("no checkpoint tracks this property")
+    else:
+        terminal.paragraph(f"from step {count(found.settled_at)} on, at least 90 % of the last rank correlation")
+    if len(rows) < 3:
+        terminal.paragraph("the run has few checkpoints; train with --keep every:N to keep more")

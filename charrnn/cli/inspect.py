@@ -22,6 +22,7 @@ from charrnn.cli.options import (
     read_text,
     with_settings,
 )
+from charrnn.cli.progress import stage_bar
 from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, settings_from
@@ -121,18 +122,16 @@ def inspect(
     [bold]charrnn inspect shakespeare --cell 2:17 --signal forget[/bold]
     """
     from charrnn.api import load
-    from charrnn.cli import findings, surveys
-    from charrnn.cli import picture as pictures
-    from charrnn.cli.look import Look
-    from charrnn.discovery.study import Effort
+    from charrnn.cli.findings import print_csv, print_findings
+    from charrnn.cli.pictures import find_span, show_cells
     from charrnn.display.export import find_format
     from charrnn.inspection.trace import check_layer, find_cell
 
     settings = settings_from(InspectSettings, given)
     only_one_of(json=as_json or None, csv=as_csv or None, output=output)
     only_one_of(cell=cell or None, like=like)
-    search: dict[str, Any] = {"--property": properties, "--language": language, "--corpus": corpus, "--all": every_cell}
-    search |= {"--csv": as_csv, "--characters": characters, "--seed": seed}
+    search: dict[str, Any] = {"--property": properties, "--language": language, "--corpus": corpus}
+    search |= {"--all": every_cell, "--csv": as_csv, "--characters": characters, "--seed": seed}
     _check_mode(cell, like, {**_flags(given), "--output": output}, search)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
         raise UsageError("--layer needs a --cell, or the table of --all", "as in --layer 2 --cell 17")
@@ -145,26 +144,27 @@ def inspect(
     cells = [find_cell(name, shape.layers, shape.hidden_size, layer) for name in cell or []]
     title, encoded = read_text(model, text, skip_unknown=skip_unknown)
     terminal = Terminal.of(sys.stdout, settings.color)
-    look = Look(model.run, model.checkpoint, model.network, title, encoded, terminal, as_json)
-    if like is not None:
-        surveys.like(look, like)
-    elif cells:
-        picture = pictures.picture_of(look, cells, settings)
-        if as_json:
-            print(json.dumps(picture.to_json()))
-        elif output is not None:
-            pictures.write_file(picture, settings, output)
-        else:
-            pictures.show(picture, settings, lambda one: surveys.opening(look, one))
+    if cells:
+        show_cells(model, cells, title, encoded, settings, terminal, as_json=as_json, output=output)
+    elif like is not None:
+        find_span(model, like, encoded, terminal, as_json=as_json)
     else:
-        effort = Effort(characters=characters or SEARCHED_CHARACTERS, seed=SEARCH_SEED if seed is None else seed)
-        found = findings.search(look, effort, properties=properties or [], language=language, corpus=corpus)
+        with stage_bar() as progress:
+            found = model.discover(
+                properties or [],
+                encoded,
+                language=language,
+                corpus=corpus,
+                characters=characters or SEARCHED_CHARACTERS,
+                seed=SEARCH_SEED if seed is None else seed,
+                progress=progress,
+            )
         if as_json:
             print(json.dumps(found.to_json()))
         elif as_csv:
-            findings.write_csv(found)
+            print_csv(found)
         else:
-            findings.show(found, look, every_cell=every_cell, layer=layer)
+            print_findings(found, model, title, terminal, every_cell=every_cell, layer=layer)
 
 
 def _flags(given: dict[str, Any]) -> dict[str, Any]:

@@ -120,4 +120,5 @@ def read_text(model: Model, spec: str | None, *, skip_unknown: bool) -> tuple[st
     """Return title and ids of the text that a command reads; the held-out text if the user named none."""
     if spec is None and skip_unknown:
         raise UsageError("--skip-unknown needs a text of your own; the held-out text has no unknown characters")
-    return model.read(None if spec is None else Path(spec), skip_unknown=skip_unknown)
+    title, encoded = model.read(None if spec is None else Path(spec), skip_unknown=skip_unknown)
+    return f"documents of {title}" if encoded.has_documents else title, encoded

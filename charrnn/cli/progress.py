@@ -48,21 +48,21 @@ def transfer_bar(label: str = "corpus") -> Iterator[Callable[[int, int], None]]:
 @contextlib.contextmanager
 def stage_bar() -> Iterator[Callable[[str, float], None]]:
     """Yield a function of (stage, fraction done) that draws a bar."""
-    from tqdm import tqdm
-
-    bar: tqdm[NoReturn] = tqdm(
-        total=100,
-        file=sys.stderr,
-        disable=None,
-        leave=False,
-        dynamic_ncols=True,
-        bar_format="{desc:<18}{bar}{n:4.0f} %  {elapsed}",
-    )
+    bar: tqdm[NoReturn] | None = None
 
     def show(stage: str, fraction: float) -> None:
+        from tqdm import tqdm
+
+        nonlocal bar
+        if bar is None:
+            style = "{desc:<18}{bar}{n:4.0f} %  {elapsed}"
+            bar = tqdm(total=100, file=sys.stderr, disable=None, leave=False, dynamic_ncols=True, bar_format=style)
         bar.set_description_str(stage, refresh=False)
         bar.n = 100 * fraction
         bar.refresh()
 
-    with bar:
+    try:
         yield show
+    finally:
+        if bar is not None:
+            bar.close()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.discovery.statistics import Labels, Strata, rank_correlation, ranked
+from charrnn.discovery.statistics import Labels, Strata, auc, rank_correlation, ranked
 from charrnn.discovery.study import Split
 from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.trace import Cell, trace_streams
@@ -24,14 +24,21 @@ MIN_RANK_CORRELATION = 0.1
 class History:
     """The rank correlation of a cell with a property, within the current character, at each checkpoint.
 
-    property_name: None where the cell is compared with itself at the last checkpoint.
+    property_name: None where the cell is compared with itself at the last checkpoint. kind: of the property, binary or
+    graded.
     """
 
     cell: Cell
     signal: str
     property_name: str | None
+    kind: str
     steps: tuple[int, ...]
     rank_correlations: tuple[float, ...]
+
+    @property
+    def scores(self) -> list[float]:
+        """The AUC of a binary property, the rank correlation ρ of a graded one."""
+        return [float(auc(value)) if self.kind == "binary" else value for value in self.rank_correlations]
 
     @property
     def settled_at(self) -> int | None:
@@ -55,10 +62,12 @@ def cell_history(
     signal: str,
     values: np.ndarray | None = None,
     property_name: str | None = None,
+    kind: str = "graded",
 ) -> History:
     """Measure a cell at each checkpoint, on the CONFIRM half of a text.
 
-    load: step → network. values: of the property `property_name`, (N,); None: the cell itself at the last checkpoint.
+    load: step → network. values: of the property, (N,); None: the cell itself at the last checkpoint. property_name,
+    kind: of the property.
 
     A checkpoint that `load` raises CharrnnError for is skipped with a CharrnnWarning. Where all are, the first of these
     errors is raised.
@@ -80,7 +89,7 @@ def cell_history(
     correlations = [
         float(rank_correlation(ranked(column[:, None], strata)[0], labels)[0, 0]) for column in recorded.values()
     ]
-    return History(cell, signal, property_name, tuple(recorded), tuple(correlations))
+    return History(cell, signal, property_name, kind, tuple(recorded), tuple(correlations))
 
 
 def _on_confirm(network: CharRNN, text: EncodedText, split: Split, cell: Cell, signal: str) -> np.ndarray:
