@@ -17,7 +17,7 @@ import torch
 
 from charrnn import __version__
 from charrnn.cli import app
-from charrnn.model.device import _precisions, choose_precision
+from charrnn.model.device import choose_precision, supported_precisions
 from charrnn.model.lookup import open_run
 from charrnn.model.run import Run
 from charrnn.sampling.settings import SampleSettings
@@ -420,7 +420,7 @@ def test_precision_may_change_on_resume(program: Program, text: Path) -> None:
     assert (code, open_run("mine").settings.training.precision) == (0, chosen)
     assert f", {chosen}\n" in out
     code, _, err = program("train", "text.txt", *SMALL, "--steps", "20", "--precision", "tf32")
-    able = _precisions(torch.device("cpu"), "lstm")
+    able = supported_precisions(torch.device("cpu"), "lstm")
     assert_one_line(err, f"cannot train in tf32; choose --precision from: {', '.join(able)}\n")
     assert code == 2
     unfinish(open_run("mine"))

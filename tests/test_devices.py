@@ -1,5 +1,4 @@
-"""The same numbers on every device that is here. On a machine with a GPU these are its tests; elsewhere the CPU is
-compared with itself, which keeps the tests themselves working."""
+"""The same numbers on every device of this machine. Without a GPU the CPU is compared with itself."""
 
 from __future__ import annotations
 
@@ -12,9 +11,8 @@ import pytest
 import torch
 
 from charrnn.errors import UsageError
-from charrnn.model import device as devices
 from charrnn.model.checkpoint import MAX_LOSS_SCALE
-from charrnn.model.device import _precisions, choose_device, choose_precision, device_name, tf32_allowed
+from charrnn.model.device import choose_device, choose_precision, device_name, supported_precisions, tf32_allowed
 from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate
 from charrnn.sampling.settings import SampleSettings
@@ -25,19 +23,19 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.trainer import STEPS_BETWEEN_SCALES, Trainer
 from tests.conftest import contracted
 
-HERE = [
-    pytest.param(name, marks=pytest.mark.skipif(not there, reason=f"no {name} device here"))
-    for name, there in (
+DEVICES_HERE = [
+    pytest.param(name, marks=pytest.mark.skipif(not available, reason=f"no {name} device here"))
+    for name, available in (
         ("cpu", True),
         ("cuda", torch.cuda.is_available()),
         ("mps", torch.backends.mps.is_available()),
     )
 ]
-every_device = pytest.mark.parametrize("device", HERE)
+every_device = pytest.mark.parametrize("device", DEVICES_HERE)
 TRAINING = TrainingSettings(batch_size=4, seq_length=16, steps=100, learning_rate=0.005, precision="fp32")
 
 
-def a_network(recurrence: str, vocabulary: Vocabulary) -> CharRNN:
+def new_network(recurrence: str, vocabulary: Vocabulary) -> CharRNN:
     settings = ModelSettings(recurrence=recurrence, layers=2, hidden_size=32, embedding_size=8)
     network = CharRNN(settings, len(vocabulary))
     network.initialize(torch.Generator().manual_seed(1))
@@ -57,23 +55,21 @@ def losses(network: CharRNN, ids: np.ndarray, precision: str = "fp32") -> list[f
 
 @every_device
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-def test_a_hundred_steps_in_float32_have_the_losses_of_the_cpu(device: str, recurrence: str, short_text: str) -> None:
+def test_fp32_losses_equal_those_of_the_cpu(device: str, recurrence: str, short_text: str) -> None:
     vocabulary = Vocabulary.of(short_text)
     ids = vocabulary.encode(short_text)
-    on_cpu = losses(a_network(recurrence, vocabulary), ids)
-    on_device = losses(a_network(recurrence, vocabulary).to(choose_device(device)), ids)
+    on_cpu = losses(new_network(recurrence, vocabulary), ids)
+    on_device = losses(new_network(recurrence, vocabulary).to(choose_device(device)), ids)
     assert on_device == pytest.approx(on_cpu, abs=1e-4)
     assert on_device[-1] < 0.8 * on_device[0]
 
 
 @every_device
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-def test_a_text_costs_as_many_nats_and_is_continued_by_the_same_characters(
-    device: str, recurrence: str, short_text: str
-) -> None:
+def test_scores_and_samples_equal_those_of_the_cpu(device: str, recurrence: str, short_text: str) -> None:
     vocabulary = Vocabulary.of(short_text)
     ids = vocabulary.encode(short_text)[:5000]
-    cpu, other = a_network(recurrence, vocabulary).eval(), a_network(recurrence, vocabulary).eval()
+    cpu, other = new_network(recurrence, vocabulary).eval(), new_network(recurrence, vocabulary).eval()
     other.to(choose_device(device))
     np.testing.assert_allclose(
         score(other, EncodedText(ids)).nats, score(cpu, EncodedText(ids)).nats, rtol=0, atol=1e-4
@@ -90,21 +86,19 @@ LOWER = {"cpu": ["bf16"], "cuda": ["tf32", "bf16", "fp16"], "mps": []}
     ("device", "precision"),
     [
         pytest.param(p.values[0], precision, marks=p.marks, id=f"{p.values[0]}-{precision}")
-        for p in HERE
+        for p in DEVICES_HERE
         for precision in LOWER[p.values[0]]
     ],
 )
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-def test_a_hundred_steps_in_a_lower_precision_learn_as_much(
-    device: str, precision: str, recurrence: str, short_text: str
-) -> None:
+def test_lower_precision_learns_as_much(device: str, precision: str, recurrence: str, short_text: str) -> None:
     place = choose_device(device)
-    if precision not in _precisions(place, recurrence):
+    if precision not in supported_precisions(place, recurrence):
         pytest.skip(f"no {precision} on this {device}")
     vocabulary = Vocabulary.of(short_text)
     ids = vocabulary.encode(short_text)
-    exact = losses(a_network(recurrence, vocabulary), ids)
-    network = a_network(recurrence, vocabulary).to(place)
+    exact = losses(new_network(recurrence, vocabulary), ids)
+    network = new_network(recurrence, vocabulary).to(place)
     lower = losses(network, ids, precision)
     assert lower == pytest.approx(exact, abs=0.1)
     assert np.mean(lower[-10:]) == pytest.approx(np.mean(exact[-10:]), abs=0.02)
@@ -112,12 +106,12 @@ def test_a_hundred_steps_in_a_lower_precision_learn_as_much(
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
-def test_a_precision_is_chosen_by_the_device_and_refused_where_it_cannot_be_had() -> None:
+def test_precision_is_refused_where_unsupported() -> None:
     cpu = torch.device("cpu")
     assert choose_precision("fp32", cpu, "lstm") == "fp32"
     assert choose_precision("bf16", cpu, "gru") == "bf16"
     for name in ("tf32", "fp16"):
-        able = ", ".join(_precisions(cpu, "lstm"))
+        able = ", ".join(supported_precisions(cpu, "lstm"))
         with pytest.raises(UsageError, match=f"cannot train in {name}; choose --precision from: {able}$"):
             choose_precision(name, cpu, "lstm")
     with pytest.raises(UsageError, match="--precision must be one of auto, fp32, tf32, bf16, fp16, not 'int8'"):
@@ -134,31 +128,31 @@ def test_a_precision_is_chosen_by_the_device_and_refused_where_it_cannot_be_had(
         ("", "lstm", "fp32"),
     ],
 )
-def test_a_cpu_trains_an_lstm_in_bf16_where_it_says_that_it_computes_so(
-    flags: str, recurrence: str, chosen: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(devices, "_cpu_says", {"flags": flags}.__getitem__)
-    monkeypatch.setattr(devices, "_cpu_reads_in_bf16", lambda _: True)
-    assert choose_precision("auto", torch.device("cpu"), recurrence) == chosen
+def test_auto_precision_on_a_cpu_follows_its_features(flags: str, recurrence: str, chosen: str) -> None:
+    cpu = torch.device("cpu")
+    expected = chosen if chosen in supported_precisions(cpu, recurrence) else "fp32"
+    assert choose_precision("auto", cpu, recurrence, cpu_flags=flags.split()) == expected
 
 
-def test_bf16_is_refused_on_a_cpu_whose_lstm_cannot_be_run_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_is_refused_where_the_layer_fails_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("could not create a primitive descriptor")
 
     monkeypatch.setattr(torch.nn.LSTM, "forward", refuse)
-    devices._cpu_reads_in_bf16.cache_clear()
-    try:
-        with pytest.raises(UsageError, match=r"cannot train in bf16; choose --precision from: fp32$"):
-            choose_precision("bf16", torch.device("cpu"), "lstm")
-        monkeypatch.setattr(devices, "_cpu_says", {"flags": "avx512_bf16"}.__getitem__)
-        assert choose_precision("auto", torch.device("cpu"), "lstm") == "fp32"
-    finally:
-        devices._cpu_reads_in_bf16.cache_clear()
+    cpu = torch.device("cpu")
+    with pytest.raises(UsageError, match=r"cannot train in bf16; choose --precision from: fp32$"):
+        choose_precision("bf16", cpu, "lstm")
+    assert choose_precision("auto", cpu, "lstm", cpu_flags=["avx512_bf16"]) == "fp32"
+
+
+def test_choosing_a_precision_leaves_the_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    choose_precision("auto", torch.device("cpu"), "lstm")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
-def test_memory_freed_in_one_step_of_training_is_there_for_the_next() -> None:
+def test_freed_memory_is_kept() -> None:
     program = """
 import resource, sys, numpy, torch
 from charrnn.model.device import keep_freed_memory
@@ -174,10 +168,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         kept: int(subprocess.run([sys.executable, "-c", program, kept], stdout=subprocess.PIPE, check=True).stdout)
         for kept in ("kept", "returned")
     }
-    assert faults["kept"] < 1000 < faults["returned"], "pages of memory that the kernel had to give"
+    assert faults["kept"] < 1000 < faults["returned"], "page faults"
 
 
-def test_tf32_is_allowed_while_a_step_is_made_in_it_and_never_else() -> None:
+def test_tf32_is_allowed_only_within_its_context() -> None:
     def settings() -> set[str]:
         backends = torch.backends
         return {
@@ -193,11 +187,11 @@ def test_tf32_is_allowed_while_a_step_is_made_in_it_and_never_else() -> None:
         assert settings() == {"ieee"}
 
 
-def test_an_overflow_in_fp16_halves_the_scale_of_losses_and_leaves_the_step_out(short_text: str) -> None:
-    """On the CPU, with float32 numbers of which too large ones are declared an overflow."""
+def test_fp16_overflow_halves_the_loss_scale_and_skips_the_step(short_text: str) -> None:
+    """On the CPU in float32, with infinite gradients above a loss scale of 2¹³."""
     vocabulary = Vocabulary.of(short_text)
-    trainer = Trainer(a_network("lstm", vocabulary), TRAINING, EncodedText(vocabulary.encode(short_text)))
-    plain = Trainer(a_network("lstm", vocabulary), TRAINING, EncodedText(vocabulary.encode(short_text)))
+    trainer = Trainer(new_network("lstm", vocabulary), TRAINING, EncodedText(vocabulary.encode(short_text)))
+    plain = Trainer(new_network("lstm", vocabulary), TRAINING, EncodedText(vocabulary.encode(short_text)))
     trainer.loss_scale = torch.tensor(MAX_LOSS_SCALE)
     layer = trainer.network.recurrences[0].weight_hh_l0
     layer.register_hook(lambda gradient: gradient * torch.where(trainer.loss_scale > 2.0**13, torch.inf, 1.0))
@@ -209,7 +203,7 @@ def test_an_overflow_in_fp16_halves_the_scale_of_losses_and_leaves_the_step_out(
     assert (trainer.skipped, trainer.loss_scale) == (3, 2.0**13)
     for plain.step in (3, 4, 5):
         plain.make_step()
-    for name, parameter in trainer.parameters.items():  # a power of two changes no digit
+    for name, parameter in trainer.parameters.items():  # a power of two changes no bit of the mantissa
         assert torch.equal(parameter, plain.parameters[name]), name
     trainer.step = STEPS_BETWEEN_SCALES - 1
     trainer.make_step()
@@ -221,10 +215,10 @@ def test_a_device_has_a_name(device: str) -> None:
     assert device_name(choose_device(device))
 
 
-def test_a_device_that_is_not_here_is_a_mistake_with_a_way_out() -> None:
+def test_missing_device_is_refused_with_those_available() -> None:
     assert choose_device("auto").type in DEVICES
     for name in ("cuda", "mps"):
-        if name not in [p.values[0] for p in HERE if not p.marks[0].args[0]]:
+        if name not in [p.values[0] for p in DEVICES_HERE if not p.marks[0].args[0]]:
             with pytest.raises(UsageError, match=f"no {name} device here.*choose from: cpu"):
                 choose_device(name)
     with pytest.raises(UsageError, match="--device must be one of auto, cpu, cuda, mps, not 'tpu'"):

@@ -1,12 +1,11 @@
-"""Which device a network runs on, and in which precision."""
+"""The device and the precision that a network computes with."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import platform
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import torch
@@ -18,62 +17,67 @@ from charrnn.settings import DEVICES, PRECISIONS
 from charrnn.units import amount
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-FIRST_WITH_TF32 = (8, 0)  # compute capability: NVIDIA's Ampere
-CPU_FLAGS_OF_BF16 = {"avx512_bf16", "amx_bf16"}  # elsewhere it is emulated, up to a hundred times slower than float32
+TF32_SINCE = (8, 0)  # compute capability: NVIDIA's Ampere
+BF16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}  # without one bf16 is emulated, up to a hundred times slower than float32
+CPU_INFO = Path("/proc/cpuinfo")
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGEST_KEPT_BLOCK = 1 << 30
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; `auto` takes CUDA where there is one, then Apple's MPS, then the CPU.
+    """Return a device by name; `auto` prefers CUDA, then Apple's MPS, then the CPU.
 
-    Multiplications of float32 stay so outside `tf32_allowed`: cuDNN's recurrences would otherwise use TF32, with 10
-    bits of mantissa. Raises UsageError where the device is not there.
+    On CUDA float32 products stay float32 outside of `tf32_allowed`; cuDNN would use TF32, with 10 bits of mantissa.
+    Raises UsageError if the device is not available.
     """
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
-    elif name not in there:
+        name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
+    elif name not in available:
         raise UsageError(f"--device must be one of {', '.join(DEVICES)}, not {name!r}")
-    if not there[name]:
-        kinds = ", ".join(kind for kind, found in there.items() if found)
+    if not available[name]:
+        kinds = ", ".join(kind for kind, found in available.items() if found)
         raise UsageError(f"no {name} device here, or this build of torch cannot use it", f"choose from: {kinds}, auto")
     if name == "cuda":
         set_fp32_precision("ieee")
     return torch.device(name)
 
 
-def choose_precision(name: str, device: torch.device, recurrence: str) -> str:
-    """One of `fp32`, `tf32`, `bf16`, `fp16`; `auto` is bf16 where the device computes with it, else fp32.
+def choose_precision(
+    name: str, device: torch.device, recurrence: str, *, cpu_flags: Collection[str] | None = None
+) -> str:
+    """Return `fp32`, `tf32`, `bf16` or `fp16`; `auto` is bf16 where that is fast, else fp32.
 
-    On a CPU only an LSTM's: the other recurrences, which oneDNN does not fuse, may be slower in bf16. Raises UsageError
-    where the device cannot do what is asked for.
+    On a CPU bf16 is fast for recurrences that oneDNN fuses, with instructions for it. cpu_flags: the features of the
+    CPU; None: of this one. Raises UsageError if the device does not support the precision.
     """
     if name not in PRECISIONS:
         raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, not {name!r}")
-    able = _precisions(device, recurrence)
+    supported = supported_precisions(device, recurrence)
     if name == "auto":
-        fast = device.type == "cuda" or (find_recurrence(recurrence).is_fast_in_bf16_on_cpu and _cpu_computes_in_bf16())
-        return "bf16" if fast and "bf16" in able else "fp32"
-    if name not in able:
-        raise UsageError(f"{device_name(device)} cannot train in {name}", f"choose --precision from: {', '.join(able)}")
+        flags = _cpu_info("flags").split() if cpu_flags is None else cpu_flags
+        fast_on_cpu = find_recurrence(recurrence).is_fast_in_bf16_on_cpu and not BF16_CPU_FLAGS.isdisjoint(flags)
+        return "bf16" if "bf16" in supported and (device.type == "cuda" or fast_on_cpu) else "fp32"
+    if name not in supported:
+        known = ", ".join(supported)
+        raise UsageError(f"{device_name(device)} cannot train in {name}", f"choose --precision from: {known}")
     return name
 
 
-def _precisions(device: torch.device, recurrence: str) -> list[str]:
+def supported_precisions(device: torch.device, recurrence: str) -> list[str]:
+    """Return the precisions in which a device can train a recurrence, however slowly."""
     if device.type == "cuda":
-        has_tf32 = torch.version.hip is None and torch.cuda.get_device_capability(device) >= FIRST_WITH_TF32
+        has_tf32 = torch.version.hip is None and torch.cuda.get_device_capability(device) >= TF32_SINCE
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
         return ["fp32", *["tf32"] * has_tf32, *["bf16"] * has_bf16, "fp16"]
-    return ["fp32", *["bf16"] * (device.type == "cpu" and _cpu_reads_in_bf16(recurrence))]
+    return ["fp32", *["bf16"] * (device.type == "cpu" and _runs_in_bf16_on_cpu(recurrence))]
 
 
-@functools.cache
-def _cpu_reads_in_bf16(recurrence: str) -> bool:
-    """Whether such a layer can be run so, however slowly: oneDNN has no LSTM in bf16 where there is no AVX-512."""
+def _runs_in_bf16_on_cpu(recurrence: str) -> bool:
+    """Run a small layer to find out: without AVX-512, oneDNN has no LSTM in bf16."""
     kind, zeros = find_recurrence(recurrence), torch.zeros(1, 1)
     try:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.random.fork_rng(devices=[]), torch.autocast("cpu", torch.bfloat16):
             kind.unroll(kind.build(1, 1), zeros.unsqueeze(0), tuple(zeros for _ in kind.state_parts))
     except RuntimeError:
         return False
@@ -81,7 +85,7 @@ def _cpu_reads_in_bf16(recurrence: str) -> bool:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """Where a forward pass computes in bf16 or fp16 what is safe there, of float32 weights; else nothing changes."""
+    """Return a context in which operations that are safe in bf16 or fp16 use it, if that is the precision."""
     if precision not in AUTOCAST:
         return contextlib.nullcontext()
     return torch.autocast(device.type, AUTOCAST[precision])
@@ -89,7 +93,7 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 @contextlib.contextmanager
 def tf32_allowed(precision: str) -> Iterator[None]:
-    """Where float32 matrices may be multiplied in TF32, if that is the precision: forward and backward."""
+    """Allow float32 products in TF32, forward and backward, if that is the precision."""
     if precision != "tf32":
         yield
         return
@@ -101,39 +105,29 @@ def tf32_allowed(precision: str) -> Iterator[None]:
 
 
 def device_name(device: torch.device) -> str:
-    """The device in words, as `NVIDIA H200` or `AMD EPYC, 2 threads`."""
+    """Return a name such as `NVIDIA H200` or `AMD EPYC, 2 threads`."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return f"{platform.machine()} (Metal)"
-    return f"{_processor()}, {amount(torch.get_num_threads(), 'thread')}"
+    processor = _cpu_info("model name") or platform.processor() or platform.machine() or "CPU"
+    return f"{processor}, {amount(torch.get_num_threads(), 'thread')}"
 
 
-def _processor() -> str:
-    return _cpu_says("model name") or platform.processor() or platform.machine() or "CPU"
-
-
-def _cpu_computes_in_bf16() -> bool:
-    return not CPU_FLAGS_OF_BF16.isdisjoint(_cpu_says("flags").split())
-
-
-@functools.cache
-def _cpu_says(key: str) -> str:
-    """What Linux tells of the first processor under this key; empty where it does not."""
+def _cpu_info(key: str) -> str:
+    """Return Linux's entry for the first processor, or an empty string."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == key), "")
 
 
-@functools.cache
 def keep_freed_memory() -> None:
-    """Has glibc's malloc keep what is freed for what is needed next, for the rest of this process.
+    """Make glibc's malloc keep large freed blocks, for the rest of the process. Do nothing with another malloc.
 
-    A step needs the same large blocks each time. Above 32 MB glibc would give each back to the kernel and get it anew,
-    every page of it filled with zeros: on two cores of an AMD EPYC that took up to a third of a step's time. Nothing
-    changes where there is another malloc.
+    Each training step needs the same large blocks. By default glibc returns blocks above 32 MB to the kernel, which
+    fills every page with zeros when it gives them back: up to a third of a step's time on two cores of an AMD EPYC.
     """
     if platform.libc_ver()[0] == "glibc":
         glibc = ctypes.CDLL(None)
@@ -142,7 +136,7 @@ def keep_freed_memory() -> None:
 
 
 def synchronize(device: torch.device) -> None:
-    """Waits until the device has done all it was asked, so that a clock can be read."""
+    """Wait for all work queued on the device, for timing."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":
