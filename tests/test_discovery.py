@@ -22,7 +22,8 @@ from charrnn.discovery.study import Effort, Split, reason_not_testable
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import memory_length
 from charrnn.model.network import CharRNN
-from charrnn.properties.catalog import CATALOG, Text, find_property
+from charrnn.properties.catalog import CATALOG, Text
+from charrnn.properties.user_properties import find_property
 from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings
 from charrnn.text.contexts import Contexts

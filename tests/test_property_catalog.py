@@ -17,8 +17,9 @@ from pygments.lexers import find_lexer_class
 from pygments.token import Comment, Name, Whitespace
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.properties.catalog import ANY, CATALOG, Text, find_property
+from charrnn.properties.catalog import ANY, CATALOG, Text
 from charrnn.properties.source_code import find_language, guess_language, kind_of, tokens_of
+from charrnn.properties.user_properties import find_property
 
 BINARY = {
     "newline follows": ["a‹b›⏎c‹d⏎›⏎e"],

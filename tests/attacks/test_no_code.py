@@ -25,7 +25,7 @@ MODULES = {
 CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.jit.load", "torch.hub.load", "torch.package",
          "numpy.load", "np.load", "os.system", "os.popen", "subprocess.run", "subprocess.Popen"}  # fmt: skip
 # A property that the user names as FILE.py:function is the user's own code.
-RUNS_WHAT_THE_USER_NAMES = {"properties/catalog.py"}
+RUNS_WHAT_THE_USER_NAMES = {"properties/user_properties.py"}
 # Matches expressions of strangers: starts this Python with a file of the package.
 STARTS_PYTHON = {"text/patterns.py": {"subprocess.Popen"}}
 # How the C library keeps freed memory is set by a call of its own, with constants.

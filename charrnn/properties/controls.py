@@ -1,0 +1,21 @@
+"""Control labels: properties without meaning, which no cell should be named after (Hewitt & Liang 2019)."""
+
+from __future__ import annotations
+
+import re
+import zlib
+
+import numpy as np
+
+from charrnn.properties.catalog import Booleans, Text, register
+
+
+@register("hash of the word", "binary", "The CRC-32 of the current word is odd.", looks_ahead=True, control=True)
+def _hash_of_word(text: Text) -> Booleans:
+    words = re.finditer(r"[^\W\d_]+", text.characters)
+    return text.spans(match.span() for match in words if zlib.crc32(match.group().encode()) & 1)
+
+
+@register("t mod 7", "binary", "The position in the text modulo 7 is below 3.", control=True)
+def _t_mod_7(text: Text) -> Booleans:
+    return np.arange(len(text)) % 7 < 3
