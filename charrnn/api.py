@@ -37,7 +37,8 @@ from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN, State, parameter_count
 from charrnn.model.reading import HELD_OUT, read_for
 from charrnn.model.run import Run
-from charrnn.properties.catalog import CATALOG, Property, Text, find_property
+from charrnn.properties.catalog import CATALOG, Property, Text
+from charrnn.properties.user_properties import find_property
 from charrnn.sampling.generate import STOPPED, generate
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import Score, score

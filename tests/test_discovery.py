@@ -1,276 +1,341 @@
-"""The search on networks of which it is known what their cells do."""
+"""The search for cells, as a whole and stage by stage, on networks whose cells are known."""
 
 from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
-import torch
 
-from charrnn.discovery import cache as store
+from charrnn.discovery import activations
+from charrnn.discovery.activations import cell_groups, record
+from charrnn.discovery.baselines import kgram_baselines, untrained_baselines, untrained_networks
 from charrnn.discovery.confounds import Design, Moments, unique_shares
-from charrnn.discovery.evidence import Evidence
-from charrnn.discovery.findings import Findings, columns_of
+from charrnn.discovery.evidence import Candidate, choose_candidates, gather_evidence
+from charrnn.discovery.findings import Findings
 from charrnn.discovery.naming import verdict
-from charrnn.discovery.report import score_with_interval
+from charrnn.discovery.scores import score_cells, segments_to_permute, summarize_cells
 from charrnn.discovery.search import discover
-from charrnn.discovery.study import Effort, Split, reason_not_testable
+from charrnn.discovery.statistics import auc
+from charrnn.discovery.study import Effort, Split, Study, prepare_study, reason_not_testable
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import memory_length
+from charrnn.inspection.trace import Cell, trace
 from charrnn.model.network import CharRNN
-from charrnn.properties.catalog import CATALOG, Text
+from charrnn.properties.catalog import CATALOG, Text, searchable
 from charrnn.properties.user_properties import find_property
 from charrnn.scoring.score import score
-from charrnn.settings import ModelSettings
 from charrnn.text.contexts import Contexts
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
+from tests.planted import COUNTER, DETECTOR, LATCH, SMALL_EFFORT, network_for, planted, prose
 
-LITTLE = Effort(characters=40_000, permutations=2_000, pseudo_labels=40, resamples=300, untrained=2, seed=1)
-FAR = 30.0  # a gate's input at which it is shut or open to within 1e-13
-LATCH, COUNTER, DETECTOR = 5, 11, 17
-
-
-def prose(length: int, seed: int = 0) -> str:
-    """Words in lines of very different length, with parentheses and quotations that may go over several lines."""
-    draw = np.random.default_rng(seed)
-    words = ["the", "cat", "sat", "on", "a", "mat", "and", "then", "it", "slept", "until", "noon", "Anna", "saw", "it"]
-    parts, size, parenthesis, quotation = [], 0, 0, 0
-    while size < length:
-        word = words[draw.integers(len(words))]
-        if parenthesis == 0 and draw.random() < 0.03:
-            word, parenthesis = "(" + word, int(draw.integers(1, 12)) + 1
-        elif quotation == 0 and draw.random() < 0.03:
-            word, quotation = '"' + word, int(draw.integers(1, 12)) + 1
-        if parenthesis:
-            parenthesis -= 1
-            word += "" if parenthesis else ")"
-        if quotation:
-            quotation -= 1
-            word += "" if quotation else '"'
-        parts.append(word + ("\n" if draw.random() < 0.12 else " "))
-        size += len(parts[-1])
-    return "".join(parts)[:length]
+FAST = Effort(characters=15_000, permutations=50, pseudo_labels=10, resamples=50, untrained=1, seed=4)
 
 
-def network_for(vocabulary: Vocabulary, recurrence: str = "lstm", hidden_size: int = 24, seed: int = 0) -> CharRNN:
-    network = CharRNN(ModelSettings(recurrence, 1, hidden_size, 16), len(vocabulary))
-    network.initialize(torch.Generator().manual_seed(seed))
-    return network.eval()
+def search(
+    network: CharRNN,
+    characters: str,
+    vocabulary: Vocabulary,
+    names: Sequence[str] = (),
+    *,
+    language: str | None = None,
+    effort: Effort = SMALL_EFFORT,
+) -> Findings:
+    chosen = [find_property(name) for name in names] or searchable()
+    text = EncodedText(vocabulary.encode(characters))
+    return discover(network, text, Text(characters, language), chosen, symbols=vocabulary.symbols, effort=effort)
 
 
-@torch.no_grad()
-def plant(network: CharRNN, cell: int, vocabulary: Vocabulary, **gates: tuple[float, dict[str, float]]) -> None:
-    """Wires a cell by hand: for each gate what it takes in at any character, and what instead at certain ones.
-
-    No other cell of the layer reads it, so that none can do the same at second hand.
-    """
-    layer, size = network.recurrences[0], network.settings.hidden_size
-    layer.weight_hh_l0[:, cell] = 0
-    for gate, (usually, at) in gates.items():
-        row = network.recurrence.gate_rows(gate, size).start + cell
-        layer.weight_hh_l0[row] = 0
-        layer.weight_ih_l0[row] = 0
-        layer.bias_hh_l0[row] = 0
-        layer.bias_ih_l0[row] = usually
-        for character, value in at.items():
-            layer.weight_ih_l0[row, DIMENSION[character]] = value - usually
+def study_of(characters: str, names: Sequence[str] = ()) -> tuple[Study, Vocabulary]:
+    vocabulary = Vocabulary.of(characters)
+    chosen = [find_property(name) for name in names] or searchable()
+    text = EncodedText(vocabulary.encode(characters))
+    return prepare_study(text, Text(characters), chosen, len(characters)), vocabulary
 
 
-DIMENSION = {"(": 0, ")": 1, "\n": 2, '"': 3}
-
-
-@torch.no_grad()
-def planted(vocabulary: Vocabulary, seed: int = 0) -> CharRNN:
-    """A random network in which one cell is on between ( and ), one counts characters since the newline, and one is on
-    after a quotation mark, whether it opens or closes."""
-    network = network_for(vocabulary, seed=seed)
-    network.embedding.weight[:, : len(DIMENSION)] = 0
-    for character, dimension in DIMENSION.items():
-        network.embedding.weight[vocabulary.encode(character)[0], dimension] = 1
-    open_wide, wide = (FAR, {}), {"output": (FAR, {}), "candidate": (FAR, {})}
-    plant(network, LATCH, vocabulary, input=(-FAR, {"(": FAR}), forget=(FAR, {")": -FAR}), **wide)
-    plant(
-        network,
-        COUNTER,
-        vocabulary,
-        input=open_wide,
-        forget=(FAR, {"\n": -FAR}),
-        candidate=(0.01, {"\n": 0.0}),
-        output=open_wide,
-    )
-    plant(network, DETECTOR, vocabulary, input=(-FAR, {'"': FAR}), forget=(-FAR, {}), **wide)
-    return network
-
-
-def searched(network: CharRNN, characters: str, vocabulary: Vocabulary, *, language=None, effort=LITTLE, names=()):
-    chosen = [find_property(name) for name in names] or [p for p in CATALOG.values() if not p.control]
-    ids = vocabulary.encode(characters)
-    return discover(
-        network, EncodedText(ids), Text(characters, language), chosen, symbols=vocabulary.symbols, effort=effort
-    )
+def ignore(stage: str, share: float) -> None:
+    """Take the progress of a stage and do nothing."""
 
 
 @pytest.fixture(scope="module")
 def found() -> Findings:
     characters = prose(40_000)
     vocabulary = Vocabulary.of(characters)
-    return searched(planted(vocabulary), characters, vocabulary)
+    return search(planted(vocabulary), characters, vocabulary)
 
 
 def named(findings: Findings) -> dict[str, str]:
-    return {evidence.cell: evidence.property_name for evidence, _ in findings.of_kind("tracks")}
+    return {claim.evidence.cell: claim.evidence.property_name for claim in findings}
 
 
-def test_a_planted_latch_and_a_planted_counter_are_found_and_named_and_nothing_else(found):
+# The whole search
+
+
+def test_planted_cells_are_named(found):
     assert named(found) == {f"1:{LATCH}": "inside parentheses", f"1:{COUNTER}": "line position"}
 
 
-def test_what_a_planted_cell_does_is_measured_rightly(found):
-    latch = next(e for e in found.evidence if e.cell == f"1:{LATCH}" and e.property_name == "inside parentheses")
+def test_evidence_for_a_latch(found):
+    (latch,) = (one.evidence for one in found["inside parentheses"] if one.evidence.cell == f"1:{LATCH}")
     assert latch.score == pytest.approx(1)
     assert latch.sign == 1
     assert latch.balanced_accuracy == pytest.approx(1)
     assert latch.mean_inside > 0.7
     assert abs(latch.mean_outside) < 1e-6
-    assert latch.p == 1 / (1 + LITTLE.permutations)
+    assert latch.p == 1 / (1 + SMALL_EFFORT.permutations)
     assert latch.horizon is None
     assert latch.memory > 1000
-    counter = next(e for e in found.evidence if e.cell == f"1:{COUNTER}" and e.property_name == "line position")
+
+
+def test_evidence_for_a_counter(found):
+    (counter,) = (one.evidence for one in found["line position"] if one.evidence.cell == f"1:{COUNTER}")
     assert counter.plain == pytest.approx(1, abs=1e-4)
     assert counter.score > 0.999
     assert counter.pearson > 0.99
     assert counter.episodes > 300
 
 
-def test_a_detector_of_a_quotation_mark_is_not_called_a_quote_cell(found):
-    assert f"1:{DETECTOR}" not in named(found)
-    assert found.detectors[f"1:{DETECTOR}"] == '"'
+def test_quote_detector_is_not_named_a_quote_cell(found):
+    cell = f"1:{DETECTOR}"
+    assert cell not in named(found)
+    assert found.detectors[cell] == '"'
     assert "inside “…”" in found.testable
-    claims = [verdict(e).kind for e in found.evidence if e.cell == f"1:{DETECTOR}" and e.property_name == "inside “…”"]
-    assert set(claims) <= {"none"}
+    assert {one.verdict.kind for one in found["inside “…”"] if one.evidence.cell == cell} <= {"none"}
 
 
-def test_control_labels_take_part_and_earn_no_name(found):
+def test_control_labels_take_part_and_are_not_named(found):
     assert set(found.controls) == {"hash of the word [next]", "t mod 7"}
-    assert {e.property_name for e in found.evidence} >= set(found.controls)
-    assert not set(found.controls) & {e.property_name for kind in ("tracks", "related") for e, _ in found.of_kind(kind)}
+    assert {one.property_name for one in found.evidence} >= set(found.controls)
+    claims = found.of_kind("tracks") + found.of_kind("related")
+    assert not set(found.controls) & {one.evidence.property_name for one in claims}
 
 
-def test_what_cannot_be_tested_is_listed_with_the_reason(found):
+def test_untestable_properties_are_listed_with_reasons(found):
     assert found.not_testable["in string"] == "not a property of this kind of text"
     assert found.not_testable["speaker name"] == "does not occur"
     assert not set(found.testable) & set(found.not_testable)
     assert len(found.testable) + len(found.not_testable) == len(CATALOG) - 2
 
 
-def test_a_seed_makes_a_search_repeatable():
+def test_same_seed_gives_the_same_findings():
     characters = prose(15_000)
     vocabulary = Vocabulary.of(characters)
-    effort = Effort(characters=15_000, permutations=50, pseudo_labels=10, resamples=50, untrained=1, seed=4)
     first, second = (
-        searched(planted(vocabulary), characters, vocabulary, effort=effort, names=["line position"]) for _ in range(2)
+        search(planted(vocabulary), characters, vocabulary, ["line position"], effort=FAST) for _ in range(2)
     )
     assert first == second
 
 
 @pytest.mark.parametrize("recurrence", ["gru", "rnn"])
-def test_other_recurrences_are_searched_by_h(recurrence):
+def test_recurrences_without_c_are_searched_by_h(recurrence):
     characters = prose(15_000)
     vocabulary = Vocabulary.of(characters)
-    effort = Effort(characters=15_000, permutations=50, pseudo_labels=10, resamples=50, untrained=1)
-    findings = searched(network_for(vocabulary, recurrence, 8), characters, vocabulary, effort=effort)
-    assert {e.signal for e in findings.evidence} == {"h"}
-    assert all((e.memory is None) == (recurrence == "rnn") for e in findings.evidence)
+    findings = search(network_for(vocabulary, recurrence, 8), characters, vocabulary, effort=FAST)
+    assert {one.signal for one in findings.evidence} == {"h"}
+    assert all((one.memory is None) == (recurrence == "rnn") for one in findings.evidence)
     assert named(findings) == {}
     assert len(findings.summaries) == findings.cells == 8
 
 
-def test_a_search_reads_each_document_for_itself():
+def test_documents_are_read_from_their_opening():
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)
     network = network_for(vocabulary)
     documents = DocumentSeparator("lines").separate(vocabulary.encode(characters), vocabulary)
-    found = discover(
-        network,
-        documents,
-        Text(characters),
-        [CATALOG["line position"]],
-        symbols=vocabulary.symbols,
-        effort=LITTLE,
-    )
-    plan = Split.of(len(documents))
-    told = np.concatenate([start + np.arange(1, plan.block) for start in plan.starts])
-    nats = score(network, documents).nats[np.setdiff1d(told, documents.starts)]
+    chosen = [CATALOG["line position"]]
+    found = discover(network, documents, Text(characters), chosen, symbols=vocabulary.symbols, effort=SMALL_EFFORT)
+    split = Split.of(len(documents))
+    predicted = np.concatenate([start + np.arange(1, split.block) for start in split.starts])
+    nats = score(network, documents).nats[np.setdiff1d(predicted, documents.starts)]
     assert found.bits_per_character == pytest.approx(float(nats.mean()) / np.log(2), abs=1e-5)
 
 
-def test_a_users_own_property_is_searched_for_alone(found):
+def test_user_property_competes_with_the_catalog():
     characters = prose(30_000)
     vocabulary = Vocabulary.of(characters)
-    network = planted(vocabulary)
-    findings = searched(network, characters, vocabulary, names=[r"bracketed=\([^()]*(?=\))"])
+    findings = search(planted(vocabulary), characters, vocabulary, [r"bracketed=\([^()]*(?=\))"])
     assert findings.testable == ("bracketed [next]",)
     assert named(findings) == {}
-    best = max(
-        (e for e in findings.evidence if e.property_name == "bracketed [next]"), key=lambda e: e.rank_correlation
-    )
-    assert best.cell == f"1:{LATCH}"
-    assert "explains" in verdict(best).failed[0]
-
-
-def python_source() -> str:
-    return "".join(inspect.getsource(module) for module in (argparse, textwrap, inspect))[:120_000]
+    best = max(findings["bracketed [next]"], key=lambda one: one.evidence.rank_correlation)
+    assert best.evidence.cell == f"1:{LATCH}"
+    assert "explains" in best.verdict.failed[0]
 
 
 @pytest.mark.slow
-def test_twenty_untrained_networks_earn_no_more_names_than_the_error_rate_allows():
-    """At 5 % family-wise error for each, more than 3 of 20 would come by chance with a probability of 1.6 %."""
-    characters = python_source()
+def test_untrained_networks_are_named_no_more_often_than_the_error_rate():
+    """At 5 % family-wise error for each of 20 networks, more than 3 names have a probability of 1.6 %."""
+    characters = "".join(inspect.getsource(module) for module in (argparse, textwrap, inspect))[:120_000]
     vocabulary = Vocabulary.of(characters)
     effort = Effort(characters=80_000, permutations=2_000, pseudo_labels=40, resamples=500, untrained=2)
     names = []
     for seed in range(20):
         network = network_for(vocabulary, hidden_size=32, seed=1000 + seed)
-        names += named(searched(network, characters, vocabulary, language="python", effort=effort)).values()
+        names += named(search(network, characters, vocabulary, language="python", effort=effort)).values()
     assert len(names) <= 3, names
 
 
+# Study
+
+
 def test_blocks_alternate_and_keep_a_gap():
-    plan = Split.of(200_000)
-    assert (len(plan.starts), plan.block, plan.gap) == (20, 9000, 1000)
-    places = np.arange(200_000)
-    select, confirm = plan.select(places), plan.confirm(places)
+    split = Split.of(200_000)
+    assert (len(split.starts), split.block, split.gap) == (20, 9000, 1000)
+    positions = np.arange(200_000)
+    select, confirm = split.select(positions), split.confirm(positions)
     assert len(select) == len(confirm) == 90_000
     assert not set(select) & set(confirm)
-    edges = np.sort(np.concatenate([plan.starts, plan.starts + plan.block - 1]))
+    edges = np.sort(np.concatenate([split.starts, split.starts + split.block - 1]))
     assert (np.diff(edges)[1::2] > 1000).all()
-    streams = plan.streams(places)
+    streams = split.streams(positions)
     assert streams.shape == (20, 10_000)
-    assert np.array_equal(streams[0::2, plan.gap :].reshape(-1), select)
+    assert np.array_equal(streams[0::2, split.gap :].reshape(-1), select)
+
+
+def test_short_text_is_split_into_shorter_blocks():
     short = Split.of(10_000)
     assert short.starts[-1] + short.block <= 10_000
     with pytest.raises(CharrnnError, match="10,000 characters or more"):
         Split.of(9_999)
 
 
-def test_a_property_is_testable_with_thirty_episodes_and_between_1_and_99_percent():
-    on = np.tile(np.repeat([True, False], [2, 8]), 30)
-    assert reason_not_testable(on) is None
-    assert reason_not_testable(on[:290]) == "only 29 episodes in a half"
-    assert reason_not_testable(np.zeros(100, bool)) == "does not occur"
-    assert reason_not_testable(np.arange(10_000) % 200 == 0) == "holds at 0.50 % of the characters"
-    assert reason_not_testable(np.arange(10_000) % 200 != 0) == "holds at 99.50 % of the characters"
-    assert reason_not_testable(np.tile(np.arange(10.0), 30)) is None
-    assert reason_not_testable(np.zeros(100)) == "does not occur"
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (np.tile(np.repeat([True, False], [2, 8]), 30), None),
+        (np.tile(np.repeat([True, False], [2, 8]), 30)[:290], "only 29 episodes in a half"),
+        (np.zeros(100, bool), "does not occur"),
+        (np.arange(10_000) % 200 == 0, "holds at 0.50 % of the characters"),
+        (np.arange(10_000) % 200 != 0, "holds at 99.50 % of the characters"),
+        (np.tile(np.arange(10.0), 30), None),
+        (np.zeros(100), "does not occur"),
+    ],
+)
+def test_property_needs_30_episodes_and_1_to_99_percent(values, reason):
+    assert reason_not_testable(values) == reason
 
 
-def test_k_grams_expect_what_followed_the_same_characters_in_training():
+def test_study_searches_what_is_asked_for_and_the_controls():
+    study, _ = study_of(prose(20_000), ["line position"])
+    names = [study.properties[k].name for k in study.searched]
+    assert names == ["line position", "hash of the word", "t mod 7"]
+    assert "inside parentheses" in {study.properties[k].name for k in study.meaningful}
+    assert study.titles(control=False) == ("line position",)
+    for half, take in ((study.select, study.split.select), (study.confirm, study.split.confirm)):
+        np.testing.assert_array_equal(half.ids, take(study.text.ids))
+        np.testing.assert_array_equal(half.values[0], take(CATALOG["line position"].of(study.characters)))
+
+
+def test_study_without_a_testable_property_is_refused():
+    with pytest.raises(CharrnnError, match=r"none of the properties can be tested .* in string: not a property"):
+        study_of(prose(20_000), ["in string"])
+
+
+# Activations and scores
+
+
+def test_recorded_halves_are_the_trace_of_the_text():
+    study, vocabulary = study_of(prose(20_000), ["line position"])
+    network, cells = planted(vocabulary), [Cell(1, LATCH), Cell(1, COUNTER)]
+    recorded = record(network, study, cells, ["c", "h"], bits=True, progress=ignore, stage="reading")
+    (chunk,) = trace(network, study.text, signals=["c", "h"], cells=cells, chunk=20_000)
+    expected = np.concatenate([chunk.signals["c"], chunk.signals["h"]], axis=1)
+    np.testing.assert_allclose(recorded.select[:, [0, 2]], study.split.select(expected)[:, [0, 2]], atol=1e-5)
+    np.testing.assert_allclose(recorded.confirm[:, [1, 3]], study.split.confirm(expected)[:, [1, 3]], atol=1e-5)
+    assert recorded.bits_per_character == pytest.approx(np.log2(len(vocabulary)), abs=0.5)
+
+
+def test_scores_do_not_depend_on_how_cells_are_grouped(monkeypatch):
+    study, vocabulary = study_of(prose(20_000), ["line position", "inside parentheses"])
+    network = planted(vocabulary)
+    whole = score_cells(network, study, FAST, ignore)
+    monkeypatch.setattr(activations, "VALUES_IN_MEMORY", 7 * 2 * 20_000)
+    assert [len(group) for group in cell_groups(network, study)] == [7, 7, 7, 3]
+    grouped = score_cells(network, study, FAST, ignore)
+    assert grouped.cells == whole.cells
+    assert grouped.detectors == whole.detectors
+    for name in ("select", "confirm", "plain", "comparable", "unique", "permuted", "pseudo"):
+        np.testing.assert_allclose(getattr(grouped, name), getattr(whole, name), atol=1e-5, err_msg=name)
+
+
+def test_scores_and_summaries_of_planted_cells():
+    study, vocabulary = study_of(prose(20_000), ["line position", "inside parentheses"])
+    scores = score_cells(planted(vocabulary), study, FAST, ignore)
+    assert scores.signals == ("c", "h")
+    assert scores.confirm[0, 0, COUNTER] == pytest.approx(1, abs=1e-3)
+    assert auc(scores.confirm[1, 0, LATCH]) == pytest.approx(1)
+    assert scores.unique[1, scores.response(0, "binary"), LATCH] > 0.3
+    assert (scores.permuted[list(study.searched)] > 0).all()
+    assert vocabulary.symbols[scores.detectors[Cell(1, DETECTOR)]] == '"'
+    summary = summarize_cells(study, scores)[LATCH]
+    assert (summary.cell, summary.property_name) == (f"1:{LATCH}", "inside parentheses")
+    assert choose_candidates(study, scores)[0] == Candidate(0, 0, COUNTER)
+
+
+def test_permutation_uses_20_to_40_segments():
+    assert segments_to_permute(np.tile([True, False], 50_000)) == 40
+    one_long_run = np.tile([True, False], 50_000)
+    one_long_run[:10_000] = True
+    assert segments_to_permute(one_long_run) == 40
+    assert segments_to_permute(np.repeat([True, False] * 10, 5_000)) == 20
+
+
+# Baselines and evidence
+
+
+def test_kgram_knows_a_property_of_the_last_characters():
+    study, _ = study_of(prose(20_000), ["capital=[A-Z]", "inside parentheses"])
+    found = kgram_baselines(study, None, ignore)
+    assert set(found) == set(study.searched)
+    assert found[0].plain[0] == pytest.approx(1)
+    assert found[1].within[4] < 0.9
+
+
+def test_kgram_can_be_fitted_on_training_text():
+    study, vocabulary = study_of(prose(20_000), ["inside parentheses"])
+    training = prose(30_000, seed=1)
+    found = kgram_baselines(study, (vocabulary.encode(training), Text(training)), ignore)
+    assert found[0].within.shape == (8,)
+    assert not np.allclose(found[0].within, kgram_baselines(study, None, ignore)[0].within)
+
+
+def test_untrained_networks_are_fresh_or_shuffled():
+    _, vocabulary = study_of(prose(20_000), ["line position"])
+    network = planted(vocabulary)
+    fresh, shuffled = untrained_networks(network, FAST)
+    weight, original = shuffled.output.weight.detach(), network.output.weight.detach()
+    assert not weight.equal(original)
+    assert weight.flatten().sort().values.equal(original.flatten().sort().values)
+    assert not fresh.output.weight.equal(original)
+
+
+def test_untrained_baseline_stays_below_a_planted_cell():
+    study, vocabulary = study_of(prose(20_000), ["inside parentheses"])
+    found = untrained_baselines(planted(vocabulary), study, FAST, ignore)
+    assert 0 < found[0].rank_correlation < 0.8
+    assert found[0].values.shape == study.confirm.ids.shape
+
+
+def test_evidence_is_gathered_for_each_candidate():
+    study, vocabulary = study_of(prose(20_000), ["inside parentheses"])
+    network = planted(vocabulary)
+    scores = score_cells(network, study, FAST, ignore)
+    candidates = choose_candidates(study, scores)
+    kgrams, untrained = kgram_baselines(study, None, ignore), untrained_baselines(network, study, FAST, ignore)
+    found = gather_evidence(network, study, scores, candidates, kgrams, untrained, FAST, ignore)
+    assert [one.cell for one in found] == [str(scores.cells[one.cell]) for one in candidates]
+    assert found[0].cell == f"1:{LATCH}"
+    assert found[0].interval == (pytest.approx(1), pytest.approx(1))
+    assert found[0].beyond_kgram[0] > 0
+    assert {one.interval for one in found if one.score < 0.7} <= {None}
+    assert verdict(found[0]).kind in ("tracks", "related")
+
+
+def test_kgram_expectations_interpolate_what_followed_in_training():
     train = np.array([0, 1, 0, 1, 2, 1])
     values = np.array([0, 1, 0, 1, 0, 0], float)
     one, two = Contexts(train, np.array([2, 1, 0, 1]), longest=2).expectations(values)
@@ -282,16 +347,16 @@ def test_k_grams_expect_what_followed_the_same_characters_in_training():
     np.testing.assert_allclose(two, [after_2, (0 + after_1) / 2, (0 + after_0) / 2, (2 + after_1) / 3])
 
 
-def test_the_unique_share_of_a_property_is_what_it_adds_to_r_squared_last():
+def test_unique_r2_is_what_a_property_adds_last():
     draw = np.random.default_rng(0)
     length = 4000
     first, second = draw.random((2, length)) < 0.3
     third = first | (draw.random(length) < 0.05)
     ids = draw.integers(0, 4, length)
     cells = np.stack([first + 0.5 * draw.standard_normal(length), draw.standard_normal(length)], 1).astype(np.float32)
-    halves = [slice(0, length // 2), slice(length // 2, length)]
-    designs, moments = [], []
-    for half in halves:
+    designs: list[Design] = []
+    moments = []
+    for half in (slice(0, length // 2), slice(length // 2, length)):
         like = designs[0] if designs else None
         designs.append(Design.of([first[half], second[half], third[half]], ids[half], ids[half], like))
         moments.append(Moments.of(designs[-1], cells[half]))
@@ -304,123 +369,6 @@ def test_the_unique_share_of_a_property_is_what_it_adds_to_r_squared_last():
     assert np.abs(alone[:, 1]).max() < 0.02
 
 
-def test_memory_is_that_of_the_usual_step():
+def test_memory_length_is_that_of_the_median_step():
     assert memory_length(np.array([0.99] * 60 + [0.01] * 40)) == pytest.approx(-1 / np.log(0.99))
     assert memory_length(np.full(5, 1.0)) > 1e6
-
-
-def evidence(**changed) -> Evidence:
-    good = {
-        "property_name": "in string",
-        "kind": "binary",
-        "cell": "1:3",
-        "signal": "c",
-        "sign": 1,
-        "selected": 0.9,
-        "rank_correlation": 0.9,
-        "plain": 0.9,
-        "interval": (0.8, 0.95),
-        "plain_interval": (0.8, 0.95),
-        "kgram": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
-        "kgram_plain": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
-        "untrained": 0.3,
-        "beyond_kgram": (0.3, 0.6),
-        "beyond_untrained": (0.3, 0.6),
-        "p": 1e-4,
-        "p_holm": 0.004,
-        "segments": 40,
-        "comparable": 0.9,
-        "pseudo": 0.2,
-        "unique": 0.3,
-        "competitor": "indentation",
-        "competitor_unique": 0.1,
-        "better_in_family": None,
-        "pearson": None,
-        "threshold": 0.0,
-        "balanced_accuracy": 0.9,
-        "mean_inside": 1.0,
-        "mean_outside": 0.0,
-        "memory": 50.0,
-        "episodes": 200,
-    }
-    return Evidence(**{**good, **changed})
-
-
-@pytest.mark.parametrize(
-    ("changed", "words"),
-    [
-        ({"interval": (0.6, 0.9)}, "its score may be as low as .80"),
-        ({"beyond_kgram": (-0.1, 0.2)}, "the 5-gram reaches .70"),
-        ({"beyond_untrained": (0.0, 0.2)}, "an untrained network reaches .65"),
-        ({"p_holm": 0.06}, "p = 0.06"),
-        ({"pseudo": 0.95}, "a meaningless label of its time scale reaches .97"),
-        ({"unique": 0.04, "competitor_unique": 0.0}, "explains .04 of its variance by itself"),
-        ({"unique": 0.19}, "explains .19 of its variance by itself, indentation .10"),
-        ({"better_in_family": "string or comment"}, "string or comment fits it better"),
-    ],
-)
-def test_a_cell_that_fails_one_condition_is_related_and_two_are_nothing(changed, words):
-    assert verdict(evidence()).kind == "tracks"
-    judged = verdict(evidence(**changed))
-    assert (judged.kind, judged.failed) == ("related", (words,))
-    also = {"p_holm": 0.5} if "p_holm" not in changed else {"beyond_kgram": None}
-    assert verdict(evidence(**changed, **also)).kind == "none"
-
-
-def test_score_and_interval_are_shown_with_one_sign():
-    assert score_with_interval(evidence()) == ".950 [.900, .975]"
-    assert score_with_interval(evidence(sign=-1)) == ".950 [.900, .975]"
-    assert score_with_interval(evidence(kind="graded")) == ".900 [.800, .950]"
-    assert score_with_interval(evidence(kind="graded", sign=-1)) == "−.900 [−.950, −.800]"
-
-
-def test_below_seventy_nothing_is_related():
-    assert verdict(evidence(interval=(0.41, 0.9))).kind == "related"
-    assert verdict(evidence(interval=(0.39, 0.9))).kind == "none"
-    assert verdict(evidence(interval=None)).kind == "none"
-    assert verdict(evidence(kind="graded", interval=(0.81, 0.9))).kind == "tracks"
-    assert verdict(evidence(kind="graded", interval=(0.79, 0.9))).kind == "related"
-
-
-def test_the_horizon_is_the_fewest_characters_that_do_as_well():
-    assert evidence(plain=0.45).horizon == 6
-    assert evidence(plain=0.0).horizon == 1
-    assert evidence().horizon is None
-
-
-def test_findings_go_to_json_and_back_and_are_kept_beside_the_run(found, tmp_path):
-    assert Findings.from_json(json.loads(json.dumps(found.to_json()))) == found
-    subject, question = store.hash_of(["weights", b"ids"]), store.hash_of(["everything"])
-    assert store.load_findings(tmp_path, subject, question) is None
-    assert store.load_all_findings(tmp_path, subject) == []
-    store.save_findings(tmp_path, subject, question, found)
-    assert store.load_findings(tmp_path, subject, question) == found
-    assert store.load_all_findings(tmp_path, subject) == [found]
-    assert store.load_findings(tmp_path, store.hash_of(["weights", b"other ids"]), question) is None
-    assert store.hash_of(["ab", "c"]) != store.hash_of(["a", "bc"])
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda data: data | {"cells": "many"},
-        lambda data: data | {"more": 1},
-        lambda data: {k: v for k, v in data.items() if k != "evidence"},
-        lambda data: data | {"evidence": [data["evidence"][0] | {"rank_correlation": None}]},
-        lambda data: data | {"detectors": ["a"]},
-        lambda data: [],
-    ],
-)
-def test_findings_that_are_not_as_they_were_written_count_as_not_there(found, tmp_path, spoil):
-    data = json.loads(json.dumps(found.to_json()))
-    (tmp_path / "findings").mkdir()
-    (tmp_path / "findings" / "a-b.json").write_text(json.dumps(spoil(data)))
-    assert store.load_findings(tmp_path, "a", "b") is None
-    assert store.load_all_findings(tmp_path, "a") == []
-
-
-def test_evidence_becomes_a_table_with_a_column_for_every_number(found):
-    names, rows = columns_of(found.evidence)
-    assert len(rows) == len(found.evidence)
-    assert {"verdict", "failed", "cell", "kgram_5", "interval_low", "interval_high", "p_holm"} <= set(names)
-    assert all(not isinstance(value, tuple | list) for row in rows for value in row)

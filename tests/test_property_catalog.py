@@ -1,11 +1,12 @@
-"""Each property on strings labelled by hand.
+"""Properties on texts labeled by hand, user properties, and the registry.
 
-In the texts below ⏎ stands for a newline. Binary properties: ‹ and › stand around the characters after which the
-property holds. Graded ones: under each character one digit, its value after that character was read.
+⏎ stands for a newline. Binary properties: ‹ and › enclose the characters after which the property holds. Graded
+properties: one digit for each character, the value after it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import MappingProxyType
 
 import numpy as np
@@ -16,10 +17,18 @@ from pygments.lexer import RegexLexer
 from pygments.lexers import find_lexer_class
 from pygments.token import Comment, Name, Whitespace
 
+from charrnn.discovery.history import cell_history
+from charrnn.discovery.profile import contradictions
+from charrnn.discovery.search import discover
+from charrnn.discovery.study import Effort
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.properties.catalog import ANY, CATALOG, Text
+from charrnn.inspection.trace import Cell
+from charrnn.properties.catalog import ANY, CATALOG, Property, Text, register, searchable
 from charrnn.properties.source_code import find_language, guess_language, kind_of, tokens_of
 from charrnn.properties.user_properties import find_property
+from charrnn.text.encoded_text import EncodedText
+from charrnn.text.vocabulary import Vocabulary
+from tests.planted import network_for, prose
 
 BINARY = {
     "newline follows": ["a‹b›⏎c‹d⏎›⏎e"],
@@ -89,7 +98,7 @@ C = {
 
 
 def unmarked(text: str) -> tuple[str, str]:
-    """A marked text → the text itself, and a line of `·` and `1` under it."""
+    """Split a marked text into the text and a line of `·` and `1`."""
     characters, values, inside = [], [], False
     for character in text.strip(" \n").replace("⏎", "\n"):
         if character in "‹›":
@@ -106,7 +115,7 @@ def labels(name: str, text: str, language: str | None = None) -> str:
 
 
 @pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BINARY.items() for text in texts])
-def test_a_binary_property_holds_exactly_where_marked(name, text):
+def test_binary_property_holds_where_marked(name, text):
     text, expected = unmarked(text)
     assert labels(name, text) == expected
 
@@ -114,7 +123,7 @@ def test_a_binary_property_holds_exactly_where_marked(name, text):
 @pytest.mark.parametrize(
     ("name", "text", "expected"), [(name, *pair) for name, pairs in GRADED.items() for pair in pairs]
 )
-def test_a_graded_property_has_exactly_the_values_below(name, text, expected):
+def test_graded_property_has_the_values_below(name, text, expected):
     assert labels(name, text.replace("⏎", "\n")) == expected
 
 
@@ -122,12 +131,12 @@ def test_a_graded_property_has_exactly_the_values_below(name, text, expected):
     ("language", "name", "text"),
     [("python", *entry) for entry in PYTHON.items()] + [("c", *entry) for entry in C.items()],
 )
-def test_a_property_of_source_code_holds_exactly_where_marked(language, name, text):
+def test_source_code_property_holds_where_marked(language, name, text):
     text, expected = unmarked(text)
     assert labels(name, text, language) == expected
 
 
-def test_the_hash_of_a_word_is_that_of_the_whole_word_at_each_of_its_letters():
+def test_hash_of_the_word_is_constant_in_a_word():
     values = labels("hash of the word", "the cat sat on the mat")
     words = [values[start : start + size] for start, size in ((0, 3), (4, 3), (8, 3), (12, 2), (15, 3), (19, 3))]
     assert all(len(set(word)) == 1 for word in words)
@@ -135,13 +144,13 @@ def test_the_hash_of_a_word_is_that_of_the_whole_word_at_each_of_its_letters():
     assert len(set(words)) > 1
 
 
-def test_t_mod_7_counts_from_the_first_character():
+def test_t_mod_7_counts_from_the_start():
     assert labels("t mod 7", "a" * 9) == "111····11"
 
 
-def test_every_property_of_the_catalog_is_labelled_by_hand_somewhere():
-    labelled = {*BINARY, *GRADED, *PYTHON, *C, "hash of the word", "t mod 7"}
-    assert labelled == set(CATALOG)
+def test_every_property_has_a_labeled_text():
+    labeled = {*BINARY, *GRADED, *PYTHON, *C, "hash of the word", "t mod 7"}
+    assert labeled == set(CATALOG)
 
 
 @given(
@@ -149,7 +158,7 @@ def test_every_property_of_the_catalog_is_labelled_by_hand_somewhere():
     st.sampled_from([None, "python", "c", "tex", "xml"]),
 )
 @settings(deadline=None, max_examples=60)
-def test_every_property_gives_a_finite_value_for_every_character_of_any_text(characters, language):
+def test_values_are_finite_for_any_text(characters, language):
     text = Text(characters, language)
     for chosen in CATALOG.values():
         if text.kind in chosen.applies:
@@ -161,7 +170,7 @@ def test_every_property_gives_a_finite_value_for_every_character_of_any_text(cha
 
 @given(st.text(alphabet='ab\n"“”()[]{}', min_size=1, max_size=60), st.data())
 @settings(deadline=None, max_examples=60)
-def test_what_does_not_look_ahead_is_the_same_whatever_comes_later(characters, data):
+def test_values_do_not_depend_on_later_characters(characters, data):
     cut = data.draw(st.integers(1, len(characters)))
     for name in (
         "line position",
@@ -176,7 +185,7 @@ def test_what_does_not_look_ahead_is_the_same_whatever_comes_later(characters, d
         assert not CATALOG[name].looks_ahead
 
 
-def test_a_text_cut_out_of_a_docstring_is_read_as_one():
+def test_text_may_start_inside_a_docstring():
     body = "the words of a docstring that goes on and on " * 3
     code = f'x = 1\ndef f(a):\n    return a + 1\n\ndef g():\n    """Some words for those who read it {body}"""\n'
     characters = body + '"""\n' + code * 5
@@ -185,7 +194,7 @@ def test_a_text_cut_out_of_a_docstring_is_read_as_one():
     assert not values[characters.index("x = 1") : characters.index("def g")].any()
 
 
-def test_lexer_offsets_survive_carriage_returns_and_leading_blank_lines():
+def test_offsets_survive_carriage_returns_and_blank_lines():
     characters = '\n\n\r\nx = "a"\r\n'
     values = CATALOG["in string"].of(Text(characters, "python"))
     assert [i for i, value in enumerate(values) if value] == [characters.index('"'), characters.index('"') + 1]
@@ -195,13 +204,13 @@ def test_lexer_offsets_survive_carriage_returns_and_leading_blank_lines():
     assert tokens.ends[-1] == len(characters)
 
 
-def test_a_users_expression_holds_from_the_first_to_the_last_character_of_a_match():
+def test_expression_holds_in_its_matches():
     chosen = find_property("thou=\\bthou\\w*")
     assert chosen.name == "thou"
     assert "".join("·1"[int(v)] for v in chosen.of(Text("a thoult thou"))) == "··111111·1111"
 
 
-def test_a_users_function_is_binary_or_graded_by_what_it_returns(tmp_path):
+def test_function_is_binary_or_graded_by_its_values(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
         "def vowels(text):\n    return [c in 'aeiou' for c in text]\n\n"
@@ -228,7 +237,7 @@ def test_a_users_function_is_binary_or_graded_by_what_it_returns(tmp_path):
         ("import nothing_of_this_name\n", "fails: ModuleNotFoundError: .*, line 1 of mine.py"),
     ],
 )
-def test_a_users_function_that_fails_is_told_with_its_line(tmp_path, code, message):
+def test_error_in_a_users_function_names_the_line(tmp_path, code, message):
     (tmp_path / "mine.py").write_text(code)
     with pytest.raises(CharrnnError, match=message):
         find_property(f"{tmp_path / 'mine.py'}:mine")
@@ -242,17 +251,17 @@ def test_a_users_function_that_fails_is_told_with_its_line(tmp_path, code, messa
         ("nowhere.py:f", "no file nowhere.py"),
     ],
 )
-def test_a_property_that_is_none_is_refused_in_one_line(argument, message):
+def test_unknown_property_is_refused_in_one_line(argument, message):
     with pytest.raises(UsageError, match=message) as caught:
         find_property(argument)
     assert "\n" not in str(caught.value)
 
 
-def test_a_unique_part_of_a_name_is_enough():
+def test_part_of_a_name_is_enough():
     assert find_property("docstr") is CATALOG["docstring"]
 
 
-def test_languages_are_found_by_name_and_guessed_from_file_names():
+def test_languages_by_name_and_by_file_suffix():
     assert find_language("C++") == "cpp"
     assert find_language(".rs") == "rust"
     assert guess_language(["a.py", "b.py", "README.md"]) == "python"
@@ -263,7 +272,7 @@ def test_languages_are_found_by_name_and_guessed_from_file_names():
         find_language("klingonian")
 
 
-def test_a_lexer_that_pygments_has_no_alias_for_is_found_and_used(monkeypatch):
+def test_lexer_without_an_alias_is_used(monkeypatch):
     class Nameless(RegexLexer):
         name, filenames = "Nameless Script", ("*.nameless",)
         tokens = MappingProxyType({"root": [("#.*", Comment), (r"\s+", Whitespace), (r"\S+", Name)]})
@@ -274,8 +283,49 @@ def test_a_lexer_that_pygments_has_no_alias_for_is_found_and_used(monkeypatch):
     assert tokens_of("a # b", "Nameless Script").texts == ["a", " ", "# b"]
 
 
-def test_every_property_says_what_it_is_and_where_it_applies():
+def test_every_property_is_described():
     for chosen in CATALOG.values():
         assert chosen.kind in ("binary", "graded")
         assert chosen.definition.endswith((".", ":"))
         assert chosen.applies and chosen.applies <= ANY
+
+
+@pytest.fixture
+def vowel() -> Iterator[Property]:
+    """A property registered by code outside the package."""
+
+    @register("vowel", "binary", "A vowel.", family="letters")
+    def _vowel(text: Text) -> np.ndarray:
+        return text.is_any_of("aeiou")
+
+    yield CATALOG["vowel"]
+    del CATALOG["vowel"]
+
+
+def test_registered_property_is_searched_for(vowel):
+    assert find_property("vowel") is vowel
+    characters = prose(12_000)
+    vocabulary = Vocabulary.of(characters)
+    network, text = network_for(vocabulary), EncodedText(vocabulary.encode(characters))
+    effort = Effort(permutations=20, pseudo_labels=5, resamples=20, untrained=1)
+    found = discover(network, text, Text(characters), searchable(), symbols=vocabulary.symbols, effort=effort)
+    assert "vowel" in found.testable
+    values = vowel.of(Text(characters))
+    assert cell_history({1: network}.__getitem__, [1], text, Cell(1, 0), "c", values).steps == (1,)
+    claim = found["vowel"][0].evidence
+    disagreeing = contradictions(network, text, Text(characters), claim, vowel)
+    assert disagreeing
+    assert all(one.holds == values[one.position] for one in disagreeing)
+
+
+def test_name_of_a_property_is_taken_once(vowel):
+    with pytest.raises(ValueError, match="already a property 'vowel'"):
+
+        @register("vowel", "binary", "Another vowel.")
+        def _other(text: Text) -> np.ndarray:
+            return text.is_any_of("aeiouy")
+
+
+def test_code_of_a_property_is_known_outside_the_package(vowel):
+    assert vowel.code
+    assert CATALOG["URL"].code == ""

@@ -1,4 +1,4 @@
-"""Cells that mark a piece of text, and a cell's course through checkpoints, on networks wired by hand."""
+"""Search by example, gate saturation, profiles and histories of cells, on networks whose cells are known."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.history import History, cell_history
 from charrnn.discovery.profile import cell_profile, contradictions
 from charrnn.discovery.span_match import find_occurrences, match_span
@@ -18,23 +17,24 @@ from charrnn.properties.catalog import CATALOG, Text
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from tests.test_discovery import COUNTER, LATCH, evidence, network_for, planted, prose
+from tests.planted import COUNTER, LATCH, network_for, planted, prose
+from tests.test_findings import evidence
 
 
-def test_occurrences_have_a_character_on_each_side_and_may_overlap():
+def test_occurrences_have_neighbors_and_may_overlap():
     assert find_occurrences("aa", "aaaab aa") == [1, 2]
     assert find_occurrences("ab", "ab ab ab") == [3]
     assert find_occurrences("x", "abc") == []
 
 
 @pytest.mark.parametrize("length", [9_000, 40_000])
-def test_the_planted_latch_marks_a_parenthesis_and_is_on_in_all_the_others(length):
+def test_planted_latch_matches_every_parenthesis(length):
     characters = prose(length)
     vocabulary = Vocabulary.of(characters)
     start = characters.index("(", 3000)
-    piece = characters[start : characters.index(")", start) + 1]
-    places = find_occurrences(piece, characters)
-    found = match_span(planted(vocabulary), EncodedText(vocabulary.encode(characters)), places, len(piece))
+    span = characters[start : characters.index(")", start) + 1]
+    places = find_occurrences(span, characters)
+    found = match_span(planted(vocabulary), EncodedText(vocabulary.encode(characters)), places, len(span))
     latch = next(one for one in found.cells if one.cell == Cell(1, LATCH))
     assert latch.sign == 1
     assert latch.hits == len(places)
@@ -44,7 +44,7 @@ def test_the_planted_latch_marks_a_parenthesis_and_is_on_in_all_the_others(lengt
     assert not any(a <= place < b for a, b in found.elsewhere for place in places)
 
 
-def test_documents_are_looked_at_each_for_itself():
+def test_documents_are_read_from_their_opening():
     characters = prose(40_000)
     vocabulary = Vocabulary.of(characters)
     network = network_for(vocabulary, seed=3)
@@ -61,7 +61,7 @@ def test_documents_are_looked_at_each_for_itself():
     assert found.rank_correlations == (pytest.approx(1, abs=2e-4),)
 
 
-def test_saturation_counts_gates_below_a_tenth_and_above_nine_tenths():
+def test_saturation_is_below_10_and_above_90_percent():
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)
     network, ids = planted(vocabulary), vocabulary.encode(characters)
@@ -73,24 +73,24 @@ def test_saturation_counts_gates_below_a_tenth_and_above_nine_tenths():
     assert some[1].left[0] == found["forget"].left[COUNTER]
 
 
-def test_a_portrait_says_what_a_cell_pushes_and_how_long_it_remembers():
+def test_profile_has_memory_gates_and_promoted_characters():
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)
     network = planted(vocabulary)
     with torch.no_grad():
         network.output.weight[vocabulary.encode(")")[0], LATCH] = 9
-    drawn = cell_profile(network, EncodedText(vocabulary.encode(characters)), Cell(1, LATCH))
-    assert drawn.promoted[0] == (int(vocabulary.encode(")")[0]), 9.0)
-    assert drawn.memory > 1000
+    profile = cell_profile(network, EncodedText(vocabulary.encode(characters)), Cell(1, LATCH))
+    assert profile.promoted[0] == (int(vocabulary.encode(")")[0]), 9.0)
+    assert profile.memory > 1000
     below = cell_profile(network_for(vocabulary, "gru"), EncodedText(vocabulary.encode(characters)), Cell(1, 3))
     assert [one.gate for one in below.gates] == ["reset", "update"]
 
 
-def test_misses_are_where_the_cell_contradicts_the_property_most():
+def test_contradictions_are_where_cell_and_property_disagree():
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)
     network, ids = planted(vocabulary), vocabulary.encode(characters)
-    claim = Evidence(**{**evidence().__dict__, "cell": f"1:{LATCH}", "signal": "c", "sign": 1, "threshold": 0.5})
+    claim = evidence(cell=f"1:{LATCH}", threshold=0.5)
     text = Text(characters)
     assert contradictions(network, EncodedText(ids), text, claim, CATALOG["inside parentheses"]) == []
     found = contradictions(network, EncodedText(ids), text, claim, CATALOG["inside “…”"])
@@ -102,7 +102,7 @@ def test_misses_are_where_the_cell_contradicts_the_property_most():
     assert all(truth[one.position] == one.holds and (values[one.position] > 0.5) != one.holds for one in found)
 
 
-def test_history_is_the_score_at_each_checkpoint():
+def test_history_has_a_score_for_each_checkpoint():
     characters = prose(20_000)
     vocabulary = Vocabulary.of(characters)
     networks = {10: network_for(vocabulary, seed=3), 20: planted(vocabulary), 30: planted(vocabulary)}
@@ -118,22 +118,22 @@ def test_history_is_the_score_at_each_checkpoint():
     assert itself.rank_correlations[1] == pytest.approx(1, abs=1e-6)
 
 
-def test_checkpoints_that_cannot_be_read_are_left_out_of_a_history():
+def test_damaged_checkpoints_are_left_out_of_a_history():
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)
     ids = vocabulary.encode(characters)
 
     def networks(step: int) -> CharRNN:
         if step in (20, 40):
-            raise CharrnnError(f"save {step} is damaged", "mend it")
+            raise CharrnnError(f"checkpoint {step} is damaged", "train again")
         return planted(vocabulary)
 
-    with pytest.warns(CharrnnWarning, match="save .0 is damaged; this checkpoint is left out") as warned:
+    with pytest.warns(CharrnnWarning, match="checkpoint .0 is damaged; this checkpoint is left out") as warned:
         found = cell_history(networks, [10, 20, 30, 40], EncodedText(ids), Cell(1, COUNTER), "c")
     assert len(warned) == 2
     assert found.steps == (10, 30)
     assert found.rank_correlations == (pytest.approx(1, abs=1e-6), pytest.approx(1, abs=1e-6))
-    with pytest.raises(CharrnnError, match="save 20 is damaged; mend it"):
+    with pytest.raises(CharrnnError, match="checkpoint 20 is damaged; train again"):
         cell_history(networks, [20, 40], EncodedText(ids), Cell(1, COUNTER), "c")
 
 

@@ -50,13 +50,13 @@ def drawn(seed: int, length: int = 240, columns: int = 5, characters: int = 4):
 
 
 @given(st.lists(st.integers(-3, 3), max_size=40))
-def test_mid_ranks_are_scipys(values):
+def test_mid_ranks_equal_scipy(values):
     np.testing.assert_array_equal(mid_ranks(np.array(values)), rankdata(values))
 
 
 @given(SEEDS)
 @settings(deadline=None, max_examples=25)
-def test_auc_and_spearman_are_those_of_scikit_learn_and_scipy(seed):
+def test_auc_and_spearman_equal_scikit_learn_and_scipy(seed):
     values, binary, graded, _ = drawn(seed)
     strata = Strata.single(len(values))
     (cells,) = ranked(values, strata)
@@ -68,7 +68,7 @@ def test_auc_and_spearman_are_those_of_scikit_learn_and_scipy(seed):
 
 @given(SEEDS)
 @settings(deadline=None, max_examples=25)
-def test_auc_within_characters_is_the_weighted_mean_of_scikit_learns(seed):
+def test_auc_within_characters_is_a_weighted_mean(seed):
     values, binary, _, characters = drawn(seed)
     (cells,) = ranked(values, Strata.by(characters))
     found = rank_correlation(cells, Labels.of([binary], cells.strata))[0]
@@ -83,7 +83,7 @@ def test_auc_within_characters_is_the_weighted_mean_of_scikit_learns(seed):
         assert auc(found[column]) == pytest.approx(np.average(areas, weights=weights), abs=1e-6)
 
 
-def test_spearman_within_characters_is_the_correlation_of_ranks_within_them():
+def test_spearman_within_characters_correlates_their_ranks():
     values, _, graded, characters = drawn(4)
     (cells,) = ranked(values, Strata.by(characters))
     found = rank_correlation(cells, Labels.of([graded], cells.strata))[0]
@@ -96,7 +96,8 @@ def test_spearman_within_characters_is_the_correlation_of_ranks_within_them():
         assert found[column] == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-6)
 
 
-def test_a_cell_that_is_a_rising_function_of_a_property_has_all_strength_whatever_it_does_where_that_is_constant():
+def test_strata_where_a_property_is_constant_do_not_count():
+    """A rising function of the property has ρ = 1, whatever it does where the property is constant."""
     _, _, graded, characters = drawn(7)
     graded[characters == 3] = 5
     column = graded**3 + np.where(characters == 3, np.random.default_rng(0).random(len(graded)), characters)
@@ -104,11 +105,11 @@ def test_a_cell_that_is_a_rising_function_of_a_property_has_all_strength_whateve
     (cells,) = ranked(column[:, None].astype(np.float32), strata)
     assert rank_correlation(cells, Labels.of([graded], strata))[0, 0] == pytest.approx(1, abs=1e-6)
     weights = bootstrap_weights(6, 5, 0)
-    drawn_again = resampled_rank_correlation(column, graded, strata, np.arange(len(graded)) * 6 // len(graded), weights)
-    assert np.abs(drawn_again - 1).max() < 0.02
+    resampled = resampled_rank_correlation(column, graded, strata, np.arange(len(graded)) * 6 // len(graded), weights)
+    assert np.abs(resampled - 1).max() < 0.02
 
 
-def test_a_column_that_only_reacts_to_the_character_has_no_strength_within_characters():
+def test_reaction_to_a_character_is_0_within_characters():
     _, binary, graded, characters = drawn(1)
     binary |= characters == 2
     columns = (characters == 2).astype(np.float32)[:, None]
@@ -118,7 +119,7 @@ def test_a_column_that_only_reacts_to_the_character_has_no_strength_within_chara
     np.testing.assert_array_equal(rank_correlation(within, Labels.of(values, within.strata))[:, 0], 0)
 
 
-def test_beyond_255_characters_the_rarest_share_a_stratum():
+def test_rare_characters_share_a_stratum():
     ids = np.concatenate([np.repeat(np.arange(255), 3), np.arange(255, 400)])
     strata = Strata.by(ids)
     assert strata.number == 256
@@ -127,7 +128,7 @@ def test_beyond_255_characters_the_rarest_share_a_stratum():
     assert strata.sizes.sum() == len(ids)
 
 
-def test_pearson_is_scipys():
+def test_pearson_equals_scipy():
     values, _, graded, _ = drawn(2)
     found = pearson(values, graded)
     for column in range(values.shape[1]):
@@ -135,7 +136,7 @@ def test_pearson_is_scipys():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_holm_rejects_exactly_what_the_stepwise_rule_rejects(p_values):
+def test_holm_equals_the_stepwise_rule(p_values):
     p_values = np.array(p_values)
     adjusted = holm(p_values)
     for level in (0.01, 0.05, 0.2):
@@ -147,13 +148,13 @@ def test_holm_rejects_exactly_what_the_stepwise_rule_rejects(p_values):
         np.testing.assert_array_equal(adjusted <= level, rejected)
 
 
-def test_a_p_value_is_never_nought():
+def test_p_value_is_never_0():
     assert p_value(2.0, np.zeros(999)) == 1 / 1000
     assert p_value(0.0, np.zeros(999)) == 1.0
     assert p_value(0.5, np.array([0.1, 0.5, 0.9])) == 3 / 4
 
 
-def test_runs_are_on_and_off_or_the_pieces_between_resets():
+def test_runs_of_binary_and_graded_properties():
     assert runs(np.array([0, 0, 1, 1, 0], bool)).tolist() == [0, 2, 4]
     assert runs(np.array([1.0, 2, 3, 0, 1, 0, 0, 5])).tolist() == [0, 3, 5]
     assert runs(np.array([3.0, 2, 1, 0, 2, 1, 0])).tolist() == [0, 4]
@@ -161,14 +162,14 @@ def test_runs_are_on_and_off_or_the_pieces_between_resets():
     assert episodes(np.array([1.0, 2, 3, 0, 1])).tolist() == [3, 2]
 
 
-def test_segments_are_forty_or_fewer_so_that_each_holds_five_of_the_longest_run():
+def test_segments_are_5_times_the_longest_run():
     assert segment_count(10, 100_000) == 40
     assert segment_count(1000, 100_000) == 20
 
 
 @given(SEEDS)
 @settings(deadline=None, max_examples=25)
-def test_shuffled_runs_keep_the_lengths_of_on_and_off_runs(seed):
+def test_shuffled_runs_keep_their_lengths(seed):
     draw = np.random.default_rng(seed)
     values = np.repeat(draw.random(60) < 0.4, draw.integers(1, 9, 60))
     shuffled = shuffled_runs(values, values, draw)
@@ -181,7 +182,7 @@ def test_shuffled_runs_keep_the_lengths_of_on_and_off_runs(seed):
     assert sorted(shuffled_runs(graded, graded, draw)) == sorted(graded)
 
 
-def test_the_permutation_null_is_what_a_plain_loop_over_permuted_labels_gives():
+def test_permutation_null_equals_a_loop():
     values, binary, graded, characters = drawn(3, length=6 * 40)
     draw = np.random.default_rng(8)
     permutations = np.stack([draw.permutation(6) for _ in range(20)])
@@ -197,7 +198,7 @@ def test_the_permutation_null_is_what_a_plain_loop_over_permuted_labels_gives():
             np.testing.assert_allclose(found[:, k], expected, atol=1e-5)
 
 
-def test_the_pseudo_label_null_is_the_best_column_for_shuffled_runs():
+def test_pseudo_label_null_equals_a_loop():
     values, _, _, characters = drawn(6)
     binary = np.repeat(np.random.default_rng(1).random(60) < 0.4, 4)
     (cells,) = ranked(values, Strata.by(characters))
@@ -212,7 +213,7 @@ def test_the_pseudo_label_null_is_the_best_column_for_shuffled_runs():
 
 @given(SEEDS)
 @settings(deadline=None, max_examples=15)
-def test_resampled_auc_counts_wins_of_the_drawn_segments(seed):
+def test_resampled_auc_equals_a_loop(seed):
     values, binary, _, characters = drawn(seed, length=120)
     segments = np.arange(120) * 6 // 120
     weights = np.concatenate([np.ones((1, 6)), bootstrap_weights(6, 4, seed)])
@@ -231,7 +232,7 @@ def test_resampled_auc_counts_wins_of_the_drawn_segments(seed):
             assert found[k] == pytest.approx(2 * won / pairs - 1, abs=1e-6)
 
 
-def test_resampled_spearman_is_the_correlation_of_kept_ranks_over_the_drawn_segments():
+def test_resampled_spearman_keeps_ranks():
     values, _, graded, _ = drawn(9, length=120)
     segments = np.arange(120) * 6 // 120
     weights = np.concatenate([np.ones((1, 6)), bootstrap_weights(6, 5, 0)])
@@ -243,7 +244,7 @@ def test_resampled_spearman_is_the_correlation_of_kept_ranks_over_the_drawn_segm
         assert found[k] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says():
+def test_interval_covers_the_truth():
     """40 trials at 95 %: fewer than 33 hits have a chance of 2 in 10,000. Positives are 1 higher: AUC = Φ(1/√2)."""
     truth, hits = 0.7602499389065233, 0
     weights = bootstrap_weights(40, 400, 0)
@@ -251,15 +252,15 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
         draw = np.random.default_rng(trial)
         binary = draw.random(800) < 0.5
         column = (draw.standard_normal(800) + binary).astype(np.float32)
-        strengths = resampled_rank_correlation(column, binary, Strata.single(800), np.arange(800) // 20, weights)
-        low, high = interval(auc(strengths))
+        correlations = resampled_rank_correlation(column, binary, Strata.single(800), np.arange(800) // 20, weights)
+        low, high = interval(auc(correlations))
         hits += low <= truth <= high
     assert 33 <= hits <= 40
 
 
 @given(SEEDS)
 @settings(deadline=None, max_examples=25)
-def test_the_best_threshold_has_the_best_balanced_accuracy_of_all(seed):
+def test_best_threshold_maximizes_balanced_accuracy(seed):
     values, binary, _, _ = drawn(seed, length=60)
     column = values[:, 0]
     threshold, accuracy = best_threshold(column, binary)

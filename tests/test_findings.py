@@ -1,0 +1,327 @@
+"""Verdicts on evidence, and findings as text, table, data frame and cached file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas
+import pytest
+
+from charrnn.discovery.cache import (
+    hash_of,
+    load_all_findings,
+    load_findings,
+    question_key,
+    save_findings,
+    subject_key,
+)
+from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.findings import Findings, columns_of
+from charrnn.discovery.naming import verdict
+from charrnn.discovery.report import number, score_with_interval
+from charrnn.discovery.scores import CellSummary
+from charrnn.discovery.study import Effort
+from charrnn.properties.catalog import CATALOG, Property, Text, register, searchable
+from charrnn.properties.user_properties import find_property
+from charrnn.text.encoded_text import EncodedText
+from charrnn.text.vocabulary import Vocabulary
+from tests.planted import network_for
+
+
+def evidence(**changed: Any) -> Evidence:
+    """Return evidence that is good enough for a name, apart from what is changed."""
+    good: dict[str, Any] = {
+        "property_name": "in string",
+        "kind": "binary",
+        "cell": "1:3",
+        "signal": "c",
+        "sign": 1,
+        "selected": 0.9,
+        "rank_correlation": 0.9,
+        "plain": 0.9,
+        "interval": (0.8, 0.95),
+        "plain_interval": (0.8, 0.95),
+        "kgram": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
+        "kgram_plain": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
+        "untrained": 0.3,
+        "beyond_kgram": (0.3, 0.6),
+        "beyond_untrained": (0.3, 0.6),
+        "p": 1e-4,
+        "p_holm": 0.004,
+        "segments": 40,
+        "comparable": 0.9,
+        "pseudo": 0.2,
+        "unique": 0.3,
+        "competitor": "indentation",
+        "competitor_unique": 0.1,
+        "better_in_family": None,
+        "pearson": None,
+        "threshold": 0.0,
+        "balanced_accuracy": 0.9,
+        "mean_inside": 1.0,
+        "mean_outside": 0.0,
+        "memory": 50.0,
+        "episodes": 200,
+    }
+    return Evidence(**{**good, **changed})
+
+
+def findings(*found: Evidence) -> Findings:
+    return Findings(
+        cells=6,
+        bits_per_character=2.5,
+        characters=40_000,
+        half=15_000,
+        fitted_on="training text",
+        seed=1,
+        testable=("in string", "line position"),
+        not_testable={"in math": "does not occur", "heading": "does not occur", "keyword": "only 3 episodes in a half"},
+        controls=("t mod 7",),
+        evidence=found,
+        detectors={"1:2": "a"},
+        summaries=tuple(CellSummary(f"1:{k}", "c", "in string", "binary", -0.5, -0.4) for k in range(6)),
+    )
+
+
+# Verdicts
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"interval": (0.6, 0.9)}, "its score may be as low as .80"),
+        ({"beyond_kgram": (-0.1, 0.2)}, "the 5-gram reaches .70"),
+        ({"beyond_untrained": (0.0, 0.2)}, "an untrained network reaches .65"),
+        ({"p_holm": 0.06}, "p = 0.06"),
+        ({"pseudo": 0.95}, "a meaningless label of its time scale reaches .97"),
+        ({"unique": 0.04, "competitor_unique": 0.0}, "explains .04 of its variance by itself"),
+        ({"unique": 0.19}, "explains .19 of its variance by itself, indentation .10"),
+        ({"better_in_family": "string or comment"}, "string or comment fits it better"),
+    ],
+)
+def test_one_failed_condition_is_related_and_two_are_none(changed, words):
+    assert verdict(evidence()).kind == "tracks"
+    judged = verdict(evidence(**changed))
+    assert (judged.kind, judged.failed) == ("related", (words,))
+    also = {"p_holm": 0.5} if "p_holm" not in changed else {"beyond_kgram": None}
+    assert verdict(evidence(**changed, **also)).kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind"),
+    [
+        ({"interval": (0.41, 0.9)}, "related"),
+        ({"interval": (0.39, 0.9)}, "none"),
+        ({"interval": None}, "none"),
+        ({"kind": "graded", "interval": (0.81, 0.9)}, "tracks"),
+        ({"kind": "graded", "interval": (0.79, 0.9)}, "related"),
+    ],
+)
+def test_related_needs_a_score_of_70(changed, kind):
+    assert verdict(evidence(**changed)).kind == kind
+
+
+def test_horizon_is_the_fewest_characters_that_predict_as_well():
+    assert evidence(plain=0.45).horizon == 6
+    assert evidence(plain=0.0).horizon == 1
+    assert evidence().horizon is None
+
+
+# Findings
+
+
+def test_score_and_interval_have_the_sign_of_the_cell():
+    assert score_with_interval(evidence()) == ".950 [.900, .975]"
+    assert score_with_interval(evidence(sign=-1)) == ".950 [.900, .975]"
+    assert score_with_interval(evidence(kind="graded")) == ".900 [.800, .950]"
+    assert score_with_interval(evidence(kind="graded", sign=-1)) == "−.900 [−.950, −.800]"
+    assert number(1.0, 2) == "1.00"
+
+
+def test_iteration_and_length_are_over_named_cells():
+    found = findings(evidence(), evidence(cell="1:4", p_holm=0.06), evidence(cell="1:5", interval=None))
+    assert [one.evidence.cell for one in found] == ["1:3"]
+    assert len(found) == 1
+    assert [one.evidence.cell for one in found.of_kind("related")] == ["1:4"]
+
+
+def test_findings_are_indexed_by_cell_or_property():
+    found = findings(evidence(), evidence(cell="1:4"))
+    assert [one.evidence.cell for one in found["in string"]] == ["1:3", "1:4"]
+    assert [one.evidence.cell for one in found["1:4"]] == ["1:4"]
+    assert found["1:0"] == found["line position"] == []
+    with pytest.raises(KeyError):
+        found["speling"]
+
+
+def test_claim_about_a_cell_ignores_controls():
+    found = findings(evidence(), evidence(cell="1:4", property_name="t mod 7"), evidence(cell="1:5", interval=None))
+    assert found.claim_about("1:3").verdict.kind == "tracks"
+    assert found.claim_about("1:4") is found.claim_about("1:5") is None
+
+
+def test_findings_print_as_a_table():
+    found = findings(evidence(), evidence(cell="1:4", sign=-1, p_holm=0.06))
+    lines = str(found).splitlines()
+    assert lines[0] == (
+        "2.50 bits/char on this text · chosen on 15,000, confirmed on 15,000 characters · 2 of 5 properties testable"
+    )
+    assert lines[2].split()[:3] == ["cell", "tracks", "|char"]
+    assert " ".join(lines[4].split()) == "1:3 c in string AUC .950 [.900, .975] .950 .70 .65 50 200"
+    assert "related: 1:4 −c in string, AUC .950: p = 0.06" in lines
+    assert (
+        "named: 1 of 6 cells · related: 1 · detectors of one character: 1 (a) · control labels named: 0 of 1" in lines
+    )
+    assert "nothing found: line position" in lines
+    assert "not testable: in math, heading (does not occur); keyword (only 3 episodes in a half)" in lines
+
+
+def test_findings_without_a_name_print_without_a_table():
+    assert "tracks" not in str(findings())
+
+
+def test_repr_is_one_line():
+    assert repr(findings(evidence())) == ("<Findings: 1 of 6 cells named, 0 related, 2 properties, 40,000 characters>")
+
+
+def test_every_cell_has_a_row():
+    rows = findings(evidence()).cell_table()
+    assert rows[3] == ["1:3 c", "in string", "AUC", ".750", ".700", "tracks", ""]
+    assert rows[2][-1] == "a"
+    assert findings().cell_table(layer=2) == []
+
+
+def test_html_is_escaped():
+    shown = findings(evidence(property_name="<b>&"))._repr_html_()
+    assert "&lt;b&gt;&amp;" in shown
+    assert "<b>" not in shown
+
+
+def test_dataframe_has_a_column_for_every_number():
+    frame = findings(evidence(), evidence(interval=None)).to_dataframe()
+    assert isinstance(frame, pandas.DataFrame)
+    assert {"verdict", "failed", "cell", "kgram_5", "interval_low", "interval_high", "p_holm"} <= set(frame.columns)
+    assert frame["kgram_5"].tolist() == [0.4, 0.4]
+    assert frame["interval_low"].isna().tolist() == [False, True]
+
+
+def test_columns_hold_single_values():
+    names, rows = columns_of([evidence()])
+    assert names[:3] == ["verdict", "failed", "property_name"]
+    assert all(not isinstance(value, tuple | list) for row in rows for value in row)
+    assert columns_of([]) == ([], [])
+
+
+# Cache
+
+
+def test_findings_survive_json():
+    found = findings(evidence(), evidence(interval=None, competitor=None))
+    assert Findings.from_json(json.loads(json.dumps(found.to_json()))) == found
+
+
+def test_findings_are_cached_by_subject_and_question(tmp_path):
+    found = findings(evidence())
+    assert load_findings(tmp_path, "a", "b") is None
+    assert load_all_findings(tmp_path, "a") == []
+    save_findings(tmp_path, "a", "b", found)
+    assert load_findings(tmp_path, "a", "b") == found
+    assert load_all_findings(tmp_path, "a") == [found]
+    assert load_findings(tmp_path, "c", "b") is None
+
+
+def test_unwritable_folder_is_no_error(tmp_path):
+    (tmp_path / "findings").write_text("")
+    save_findings(tmp_path, "a", "b", findings())
+    assert load_findings(tmp_path, "a", "b") is None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data | {"cells": "many"},
+        lambda data: data | {"more": 1},
+        lambda data: {k: v for k, v in data.items() if k != "evidence"},
+        lambda data: data | {"evidence": [data["evidence"][0] | {"rank_correlation": None}]},
+        lambda data: data | {"detectors": ["a"]},
+        lambda data: [],
+    ],
+)
+def test_damaged_cache_counts_as_missing(tmp_path, damage):
+    data = json.loads(json.dumps(findings(evidence()).to_json()))
+    (tmp_path / "findings").mkdir()
+    (tmp_path / "findings" / "a-b.json").write_text(json.dumps(damage(data)))
+    assert load_findings(tmp_path, "a", "b") is None
+    assert load_all_findings(tmp_path, "a") == []
+
+
+def test_hash_separates_its_parts():
+    assert hash_of(["ab", "c"]) != hash_of(["a", "bc"])
+
+
+def test_subject_depends_on_weights_recurrence_and_text():
+    vocabulary = Vocabulary.of("abc")
+    text, other = EncodedText(np.array([0, 1, 2])), EncodedText(np.array([0, 1, 1]))
+    documents = EncodedText(text.ids, np.array([0]))
+    networks = [network_for(vocabulary, kind, seed=seed) for kind, seed in (("rnn", 0), ("irnn", 0), ("rnn", 1))]
+    keys = {subject_key(network, text) for network in networks}
+    keys |= {subject_key(networks[0], one) for one in (other, documents)}
+    assert len(keys) == 5
+    assert subject_key(networks[0], text) == subject_key(network_for(vocabulary, "rnn"), text)
+
+
+@pytest.fixture
+def outside_property() -> Iterator[Property]:
+    """A property registered by code outside the package."""
+
+    @register("vowel", "binary", "A vowel.")
+    def _vowel(text: Text) -> np.ndarray:
+        return text.is_any_of("aeiou")
+
+    yield CATALOG["vowel"]
+    CATALOG.pop("vowel", None)
+
+
+def key(*properties: Property, language: str | None = None, training=None, effort: Effort | None = None) -> str | None:
+    text = EncodedText(np.arange(5))
+    return question_key(text, properties or searchable(), language, training, effort or Effort())
+
+
+def test_question_depends_on_all_that_findings_depend_on():
+    keys = {
+        key(),
+        key(CATALOG["URL"]),
+        key(language="python"),
+        key(training=np.arange(3)),
+        key(effort=Effort(seed=5)),
+        key(find_property("mine=a")),
+        key(find_property("mine=b")),
+    }
+    assert len(keys) == 7
+    assert key(find_property("mine=a")) == key(find_property("mine=a"))
+
+
+def test_question_depends_on_the_code_of_a_users_function(tmp_path):
+    file = tmp_path / "mine.py"
+
+    def current_key(source: str) -> str | None:
+        file.write_text(source)
+        return key(find_property(f"{file}:vowel"))
+
+    first = current_key("def vowel(text):\n    return [c in 'aeiou' for c in text]\n")
+    second = current_key("def vowel(text):\n    return [c in 'aeiouy' for c in text]\n")
+    assert first != second
+    assert first == current_key("def vowel(text):\n    return [c in 'aeiou' for c in text]\n")
+
+
+def test_property_of_unknown_code_is_not_cached():
+    assert key(Property("mine", "binary", "Mine.", lambda text: text.upper, code=None)) is None
+
+
+def test_registered_property_changes_every_question(outside_property):
+    with_it = key(CATALOG["URL"])
+    del CATALOG[outside_property.name]
+    assert key(CATALOG["URL"]) != with_it
