@@ -1,4 +1,4 @@
-"""charrnn.training.document_batches: each document for itself, every character once."""
+"""charrnn.training.document_batches"""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def documents_of(lengths: list[int], vocabulary_size: int = 11) -> EncodedText:
 
 
 def numbered(lengths: list[int]) -> EncodedText:
-    """Documents whose every id tells its place, from 1."""
+    """Return documents with the ids 1, 2, 3, …."""
     return EncodedText(np.arange(1, sum(lengths) + 1, dtype=np.uint32), np.cumsum([0, *lengths[:-1]]), 0)
 
 
@@ -49,12 +49,12 @@ def numbered(lengths: list[int]) -> EncodedText:
     block=st.sampled_from([50, 10**6]),
     longest=st.sampled_from([2, 256]),
 )
-def test_in_an_epoch_every_character_is_predicted_once_from_its_own_document(
+def test_an_epoch_predicts_every_character_once_from_its_own_document(
     lengths: list[int], batch_size: int, seq_length: int, block: int, longest: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents_module, "BLOCK", block)
-        patch.setattr(documents_module, "WINDOWS_IN_A_PIECE", longest)
+        patch.setattr(documents_module, "WINDOWS_PER_PIECE", longest)
         documents = numbered(lengths)
         batches = DocumentBatches(documents, batch_size, seq_length, 1, CPU)
         starts = set((documents.starts + 1).tolist())
@@ -73,7 +73,7 @@ def test_in_an_epoch_every_character_is_predicted_once_from_its_own_document(
                 inside = real.clone()
                 inside[:, 0] &= continues
                 assert torch.equal(window.inputs[inside] + 1, window.targets[inside])
-                if continues:  # each row goes on where it stood, for as long as its document lasts
+                if continues:  # each row continues until its document ends
                     assert torch.equal(window.inputs[real[:, 0], 0], ends[real[:, 0]])
                 for read, character in zip(
                     window.inputs[:, 0][real[:, 0]], window.targets[:, 0][real[:, 0]], strict=True
@@ -91,7 +91,7 @@ def test_in_an_epoch_every_character_is_predicted_once_from_its_own_document(
             assert sorted(predicted) == list(range(1, sum(lengths) + 1))
 
 
-def test_epochs_differ_in_order_and_company_and_are_the_same_when_asked_again() -> None:
+def test_epochs_differ_and_are_reproducible() -> None:
     documents = numbered([5, 6, 7, 8, 9, 10] * 30)
     batches, again = (DocumentBatches(documents, 4, 16, seed=3, device=CPU) for _ in range(2))
     per_epoch = batches.windows_per_epoch
@@ -110,7 +110,7 @@ def test_epochs_differ_in_order_and_company_and_are_the_same_when_asked_again() 
     seq_length=st.integers(1, 32),
     seed=st.integers(0, 1000),
 )
-def test_no_step_reads_more_than_b_times_t_characters_empty_places_included(
+def test_no_window_exceeds_b_times_t_characters(
     count: int, longest: int, batch_size: int, seq_length: int, seed: int
 ) -> None:
     lengths = np.random.default_rng(seed).integers(1, longest + 1, count).tolist()
@@ -121,7 +121,7 @@ def test_no_step_reads_more_than_b_times_t_characters_empty_places_included(
         assert window.weight <= 1
 
 
-def test_little_of_a_window_is_left_empty() -> None:
+def test_little_of_a_window_is_padding() -> None:
     lengths = np.random.default_rng(1).integers(3, 14, 3000).tolist()
     batches = DocumentBatches(documents_of(lengths), 16, 64, seed=1, device=CPU)
     windows = [batches.window(step) for step in range(batches.windows_per_epoch)]
@@ -131,8 +131,8 @@ def test_little_of_a_window_is_left_empty() -> None:
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-def test_a_step_has_the_gradient_of_a_plain_loop_over_its_documents(recurrence: str) -> None:
-    """In double precision, with windows over which the state is carried and a weight decay that does not matter."""
+def test_gradient_equals_that_of_a_loop_over_documents(recurrence: str) -> None:
+    """In double precision, with windows that carry a state; the learning rate is too small to matter."""
     documents = documents_of([3, 5, 1, 4, 9, 30, 12, 17, 2, 2, 6, 8, 25])
     training = TrainingSettings(batch_size=3, seq_length=8, steps=100, grad_clip=0.0, learning_rate=1e-9)
     network = small_network(recurrence)
@@ -165,7 +165,7 @@ def test_a_step_has_the_gradient_of_a_plain_loop_over_its_documents(recurrence: 
     assert len(read) > 1
 
 
-def test_ranks_share_the_rows_of_every_window() -> None:
+def test_processes_share_the_rows_of_every_window() -> None:
     documents = numbered([1, 2, 30, 31, 5, 5, 5, 6, 40])
     whole = DocumentBatches(documents, 4, 8, 1, CPU, min_rows=3)
     parts = [DocumentBatches(documents, 4, 8, 1, CPU, ProcessGroup(rank, 3).rows, min_rows=3) for rank in range(3)]
@@ -229,8 +229,8 @@ def test_resume_on_documents_is_bit_exact(tmp_path: Path) -> None:
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
 
-def test_losses_are_nats_over_counted_characters() -> None:
-    """The mean training loss of an epoch at a rate of almost nothing is the score of its documents."""
+def test_training_loss_is_the_score_of_an_epoch() -> None:
+    """At a learning rate of almost zero."""
     documents = documents_of([3, 5, 1, 4, 7, 7, 2, 6])
     training = TrainingSettings(batch_size=2, seq_length=8, steps=1000, learning_rate=1e-12)
     trainer = Trainer(small_network(), training, documents)

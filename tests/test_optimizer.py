@@ -13,9 +13,10 @@ from charrnn.training.optimizer import AdamW
 
 
 @pytest.mark.parametrize("ignores_found_inf", [("mps",), ("cpu",)])
-def test_updates_are_those_of_torchs_own_to_the_last_bit_and_some_are_left_out(
+def test_updates_equal_those_of_torch_optim(
     monkeypatch: pytest.MonkeyPatch, ignores_found_inf: tuple[str, ...]
 ) -> None:
+    """Bit for bit, with skipped steps."""
     monkeypatch.setattr(private_torch, "IGNORES_FOUND_INF", ignores_found_inf)
     generator = torch.Generator().manual_seed(1)
     start = [torch.randn(shape, generator=generator) for shape in ((3, 5), (5, 2), (7,))]

@@ -1,4 +1,2 @@
-"""From a text's ids to a trained network: streams and windows (`batches`; of `documents`), the choice of settings
-(`presets`) and the loss that they will come to (`forecast`), the run begun or opened again (`start`), the loop that
-yields events (`loop`, with its `optimizer`), alone or as ranks (`distributed`), and what to change next time
-(`advice`)."""
+"""Training: options and a session (`options`, `session`), preparation of a run (`setup`, `presets`, `planning`,
+`forecast`), and the loop that yields events (`loop`, `trainer`, `schedule`, `checkpointing`, `events`)."""

@@ -1,7 +1,6 @@
-"""Cuts a text into B parallel streams and the streams into windows of T characters.
+"""Batches of one text: B parallel streams, cut into windows of T characters.
 
-Which characters a step reads is a function of the seed and the step's number alone, so the number is all that has to be
-saved for training to go on where it stopped.
+The characters that a step reads are a function of the seed and the step's number, so a checkpoint needs no more.
 """
 
 from __future__ import annotations
@@ -17,18 +16,18 @@ from charrnn.errors import CharrnnError
 from charrnn.model.network import Shard
 from charrnn.units import amount
 
-LARGEST_ON_DEVICE = 1_000_000_000
-NOT_COUNTED = -100  # a target that has no loss
+MAX_BYTES_ON_DEVICE = 1_000_000_000  # a longer text stays on the CPU, or in its file
+NOT_COUNTED = -100  # a target without a loss
 
 
 @dataclass(frozen=True)
 class Window:
-    """What one step reads. inputs, targets: (B, T) ids, or those of its rows that are read here; targets[b, t] is the
-    character after inputs[b, t], or NOT_COUNTED.
+    """The input of one step.
 
-    begins: the state before this window is zero rather than carried. continues: the next one begins with the state
-    after this one. weight: counted targets of all rows, those read elsewhere among them, as a share of B · T.
-    shard: which rows are read here, if not those that are read always.
+    inputs, targets: (B, T) ids, or the rows of this process; targets[b, t] is the character after inputs[b, t], or
+    NOT_COUNTED. begins: start from a zero state. continues: the next window starts from the state after this one.
+    weight: number of counted targets in all processes, over B · T. shard: the rows of this process, if they are not
+    the same in every window.
     """
 
     inputs: Tensor
@@ -42,8 +41,8 @@ class Window:
 class Batches:
     """The windows of a text, epoch after epoch.
 
-    Each epoch begins at a fresh random offset of up to T or more characters, so that windows are cut elsewhere each
-    time. What is left over at the end, less than B · T + T characters, belongs to other epochs.
+    Each epoch starts at a random offset of up to T or more characters, so that windows differ between epochs. Less than
+    B · T + T characters at the end are left out of an epoch.
     """
 
     def __init__(
@@ -55,7 +54,7 @@ class Batches:
         device: torch.device,
         rows: slice = slice(None),
     ):
-        """ids: (N,). rows: which of the B streams are read here, where others read the rest.
+        """ids: (N,). rows: the streams of this process.
 
         Raises CharrnnError where the text is too short for one window of every stream.
         """
@@ -67,14 +66,14 @@ class Batches:
             raise CharrnnError(
                 f"{len(ids):,} characters to train on are too few for {amount(batch_size, 'stream')} and windows of "
                 f"{seq_length} ({needed:,} needed)",
-                "give more text, or a smaller --batch-size or --seq-length",
+                "use more text, or a smaller --batch-size or --seq-length",
             )
         self._ids = torch.from_numpy(ids)
-        if ids.nbytes <= LARGEST_ON_DEVICE:
+        if ids.nbytes <= MAX_BYTES_ON_DEVICE:
             self._ids = self._ids.to(device)
 
     def window(self, step: int) -> Window:
-        """What step number `step` (from 0) reads."""
+        """Return the window of step number `step` (from 0)."""
         epoch, index = divmod(step, self.windows_per_epoch)
         length = self.windows_per_epoch * self.seq_length
         slack = len(self._ids) - 1 - self.batch_size * length
@@ -85,18 +84,18 @@ class Batches:
             streams = self._ids[first : first + self.batch_size * length].view(self.batch_size, length)
             own = streams[self.rows, start : start + self.seq_length]
             if self.device.type == "cuda" and own.device.type == "cpu":
-                own = own.pin_memory()  # or else the copy would be waited for
+                own = own.pin_memory()  # makes the copy asynchronous
             return own.to(self.device, non_blocking=True).long()
 
         return Window(columns(offset), columns(offset + 1), begins=index == 0)
 
 
 def windows_per_epoch(characters: int, batch_size: int, seq_length: int) -> int:
-    """Steps in an epoch: as many whole windows as every stream has, T − 1 characters being kept for the offset."""
+    """Return the steps of an epoch: whole windows that every stream has, with T − 1 characters kept for the offset."""
     return max(0, (characters - seq_length) // (batch_size * seq_length))
 
 
 def derived_seed(seed: int, purpose: str, number: int) -> int:
-    """A seed for one purpose and one step or epoch: unrelated seeds for neighboring numbers, the same everywhere."""
+    """Return a seed for one purpose and one step or epoch. Seeds of neighboring numbers are unrelated."""
     digest = hashlib.blake2b(f"{seed} {purpose} {number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

@@ -81,7 +81,7 @@ class ProcessGroup:
         sums = torch.cat([tensor.flatten() for tensor in (*tensors, *carried)])
         with _error_if_others_ended():
             distributed.all_reduce(sums)
-        *parts, raised = sums.split([*(tensor.numel() for tensor in tensors), len(flags) if on_cpu else 0])
+        *parts, raised = torch.split(sums, [*(tensor.numel() for tensor in tensors), len(flags) if on_cpu else 0])
         foreach_("copy_", list(tensors), [part.view_as(t) for part, t in zip(parts, tensors, strict=True)])
         return ControlFlags(*(count > 0 for count in raised.tolist()))
 

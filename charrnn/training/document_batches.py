@@ -1,12 +1,11 @@
-"""Cuts documents into windows: each is read from its beginning in a zero state, with others of about its length beside.
+"""Batches of documents: each is read from its start in a zero state, beside others of similar length.
 
-A document of up to T characters is a row of one window, beside as many others as there is room for in B · T places, the
-empty ones after their ends among them. Of longer ones, B are read side by side, window after window, with the state
-carried, until the longest of them ends. What is left of a row once its document has ended is not counted. Very long
-documents are read in pieces, each from a zero state, as streams of one text are.
+A document of up to T characters is one row of one window, which has as many rows as fit into B · T characters with
+padding. Longer documents are read in groups of B, window after window with the state carried, until the longest ends.
+Padding is not counted. Very long documents are split into pieces, each read from a zero state.
 
-An epoch goes through the text block by block, in an order drawn anew, so that no more than one block has to be sorted
-at a time. Which characters a step reads is a function of the seed and the step's number alone.
+An epoch reads the text block by block, in random order, so that only one block at a time has to be sorted by length.
+The characters that a step reads are a function of the seed and the step's number.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ from charrnn.model.network import Shard
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import NOT_COUNTED, Window, derived_seed
 
-BLOCK = 1 << 23  # characters of a text whose documents are sorted at once
-WINDOWS_IN_A_PIECE = 256
-MIXTURE = 0.25  # how much longer a document may seem when they are sorted, so that not always the same are neighbors
+BLOCK = 1 << 23  # characters whose documents are sorted at a time
+WINDOWS_PER_PIECE = 256
+LENGTH_NOISE = 0.25  # relative; lengths are sorted with noise, so that the rows of a window differ between epochs
 
 
 class DocumentBatches:
@@ -41,8 +40,8 @@ class DocumentBatches:
         rows: Callable[[int], slice] | None = None,
         min_rows: int = 1,
     ):
-        """rows: which of so many rows are read here, where others read the rest. min_rows: that a window has, some
-        of them empty where there are not enough documents."""
+        """rows: returns the rows of this process, of a number of rows; None is all. min_rows: of a window, padded with
+        empty rows where it has too few documents."""
         self._documents, self._batch_size, self._seq_length = documents, batch_size, seq_length
         self._seed, self._device, self._rows, self._min_rows = seed, device, rows, min_rows
         self._starts_of_blocks = np.searchsorted(documents.starts, np.arange(0, len(documents), BLOCK)).tolist()
@@ -52,19 +51,20 @@ class DocumentBatches:
 
     @cached_property
     def windows_per_epoch(self) -> int:
+        """The steps of an epoch."""
         return sum(self._windows_of(block) for block in range(len(self._starts_of_blocks)))
 
     def window(self, step: int) -> Window:
-        """What step number `step` (from 0) reads."""
+        """Return the window of step number `step` (from 0)."""
         epoch, block, index = self._place(step)
         if self._last_plan is None or self._last_plan[0] != (epoch, block):
-            order = np.random.default_rng(derived_seed(self._seed, f"documents of block {block}", epoch))
+            generator = np.random.default_rng(derived_seed(self._seed, f"documents of block {block}", epoch))
             pieces = self._pieces(block)
-            self._last_plan = (epoch, block), _Plan.of(pieces, self._batch_size, self._seq_length, order)
+            self._last_plan = (epoch, block), _Plan.of(pieces, self._batch_size, self._seq_length, generator)
         return self._window(self._last_plan[1], index)
 
     def _place(self, step: int) -> tuple[int, int, int]:
-        """Epoch, block, and the window's number in that block."""
+        """Return the epoch, the block, and the window's index in that block."""
         if len(self._starts_of_blocks) == 1:
             epoch, index = divmod(step, self._windows_of(0))
             return epoch, 0, index
@@ -79,22 +79,23 @@ class DocumentBatches:
             epoch, step = epoch + 1 + step // self.windows_per_epoch, step % self.windows_per_epoch
 
     def _order(self, epoch: int) -> list[int]:
-        order = np.random.default_rng(derived_seed(self._seed, "blocks", epoch))
-        return order.permutation(len(self._starts_of_blocks)).tolist()
+        generator = np.random.default_rng(derived_seed(self._seed, "blocks", epoch))
+        order: list[int] = generator.permutation(len(self._starts_of_blocks)).tolist()
+        return order
 
     def _windows_of(self, block: int) -> int:
-        """Known from lengths alone: the same in every epoch."""
+        """Return the number of windows of a block, which is the same in every epoch."""
         if block not in self._windows_of_blocks:
             windows = _groups(np.sort(self._pieces(block).lengths), self._batch_size, self._seq_length)[1]
             self._windows_of_blocks[block] = int(windows.sum())
         return self._windows_of_blocks[block]
 
     def _pieces(self, block: int) -> _Pieces:
-        """What is read without a break of the documents that begin in a block."""
+        """Return the pieces of the documents that start in a block."""
         first, after = (*self._starts_of_blocks, len(self._documents.starts))[block : block + 2]
         bounds = np.append(self._documents.starts[first : after + 1], len(self._documents))[: after - first + 1]
         starts, lengths = bounds[:-1], np.diff(bounds)
-        longest = WINDOWS_IN_A_PIECE * self._seq_length
+        longest = WINDOWS_PER_PIECE * self._seq_length
         count = -(-lengths // longest)
         number = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         begun = number * longest
@@ -132,7 +133,7 @@ class DocumentBatches:
 
 @dataclass(frozen=True)
 class _Pieces:
-    """Stretches (P,) of a text: first character, length, and whether it is the first of its document."""
+    """Pieces (P,) of documents: first character, length, and whether it is the first of its document."""
 
     firsts: np.ndarray
     lengths: np.ndarray
@@ -142,17 +143,17 @@ class _Pieces:
         return _Pieces(self.firsts[which], self.lengths[which], self.open_a_document[which])
 
     def filled_up(self, rows: int) -> _Pieces:
-        """At least so many, with empty ones after those there are."""
+        """Return at least this many pieces, with empty ones at the end."""
         missing = max(0, rows - len(self.firsts))
         return _Pieces(*(np.pad(part, (0, missing)) for part in (self.firsts, self.lengths, self.open_a_document)))
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """Which pieces are read side by side in a block, and when.
+    """The groups of pieces that are read together in a block, and their order.
 
-    pieces: in an order in which those side by side are neighbors. bounds: (G + 1,) of these groups. windows: (G,)
-    that each takes. order: (G,) in which they are read. ends: (G,) windows that are over when the k-th has been.
+    pieces: sorted by group. bounds: (G + 1,) of the groups. windows: (G,) number of each group. order: (G,) in which
+    groups are read. ends: (G,) cumulative number of windows, in that order.
     """
 
     pieces: _Pieces
@@ -162,17 +163,17 @@ class _Plan:
     ends: np.ndarray
 
     @classmethod
-    def of(cls, pieces: _Pieces, batch_size: int, seq_length: int, draw: np.random.Generator) -> _Plan:
-        # Within what takes as many windows the order is free: the number of windows does not change.
-        seeming = draw.random(len(pieces.lengths))
+    def of(cls, pieces: _Pieces, batch_size: int, seq_length: int, generator: np.random.Generator) -> _Plan:
+        # Noise does not change the number of windows that a piece takes.
+        noisy = generator.random(len(pieces.lengths))
         windows_alone = -(-pieces.lengths // seq_length)
-        seeming = np.where(windows_alone == 1, pieces.lengths * (1 + MIXTURE * seeming), seeming)
+        noisy = np.where(windows_alone == 1, pieces.lengths * (1 + LENGTH_NOISE * noisy), noisy)
         bounds, windows = _groups(np.sort(pieces.lengths), batch_size, seq_length)
-        order = draw.permutation(len(windows))
-        return cls(pieces.part(np.lexsort((seeming, windows_alone))), bounds, windows, order, np.cumsum(windows[order]))
+        order = generator.permutation(len(windows))
+        return cls(pieces.part(np.lexsort((noisy, windows_alone))), bounds, windows, order, np.cumsum(windows[order]))
 
     def at(self, index: int) -> tuple[_Pieces, int, int]:
-        """The pieces that a window of the block reads, its number among their windows, and how many those are."""
+        """Return the group of a window of the block, the window's index within the group, and the group's windows."""
         place = int(np.searchsorted(self.ends, index, side="right"))
         group = self.order[place]
         count = int(self.windows[group])
@@ -180,21 +181,21 @@ class _Plan:
 
 
 def _groups(lengths: np.ndarray, batch_size: int, seq_length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces of ascending lengths (P,) → bounds (G + 1,) of those read side by side, and windows (G,) they take.
+    """Group pieces of ascending lengths (P,). Return bounds (G + 1,) and the number of windows (G,) of the groups.
 
-    In any order that `_Plan.of` draws, those between two bounds have room beside each other: in the k-th place of it
-    stands none that seems longer, let alone is longer, than the k-th of these can seem.
+    A group fits into a window in every order that `_Plan.of` draws: the k-th piece of that order is at most as long as
+    the k-th of these with all the noise.
     """
-    room = batch_size * seq_length
+    capacity = batch_size * seq_length
     short = int(np.searchsorted(lengths, seq_length, side="right"))
-    longest = np.minimum(lengths * (1 + MIXTURE), seq_length).astype(int)
+    longest = np.minimum(lengths * (1 + LENGTH_NOISE), seq_length).astype(int)
     bounds = [0]
     while bounds[-1] < short:
         first = bounds[-1]
-        fit, too_many = 1, min(short - first, room // int(longest[first])) + 1
+        fit, too_many = 1, min(short - first, capacity // int(longest[first])) + 1
         while too_many - fit > 1:
             middle = (fit + too_many) // 2
-            if middle * int(longest[first + middle - 1]) <= room:
+            if middle * int(longest[first + middle - 1]) <= capacity:
                 fit = middle
             else:
                 too_many = middle

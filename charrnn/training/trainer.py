@@ -100,7 +100,7 @@ class Trainer:
                     window.inputs, self.state, self.dropout_generator, window.shard or self.shard
                 )
             loss = self._loss(logits, window)
-            (loss if self.loss_scale is None else loss * self.loss_scale).backward()
+            torch.autograd.backward(loss if self.loss_scale is None else loss * self.loss_scale)
         loss = loss.detach()
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         flags = self.group.all_reduce([loss, *gradients], flags)
@@ -128,8 +128,8 @@ class Trainer:
         logits, targets = logits.flatten(0, 1), window.targets.flatten()
         if isinstance(self.batches, DocumentBatches):
             nats = cross_entropy(logits, targets, ignore_index=NOT_COUNTED, reduction="sum")
-            return nats / (self.settings.batch_size * self.settings.seq_length)
-        return self.own_streams / self.settings.batch_size * cross_entropy(logits, targets)
+            return nats.div(self.settings.batch_size * self.settings.seq_length)
+        return cross_entropy(logits, targets).mul(self.own_streams / self.settings.batch_size)
 
     def _divisor(self, norm: Tensor) -> Tensor:
         """Return what the optimizer divides gradients by, to undo the loss scale and to clip the norm to `grad_clip`.
