@@ -1,4 +1,4 @@
-"""A folder for the tests of faults."""
+"""A folder for runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """In memory where that can be: here processes are killed, not machines, and forcing to a disk takes time."""
-    place = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=place if place.is_dir() else None) as name:
+    """A folder in memory where possible, because syncing to a disk is slow; processes are killed here, not machines."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
         yield Path(name).resolve()

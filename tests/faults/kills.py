@@ -1,8 +1,8 @@
-"""Kills a training again and again, at random moments, and looks whether anything is lost.
+"""Kill a training at random moments and check that nothing is lost.
 
     python -m tests.faults.kills 1000
 
-Each training is a forked process: one kill costs some 50 ms rather than the seconds that starting PyTorch takes.
+Each training is a forked process, so that a kill takes 50 ms and not the seconds that PyTorch needs to start.
 """
 
 from __future__ import annotations
@@ -22,64 +22,64 @@ from tests.faults.tiny import (
     NAME,
     TRAINING,
     Child,
-    assert_nothing_was_lost,
-    assert_sound,
-    expected_states,
+    assert_finishes_bit_exact,
+    assert_resumable,
     new_run,
-    train_and_report,
+    resume_and_report,
+    uninterrupted_states,
 )
 
-KILLED_OFTEN = TRAINING.changed(steps=60, evaluations=30)
+LONG_TRAINING = TRAINING.changed(steps=60, evaluations=30)
 
 
 @dataclass
 class Kills:
-    """kills: how many; in_a_save: how many of them left a save half written; runs: trainings that came to an end."""
+    """Number of kills, kills that left a half-written checkpoint, and trainings that were finished."""
 
     kills: int = 0
-    in_a_save: int = 0
-    runs: int = 0
+    during_save: int = 0
+    finished: int = 0
     seconds: float = 0.0
 
 
-def seconds_of_a_training(folder: Path) -> float:
-    """How long one takes from here to its end on this machine, now."""
-    whole = folder / "whole"
-    shutil.copytree(folder / NAME, whole / NAME)
+def training_seconds(folder: Path) -> float:
+    """Return how long the rest of a training takes."""
+    copy = folder / "copy"
+    shutil.copytree(folder / NAME, copy / NAME)
     start = time.perf_counter()
-    Child(lambda report: train_and_report(whole, report)).wait()
+    Child(lambda report: resume_and_report(copy, report)).wait()
     return time.perf_counter() - start
 
 
-def kill_at_random(folder: Path, number: int, seed: int) -> Kills:
-    """Raises AssertionError as soon as anything is lost: a save that was reported, a bit of one, the run."""
-    draw, counted, start = random.Random(seed), Kills(), time.perf_counter()
-    expected_states(training=KILLED_OFTEN)
-    new_run(folder, KILLED_OFTEN).close()
-    longest_life = seconds_of_a_training(folder)
+def kill_randomly(folder: Path, number: int, seed: int) -> Kills:
+    """Kill trainings this many times. Raises AssertionError where a saved checkpoint, or any bit of it, is lost."""
+    draw, counts, start = random.Random(seed), Kills(), time.perf_counter()
+    uninterrupted_states(training=LONG_TRAINING)
+    new_run(folder, LONG_TRAINING).close()
+    longest = training_seconds(folder)
     saved = 0
-    while counted.kills < number:
-        child = Child(lambda report: train_and_report(folder, report))
-        time.sleep(draw.uniform(0, longest_life))
+    while counts.kills < number:
+        child = Child(lambda report: resume_and_report(folder, report))
+        time.sleep(draw.uniform(0, longest))
         child.kill()
         code, steps = child.wait()
         assert code in (0, -9), f"a training ended by itself with {code}"
         saved = max([saved, *steps])
-        counted.kills += code == -9
-        counted.in_a_save += any((folder / NAME / "checkpoints").glob(TEMPORARY_PREFIX + "*"))
-        saved = assert_sound(folder, at_least=saved, training=KILLED_OFTEN)
-        if saved == KILLED_OFTEN.steps:
-            assert_nothing_was_lost(folder, training=KILLED_OFTEN)
-            counted.runs += 1
+        counts.kills += code == -9
+        counts.during_save += any((folder / NAME / "checkpoints").glob(TEMPORARY_PREFIX + "*"))
+        saved = assert_resumable(folder, at_least=saved, training=LONG_TRAINING)
+        if saved == LONG_TRAINING.steps:
+            assert_finishes_bit_exact(folder, training=LONG_TRAINING)
+            counts.finished += 1
             saved = 0
             shutil.rmtree(folder / NAME)
-            new_run(folder, KILLED_OFTEN).close()
-    assert_nothing_was_lost(folder, training=KILLED_OFTEN)
-    counted.seconds = time.perf_counter() - start
-    return counted
+            new_run(folder, LONG_TRAINING).close()
+    assert_finishes_bit_exact(folder, training=LONG_TRAINING)
+    counts.seconds = time.perf_counter() - start
+    return counts
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
-        print(kill_at_random(Path(place).resolve(), int(sys.argv[1]), seed=1))
+        print(kill_randomly(Path(place).resolve(), int(sys.argv[1]), seed=1))

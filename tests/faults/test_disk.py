@@ -1,4 +1,4 @@
-"""Disks that are full, broken or closed to us, at each call that changes them; and disks that lose their power."""
+"""Full, failing and write-protected disks, at every call that changes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,145 +16,147 @@ from charrnn.model.lookup import run_names
 from charrnn.model.run import Run
 from charrnn.model.writer import RunWriter
 from charrnn.training.events import CheckpointFailed, CheckpointSaved, Event, Finished, Requests
-from tests.faults.system import Call, fault_at, half_written, points_of, watched
-from tests.faults.test_kills import stopped_at
+from tests.faults.system import Arguments, Call, Fault, call_names, fault_at, watch_calls, write_half
+from tests.faults.test_kills import stop_at
 from tests.faults.tiny import (
     NAME,
     Child,
-    assert_nothing_was_lost,
-    assert_sound,
-    expected_states,
-    go_on,
+    assert_finishes_bit_exact,
+    assert_resumable,
     new_run,
+    resume,
+    uninterrupted_states,
 )
 
-ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
+every_error = pytest.mark.parametrize("number", (errno.ENOSPC, errno.EIO, errno.EACCES), ids=errno.errorcode.get)
 
 
-def refusing(number: int) -> Callable[[Call, tuple[Any, ...]], None]:
-    """A fault: a write is done by half, then this error is given."""
+def failing_with(number: int) -> Fault:
+    """Return a fault: half of a write is done, then this error is raised."""
 
-    def fault(call: Call, arguments: tuple[Any, ...]) -> None:
-        half_written(call, arguments)
+    def fault(call: Call, arguments: Arguments) -> None:
+        write_half(call, arguments)
         raise OSError(number, os.strerror(number), str(call.path))
 
     return fault
 
 
-def commit(writer: RunWriter, step: int) -> None:
-    progress, tensors = expected_states()[step]
+def save(writer: RunWriter, step: int) -> None:
+    """Save the state that an uninterrupted training has at this step."""
+    progress, tensors = uninterrupted_states()[step]
     training = {name: tensor for name, tensor in tensors.items() if name.startswith(("adam.", "state."))}
     writer.save(progress, {name: tensors[name] for name in tensors.keys() - training.keys()}, training)
 
 
-@pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
-def test_a_save_that_any_call_of_it_fails_leaves_the_one_before_and_succeeds_later(folder: Path, number: int) -> None:
-    stopped_at(folder, 6)
+@every_error
+def test_failed_save_keeps_the_previous_one(folder: Path, number: int) -> None:
+    """A save fails at each of its calls, and succeeds when it is repeated."""
+    stop_at(folder, 6)
     shutil.copytree(folder / NAME, folder / "before")
     with RunWriter.open(Run(folder / NAME)) as writer:
-        points = points_of(folder, lambda: commit(writer, 12))
+        names = call_names(folder, lambda: save(writer, 12))
     outcomes = []
-    for point, name in enumerate(points):
+    for call, name in enumerate(names):
         shutil.rmtree(folder / NAME)
         shutil.copytree(folder / "before", folder / NAME)
         with RunWriter.open(Run(folder / NAME)) as writer:
             try:
-                with fault_at(folder, point, refusing(number)) as met:
-                    commit(writer, 12)
+                with fault_at(folder, call, failing_with(number)) as failed:
+                    save(writer, 12)
                 outcomes.append("saved")
             except OSError as error:
                 assert error.errno == number
                 outcomes.append("failed")
-            assert met[0].name == name
-            assert_sound(folder, at_least=12 if outcomes[-1] == "saved" else 6)
-            commit(writer, 12)
-            assert_sound(folder, at_least=12)
-    # What goes wrong after the save is there, while older ones are removed, does not make it a failure.
-    removal = len(points) - points.index(f"rename {NAME}/checkpoints/00000000 → {NAME}/checkpoints/ASIDE-00000000")
-    assert outcomes == ["failed"] * (len(points) - removal) + ["saved"] * removal
+            assert failed[0].name == name
+            assert_resumable(folder, at_least=12 if outcomes[-1] == "saved" else 6)
+            save(writer, 12)
+            assert_resumable(folder, at_least=12)
+    # An error while older checkpoints are removed does not make the save fail.
+    checkpoints = f"{NAME}/checkpoints"
+    removal = len(names) - names.index(f"rename {checkpoints}/00000000 → {checkpoints}/ASIDE-00000000")
+    assert outcomes == ["failed"] * (len(names) - removal) + ["saved"] * removal
 
 
-@pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
-def test_a_run_that_cannot_be_made_says_so_and_leaves_nothing(folder: Path, number: int) -> None:
+@every_error
+def test_run_that_cannot_be_created_leaves_nothing(folder: Path, number: int) -> None:
     checkpoints = folder / "checkpoints"
-    points = points_of(folder, lambda: new_run(checkpoints).close())
-    for point in range(len(points)):
+    calls = call_names(folder, lambda: new_run(checkpoints).close())
+    for call, name in enumerate(calls):
         shutil.rmtree(checkpoints)
         with (
             pytest.raises(CharrnnError, match=f"cannot be written: {os.strerror(number)}"),
-            fault_at(folder, point, refusing(number)),
+            fault_at(folder, call, failing_with(number)),
         ):
             new_run(checkpoints).close()
         names = run_names(checkpoints)
-        assert not names or points[point].startswith(("open checkpoints/run", "fsync checkpoints"))
+        assert not names or name.startswith(("open checkpoints/run", "fsync checkpoints"))
         assert not checkpoints.exists() or [path.name for path in checkpoints.iterdir()] == names
         if names:
             RunWriter.open(Run(checkpoints / NAME)).close()
         else:
             new_run(checkpoints).close()
-        assert_sound(checkpoints)
+        assert_resumable(checkpoints)
 
 
-def events_with_faults(folder: Path, is_met: Callable[[Call], bool], number: int) -> list[Event]:
-    """Those of a training to the end, in which every such call fails."""
-    fault = refusing(number)
+def events_with_failures(folder: Path, fails: Callable[[Call], bool], number: int) -> list[Event]:
+    """Return the events of a training in which these calls fail."""
+    fault = failing_with(number)
 
-    def before(call: Call, arguments: tuple[Any, ...]) -> None:
-        if is_met(call):
+    def before(call: Call, arguments: Arguments) -> None:
+        if fails(call):
             fault(call, arguments)
 
-    with watched(folder, before):
-        return list(go_on(folder))
+    with watch_calls(folder, before):
+        return list(resume(folder))
 
 
-@pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
-def test_training_goes_on_while_no_save_can_be_written_and_saves_once_one_can(folder: Path, number: int) -> None:
+@every_error
+def test_training_continues_while_the_disk_fails(folder: Path, number: int) -> None:
     new_run(folder).close()
-    events = events_with_faults(folder, lambda call: "000006/" in call.name or "000012/" in call.name, number)
-    assert [type(event) for event in events if isinstance(event, CheckpointSaved | CheckpointFailed)] == [
-        CheckpointFailed
-    ] * 2 + [CheckpointSaved] * 2
-    assert all(event.reason == os.strerror(number) for event in events if isinstance(event, CheckpointFailed))
-    assert_nothing_was_lost(folder)
+    events = events_with_failures(folder, lambda call: "000006/" in call.name or "000012/" in call.name, number)
+    saves = [event for event in events if isinstance(event, CheckpointSaved | CheckpointFailed)]
+    assert [type(event) for event in saves] == [CheckpointFailed] * 2 + [CheckpointSaved] * 2
+    assert all(event.reason == os.strerror(number) for event in saves if isinstance(event, CheckpointFailed))
+    assert_finishes_bit_exact(folder)
 
 
-def test_a_training_whose_last_save_fails_says_so_and_keeps_the_one_before(folder: Path) -> None:
+def test_failed_last_save_is_reported(folder: Path) -> None:
     new_run(folder).close()
-    events = events_with_faults(folder, lambda call: "000024/" in call.name, errno.ENOSPC)
+    events = events_with_failures(folder, lambda call: "000024/" in call.name, errno.ENOSPC)
     assert isinstance(events[-1], Finished)
     assert events[-1].unsaved == os.strerror(errno.ENOSPC)
-    assert assert_sound(folder) == 18
-    assert_nothing_was_lost(folder)
+    assert assert_resumable(folder) == 18
+    assert_finishes_bit_exact(folder)
 
 
-def test_metrics_that_cannot_be_written_wait_and_stop_nothing(folder: Path) -> None:
+def test_metrics_are_written_once_the_disk_accepts_them(folder: Path) -> None:
     new_run(folder).close()
     calls = iter(range(100))
-    events_with_faults(
+    events_with_failures(
         folder, lambda call: call.name == f"write {NAME}/metrics.jsonl" and next(calls) < 3, errno.ENOSPC
     )
-    assert_nothing_was_lost(folder)
+    assert_finishes_bit_exact(folder)
     metrics = Run(folder / NAME).metrics()
-    assert [line["step"] for line in metrics if line["event"] == "evaluation"] == [6, 12, 18, 24]
+    assert [entry["step"] for entry in metrics if entry["event"] == "evaluation"] == [6, 12, 18, 24]
 
 
-def test_a_limit_of_the_system_on_the_size_of_files_is_outlasted(folder: Path) -> None:
-    """No simulation: the kernel itself refuses, after a part has been written."""
+def test_file_size_limit_of_the_system(folder: Path) -> None:
+    """Not simulated: the kernel refuses, after a part was written."""
     new_run(folder).close()
 
     def train(report: Callable[[int], None]) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-        for event in go_on(folder):
+        for event in resume(folder):
             if isinstance(event, CheckpointFailed):
                 report(event.step)
             assert not isinstance(event, CheckpointSaved)
 
     assert Child(train).wait() == (0, [6, 12, 18, 24, 24])
-    assert assert_sound(folder) == 0
-    assert_nothing_was_lost(folder)
+    assert assert_resumable(folder) == 0
+    assert_finishes_bit_exact(folder)
 
 
-def test_too_little_room_is_seen_before_anything_is_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_space_is_detected_before_writing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(CharrnnError, match=r"cannot be written: .* needed, .* free"):
@@ -163,10 +164,10 @@ def test_too_little_room_is_seen_before_anything_is_written(folder: Path, monkey
     assert not list(folder.iterdir())
 
 
-def test_a_folder_without_permission_is_one_line(folder: Path) -> None:
+def test_folder_without_permission(folder: Path) -> None:
     folder.chmod(0o500)
 
-    def make(report: Callable[[int], None]) -> None:
+    def create(report: Callable[[int], None]) -> None:
         if os.geteuid() == 0:  # root may write anywhere
             folder.chmod(0o555)
             os.setuid(65534)
@@ -174,19 +175,19 @@ def test_a_folder_without_permission_is_one_line(folder: Path) -> None:
             new_run(folder)
         report(1)
 
-    assert Child(make).wait() == (0, [1])
+    assert Child(create).wait() == (0, [1])
 
 
-def test_a_save_asked_for_when_the_disk_is_full_is_tried_again(folder: Path) -> None:
+def test_requested_checkpoint_is_retried_on_a_full_disk(folder: Path) -> None:
     new_run(folder).close()
     requests, full = Requests(checkpoint=True), [True]
 
-    def before(call: Call, arguments: tuple[Any, ...]) -> None:
+    def before(call: Call, arguments: Arguments) -> None:
         if full[0] and "checkpoints/ASIDE" in call.name:
-            refusing(errno.ENOSPC)(call, arguments)
+            failing_with(errno.ENOSPC)(call, arguments)
 
-    with watched(folder, before):
-        for event in go_on(folder, requests):
+    with watch_calls(folder, before):
+        for event in resume(folder, requests):
             if isinstance(event, CheckpointFailed):
                 full[0], requests.checkpoint = False, True
-    assert_nothing_was_lost(folder)
+    assert_finishes_bit_exact(folder)

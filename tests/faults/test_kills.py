@@ -1,4 +1,4 @@
-"""kill -9, at every point at which the file system is changed, and at any moment."""
+"""kill -9, at every call that changes the file system, and at random moments."""
 
 from __future__ import annotations
 
@@ -9,54 +9,54 @@ import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from charrnn.errors import CharrnnError
 from charrnn.model.lookup import run_names
 from charrnn.training.events import CheckpointSaved, Requests
-from tests.faults.kills import kill_at_random
-from tests.faults.system import Call, fault_at, half_written, points_of
+from tests.faults.kills import kill_randomly
+from tests.faults.system import Arguments, Call, call_names, fault_at, write_half
 from tests.faults.tiny import (
     NAME,
     Child,
-    assert_nothing_was_lost,
-    assert_sound,
-    go_on,
+    assert_finishes_bit_exact,
+    assert_resumable,
     new_run,
-    train_and_report,
+    resume,
+    resume_and_report,
 )
 
 FILES = ("model.safetensors", "training.safetensors", "progress.json", "manifest.json")
 
 
-def points_of_a_save(aside: str, final: str) -> list[str]:
-    """What a save asks of the file system, in order: the names under which faults are put there."""
-    files = [f"{what} {aside}/{file}" for file in FILES for what in ("open", "write", "fsync")]
-    return [f"mkdir {aside}", *files, f"fsync {aside}", f"rename {aside} → {final}", f"fsync {Path(final).parent}"]
+def calls_of_a_save(temporary: str, final: str) -> list[str]:
+    """Return the calls by which a checkpoint is saved, in order."""
+    files = [f"{what} {temporary}/{file}" for file in FILES for what in ("open", "write", "fsync")]
+    rename = [f"fsync {temporary}", f"rename {temporary} → {final}", f"fsync {Path(final).parent}"]
+    return [f"mkdir {temporary}", *files, *rename]
 
 
-def points_of_a_removal(path: str) -> set[str]:
-    aside = str(Path(path).with_name(f"ASIDE-{Path(path).name}"))
-    return {f"rename {path} → {aside}", *(f"unlink {aside}/{file}" for file in FILES), f"rmdir {aside}"}
+def calls_of_a_removal(path: str) -> set[str]:
+    temporary = str(Path(path).with_name(f"ASIDE-{Path(path).name}"))
+    return {f"rename {path} → {temporary}", *(f"unlink {temporary}/{file}" for file in FILES), f"rmdir {temporary}"}
 
 
-def stopped_at(folder: Path, step: int) -> None:
-    """Leaves a run that was stopped after this step."""
+def stop_at(folder: Path, step: int) -> None:
+    """Create a run and stop its training after this step."""
     new_run(folder).close()
     requests = Requests()
-    for event in go_on(folder, requests):
+    for event in resume(folder, requests):
         requests.stop = isinstance(event, CheckpointSaved) and event.step == step
 
 
-def die(call: Call, arguments: tuple[Any, ...]) -> None:
-    half_written(call, arguments)
+def die(call: Call, arguments: Arguments) -> None:
+    write_half(call, arguments)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def killed_at(folder: Path, number: int, work: Callable[[Callable[[int], None]], None]) -> list[int]:
-    """Has a process killed before its change of that number below the folder. Returns the steps it had saved."""
+def kill_at(folder: Path, number: int, work: Callable[[Callable[[int], None]], None]) -> list[int]:
+    """Kill a process before its change of that number below the folder. Return the steps it had reported."""
 
     def fault(report: Callable[[int], None]) -> None:
         with fault_at(folder, number, die):
@@ -67,91 +67,91 @@ def killed_at(folder: Path, number: int, work: Callable[[Callable[[int], None]],
     return steps
 
 
-def test_the_named_points_of_a_save_are_these(folder: Path) -> None:
-    stopped_at(folder, 6)
+def test_calls_of_a_save(folder: Path) -> None:
+    """The other tests put faults at these calls."""
+    stop_at(folder, 6)
     requests = Requests()
 
     def one_save() -> None:
-        for event in go_on(folder, requests):
+        for event in resume(folder, requests):
             requests.stop = isinstance(event, CheckpointSaved)
 
-    points = points_of(folder, one_save)
-    saves = f"{NAME}/checkpoints"
-    expected = points_of_a_save(f"{saves}/ASIDE-00000012", f"{saves}/00000012")
-    start = points.index(expected[0])
-    assert points[:start] == [
+    names = call_names(folder, one_save)
+    checkpoints = f"{NAME}/checkpoints"
+    expected = calls_of_a_save(f"{checkpoints}/ASIDE-00000012", f"{checkpoints}/00000012")
+    start = names.index(expected[0])
+    assert names[:start] == [
         f"open {NAME}/lock", f"ftruncate {NAME}/metrics.jsonl", f"open {NAME}/metrics.jsonl",
         f"ftruncate {NAME}/metrics.jsonl", f"write {NAME}/metrics.jsonl",
     ]  # fmt: skip
-    assert points[start : start + len(expected)] == expected
-    assert set(points[start + len(expected) :]) == points_of_a_removal(f"{saves}/00000000")
+    assert names[start : start + len(expected)] == expected
+    assert set(names[start + len(expected) :]) == calls_of_a_removal(f"{checkpoints}/00000000")
 
 
-def test_a_run_killed_at_any_point_of_its_making_is_there_whole_or_not_at_all(folder: Path) -> None:
-    def make(report: Callable[[int], None]) -> None:
+def test_run_killed_while_created_is_complete_or_absent(folder: Path) -> None:
+    def create(report: Callable[[int], None]) -> None:
         new_run(folder).close()
 
-    number = len(points_of(folder, lambda: new_run(folder).close()))
+    number = len(call_names(folder, lambda: new_run(folder).close()))
     assert number > 30
     outcomes = set()
-    for point in range(number):
+    for call in range(number):
         shutil.rmtree(folder / NAME, ignore_errors=True)
-        killed_at(folder, point, make)
+        kill_at(folder, call, create)
         outcomes.add(exists := bool(run_names(folder)))
-        if exists:
-            assert_sound(folder)
-        else:
+        if not exists:
             with contextlib.suppress(CharrnnError):
                 new_run(folder).close()
-            assert_sound(folder)
+        assert_resumable(folder)
         assert not [path for path in folder.iterdir() if path.name != NAME]
     assert outcomes == {False, True}
-    assert_nothing_was_lost(folder)
+    assert_finishes_bit_exact(folder)
 
 
-def check_kills_at_points(folder: Path, first: int, last: int | None) -> int:
-    """Kills a training from step 6 on at each of these points. Returns how many there were."""
+def check_kills_at_calls(folder: Path, first: int, last: int | None) -> int:
+    """Kill a training from step 6 on at each of these calls. Return their number."""
     before, now = folder / "before", folder / "now"
     before.mkdir()
-    stopped_at(before, 6)
+    stop_at(before, 6)
     shutil.copytree(before, now)
-    points = range(len(points_of(now, lambda: list(go_on(now)))))[first:last]
+    calls = range(len(call_names(now, lambda: list(resume(now)))))[first:last]
     steps = set()
-    for point in points:
+    for call in calls:
         shutil.rmtree(now)
         shutil.copytree(before, now)
-        saved = killed_at(now, point, functools.partial(train_and_report, now))
-        steps.add(assert_sound(now, at_least=max([6, *saved])))
-        if point % 10 == 0:
-            assert_nothing_was_lost(now)
+        saved = kill_at(now, call, functools.partial(resume_and_report, now))
+        steps.add(assert_resumable(now, at_least=max([6, *saved])))
+        if call % 10 == 0:
+            assert_finishes_bit_exact(now)
     assert len(steps) > 1
-    return len(points)
+    return len(calls)
 
 
-def test_a_training_killed_at_any_point_of_a_save_goes_on_as_if_it_had_not_been(folder: Path) -> None:
-    assert check_kills_at_points(folder, 3, 29) == 26  # the first evaluation, the save after it, the removal after that
-
-
-@pytest.mark.slow
-def test_a_training_killed_at_any_point_at_all_goes_on_as_if_it_had_not_been(folder: Path) -> None:
-    assert check_kills_at_points(folder, 0, None) > 60
-
-
-def test_a_training_killed_at_random_moments_loses_nothing(folder: Path) -> None:
-    assert kill_at_random(folder, 12, seed=1).kills == 12
+def test_training_killed_during_a_save_resumes_bit_exact(folder: Path) -> None:
+    """At every call of the first evaluation, the save after it, and the removal after that."""
+    assert check_kills_at_calls(folder, 3, 29) == 26
 
 
 @pytest.mark.slow
-def test_a_training_killed_at_a_thousand_random_moments_loses_nothing(folder: Path) -> None:
-    counted = kill_at_random(folder, 1000, seed=2)
-    print(counted)
-    assert counted.in_a_save >= 20
-    assert counted.runs >= 5
+def test_training_killed_at_any_call_resumes_bit_exact(folder: Path) -> None:
+    assert check_kills_at_calls(folder, 0, None) > 60
 
 
-def test_a_save_killed_twice_in_a_row_at_the_same_step_is_made_in_the_end(folder: Path) -> None:
-    stopped_at(folder, 6)
-    for point in (8, 15, 22):
-        killed_at(folder, point, functools.partial(train_and_report, folder))
-        assert_sound(folder, at_least=6)
-    assert_nothing_was_lost(folder)
+def test_training_killed_at_random_loses_nothing(folder: Path) -> None:
+    assert kill_randomly(folder, 12, seed=1).kills == 12
+
+
+@pytest.mark.slow
+def test_training_killed_a_thousand_times_loses_nothing(folder: Path) -> None:
+    counts = kill_randomly(folder, 1000, seed=2)
+    print(counts)
+    assert counts.during_save >= 20
+    assert counts.finished >= 5
+
+
+def test_save_killed_repeatedly_succeeds_in_the_end(folder: Path) -> None:
+    stop_at(folder, 6)
+    for call in (8, 15, 22):
+        kill_at(folder, call, functools.partial(resume_and_report, folder))
+        assert_resumable(folder, at_least=6)
+    assert_finishes_bit_exact(folder)

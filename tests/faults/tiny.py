@@ -1,5 +1,4 @@
-"""A training that takes a tenth of a second and has everything in it that a long one has: dropout, epochs, evaluations,
-saves. Its last weights are known to the last bit, so that nothing can be lost unnoticed."""
+"""A training of a tenth of a second: dropout, epochs, evaluations, checkpoints. Its weights are known exactly."""
 
 from __future__ import annotations
 
@@ -46,73 +45,74 @@ def new_run(folder: Path, training: TrainingSettings = TRAINING, model: ModelSet
     return RunWriter.create(NAME, settings, VOCABULARY, b"abc", folder, first=network.state_dict())
 
 
-def go_on(folder: Path, requests: Requests | None = None) -> Iterator[Event]:
-    """Trains the run in a folder from its newest sound save to its end, as `charrnn train --resume` does."""
+def resume(folder: Path, requests: Requests | None = None) -> Iterator[Event]:
+    """Train the run in a folder from its newest intact checkpoint to the end, like `charrnn train --resume`."""
     run = Run(folder / NAME)
     with RunWriter.open(run) as writer:
-        save = run.resumable_checkpoint()
+        checkpoint = run.resumable_checkpoint()
         network = CharRNN(run.settings.model, len(run.vocabulary))
         texts = EncodedText(TRAIN_IDS), EncodedText(VALIDATION_IDS)
-        yield from train(network, run.settings.training, *texts, writer=writer, resume=save, requests=requests)
+        yield from train(network, run.settings.training, *texts, writer=writer, resume=checkpoint, requests=requests)
 
 
-def state_of(run: Run, save: Checkpoint) -> tuple[Progress, Weights]:
-    """All that a save holds but the time it took to get there."""
-    return save.progress.changed(seconds=0.0), run.read_model(save) | run.read_training(save)
+def saved_state(run: Run, checkpoint: Checkpoint) -> tuple[Progress, Weights]:
+    """Return everything in a checkpoint except the training time."""
+    return checkpoint.progress.changed(seconds=0.0), run.read_model(checkpoint) | run.read_training(checkpoint)
 
 
 @functools.cache
-def expected_states(
+def uninterrupted_states(
     training: TrainingSettings = TRAINING, model: ModelSettings = MODEL
 ) -> dict[int, tuple[Progress, Weights]]:
-    """Step → what a run that nothing interrupts has saved there."""
+    """Return step → state saved there by an uninterrupted training."""
     states = {}
     with tempfile.TemporaryDirectory() as folder:
         writer = new_run(Path(folder), training, model)
-        states[0] = state_of(writer.run, writer.run.checkpoint("last"))
+        states[0] = saved_state(writer.run, writer.run.checkpoint("last"))
         writer.close()
-        for event in go_on(Path(folder)):
+        for event in resume(Path(folder)):
             if isinstance(event, CheckpointSaved):
-                states[event.step] = state_of(writer.run, writer.run.checkpoint("last"))
+                states[event.step] = saved_state(writer.run, writer.run.checkpoint("last"))
     return states
 
 
-def assert_sound(folder: Path, *, at_least: int = 0, **settings: Any) -> int:
-    """The run loads, and what it would go on from is what an uninterrupted run was at that step, to the last bit.
+def assert_resumable(folder: Path, *, at_least: int = 0, **settings: Any) -> int:
+    """Assert that the run loads, and resumes from exactly the state that an uninterrupted training had at that step.
 
-    at_least: the last step that was reported as saved. Returns the step it would go on from.
+    at_least: the last step reported as saved. Return the step that training resumes from.
     """
     run = Run(folder / NAME)
-    save = run.resumable_checkpoint()
-    assert save.step >= at_least, f"step {at_least} was saved, and is lost"
-    expected = expected_states(**settings)[save.step]
-    progress, weights = state_of(run, save)
+    checkpoint = run.resumable_checkpoint()
+    assert checkpoint.step >= at_least, f"the checkpoint of step {at_least} is lost"
+    expected = uninterrupted_states(**settings)[checkpoint.step]
+    progress, weights = saved_state(run, checkpoint)
     assert progress == expected[0]
     assert weights.keys() == expected[1].keys()
     for name, tensor in expected[1].items():
         assert torch.equal(tensor, weights[name]), name
     run.load_network()
     run.metrics()
-    return save.step
+    return checkpoint.step
 
 
-def assert_nothing_was_lost(folder: Path, **settings: Any) -> None:
-    """The run goes on to its end, which is that of a run that nothing interrupted."""
+def assert_finishes_bit_exact(folder: Path, **settings: Any) -> None:
+    """Assert that the run, resumed, ends exactly like an uninterrupted training, and leaves no temporary files."""
     if not Run(folder / NAME).resumable_checkpoint().progress.finished:
-        list(go_on(folder))
+        list(resume(folder))
     RunWriter.open(Run(folder / NAME)).close()
-    assert assert_sound(folder, **settings) == max(expected_states(**settings))
-    saves = sorted(path.name for path in (folder / NAME / "checkpoints").iterdir())
-    assert not [name for name in saves if name.startswith(".")], saves
+    assert assert_resumable(folder, **settings) == max(uninterrupted_states(**settings))
+    names = sorted(path.name for path in (folder / NAME / "checkpoints").iterdir())
+    assert not [name for name in names if name.startswith(".")], names
 
 
 class Child:
-    """A process of its own that does something and can be killed. `commits`: the steps that it has reported."""
+    """A forked process that does some work, reports steps, and can be killed."""
 
     def __init__(self, work: Callable[[Callable[[int], None]], None]):
+        """work: gets a function that reports a step."""
         self._reader, writer = os.pipe()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch has threads; none of them works here
+            warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch has threads, but none is working now
             self.pid = os.fork()
         if self.pid == 0:
             code = 1
@@ -128,7 +128,7 @@ class Child:
         os.kill(self.pid, signal.SIGKILL)
 
     def wait(self) -> tuple[int, list[int]]:
-        """How it ended, as `os.waitstatus_to_exitcode` says, and what it had reported."""
+        """Wait for the end. Return the exit code, as `os.waitstatus_to_exitcode` does, and the reported steps."""
         data = b""
         while block := os.read(self._reader, 65536):
             data += block
@@ -138,8 +138,8 @@ class Child:
         return os.waitstatus_to_exitcode(status), steps
 
 
-def train_and_report(folder: Path, report: Callable[[int], None]) -> None:
-    """Goes on to the end and reports the step of each save once it is said to be there."""
-    for event in go_on(folder):
+def resume_and_report(folder: Path, report: Callable[[int], None]) -> None:
+    """Train the run to its end and report the step of each checkpoint that was saved."""
+    for event in resume(folder):
         if isinstance(event, CheckpointSaved):
             report(event.step)
