@@ -1,4 +1,4 @@
-"""Cells held by an edit of the weights, against a plain loop of steps in which they are overwritten."""
+"""Cells clamped by an edit of the weights, against a loop in which they are overwritten."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from charrnn.text.encoded_text import EncodedText, Streams
 from tests import textbook
 from tests.test_trace import network_of, some_ids
 
-EXACTNESS = [(torch.float64, 1e-12), (torch.float32, 1e-5)]
+TOLERANCES = [(torch.float64, 1e-12), (torch.float32, 1e-5)]
 
 
 def overwritten(network: CharRNN, ids: np.ndarray, clamps: list[Clamp], start: list[list[Tensor]]) -> Tensor:
-    """Log probabilities (N, V) where each cell's h, or c, is set after every step. start: [layer][h, c], (H,) each."""
+    """Return log probabilities (N, V) with each clamped h or c set after every step. start: [layer][part], (H,)."""
     held = {signal: [clamp for clamp in clamps if clamp.signal == signal] for signal in ("h", "c")}
 
     def set_cells(values: Tensor, depth: int, signal: str) -> Tensor:
@@ -49,7 +49,7 @@ def overwritten(network: CharRNN, ids: np.ndarray, clamps: list[Clamp], start: l
     return torch.stack(rows)
 
 
-def assert_equal_to_the_loop(network: CharRNN, clamps: list[Clamp], tolerance: float) -> None:
+def assert_equals_overwriting(network: CharRNN, clamps: list[Clamp], tolerance: float) -> None:
     ids = some_ids(200)
     edited, state = clamped(network, clamps)
     found = np.concatenate(
@@ -67,47 +67,47 @@ def assert_equal_to_the_loop(network: CharRNN, clamps: list[Clamp], tolerance: f
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 @pytest.mark.parametrize("layer", [1, 2])
-@pytest.mark.parametrize(("dtype", "tolerance"), EXACTNESS)
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 @pytest.mark.parametrize("value", [0.0, 0.7, -1.5])
-def test_h_held_by_its_weights_equals_h_overwritten_after_each_step(recurrence, layer, dtype, tolerance, value):
-    assert_equal_to_the_loop(network_of(recurrence, dtype=dtype), [Clamp(Cell(layer, 3), value)], tolerance)
+def test_clamped_h_equals_overwritten_h(recurrence, layer, dtype, tolerance, value):
+    assert_equals_overwriting(network_of(recurrence, dtype=dtype), [Clamp(Cell(layer, 3), value)], tolerance)
 
 
 @pytest.mark.parametrize("layer", [1, 2])
-@pytest.mark.parametrize(("dtype", "tolerance"), EXACTNESS)
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
 @pytest.mark.parametrize("value", [0.0, 0.7, -0.999])
-def test_c_held_by_its_gates_equals_c_overwritten_in_each_step(layer, dtype, tolerance, value):
-    assert_equal_to_the_loop(network_of("lstm", dtype=dtype), [Clamp(Cell(layer, 3), value, "c")], tolerance)
+def test_clamped_c_equals_overwritten_c(layer, dtype, tolerance, value):
+    assert_equals_overwriting(network_of("lstm", dtype=dtype), [Clamp(Cell(layer, 3), value, "c")], tolerance)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-@pytest.mark.parametrize(("dtype", "tolerance"), EXACTNESS)
-def test_cells_of_all_layers_are_held_together(recurrence, dtype, tolerance):
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+def test_clamps_in_several_layers(recurrence, dtype, tolerance):
     clamps = [Clamp(Cell(1, 0), 0.5), Clamp(Cell(1, 6), -0.3), Clamp(Cell(2, 2), 0.9), Clamp(Cell(2, 0), -1.0)]
-    assert_equal_to_the_loop(network_of(recurrence, dtype=dtype), clamps, tolerance)
+    assert_equals_overwriting(network_of(recurrence, dtype=dtype), clamps, tolerance)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), EXACTNESS)
-def test_c_and_h_are_held_together_in_whatever_order_they_are_named(dtype, tolerance):
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+def test_order_of_clamps_does_not_matter(dtype, tolerance):
     clamps = [
-        Clamp(Cell(2, 1), -0.6, "c"),  # its gates read the two cells whose h is held
+        Clamp(Cell(2, 1), -0.6, "c"),  # its gates read the two cells with clamped h
         Clamp(Cell(1, 4), 0.8),
         Clamp(Cell(2, 5), 0.4),
         Clamp(Cell(1, 2), 0.9, "c"),
         Clamp(Cell(1, 4), 0.1, "c"),
     ]
     for order in (clamps, clamps[::-1]):
-        assert_equal_to_the_loop(network_of("lstm", dtype=dtype), order, tolerance)
+        assert_equals_overwriting(network_of("lstm", dtype=dtype), order, tolerance)
 
 
-def test_c_that_is_held_is_seen_at_its_value_in_a_trace():
+def test_clamped_c_is_traced_at_its_value():
     edited, state = clamped(network_of("lstm"), [Clamp(Cell(2, 3), 0.25, "c")])
     (chunk,) = trace(edited, EncodedText(some_ids(300)), signals=["c"], cells=[Cell(2, 3)], state=state)
     np.testing.assert_allclose(chunk.signals["c"], 0.25, atol=1e-14)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_nothing_reads_the_beginning_of_a_cell_that_is_held(recurrence):
+def test_initial_value_of_a_clamped_cell_is_not_read(recurrence):
     clamps = [Clamp(Cell(1, 3), 0.7), *([Clamp(Cell(2, 1), 0.5, "c")] if recurrence == "lstm" else [])]
     edited, state = clamped(network_of(recurrence), clamps)
     ids = some_ids(100)
@@ -116,7 +116,7 @@ def test_nothing_reads_the_beginning_of_a_cell_that_is_held(recurrence):
     np.testing.assert_allclose(score(edited, EncodedText(ids)).nats, costs, atol=1e-12)
 
 
-def test_a_start_in_the_middle_of_streams_keeps_all_but_what_is_held():
+def test_given_state_changes_only_in_clamped_cells():
     network = network_of("lstm")
     ids = some_ids(3, 40)
     (chunk,) = trace_streams(network, Streams(ids, np.zeros(ids.shape, bool)))
@@ -134,7 +134,7 @@ def test_a_start_in_the_middle_of_streams_keeps_all_but_what_is_held():
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_the_network_itself_stays_as_it_is(recurrence):
+def test_network_is_not_modified(recurrence):
     network = network_of(recurrence)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     edited, _ = clamped(network, [Clamp(Cell(1, 3), 0.7), Clamp(Cell(2, 3), 0.7)])
@@ -159,6 +159,6 @@ def test_the_network_itself_stays_as_it_is(recurrence):
         ("gru", [Clamp(Cell(1, 0), 0.5), Clamp(Cell(1, 0), 0.6)], "a cell cannot be clamped to two values"),
     ],
 )
-def test_what_cannot_be_held_is_refused(recurrence, clamps, message):
+def test_invalid_clamps_are_refused(recurrence, clamps, message):
     with pytest.raises(UsageError, match=message):
         clamped(network_of(recurrence), clamps)

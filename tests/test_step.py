@@ -1,4 +1,4 @@
-"""The fast step is the plain one, and the plain one is the network."""
+"""The fast step equals the plain step, which equals the network."""
 
 from __future__ import annotations
 
@@ -43,9 +43,7 @@ def assert_equal_states(a: State, b: State, tolerance: float) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-def test_fast_step_plain_step_and_network_agree_over_many_characters(
-    recurrence: str, layers: int, dtype: torch.dtype
-) -> None:
+def test_fast_step_plain_step_and_network_agree(recurrence: str, layers: int, dtype: torch.dtype) -> None:
     network = small_network(recurrence, layers=layers, hidden_size=24).to(dtype)
     for parameter in network.parameters():
         parameter.data += 0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
@@ -65,7 +63,7 @@ def test_fast_step_plain_step_and_network_agree_over_many_characters(
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-def test_the_packed_and_the_ordinary_products_agree(recurrence: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packed_and_ordinary_products_agree(recurrence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = small_network(recurrence, hidden_size=33).float()
     ids, state = random_ids(network, 6), random_state(network, 6)
     packed = FastStep(network, 6)(ids, state)
@@ -77,7 +75,7 @@ def test_the_packed_and_the_ordinary_products_agree(recurrence: str, monkeypatch
 
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
 @pytest.mark.parametrize("streams", [1, 5])
-def test_a_step_leaves_alone_the_state_it_is_given_and_those_it_has_returned(recurrence: str, streams: int) -> None:
+def test_step_does_not_modify_states(recurrence: str, streams: int) -> None:
     network = small_network(recurrence).float()
     fast = FastStep(network, streams)
     given = random_state(network, streams)
@@ -91,7 +89,7 @@ def test_a_step_leaves_alone_the_state_it_is_given_and_those_it_has_returned(rec
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-def test_training_the_network_further_does_not_change_a_step_that_was_made_before(recurrence: str) -> None:
+def test_later_training_does_not_change_a_step(recurrence: str) -> None:
     network = small_network(recurrence)
     ids, state = random_ids(network, 2), random_state(network, 2)
     fast = FastStep(network, 2)
@@ -103,7 +101,7 @@ def test_training_the_network_further_does_not_change_a_step_that_was_made_befor
     assert not torch.allclose(FastStep(network, 2)(ids, state)[0], before)
 
 
-def test_a_recurrence_without_a_fast_layer_is_stepped_through_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recurrence_without_a_fast_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     network = small_network("gru", dropout=0.5).train()
     ids, state = random_ids(network, 3), random_state(network, 3)
     expected, expected_state = plain_step(network, ids, state)
@@ -114,13 +112,13 @@ def test_a_recurrence_without_a_fast_layer_is_stepped_through_the_network(monkey
     assert network.training
 
 
-def test_a_step_for_three_streams_refuses_two() -> None:
+def test_step_refuses_another_number_of_streams() -> None:
     network = small_network()
     with pytest.raises(ValueError, match="made for 3 streams"):
         FastStep(network, 3)(random_ids(network, 2), random_state(network, 2))
 
 
-def test_saturated_gates_give_finite_numbers() -> None:
+def test_saturated_gates_give_finite_values() -> None:
     for recurrence in RECURRENCE_NAMES:
         network = small_network(recurrence)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Signals of a traced text against a plain loop of steps by the equations."""
+"""Signals of a traced text against the equations, one character at a time."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def step_by_step(network: CharRNN, ids: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
-def test_every_signal_of_every_layer_equals_the_plain_loop(recurrence, dtype, tolerance):
+def test_signals_follow_the_equations(recurrence, dtype, tolerance):
     network = network_of(recurrence, dtype=dtype)
     ids = some_ids(300)
     expected = step_by_step(network, ids)
@@ -88,7 +88,7 @@ def test_h_is_the_output_gate_times_tanh_c():
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_chosen_cells_and_signals_are_columns_of_the_whole_in_the_order_asked_for(recurrence):
+def test_columns_are_the_requested_cells_in_order(recurrence):
     network, ids = network_of(recurrence), some_ids(90)
     everything = whole(network, ids)
     cells = [Cell(2, 3), Cell(1, 6), Cell(2, 0), Cell(1, 6)]
@@ -99,7 +99,7 @@ def test_chosen_cells_and_signals_are_columns_of_the_whole_in_the_order_asked_fo
         np.testing.assert_allclose(found[name], everything[name][:, columns], atol=1e-14)
 
 
-def test_streams_side_by_side_equal_each_on_its_own():
+def test_streams_equal_each_stream_alone():
     network, ids = network_of("lstm"), some_ids(3, 50)
     chunks = list(trace_streams(network, Streams(ids, np.zeros(ids.shape, bool)), chunk=16))
     for stream in range(3):
@@ -109,7 +109,7 @@ def test_streams_side_by_side_equal_each_on_its_own():
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_a_trace_goes_on_from_a_given_state(recurrence):
+def test_trace_continues_from_a_state(recurrence):
     network, ids = network_of(recurrence), some_ids(120)
     state = state_after(network, EncodedText(ids[:70]))
     later = whole(network, ids[70:], state=state)
@@ -117,7 +117,7 @@ def test_a_trace_goes_on_from_a_given_state(recurrence):
         np.testing.assert_allclose(later[name], values[70:], atol=1e-13)
 
 
-def test_predictions_are_those_of_the_plain_step():
+def test_predictions_equal_the_plain_step():
     network, ids = network_of("gru"), some_ids(40)
     found = np.concatenate(
         [chunk.log_probabilities for chunk in trace(network, EncodedText(ids), predictions=True, chunk=17)]
@@ -131,7 +131,7 @@ def test_predictions_are_those_of_the_plain_step():
     np.testing.assert_allclose(np.exp(found).sum(axis=-1), 1, atol=1e-12)
 
 
-def test_chunks_say_where_they_start_and_cover_the_text_once():
+def test_chunks_cover_the_text_once():
     chunks = list(trace(network_of("rnn"), EncodedText(some_ids(100)), signals=["h"], chunk=30))
     assert [(chunk.start, len(chunk.signals["h"])) for chunk in chunks] == [(0, 30), (30, 30), (60, 30), (90, 10)]
     assert chunks[0].log_probabilities is None
@@ -142,7 +142,7 @@ def test_chunks_say_where_they_start_and_cover_the_text_once():
     ("name", "layer", "expected"),
     [("42", None, "1:42"), ("300", None, "2:44"), ("2:17", None, "2:17"), ("17", 2, "2:17"), ("2:17", 2, "2:17")],
 )
-def test_a_cell_is_found_by_every_way_to_name_it(name, layer, expected):
+def test_cell_names(name, layer, expected):
     assert str(find_cell(name, 2, 256, layer)) == expected
 
 
@@ -161,7 +161,7 @@ def test_a_cell_is_found_by_every_way_to_name_it(name, layer, expected):
         ("1:" + "9" * 5000, None, "a cell is a number"),
     ],
 )
-def test_a_cell_that_does_not_exist_is_refused_with_what_there_is(name, layer, message):
+def test_missing_cell_is_refused_with_the_shape(name, layer, message):
     if message is None:
         assert str(find_cell(name, 1, 384, layer)) == name
         return
@@ -169,12 +169,12 @@ def test_a_cell_that_does_not_exist_is_refused_with_what_there_is(name, layer, m
         find_cell(name, 1, 384, layer)
 
 
-def test_a_layer_and_a_cell_of_another_layer_exclude_each_other():
+def test_cell_of_another_layer_is_refused():
     with pytest.raises(UsageError, match="not in --layer 1"):
         find_cell("2:17", 2, 256, 1)
 
 
-def test_a_signal_that_the_recurrence_lacks_is_refused_with_those_it_has():
+def test_missing_signal_is_refused_with_those_available():
     assert [RECURRENCES[kind].find_signal("auto") for kind in ("lstm", "gru", "rnn")] == ["c", "h", "h"]
     assert RECURRENCES["lstm"].find_signal("forget") == "forget"
     with pytest.raises(UsageError, match=r"\(gru\) has no signal 'c'; it has h, reset, update, candidate"):
@@ -191,7 +191,7 @@ LENGTHS = [1, 30, 1, 1, 7, 7, 64, 2, 130, 3]
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
 @pytest.mark.parametrize("chunk", [None, 40, 7, 1])
-def test_documents_are_read_each_from_its_opening_in_a_state_of_zeros(recurrence, chunk):
+def test_documents_start_from_opening_and_zeros(recurrence, chunk):
     network, documents = network_of(recurrence), documents_of(LENGTHS)
     chunks = list(trace(network, documents, predictions=True, chunk=chunk))
     found = whole(network, documents, chunk=chunk)
@@ -207,7 +207,7 @@ def test_documents_are_read_each_from_its_opening_in_a_state_of_zeros(recurrence
         np.testing.assert_allclose(part.numpy(), expected.numpy(), atol=1e-13)
 
 
-def test_documents_cost_in_a_trace_what_they_cost_in_a_score():
+def test_trace_and_score_of_documents_agree():
     network, documents = network_of("lstm"), documents_of(LENGTHS)
     logs = np.concatenate([chunk.log_probabilities for chunk in trace(network, documents, predictions=True)])
     nats = score(network, documents).nats
@@ -216,7 +216,7 @@ def test_documents_cost_in_a_trace_what_they_cost_in_a_score():
 
 
 @pytest.mark.parametrize("chunk", [None, 13])
-def test_streams_of_documents_are_read_on_from_the_states_they_are_in(chunk):
+def test_streams_of_documents_continue_from_states(chunk):
     network, documents = network_of("lstm"), documents_of(LENGTHS)
     passage = documents[: 3 * 80].streams(lambda values: values.reshape(3, 80))
     before = some_ids(3, 20)
@@ -235,7 +235,7 @@ def test_streams_of_documents_are_read_on_from_the_states_they_are_in(chunk):
             np.testing.assert_allclose(part[stream].numpy(), expected[0].numpy(), atol=1e-13)
 
 
-def test_a_state_is_that_of_the_document_in_which_reading_stops():
+def test_state_after_is_within_the_last_document():
     network, documents = network_of("gru"), documents_of(LENGTHS)
     stop = int(documents.starts[6]) + 10
     found = state_after(network, documents[:stop])
