@@ -73,7 +73,7 @@ def test_folder_of_files_as_documents(home: Path, capsys, as_bytes: bool) -> Non
     run("train", "names", "--documents", "files", "--name", "run", *SHAPE, *kind)
     if not as_bytes:
         assert command("evaluate", "run", "new") != 0
-        assert "1.txt holds what the model does not know: '!'" in capsys.readouterr().err
+        assert "1.txt has unknown characters: '!'" in capsys.readouterr().err
     (home / "new" / "1.txt").write_text("bert")
     opened = open_run("run")
     network, _ = opened.load_network()

@@ -303,8 +303,8 @@ def test_full_disk(runs: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--prime", "ab!?!"), r"the prime holds what the model does not know: '!' U\+0021 .*--skip-unknown"),
-        (("--stop", "x"), "the stop text holds what the model does not know"),
+        (("--prime", "ab!?!"), r"the prime has unknown characters: '!' U\+0021 .*--skip-unknown"),
+        (("--stop", "x"), "the stop text has unknown characters"),
         (("--stop", ""), "the stop text is empty"),
         (("--checkpoint", "41"), "no checkpoint '41'.*best, last, 40"),
         (("--prime-file", "nowhere.txt"), "no file nowhere.txt"),

@@ -1,4 +1,4 @@
-"""Finding, reading, encoding and splitting what a person names."""
+"""charrnn.text.corpus and charrnn.text.sources"""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX has these files")
 
 
 class Written:
-    """A source of the catalog that writes a given text."""
+    """A source that writes a given text."""
 
     origin, size = "a test", None
 
@@ -43,7 +43,7 @@ class Written:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch) -> Path:
-    """An empty current directory, and a catalog of one text that needs no network."""
+    """An empty current directory, and a catalog of one corpus that needs no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CHARRNN_HOME", raising=False)
     monkeypatch.setattr(catalog, "CORPORA", {"known": Entry("known", "", Written())})
@@ -72,10 +72,10 @@ def failure(*specs: str, **options) -> CharrnnError:
     return caught.value
 
 
-# What a file becomes
+# Encoding
 
 
-def test_a_file_becomes_ids_of_its_sorted_characters():
+def test_load_a_file():
     put("tale.txt", "banana\n")
     corpus = load_corpus(["tale.txt"])
     assert corpus.vocabulary.characters == "\nabn"
@@ -92,7 +92,7 @@ def test_line_endings_and_nuls_are_kept():
     assert whole(load_corpus(["a.txt"])) == "a\r\nb\rc\n\0\x1b"
 
 
-def test_a_bom_is_dropped_and_not_part_of_the_vocabulary():
+def test_byte_order_mark_is_dropped():
     put("with.txt", b"\xef\xbb\xbfab")
     put("without.txt", b"ab")
     with_mark, without = load_corpus(["with.txt"]), load_corpus(["without.txt"])
@@ -101,12 +101,12 @@ def test_a_bom_is_dropped_and_not_part_of_the_vocabulary():
     assert whole(load_corpus(["with.txt", "with.txt"])) == "abab"
 
 
-def test_a_bom_inside_a_text_is_a_character_of_it():
+def test_byte_order_mark_inside_a_text_is_kept():
     put("a.txt", "a\ufeffb")
     assert whole(load_corpus(["a.txt"])) == "a\ufeffb"
 
 
-def test_as_bytes_nothing_is_decoded_and_a_bom_stays():
+def test_as_bytes():
     put("a.txt", b"\xef\xbb\xbf\xff\0")
     corpus = load_corpus(["a.txt"], as_bytes=True)
     assert corpus.vocabulary == Vocabulary.of_bytes()
@@ -115,14 +115,14 @@ def test_as_bytes_nothing_is_decoded_and_a_bom_stays():
     assert corpus.ids.flags.writeable
 
 
-def test_bytes_that_are_not_utf_8_are_one_line_with_offset_and_the_way_out():
+def test_not_utf_8():
     put("a.txt", b"\xef\xbb\xbfabc\xff")
     error = failure("a.txt")
     assert error.message == "a.txt is not UTF-8: byte 0xFF at offset 6"
     assert "--bytes" in error.hint
 
 
-def test_a_text_larger_than_one_piece_is_whole():
+def test_text_of_many_blocks():
     text = "".join(random.Random(0).choices("abcé\U0001f600\n", k=900_000))
     put("a.txt", text)
     corpus = load_corpus(["a.txt"])
@@ -130,7 +130,7 @@ def test_a_text_larger_than_one_piece_is_whole():
     assert corpus.size == len(text.encode())
 
 
-def test_a_given_vocabulary_is_used_and_its_kind_decides():
+def test_given_vocabulary():
     put("a.txt", "cab")
     vocabulary = Vocabulary.of("ab").extended_with("c")
     corpus = load_corpus(["a.txt"], vocabulary=vocabulary)
@@ -140,13 +140,13 @@ def test_a_given_vocabulary_is_used_and_its_kind_decides():
     assert load_corpus(["a.txt"], vocabulary=vocabulary, as_bytes=True).ids.tolist() == [2, 0, 1]
 
 
-def test_what_a_given_vocabulary_lacks_is_counted_over_the_whole_file():
+def test_unknown_characters_are_counted_over_the_whole_file():
     put("a.txt", "ab" * 600_000 + "xax")
     error = failure("a.txt", vocabulary=Vocabulary.of("ab"))
-    assert error.message == "a.txt holds what the model does not know: 'x' U+0078 (2 times, first at character 1200000)"
+    assert error.message == "a.txt has unknown characters: 'x' U+0078 (2 times, first at character 1200000)"
 
 
-def test_the_same_text_can_be_put_into_another_vocabulary():
+def test_with_vocabulary():
     put("a.txt", "hello")
     corpus = load_corpus(["a.txt"])
     extended = Vocabulary.of("xyz").extended_with(corpus.vocabulary.characters)
@@ -159,29 +159,29 @@ def test_the_same_text_can_be_put_into_another_vocabulary():
         corpus.with_vocabulary(Vocabulary.of_bytes())
 
 
-def test_what_another_vocabulary_lacks_is_found_in_the_file_where_it_stands():
+def test_with_vocabulary_names_the_file():
     put("1.txt", "hello")
     put("2.txt", "a" * 1_200_000 + "hello you")
     corpus = load_corpus(["1.txt", "2.txt"])
     with pytest.raises(CharrnnError) as caught:
         corpus.with_vocabulary(Vocabulary.of("hello a"))
     assert str(caught.value) == (
-        "2.txt holds what the model does not know: 'y' U+0079 (at character 1200006), 'u' U+0075 (at character 1200008)"
+        "2.txt has unknown characters: 'y' U+0079 (at character 1200006), 'u' U+0075 (at character 1200008)"
     )
 
 
-def test_a_character_that_a_vocabulary_holds_and_the_text_does_not_may_be_unknown_to_another():
+def test_with_vocabulary_ignores_unused_characters():
     put("a.txt", "hello")
     corpus = load_corpus(["a.txt"], vocabulary=Vocabulary.of("hello, you"))
     assert whole(corpus.with_vocabulary(Vocabulary.of("hello"))) == "hello"
 
 
-# The split
+# Splits
 
 
 @settings(deadline=None, derandomize=True)
 @given(st.integers(2, 300), st.floats(0, 0.5, exclude_min=True))
-def test_a_split_is_contiguous_and_loses_nothing(length, fraction):
+def test_split_is_contiguous(length, fraction):
     corpus = corpus_of(np.arange(length, dtype=np.uint16))
     train, validation = (part.ids for part in EncodedText(corpus.ids).split(fraction))
     assert np.concatenate([train, validation]).tolist() == list(range(length))
@@ -197,17 +197,17 @@ def corpus_of(ids: np.ndarray) -> Corpus:
 @pytest.mark.parametrize(
     ("length", "fraction", "sizes"), [(100, 0.29, (71, 29)), (1_115_394, 0.1, (1_003_854, 111_540)), (10, 0.3, (7, 3))]
 )
-def test_the_training_part_is_rounded_down(length, fraction, sizes):
+def test_training_part_is_rounded_down(length, fraction, sizes):
     corpus = corpus_of(np.zeros(length, np.uint8)) if length < 1000 else None
     if corpus is None:
         corpus = Corpus("a", [], [], [], Vocabulary.of("a"), np.zeros(length, np.uint8), [length], "", length)
     assert tuple(map(len, EncodedText(corpus.ids).split(fraction))) == sizes
 
 
-# Finding it
+# Lookup
 
 
-def test_a_name_is_a_path_first_then_in_corpora_then_in_the_catalog():
+def test_lookup_order():
     assert whole(load_corpus(["known"])) == "from the catalog"
     put("corpora/known.txt", "from corpora")
     assert whole(load_corpus(["known"])) == "from corpora"
@@ -217,26 +217,26 @@ def test_a_name_is_a_path_first_then_in_corpora_then_in_the_catalog():
 
 @pytest.mark.parametrize("lies", ["tale.txt", "tale", "corpora/tale.txt", "corpora/tale"])
 @pytest.mark.parametrize("spec", ["tale", "tale.txt"])
-def test_a_name_is_found_with_and_without_its_suffix(lies, spec):
+def test_find_with_and_without_suffix(lies, spec):
     put(lies, "found")
     assert whole(load_corpus([spec])) == "found"
 
 
-def test_the_exact_name_comes_before_the_one_with_another_suffix():
+def test_exact_name_comes_first():
     put("tale", "bare")
     put("tale.txt", "suffixed")
     assert whole(load_corpus(["tale"])) == "bare"
     assert whole(load_corpus(["tale.txt"])) == "suffixed"
 
 
-def test_a_folder_is_not_taken_for_a_text_of_that_name():
+def test_folder_does_not_hide_a_text():
     Path("tale").mkdir()
     put("corpora/tale.txt", "the text")
     assert whole(load_corpus(["tale.txt"])) == "the text"
 
 
 @pytest.mark.parametrize("spec", ["known", "known.txt"])
-def test_a_text_of_the_catalog_is_brought_with_its_progress_told(spec):
+def test_catalog_corpus(spec):
     told = []
     corpus = load_corpus([spec], progress=lambda *done: told.append(done))
     assert whole(corpus) == "from the catalog"
@@ -245,12 +245,12 @@ def test_a_text_of_the_catalog_is_brought_with_its_progress_told(spec):
     assert told == [(18, 18)]
 
 
-def test_the_corpora_folder_can_be_named(tmp_path):
+def test_corpora_folder_argument(tmp_path):
     put("elsewhere/tale.txt", "found")
     assert whole(load_corpus(["tale"], folder=tmp_path / "elsewhere")) == "found"
 
 
-def test_the_corpora_folder_is_in_charrnn_home_or_here(monkeypatch, tmp_path):
+def test_corpora_folder_is_in_charrnn_home(monkeypatch, tmp_path):
     assert corpora_folder() == Path("corpora")
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path / "home"))
     assert corpora_folder() == tmp_path / "home" / "corpora"
@@ -258,7 +258,7 @@ def test_the_corpora_folder_is_in_charrnn_home_or_here(monkeypatch, tmp_path):
     assert whole(load_corpus(["tale"])) == "at home"
 
 
-def test_several_are_joined_in_the_order_given():
+def test_several_specs_are_concatenated():
     put("b.txt", "one")
     put("a.txt", "two")
     put("corpora/c.txt", "three")
@@ -270,7 +270,7 @@ def test_several_are_joined_in_the_order_given():
 
 
 @pytest.mark.parametrize(("spec", "near"), [("knwon", "known"), ("TAIL", "tale.txt"), ("beside.tx", "beside.txt")])
-def test_an_unknown_name_is_answered_with_the_nearest_ones(spec, near):
+def test_unknown_name_suggests_near_ones(spec, near):
     put("corpora/tale.txt")
     put("beside.txt")
     error = failure(spec)
@@ -283,18 +283,18 @@ def test_an_unknown_name_is_answered_with_the_nearest_ones(spec, near):
 @pytest.mark.parametrize(
     "spec", ["", "a\0b", "x" * 5000, "nowhere/at/all", "corpora/../nothing", "[", "a**b", "\udcff"]
 )
-def test_what_names_nothing_is_one_line(spec):
+def test_invalid_spec(spec):
     assert isinstance(failure(spec), UsageError)
 
 
-def test_no_name_at_all_is_one_line():
+def test_no_spec():
     assert isinstance(failure(), UsageError)
 
 
-# Folders and patterns
+# Folders and glob patterns
 
 
-def test_the_text_files_below_a_folder_are_read_in_sorted_order():
+def test_folder_is_read_in_sorted_order():
     for name in ("b.txt", "a/z.md", "a.py", "a/b/c", "Z.txt"):
         put(f"texts/{name}", f"<{name}>")
     corpus = load_corpus(["texts"])
@@ -303,12 +303,12 @@ def test_the_text_files_below_a_folder_are_read_in_sorted_order():
     assert whole(load_corpus(["texts/"])) == whole(corpus)
 
 
-def test_the_current_folder_goes_by_its_name(tmp_path):
+def test_name_of_the_current_folder(tmp_path):
     put("a.txt", "ab")
     assert load_corpus(["."]).name == tmp_path.name
 
 
-def test_what_is_hidden_or_not_text_is_passed_over_and_told():
+def test_hidden_and_binary_files_are_skipped():
     put("texts/a.txt", "kept")
     put("texts/.hidden", "no")
     put("texts/.git/config", "no")
@@ -320,7 +320,7 @@ def test_what_is_hidden_or_not_text_is_passed_over_and_told():
     assert corpus.skipped_files == [str(Path("texts/latin.txt")), str(Path("texts/picture.png"))]
 
 
-def test_as_bytes_a_folder_gives_text_in_any_encoding():
+def test_folder_as_bytes():
     put("texts/latin.txt", b"caf\xe9")
     put("texts/picture.png", b"\x89PNG\0")
     corpus = load_corpus(["texts"], as_bytes=True)
@@ -328,12 +328,12 @@ def test_as_bytes_a_folder_gives_text_in_any_encoding():
     assert len(corpus.skipped_files) == 1
 
 
-def test_a_nul_beyond_the_first_block_does_not_make_a_text_binary():
+def test_late_nul_is_not_binary():
     put("texts/a.txt", b"a" * FIRST_BLOCK + b"\0")
     assert len(load_corpus(["texts"])) == FIRST_BLOCK + 1
 
 
-def test_a_folder_without_text_is_one_line():
+def test_folder_without_text():
     Path("texts").mkdir()
     assert failure("texts").message == "texts holds no files"
     put("texts/latin.txt", b"caf\xe9")
@@ -343,7 +343,7 @@ def test_a_folder_without_text_is_one_line():
 
 
 @POSIX
-def test_loops_of_links_and_special_files_do_not_hang_a_folder():
+def test_link_loops_and_special_files():
     put("texts/a/a.txt", "kept")
     put("outside/no.txt", "no")
     Path("texts/a/loop").symlink_to("..")
@@ -357,7 +357,7 @@ def test_loops_of_links_and_special_files_do_not_hang_a_folder():
     assert whole(load_corpus(["texts/folder"])) == "no"
 
 
-def test_a_pattern_gives_its_files_in_sorted_order():
+def test_glob():
     for name in ("b.txt", "a.txt", "c.md", "sub/d.txt", "sub/deep/e.txt", ".hidden.txt"):
         put(f"texts/{name}", f"<{name}>")
     assert whole(load_corpus(["texts/*.txt"])) == "<a.txt><b.txt>"
@@ -369,16 +369,16 @@ def test_a_pattern_gives_its_files_in_sorted_order():
     assert load_corpus(["texts/*.txt"]).name == "a+b"
 
 
-def test_a_file_whose_name_looks_like_a_pattern_is_that_file():
+def test_file_named_like_a_glob():
     put("a[1].txt", "itself")
     put("a1.txt", "other")
     assert whole(load_corpus(["a[1].txt"])) == "itself"
 
 
-# The standard input
+# Standard input
 
 
-def test_a_dash_reads_the_standard_input(monkeypatch):
+def test_standard_input(monkeypatch):
     stdin_of(monkeypatch, b"\xef\xbb\xbfa\r\nb")
     put("a.txt", "<")
     corpus = load_corpus(["a.txt", "-"])
@@ -386,12 +386,12 @@ def test_a_dash_reads_the_standard_input(monkeypatch):
     assert corpus.files == ["a.txt", "the standard input"]
 
 
-def test_the_standard_input_is_read_once(monkeypatch):
+def test_standard_input_twice(monkeypatch):
     stdin_of(monkeypatch, b"ab")
     assert isinstance(failure("-", "-"), UsageError)
 
 
-def test_a_standard_input_that_is_closed_is_one_line(monkeypatch):
+def test_closed_standard_input(monkeypatch):
     monkeypatch.setattr(sys, "stdin", None)
     assert failure("-").message == "the standard input is closed"
     closed = io.TextIOWrapper(io.BytesIO())
@@ -402,16 +402,16 @@ def test_a_standard_input_that_is_closed_is_one_line(monkeypatch):
 
 @POSIX
 @pytest.mark.parametrize(("device", "words"), [("/dev/zero", "is a device"), ("/dev/null", "is empty")])
-def test_an_endless_standard_input_is_refused_and_none_is_empty(monkeypatch, device, words):
+def test_standard_input_from_a_device(monkeypatch, device, words):
     with Path(device).open() as stream:
         monkeypatch.setattr(sys, "stdin", stream)
         assert words in failure("-").message
 
 
-# Everything that is no text
+# Unusable files
 
 
-def test_an_empty_corpus_is_one_line():
+def test_empty_corpus():
     put("a.txt", "")
     put("mark.txt", b"\xef\xbb\xbf")
     assert failure("a.txt").message == "a.txt is empty"
@@ -420,7 +420,7 @@ def test_an_empty_corpus_is_one_line():
     assert failure("a.txt", vocabulary=Vocabulary.of("ab")).message == "a.txt is empty"
 
 
-def test_a_corpus_of_one_character_is_one_line():
+def test_one_character():
     put("a.txt", "aaaa")
     put("b.txt", "b")
     assert failure("a.txt").message == "a.txt holds only the one character 'a'"
@@ -430,19 +430,19 @@ def test_a_corpus_of_one_character_is_one_line():
 
 @POSIX
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
-def test_devices_are_refused(device):
+def test_device(device):
     assert failure(device).message == f"{device} is a device, not a text"
 
 
 @POSIX
-def test_a_socket_is_refused():
+def test_socket():
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
         assert failure("socket").message == "socket is a socket, not a text"
 
 
 @POSIX
-def test_a_fifo_is_read_to_its_end():
+def test_fifo():
     os.mkfifo("pipe")
     writer = threading.Thread(target=lambda: Path("pipe").write_bytes(b"through a pipe" * 10_000))
     writer.start()
@@ -451,7 +451,7 @@ def test_a_fifo_is_read_to_its_end():
     assert whole(corpus) == "through a pipe" * 10_000
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_one_line(monkeypatch):
+def test_file_that_shrinks(monkeypatch):
     path = put("a.txt", "a text of some length")
     real = os.fstat
 
@@ -465,12 +465,12 @@ def test_a_file_that_shrinks_while_it_is_read_is_one_line(monkeypatch):
     assert failure("a.txt").message == "a.txt became shorter while it was read: 5 of 21 bytes"
 
 
-def test_a_file_that_vanishes_before_it_is_read_is_one_line():
+def test_file_that_vanishes():
     with pytest.raises(CharrnnError, match=r"gone\.txt cannot be read: No such file"):
         SourceFile(Path("gone.txt")).in_memory()
 
 
-def test_what_may_not_be_read_is_one_line():
+def test_permission_denied():
     put("a.txt").chmod(0)
     if os.access("a.txt", os.R_OK):
         pytest.skip("this user may read everything")
@@ -483,7 +483,7 @@ def test_what_may_not_be_read_is_one_line():
         Path("texts/closed").chmod(0o700)
 
 
-def test_an_error_of_the_disk_is_one_line(monkeypatch):
+def test_disk_error(monkeypatch):
     put("a.txt")
 
     def broken(*arguments, **details):
@@ -493,7 +493,7 @@ def test_an_error_of_the_disk_is_one_line(monkeypatch):
     assert failure("a.txt").message == "a.txt cannot be read: Input/output error"
 
 
-def test_a_text_too_large_for_memory_is_one_line(monkeypatch):
+def test_too_large_for_memory(monkeypatch):
     put("a.txt")
 
     def too_much(*arguments, **details):
@@ -504,7 +504,7 @@ def test_a_text_too_large_for_memory_is_one_line(monkeypatch):
 
 
 @POSIX
-def test_a_file_name_that_is_not_utf_8_can_be_shown():
+def test_file_name_that_is_not_utf_8():
     name = os.fsdecode(b"caf\xe9.txt")
     try:
         put(name, "ab")
@@ -516,10 +516,10 @@ def test_a_file_name_that_is_not_utf_8_can_be_shown():
     assert display_path(name).encode() == b"caf\\xe9.txt"
 
 
-# Reading a text alone
+# read_text
 
 
-def test_a_text_can_be_read_alone(monkeypatch):
+def test_read_text(monkeypatch):
     put("corpora/tale.txt", b"\xef\xbb\xbfa\r\n")
     assert read_text("tale") == "a\r\n"
     assert read_text("tale", as_bytes=True) == b"\xef\xbb\xbfa\r\n"
@@ -532,18 +532,18 @@ def test_a_text_can_be_read_alone(monkeypatch):
         read_text("bad")
 
 
-def test_what_lies_in_a_folder_leaves_out_the_readme_and_what_is_hidden():
+def test_list_texts():
     for name in ("b.txt", "a.txt", ".aside-1-c.txt", "README.md", "books/x.txt"):
         put(f"corpora/{name}")
     assert [path.name for path in list_texts(Path("corpora"))] == ["a.txt", "b.txt", "books"]
     assert list_texts(Path("nowhere")) == []
 
 
-# Whatever the bytes
+# Any bytes
 
 
 def mutated(text: bytes, chance: random.Random) -> bytes:
-    """The text with a few bytes changed, removed, doubled or put in."""
+    """Return the text with a few bytes changed, removed, duplicated or inserted."""
     data = bytearray(text)
     for _ in range(chance.randrange(1, 6)):
         place = chance.randrange(len(data) + 1)
@@ -555,7 +555,7 @@ def mutated(text: bytes, chance: random.Random) -> bytes:
 @pytest.mark.parametrize(
     "rounds", [pytest.param(1000, id="a few"), pytest.param(20_000, id="many", marks=pytest.mark.slow)]
 )
-def test_a_mutated_text_is_a_corpus_or_one_line(rounds):
+def test_mutated_text(rounds):
     chance = random.Random(1)
     outcomes = set()
     for _ in range(rounds):
@@ -574,7 +574,7 @@ def test_a_mutated_text_is_a_corpus_or_one_line(rounds):
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(st.lists(st.binary(max_size=30), min_size=1, max_size=3), st.booleans())
-def test_any_bytes_are_a_corpus_or_one_line(files, as_bytes):
+def test_any_bytes(files, as_bytes):
     with tempfile.TemporaryDirectory() as folder:
         for number, raw in enumerate(files):
             Path(folder, f"{number}").write_bytes(raw)

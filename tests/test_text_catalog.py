@@ -1,4 +1,4 @@
-"""Corpora known by name: building, and downloads from a server on this host."""
+"""The catalog of corpora, and downloads from a local server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def zip_of(**files: bytes) -> bytes:
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """Answers a path as `server.pages` says: a status, headers and a body."""
+    """Serves `server.pages`: path → status, headers and body."""
 
     def do_GET(self):
         self.server.asked.append(self.path)
@@ -122,7 +122,7 @@ def opener(certificate, monkeypatch):
 
 
 def refused(an_entry: Entry, folder: Path, opener, progress=None) -> CharrnnError:
-    """The error that this entry ends in; nothing of it may be left in the folder."""
+    """Return the error of an entry, which must leave nothing in the folder."""
     with pytest.raises(CharrnnError) as caught:
         ensure(an_entry, folder, progress, opener)
     assert list(folder.iterdir()) == []
@@ -130,7 +130,7 @@ def refused(an_entry: Entry, folder: Path, opener, progress=None) -> CharrnnErro
     return caught.value
 
 
-def test_a_download_arrives_whole_with_its_progress_told(server, opener, tmp_path):
+def test_download(server, opener, tmp_path):
     told = []
     path = ensure(
         entry(server.url + "/play.txt"), tmp_path / "new" / "corpora", lambda *done: told.append(done), opener
@@ -143,36 +143,36 @@ def test_a_download_arrives_whole_with_its_progress_told(server, opener, tmp_pat
     assert len(told) > 1
 
 
-def test_a_file_of_that_name_is_used_as_it_lies(server, opener, tmp_path):
+def test_existing_file_is_used(server, opener, tmp_path):
     (tmp_path / "play.txt").write_text("mine")
     assert ensure(entry(server.url + "/play.txt"), tmp_path, None, opener).read_text() == "mine"
     assert server.asked == []
 
 
-def test_the_mode_of_a_download_follows_the_umask(server, opener, tmp_path):
+def test_file_mode_follows_the_umask(server, opener, tmp_path):
     (tmp_path / "own").touch()
     path = ensure(entry(server.url + "/play.txt"), tmp_path, None, opener)
     assert path.stat().st_mode == (tmp_path / "own").stat().st_mode
 
 
-def test_a_page_that_is_missing_is_named_with_the_place_for_the_file(server, opener, tmp_path):
+def test_missing_page(server, opener, tmp_path):
     error = refused(entry(server.url + "/gone.txt"), tmp_path, opener)
     assert f"{server.url}/gone.txt: the server answers 404 Not Found" in error.message
     assert str(tmp_path / "play.txt") in error.hint
 
 
-def test_a_text_with_another_hash_is_refused(server, opener, tmp_path):
+def test_wrong_hash(server, opener, tmp_path):
     server.pages["/play.txt"] = (200, {}, TEXT[:-1] + b"?")
     assert "its SHA-256 is " in refused(entry(server.url + "/play.txt"), tmp_path, opener).message
 
 
-def test_a_text_of_another_announced_size_is_refused(server, opener, tmp_path):
+def test_wrong_announced_size(server, opener, tmp_path):
     server.pages["/play.txt"] = (200, {}, TEXT + b"!")
     message = refused(entry(server.url + "/play.txt"), tmp_path, opener).message
     assert "announces 215,001 bytes, 215,000 are expected" in message
 
 
-def test_a_text_that_goes_on_past_its_size_is_cut_off(server, opener, tmp_path):
+def test_longer_than_expected(server, opener, tmp_path):
     server.pages["/play.txt"] = (200, {"Content-Length": None}, TEXT * 20)
     told = []
     error = refused(entry(server.url + "/play.txt"), tmp_path, opener, lambda done, total: told.append(done))
@@ -181,19 +181,19 @@ def test_a_text_that_goes_on_past_its_size_is_cut_off(server, opener, tmp_path):
 
 
 @pytest.mark.parametrize("headers", [{"Content-Length": None}, {"Content-Length": str(len(TEXT))}])
-def test_a_text_that_ends_too_soon_is_refused(server, opener, tmp_path, headers):
+def test_shorter_than_expected(server, opener, tmp_path, headers):
     server.pages["/play.txt"] = (200, headers, TEXT[:1000])
     message = refused(entry(server.url + "/play.txt"), tmp_path, opener).message
     assert "ended after 1,000 of 215,000 bytes" in message or "IncompleteRead" in message
 
 
-def test_redirects_to_https_are_followed(server, opener, tmp_path):
+def test_redirect_to_https(server, opener, tmp_path):
     server.pages["/moved"] = (302, {"Location": server.url + "/play.txt"}, b"")
     assert ensure(entry(server.url + "/moved"), tmp_path, None, opener).read_bytes() == TEXT
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:PORT/play.txt", "file:///etc/passwd", "ftp://127.0.0.1/x", "//["])
-def test_redirects_to_anything_but_https_are_refused(server, opener, tmp_path, target):
+def test_redirect_to_another_scheme(server, opener, tmp_path, target):
     with running(Server()) as unsafe:
         unsafe.pages["/play.txt"] = (200, {}, TEXT)
         target = target.replace("PORT", str(unsafe.server_port))
@@ -203,18 +203,18 @@ def test_redirects_to_anything_but_https_are_refused(server, opener, tmp_path, t
         assert unsafe.asked == []
 
 
-def test_the_body_of_a_redirect_is_not_read(server, opener, tmp_path):
+def test_body_of_a_redirect_is_not_read(server, opener, tmp_path):
     headers = {"Location": server.url + "/play.txt", "Content-Length": str(10**12)}
     server.pages["/moved"] = (307, headers, b"far less than was announced")
     assert ensure(entry(server.url + "/moved"), tmp_path, None, opener).read_bytes() == TEXT
 
 
-def test_redirects_that_never_end_are_refused(server, opener, tmp_path):
+def test_endless_redirects(server, opener, tmp_path):
     server.pages["/moved"] = (302, {"Location": server.url + "/moved"}, b"")
     assert "302" in refused(entry(server.url + "/moved"), tmp_path, opener).message
 
 
-def test_an_address_that_is_not_https_is_not_opened(tmp_path):
+def test_only_https_is_opened(tmp_path):
     with running(Server()) as unsafe:
         unsafe.pages["/play.txt"] = (200, {}, TEXT)
         assert "http" in refused(entry(unsafe.url + "/play.txt"), tmp_path, https_opener()).message
@@ -222,19 +222,19 @@ def test_an_address_that_is_not_https_is_not_opened(tmp_path):
     assert "file" in refused(entry("file:///etc/passwd"), tmp_path, https_opener()).message
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(server, opener, tmp_path):
+def test_untrusted_certificate(server, opener, tmp_path):
     message = refused(entry(server.url + "/play.txt"), tmp_path, https_opener()).message
     assert "certificate" in message.lower()
     assert server.asked == []
 
 
-def test_a_host_without_a_server_is_one_line(opener, tmp_path):
+def test_no_server(opener, tmp_path):
     with running(Server()) as gone:
         url = f"https://127.0.0.1:{gone.server_port}/play.txt"
     assert "refused" in refused(entry(url), tmp_path, opener).message
 
 
-def test_no_network_is_one_line_that_says_where_to_put_the_file(tmp_path, opener, monkeypatch):
+def test_no_network(tmp_path, opener, monkeypatch):
     def unresolved(*arguments, **details):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -245,7 +245,7 @@ def test_no_network_is_one_line_that_says_where_to_put_the_file(tmp_path, opener
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, SystemExit, MemoryError])
-def test_an_interrupted_download_leaves_nothing(server, opener, tmp_path, failure):
+def test_interrupted_download_leaves_nothing(server, opener, tmp_path, failure):
     def interrupt(done, total):
         raise failure
 
@@ -254,7 +254,7 @@ def test_an_interrupted_download_leaves_nothing(server, opener, tmp_path, failur
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_folder(tmp_path):
     (tmp_path / "corpora").write_text("a file")
     with pytest.raises(CharrnnError, match=r"play\.txt cannot be written"):
         ensure(entry("https://host.invalid/play.txt"), tmp_path / "corpora", None, https_opener())
@@ -264,7 +264,7 @@ def zipped(url: str, archive: bytes, data: bytes = TEXT) -> Entry:
     return Entry("play", "a play", ZipDownload(url, len(archive), sha256(archive), len(data), sha256(data)))
 
 
-def test_the_only_member_of_an_archive_is_unpacked(server, opener, tmp_path):
+def test_archive(server, opener, tmp_path):
     archive = zip_of(play=TEXT)
     server.pages["/play.zip"] = (200, {}, archive)
     told = []
@@ -294,14 +294,14 @@ def lying_about_its_size(archive: bytes, size: int) -> bytes:
     ],
     ids=["two members", "none", "too large", "lying size", "other text", "no zip", "cut", "unknown method"],
 )
-def test_an_archive_that_is_not_as_expected_is_refused(server, opener, tmp_path, archive, words):
+def test_unexpected_archive(server, opener, tmp_path, archive, words):
     server.pages["/play.zip"] = (200, {}, archive)
     error = refused(zipped(server.url + "/play.zip", archive), tmp_path, opener)
     assert any(word in error.message for word in words.split("|"))
     assert error.hint.endswith("(unpacked from the archive)")
 
 
-def test_an_archive_with_another_hash_is_not_even_opened(server, opener, tmp_path):
+def test_archive_with_wrong_hash_is_not_opened(server, opener, tmp_path):
     archive = zip_of(play=TEXT)
     server.pages["/play.zip"] = (200, {}, archive[:-1] + b"?")
     assert "its SHA-256 is " in refused(zipped(server.url + "/play.zip", archive), tmp_path, opener).message
@@ -315,7 +315,7 @@ def library(tmp_path, monkeypatch) -> Path:
     return root
 
 
-def test_the_standard_library_is_joined_in_sorted_order_without_tests_and_packages(library, tmp_path):
+def test_standard_library_order(library, tmp_path):
     files = {
         "b.py": b"b = 1\n",
         "a/z.py": b"az = 1\n",
@@ -336,7 +336,7 @@ def test_the_standard_library_is_joined_in_sorted_order_without_tests_and_packag
     assert path.read_bytes() == b"Z = 1\na = 1\naz = 1\nb = 1\n"
 
 
-def test_the_standard_library_is_decoded_as_each_file_declares_and_what_cannot_be_is_left_out(library, tmp_path):
+def test_standard_library_encodings(library, tmp_path):
     (library / "bom.py").write_bytes(b"\xef\xbb\xbfx = '\xc3\xa9'\n")
     (library / "latin.py").write_bytes(b"# coding: latin-1\ny = '\xe9'\n")
     (library / "lies.py").write_bytes(b"# coding: ascii\nno = '\xe9'\n")
@@ -347,12 +347,12 @@ def test_the_standard_library_is_decoded_as_each_file_declares_and_what_cannot_b
     assert told[-1][0] == told[-1][1] == sum(p.stat().st_size for p in library.iterdir())
 
 
-def test_a_python_without_the_source_of_its_library_says_so(library, tmp_path):
+def test_python_without_library_source(library, tmp_path):
     with pytest.raises(CharrnnError, match="keeps no source"):
         ensure(Entry("python", "", StandardLibrary()), tmp_path / "corpora")
 
 
-def test_this_pythons_own_library_makes_a_corpus_of_code(tmp_path):
+def test_own_standard_library(tmp_path):
     path = ensure(catalog.CORPORA["python"], tmp_path)
     text = path.read_text(encoding="utf-8")
     assert len(text) > 3_000_000
@@ -360,14 +360,14 @@ def test_this_pythons_own_library_makes_a_corpus_of_code(tmp_path):
     assert "import unittest.mock\nimport unittest.test" not in text
 
 
-def test_names_are_found_with_and_without_their_suffix():
+def test_find_with_and_without_suffix():
     assert catalog.names() == ["python", "shakespeare", "names", "enwik8"]
     for name in catalog.names():
         assert catalog.find(name) is catalog.find(f"{name}.txt") is catalog.CORPORA[name]
     assert catalog.find("nothing") is None
 
 
-def test_every_address_of_the_catalog_is_https_with_a_pinned_hash_and_size():
+def test_addresses_are_https_with_pinned_hashes():
     sources = [e.source for e in catalog.CORPORA.values() if not isinstance(e.source, StandardLibrary)]
     assert len(sources) == 3
     for source in sources:
@@ -376,7 +376,7 @@ def test_every_address_of_the_catalog_is_https_with_a_pinned_hash_and_size():
         assert source.size > 0
 
 
-def test_a_source_is_anything_with_origin_size_and_write(tmp_path):
+def test_source_protocol(tmp_path):
     class Broken:
         origin, size = "somewhere", None
 
@@ -410,20 +410,20 @@ def cli(*arguments: str) -> None:
 
 
 @pytest.mark.usefixtures("counting")
-def test_a_new_corpus_can_be_trained_on(home, capsys):
+def test_train_on_a_registered_corpus(home, capsys):
     cli("train", "counting", "--name", "run", "--hidden-size", "8", "--steps", "5", "--evaluations", "1")
     assert (home / "corpora" / "counting.txt").read_text().startswith("0 1 2 3")
     assert (home / "checkpoints" / "run").is_dir()
 
 
 @pytest.mark.usefixtures("counting")
-def test_a_new_corpus_is_listed(capsys):
+def test_registered_corpus_is_listed(capsys):
     cli("corpora", "--json")
     (listed,) = (entry for entry in json.loads(capsys.readouterr().out) if entry["name"] == "counting")
     assert (listed["description"], listed["origin"], listed["present"]) == ("Numbers in order", "counted", False)
 
 
 @pytest.mark.usefixtures("counting")
-def test_a_name_is_registered_once():
+def test_name_is_registered_once():
     with pytest.raises(ValueError, match="there is a corpus counting already"):
         catalog.register(Entry("counting", "", Counting()))

@@ -1,60 +1,69 @@
-"""What the last few characters alone tell: of any property, and of the next character.
+"""Predict a property, or the next character, from the last few characters alone: the baseline for a cell.
 
-Of a property P_k(y | last k characters) for k = 1…K, each interpolated with the one below it: (Σ y + P_{k−1}) / (n + 1)
-over the n places of the training text with the same last k characters, so that a context never seen falls back on a
-shorter one. It is the rival that a cell has to beat.
+P_k(y | last k characters) is interpolated with P_{k−1}: (Σ y + P_{k−1}) / (n + 1) over the n positions of the training
+text with the same last k characters. So an unseen context falls back on a shorter one.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 LONGEST = 8
 
 
-class Contexts:
-    """The last 1…K characters before every position of two texts, as numbers that are equal where those are.
+class _Order(NamedTuple):
+    """The context of one length at each position of the training text (M,) and of the test text (N,), as numbers."""
 
-    train (M,), test (N,): ids of the text that expectations are fitted on, and of the one they are wanted for.
-    """
+    train: np.ndarray
+    test: np.ndarray
+    contexts: int
+
+
+class Contexts:
+    """The last 1…K characters at every position of two texts. train: (M,) and test: (N,), ids."""
 
     def __init__(self, train: np.ndarray, test: np.ndarray, longest: int = LONGEST):
-        self._cut = len(train)
-        separate = np.full(longest, -1, np.int64)  # no context reaches back over the texts' beginnings
-        joined = np.concatenate([train.astype(np.int64), separate, test.astype(np.int64)])
-        _, current = np.unique(joined, return_inverse=True)
+        self._train_length = len(train)
+        separators = np.full(longest, -1, np.int64)  # no context crosses from one text to the other
+        both = np.concatenate([train.astype(np.int64), separators, test.astype(np.int64)])
+        _, current = np.unique(both, return_inverse=True)
         symbols = int(current.max()) + 1
-        self._contexts, context = [], current.astype(np.int64)
+        self._orders: list[_Order] = []
+        context = current.astype(np.int64)
         for length in range(1, longest + 1):
             if length > 1:
                 earlier = np.concatenate([np.zeros(length - 1, np.int64), current[: 1 - length]])
                 _, context = np.unique(context * symbols + earlier, return_inverse=True)
-            self._contexts.append((context[: self._cut], context[self._cut + longest :], int(context.max()) + 1))
+            after = len(train) + longest
+            self._orders.append(_Order(context[: len(train)], context[after:], int(context.max()) + 1))
 
     def expectations(self, values: np.ndarray) -> Iterator[np.ndarray]:
-        """For each k in turn the expected value (N,), float64, of a property with these values (M,) in training."""
+        """Yield for each k the expected value (N,), float64, of a property with these values (M,) in training."""
         values = values.astype(np.float64)
-        expected: np.ndarray | float = values.mean()
-        for train, test, number in self._contexts:
-            count = np.bincount(train, minlength=number)[test]
-            total = np.bincount(train, values, minlength=number)[test]
+        expected = np.full(len(self._orders[0].test), values.mean())
+        for train, test, contexts in self._orders:
+            count = np.bincount(train, minlength=contexts)[test]
+            total = np.bincount(train, values, minlength=contexts)[test]
             expected = (total + expected) / (count + 1)
             yield expected
 
     def nats(self) -> Iterator[float]:
-        """For k = 1…K − 1 in turn what a character of the test text costs after its last k, in nats: interpolated by
-        how many different ones have followed (Witten & Bell 1991, method C)."""
-        joined, symbols = self._contexts[0], self._contexts[0][2]
-        probability = (np.bincount(joined[0], minlength=symbols)[joined[1][1:]] + 1) / (self._cut + symbols)
-        for (train, test, number), (longer, longer_test, longer_number) in itertools.pairwise(self._contexts):
-            _, first = np.unique(longer[1:], return_index=True)
-            followers = np.bincount(train[first], minlength=number)[test[:-1]]
-            count = np.bincount(train[:-1], minlength=number)[test[:-1]]
-            together = np.bincount(longer[1:], minlength=longer_number)[longer_test[1:]]
-            seen = count > 0
-            mixed = (together + followers * probability) / np.maximum(count + followers, 1)
-            probability = np.where(seen, mixed, probability)
+        """Yield for each k < K the cross-entropy of the test text given the last k characters, in nats per character.
+
+        Interpolated by the number of different successors (Witten & Bell 1991, method C).
+        """
+        unigrams = self._orders[0]
+        counts = np.bincount(unigrams.train, minlength=unigrams.contexts)[unigrams.test[1:]]
+        probability = (counts + 1) / (self._train_length + unigrams.contexts)
+        for order, longer in itertools.pairwise(self._orders):
+            _, first = np.unique(longer.train[1:], return_index=True)
+            successors = np.bincount(order.train[first], minlength=order.contexts)[order.test[:-1]]
+            count = np.bincount(order.train[:-1], minlength=order.contexts)[order.test[:-1]]
+            together = np.bincount(longer.train[1:], minlength=longer.contexts)[longer.test[1:]]
+            mixed = (together + successors * probability) / np.maximum(count + successors, 1)
+            probability = np.where(count > 0, mixed, probability)
             yield -float(np.log(probability).mean())

@@ -76,7 +76,7 @@ class Corpus:
                 ids = self.ids[file_start + start : file_start + min(start + PIECE, length)]
                 unknown.add(points[ids], ~known[ids], start)
             if unknown.first:
-                raise CharrnnError(f"{file} holds what the model does not know: {unknown.named()}")
+                raise CharrnnError(f"{file} has unknown characters: {unknown.describe()}")
             file_start += length
 
 

@@ -1,4 +1,4 @@
-"""The ids of a text, and where its documents begin: the one type in which text reaches a network.
+"""The ids of a text with the starts of its documents, as every network reads them.
 
 Shapes: N characters, D documents, B streams.
 """
@@ -20,11 +20,10 @@ def _no_starts() -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class EncodedText:
-    """Ids (N,), and the first character of each document (D,), int64, ascending.
+    """Ids (N,), and the index of the first character of each document (D,), int64, ascending.
 
-    A document is read from a zero state, after the character `opening`. Without starts the text is one stream, read
-    from a zero state without an opening; a slice that does not begin with a document continues whatever was read
-    before it.
+    A document is read from a zero state, after the character `opening`. A text without starts is one stream, read from
+    a zero state without an opening. A slice that does not start with a document continues the text before it.
     """
 
     ids: np.ndarray
@@ -35,7 +34,7 @@ class EncodedText:
         return len(self.ids)
 
     def __getitem__(self, part: slice) -> EncodedText:
-        """Return a contiguous part, as a view; its last document may be cut short."""
+        """Return a contiguous part as a view. Its last document may be cut short."""
         start, stop, _ = part.indices(len(self))
         if not self.has_documents:
             return EncodedText(self.ids[start:stop], self.starts, self.opening)
@@ -48,11 +47,11 @@ class EncodedText:
 
     @property
     def predicted(self) -> int:
-        """How many characters a network predicts: all of a text of documents, all but the first of a stream."""
+        """Number of predicted characters: all of a text of documents, all but the first of a stream."""
         return len(self) if self.has_documents else max(0, len(self) - 1)
 
     def begins(self) -> np.ndarray:
-        """Return booleans (N,): the characters with which a document begins."""
+        """Return booleans (N,): which characters start a document."""
         begins = np.zeros(len(self), bool)
         begins[self.starts] = True
         return begins
@@ -63,15 +62,15 @@ class EncodedText:
         return lengths
 
     def streams(self, arrange: Callable[[np.ndarray], np.ndarray]) -> Streams:
-        """Lay the text out as parallel streams. arrange: (N,) → (B, T), applied to ids and document starts alike."""
+        """Arrange the text in parallel streams. arrange: (N,) → (B, T), for ids and document starts alike."""
         return Streams(arrange(self.ids), arrange(self.begins()), self.opening)
 
     def split(self, fraction: float) -> tuple[EncodedText, EncodedText]:
-        """Split off the last part: `fraction` of the characters, or of documents as near to that as whole ones come.
+        """Split off the last `fraction` of the characters, rounded to whole documents.
 
         Raises CharrnnError where the whole text is one document.
         """
-        # Fractions, because 100 characters at 0.29 are 71 and 29 whatever 1 − 0.29 is in binary.
+        # Exact: a fraction of 0.29 splits 100 characters into 71 and 29, although 100 * (1 - 0.29) < 71.
         wanted = len(self) * (1 - Fraction(repr(float(fraction))))
         cut = int(wanted)
         if self.has_documents:
@@ -85,9 +84,9 @@ class EncodedText:
 
 @dataclass(frozen=True, eq=False)
 class Streams:
-    """Parallel streams: ids (B, T), and booleans (B, T) where a document begins.
+    """Parallel streams: ids (B, T), and booleans (B, T), which characters start a document.
 
-    At such a character the state is reset to zeros and `opening` is read first.
+    There the state is reset to zeros and `opening` is read first.
     """
 
     ids: np.ndarray

@@ -117,7 +117,7 @@ class Encoder:
                     yield ids
                 position += len(raw) if text is None else len(text)
             if unknown.first:
-                raise CharrnnError(f"{source.title} holds what the model does not know: {unknown.named()}")
+                raise CharrnnError(f"{source.title} has unknown characters: {unknown.describe()}")
             encoded += position
         if encoded != survey.characters:
             raise self.changed()

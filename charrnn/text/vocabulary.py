@@ -1,4 +1,4 @@
-"""Characters ↔ ids: the code points of a text in sorted order, or the 256 bytes."""
+"""Convert between characters and ids: the sorted code points of a text, or the 256 bytes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from charrnn.errors import CharrnnError
 from charrnn.units import amount
 
-CODE_POINTS = 0x110000  # Unicode has this many, surrogates among them
-PIECE = 1 << 20  # characters or bytes handled at a time, so that no temporary grows with the text
-SHOWN = 8  # unknown characters that an error names
+CODE_POINTS = 0x110000  # of Unicode, surrogates included
+PIECE = 1 << 20  # characters or bytes processed at once
+NAMED = 8  # unknown characters in an error
 
 
 class NotTextError(CharrnnError):
@@ -24,12 +24,11 @@ class NotTextError(CharrnnError):
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a model can read and write; a character's id is its place in it.
+    """The characters of a model; a character's id is its index.
 
-    kind: "characters" (Unicode code points) or "bytes" (all 256, whatever the text).
-    characters: id → character; empty for bytes.
+    kind: "characters" (Unicode code points) or "bytes" (all 256). characters: id → character; empty for bytes.
 
-    Raises CharrnnError where these contradict each other, or a character is there twice or is half of a surrogate pair.
+    Raises CharrnnError where these contradict each other, a character repeats or is half of a surrogate pair.
     """
 
     kind: str
@@ -37,7 +36,7 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         if self.kind not in ("characters", "bytes"):
-            raise CharrnnError(f"a vocabulary is of characters or of bytes, not of {self.kind!r}")
+            raise CharrnnError(f"a vocabulary has characters or bytes, not {self.kind!r}")
         if self.kind == "bytes":
             if self.characters:
                 raise CharrnnError("a vocabulary of bytes lists no characters")
@@ -52,7 +51,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
-        """The sorted code points of a text. Raises CharrnnError where it is empty or holds a lone surrogate."""
+        """Return the sorted code points of a text. Raises CharrnnError where it is empty or has a lone surrogate."""
         seen = np.zeros(CODE_POINTS, bool)
         for _, piece in _pieces(text):
             seen[code_points(piece)] = True
@@ -60,12 +59,12 @@ class Vocabulary:
 
     @classmethod
     def of_code_points(cls, points: np.ndarray) -> Vocabulary:
-        """A vocabulary of these code points (integers), in this order."""
+        """Return the vocabulary of these code points (integers), in this order."""
         return cls("characters", points.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass"))
 
     @classmethod
     def of_bytes(cls) -> Vocabulary:
-        """The 256 bytes; a byte's id is its value."""
+        """Return the vocabulary of the 256 bytes; a byte's id is its value."""
         return cls("bytes", "")
 
     def __len__(self) -> int:
@@ -73,7 +72,7 @@ class Vocabulary:
 
     @property
     def id_type(self) -> np.dtype:
-        """The smallest unsigned type that holds every id."""
+        """The smallest unsigned integer type of all ids."""
         return np.dtype(np.uint8 if len(self) <= 1 << 8 else np.uint16 if len(self) <= 1 << 16 else np.uint32)
 
     @property
@@ -85,13 +84,11 @@ class Vocabulary:
     def encode(
         self, text: str | bytes, *, source: str = "the text", skip_unknown: bool = False, hint: str | None = None
     ) -> np.ndarray:
-        """Ids (N,) of `id_type`. Text is taken as UTF-8 where bytes meet a vocabulary of characters, or the reverse.
+        """Return ids (N,) of `id_type`. A str for a vocabulary of bytes, and bytes for one of characters, are UTF-8.
 
-        source: what an error calls the text. skip_unknown: leave out characters that the vocabulary lacks.
-        hint: what an error about unknown characters advises.
+        source, hint: for errors. skip_unknown: leave out characters that the vocabulary lacks.
 
-        Raises CharrnnError where a character is unknown (it names them, how often, and the first place), or the bytes
-        are not UTF-8.
+        Raises CharrnnError where characters are unknown, with their counts and first positions, or bytes not UTF-8.
         """
         if self.kind == "bytes":
             return np.frombuffer(self._to_bytes(text, source, skip_unknown, hint), np.uint8).copy()
@@ -110,7 +107,7 @@ class Vocabulary:
             ids[filled : filled + len(found)] = found
             filled += len(found)
         if unknown.first:
-            raise CharrnnError(f"{source} holds what the model does not know: {unknown.named()}", hint)
+            raise CharrnnError(f"{source} has unknown characters: {unknown.describe()}", hint)
         return ids if filled == len(ids) else ids[:filled].copy()
 
     def _to_bytes(self, text: str | bytes, source: str, skip_unknown: bool, hint: str | None) -> bytes:
@@ -123,11 +120,13 @@ class Vocabulary:
             for start, piece in _pieces(text):
                 points = code_points(piece)
                 unknown.add(points, (points >= 0xD800) & (points <= 0xDFFF), start)
-            raise CharrnnError(f"{source} holds what UTF-8 cannot write: {unknown.named()}", hint) from None
+            raise CharrnnError(
+                f"{source} has characters that UTF-8 cannot encode: {unknown.describe()}", hint
+            ) from None
 
     @cached_property
     def _ids(self) -> np.ndarray:
-        """Code point → id, −1 where there is none; its last entry stands for all code points beyond."""
+        """Code point → id, or −1. The last entry is for all larger code points."""
         points = code_points(self.characters)
         table = np.full(int(points.max()) + 2, -1, np.int32)
         table[points] = np.arange(len(points), dtype=np.int32)
@@ -138,10 +137,7 @@ class Vocabulary:
         return code_points(self.characters)
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str | bytes:
-        """The text with these ids (N,): a str, or bytes from a vocabulary of bytes.
-
-        Raises IndexError where an id is not one of the vocabulary's.
-        """
+        """Return the text of ids (N,): a str, or bytes from a vocabulary of bytes. Raises IndexError for other ids."""
         ids = np.asarray(ids)
         if ids.size == 0:
             return b"" if self.kind == "bytes" else ""
@@ -157,19 +153,19 @@ class Vocabulary:
         )
 
     def text(self, ids: Sequence[int] | np.ndarray) -> str:
-        """As `decode`, but always a str: bytes are read as UTF-8, with U+FFFD for what is not. For display."""
+        """Return the text of ids (N,) for display: a str, with U+FFFD for bytes that are not UTF-8."""
         text = self.decode(ids)
         return text.decode("utf-8", "replace") if isinstance(text, bytes) else text
 
     @cached_property
     def symbols(self) -> list[str]:
-        r"""A printable string for each id: the character, or an escape such as `\n`; `\xNN` for bytes beyond ASCII."""
+        r"""A printable string for each id: the character, or an escape such as `\n` or `\xe9`."""
         if self.kind == "bytes":
             return [chr(b) if 0x20 <= b < 0x7F else f"\\x{b:02x}" for b in range(256)]
         return [c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in self.characters]
 
     def extended_with(self, text: str) -> Vocabulary:
-        """This vocabulary and, after it, the text's new characters in sorted order: every id keeps its character."""
+        """Return this vocabulary followed by the sorted new characters of a text. Existing ids stay the same."""
         if self.kind == "bytes":
             return self
         new = sorted(set(text).difference(self.characters))
@@ -180,7 +176,7 @@ class Vocabulary:
 
     @classmethod
     def from_json(cls, data: Any, source: str) -> Vocabulary:
-        """What `to_json` gave. `source` names the file in the CharrnnError raised for anything else."""
+        """Return the vocabulary that `to_json` wrote. source: the file, for the CharrnnError raised otherwise."""
         if not isinstance(data, dict) or set(data) != {"kind", "characters"}:
             raise CharrnnError(f"{source}: a vocabulary has a kind and characters, and nothing else")
         if not all(isinstance(value, str) for value in data.values()):
@@ -192,33 +188,33 @@ class Vocabulary:
 
 
 class StreamDecoder:
-    """Ids that come a few at a time → text as soon as it is whole: a character of several bytes waits for its last."""
+    """Decodes a stream of ids. A character of several bytes is returned with its last byte."""
 
     def __init__(self, vocabulary: Vocabulary):
         self._vocabulary = vocabulary
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text that these ids complete."""
+        """Return the text that these ids complete."""
         text = self._vocabulary.decode(ids)
         return self._utf8.decode(text) if isinstance(text, bytes) else text
 
     def end(self) -> str:
-        """What was still waiting, as U+FFFD; the decoder is as new afterwards."""
+        """Return U+FFFD for an incomplete character, and reset the decoder."""
         rest = self._utf8.decode(b"", True)
         self._utf8.reset()
         return rest
 
 
 class Unknown:
-    """Code points that a vocabulary lacks, each with its count and its first offset."""
+    """Collects code points that a vocabulary lacks, with their counts and first positions."""
 
     def __init__(self) -> None:
         self.count: dict[int, int] = {}
         self.first: dict[int, int] = {}
 
     def add(self, points: np.ndarray, unknown: np.ndarray, start: int) -> None:
-        """Of a piece that starts at character `start`: its code points (N,), and which of them are unknown (N,)."""
+        """Add the unknown code points of a piece. points, unknown: (N,). start: position of the piece."""
         places = np.flatnonzero(unknown)
         found, first, counts = np.unique(points[places], return_index=True, return_counts=True)
         for point, place, count in zip(found.tolist(), places[first].tolist(), counts.tolist(), strict=True):
@@ -226,14 +222,14 @@ class Unknown:
             self.count[point] = self.count.get(point, 0) + count
 
     def add_text(self, text: str, vocabulary: Vocabulary, start: int) -> None:
-        """Of a text that starts at character `start`: what this vocabulary of characters lacks."""
+        """Add the characters of a text that a vocabulary lacks. start: position of the text."""
         points = code_points(text)
         self.add(points, ~np.isin(points, code_points(vocabulary.characters)), start)
 
-    def named(self) -> str:
-        """All of them in words, in the order in which they were met, as the end of a sentence."""
+    def describe(self) -> str:
+        """Return the code points in order of appearance, as the end of a sentence."""
         named = []
-        for point, place in sorted(self.first.items(), key=lambda item: item[1])[:SHOWN]:
+        for point, place in sorted(self.first.items(), key=lambda item: item[1])[:NAMED]:
             sign = f"{chr(point)!r} " if chr(point).isprintable() else ""
             times = f"{self.count[point]} times, first " if self.count[point] > 1 else ""
             named.append(f"{sign}U+{point:04X} ({times}at character {place})")
@@ -242,15 +238,13 @@ class Unknown:
 
 
 def code_points(text: str) -> np.ndarray:
-    """The code points (N,) of a text as little-endian uint32, lone surrogates among them."""
+    """Return the code points (N,) of a text, lone surrogates included, as little-endian uint32."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def decode_utf8(raw: bytes, source: str, start: int = 0) -> Iterator[str]:
-    """UTF-8 from byte `start` on as text, in pieces of about a million bytes.
-
-    Raises CharrnnError with the offset in `raw` of the first byte that is not UTF-8.
-    """
+def decode_utf8(raw: bytes, source: str) -> Iterator[str]:
+    """Yield UTF-8 as text, in pieces. Raises CharrnnError with the offset of an invalid byte."""
+    start = 0
     while start < len(raw):
         stop = start + PIECE
         try:
@@ -265,7 +259,7 @@ def decode_utf8(raw: bytes, source: str, start: int = 0) -> Iterator[str]:
 def not_utf8(source: str, byte: int, offset: int) -> NotTextError:
     """Return the error for a text that cannot be decoded because of this byte."""
     return NotTextError(
-        f"{source} is not UTF-8: byte 0x{byte:02X} at offset {offset}", "charrnn train --bytes takes any file as bytes"
+        f"{source} is not UTF-8: byte 0x{byte:02X} at offset {offset}", "use --bytes to read any file as bytes"
     )
 
 
