@@ -1,10 +1,22 @@
 """What a recurrence defines, and the registry of recurrences.
 
-A subclass of `Recurrence` under `@register` makes a recurrence available everywhere: in `ModelSettings`, as `--model`,
-in training, sampling, traces, searches and clamps. Its `name` is what `--model` and the run's settings hold.
+A class under `@register` can be trained, sampled, traced, searched and clamped like the built-in recurrences:
 
-The methods work on one layer. Their defaults serve every module whose parameters are laid out as those of
-`torch.nn.RNNBase`; a recurrence with other parameters overrides all that use `gate_weights`.
+    @register
+    class ReLURNN(Recurrence):
+        name = "relu-rnn"                        # for `--model` and `ModelSettings`
+        title = "network of rectified linear units"
+        state_parts = {"h": NON_NEGATIVE}
+        gates = {"candidate": RELU}
+
+        def build(self, input_size, hidden_size):
+            return nn.RNN(input_size, hidden_size, nonlinearity="relu")
+
+        def update(self, gates, *state):
+            return (gates["candidate"],)
+
+The other methods have defaults for modules with the parameters of `torch.nn.RNNBase`. For other parameters, override
+all methods that use `gate_weights`.
 
 Shapes: B streams, T characters, I input size, H hidden size, K cells.
 """
@@ -55,7 +67,7 @@ RELU = Activation(torch.relu, NON_NEGATIVE)
 
 
 class Recurrence(ABC):
-    """Everything about one kind of recurrent layer. Objects hold no state: layers and their state are arguments."""
+    """Everything about one kind of recurrent layer. Layers and their state are arguments; an object holds neither."""
 
     name: ClassVar[str]
     """As in `--model`: lower case letters, digits and hyphens."""
@@ -64,17 +76,17 @@ class Recurrence(ABC):
     state_parts: ClassVar[Mapping[str, Range]]
     """Part of the state → range of its values. The first is h, which is also the layer's output."""
     gates: ClassVar[Mapping[str, Activation]]
-    """Block of rows of the weight matrices → activation, in the order of the rows. The new content is `candidate`."""
+    """Block of H rows of the weight matrices → activation, in order. `candidate` is the new content of the state."""
     required_gates: ClassVar[Mapping[str, tuple[str, ...]]] = {}
-    """Signal → the gates from which it is computed, where these are more than itself."""
+    """Signal → the gates it is computed from, for signals that are computed from others."""
     tanh_signals: ClassVar[tuple[str, ...]] = ()
-    """Unbounded signals that the layer itself uses as tanh(signal), and that are displayed so."""
+    """Signals that are displayed as tanh(signal), because the layer uses them so."""
     memory_gate: ClassVar[str | None] = None
     """The gate that the previous state is multiplied by."""
     clamp_ranges: ClassVar[Mapping[str, Range]] = {"h": UNBOUNDED}
-    """Part of the state that can be clamped → values (exclusive) it can be clamped to."""
+    """Part of the state that can be clamped → range of values, exclusive."""
     is_fast_in_bf16_on_cpu: ClassVar[bool] = False
-    """Whether oneDNN computes the layer in bf16 on CPUs with instructions for it."""
+    """Whether bf16 is fast on CPUs with instructions for it, because oneDNN fuses the layer."""
 
     # Signals
 
@@ -85,7 +97,7 @@ class Recurrence(ABC):
 
     @property
     def state_signals(self) -> tuple[str, ...]:
-        """The parts of the state, with the one that shows a cell best first: c, where there is one."""
+        """The parts of the state, the last one first: c of an LSTM shows more than h."""
         return tuple(self.state_parts)[::-1]
 
     @property
@@ -94,7 +106,7 @@ class Recurrence(ABC):
         return tuple(gate for gate, activation in self.gates.items() if activation.range == UNIT)
 
     def find_signal(self, name: str) -> str:
-        """Return the signal of this name; `auto` is the one that shows a cell best. Raise UsageError if unknown."""
+        """Return the signal of this name; `auto` is the first of `signals`. Raise UsageError if unknown."""
         if name == "auto":
             return self.signals[0]
         if name not in self.signals:
@@ -107,7 +119,7 @@ class Recurrence(ABC):
         return np.tanh(values) if signal in self.tanh_signals else values
 
     def displayed_range(self, signal: str) -> Range:
-        """Return the least and the greatest value that `displayed` can give; infinite where there is none."""
+        """Return the range of `displayed`."""
         if signal in self.tanh_signals:
             return SIGNED
         return self.state_parts[signal] if signal in self.state_parts else self.gates[signal].range
@@ -224,7 +236,7 @@ R = TypeVar("R", bound=type[Recurrence])
 def register(cls: R) -> R:
     """Add a recurrence under its name; a class decorator.
 
-    The CLI shows the name in its help if it was added before the CLI was imported. Defining a class again replaces it.
+    Defining the same class again replaces it. `charrnn train --help` lists the name if `charrnn.cli` is imported later.
     Raise ValueError if another class has the name.
     """
     known = RECURRENCES.get(cls.name)
