@@ -189,7 +189,7 @@ def test_permutation_null_equals_a_loop():
     for strata in (Strata.single(len(values)), Strata.by(characters)):
         (cells,) = ranked(values, strata)
         labels = Labels.of([binary, graded], Strata.single(len(values)))
-        found = permutation_null(cells, labels, 6, permutations)
+        found = permutation_null(cells, labels, permutations)
         for k, order in enumerate(permutations):
             moved = Labels(
                 np.concatenate([labels.numbers[:, 40 * a : 40 * (a + 1)] for a in order], axis=1), labels.graded

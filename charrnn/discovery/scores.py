@@ -82,12 +82,12 @@ class CellSummary:
 
 @dataclass(frozen=True, eq=False)
 class _GroupScores:
-    """The scores of a group of cells, (P, S · cells) each; moments: of SELECT and CONFIRM; the rest as in `Scores`."""
+    """Scores of a group of cells. halves: `select`, `confirm`, `plain` and `comparable` of `Scores`, (4, P, S, cells).
 
-    select: np.ndarray
-    confirm: np.ndarray
-    plain: np.ndarray
-    comparable: np.ndarray
+    moments: of SELECT and of CONFIRM.
+    """
+
+    halves: np.ndarray
     moments: tuple[Moments, Moments]
     permuted: np.ndarray
     pseudo: np.ndarray
@@ -97,35 +97,24 @@ class _GroupScores:
 
 def score_cells(network: CharRNN, study: Study, effort: Effort, progress: Progress) -> Scores:
     """Score every cell. The text is read once, or once for each group of cells that fits into memory."""
-    segments = [segments_to_permute(values) for values in study.confirm.values]
-    orders = _segment_orders(segments, effort)
+    orders = _segment_orders(study, effort)
     groups = cell_groups(network, study)
     scored = []
     for turn, cells in enumerate(groups):
         stage = "reading" if len(groups) == 1 else f"reading {turn + 1}/{len(groups)}"
-        group = _score_group(network, study, cells, segments, orders, effort, progress, bits=turn == 0, stage=stage)
-        scored.append(group)
-    sizes = [len(cells) for cells in groups]
-    shares = unique_shares(
-        study.select.design,
-        Moments.joined([one.moments[0] for one in scored]),
-        study.confirm.design,
-        Moments.joined([one.moments[1] for one in scored]),
-        [study.properties[k].family for k in study.meaningful],
-    )
-    unique = np.zeros((len(study.properties), shares.shape[1] // sum(sizes), sum(sizes)))
-    unique[list(study.meaningful)] = _by_cell(shares, sizes)
+        scored.append(_score_group(network, study, cells, orders, effort, progress, bits=turn == 0, stage=stage))
+    select, confirm, plain, comparable = np.concatenate([one.halves for one in scored], axis=3)
     return Scores(
         cells=tuple(cell for cells in groups for cell in cells),
         signals=network.recurrence.state_signals,
-        select=_by_cell(np.concatenate([one.select for one in scored], axis=1), sizes),
-        confirm=_by_cell(np.concatenate([one.confirm for one in scored], axis=1), sizes),
-        plain=_by_cell(np.concatenate([one.plain for one in scored], axis=1), sizes),
-        comparable=_by_cell(np.concatenate([one.comparable for one in scored], axis=1), sizes),
-        unique=unique,
+        select=select,
+        confirm=confirm,
+        plain=plain,
+        comparable=comparable,
+        unique=_unique(study, [one.moments for one in scored], [len(cells) for cells in groups]),
         permuted=np.maximum.reduce([one.permuted for one in scored]),
         pseudo=np.maximum.reduce([one.pseudo for one in scored]),
-        segments=segments,
+        segments=[order.shape[1] for order in orders],
         detectors={cell: character for one in scored for cell, character in one.detectors.items()},
         bits_per_character=scored[0].bits_per_character or 0.0,
     )
@@ -135,8 +124,7 @@ def _score_group(
     network: CharRNN,
     study: Study,
     cells: Sequence[Cell],
-    segments: Sequence[int],
-    orders: dict[int, np.ndarray],
+    orders: Sequence[np.ndarray],
     effort: Effort,
     progress: Progress,
     *,
@@ -159,23 +147,31 @@ def _score_group(
     del select, within
     plain, within = ranked(confirm, Strata.single(len(confirm)), study.confirm.by_character)
     del confirm
-    on_confirm = rank_correlation(within, study.confirm.labels)
-    over_all = rank_correlation(plain, study.confirm.permutable)
-    comparable = permutable_rank_correlation(within, study.confirm.permutable)
+    halves = [
+        on_select,
+        rank_correlation(within, study.confirm.labels),
+        rank_correlation(plain, study.confirm.permutable),
+        permutable_rank_correlation(within, study.confirm.permutable),
+    ]
     detectors = _detectors(study, cells, means, plain)
     del plain
-    permuted, pseudo = _permutation_baselines(study, within, segments, orders, effort, progress)
-    return _GroupScores(
-        on_select, on_confirm, over_all, comparable, moments, permuted, pseudo, detectors, bits_per_character
+    permuted, pseudo = _permutation_baselines(study, within, orders, effort, progress)
+    by_cell = np.stack(halves).reshape(4, len(study.properties), len(signals), len(cells))
+    return _GroupScores(by_cell, moments, permuted, pseudo, detectors, bits_per_character)
+
+
+def _unique(study: Study, moments: Sequence[tuple[Moments, Moments]], sizes: Sequence[int]) -> np.ndarray:
+    """Return the unique R² of every property, (P, R, C); 0 of control labels. sizes: cells in each group."""
+    select, confirm = (Moments.joined(parts) for parts in zip(*moments, strict=True))
+    families = [study.properties[k].family for k in study.meaningful]
+    shares = unique_shares(study.select.design, select, study.confirm.design, confirm, families)
+    responses = shares.shape[1] // sum(sizes)
+    unique = np.zeros((len(study.properties), responses, sum(sizes)))
+    groups = np.split(shares, np.cumsum(np.array(sizes) * responses)[:-1], axis=1)
+    unique[list(study.meaningful)] = np.concatenate(
+        [group.reshape(len(shares), responses, -1) for group in groups], axis=2
     )
-
-
-def _by_cell(columns: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """Reshape columns (P, signals · cells of each group in turn) to (P, signals, C). sizes: cells in each group."""
-    signals = columns.shape[1] // sum(sizes)
-    ends = np.cumsum(np.array(sizes[:-1], np.int64) * signals)
-    parts = np.split(columns, ends, axis=1)
-    return np.concatenate([part.reshape(len(columns), signals, -1) for part in parts], axis=2)
+    return unique
 
 
 def segments_to_permute(values: np.ndarray) -> int:
@@ -191,33 +187,31 @@ def segments_to_permute(values: np.ndarray) -> int:
     return max(MIN_SEGMENTS, segment_count(int(np.quantile(lengths, 0.95)), len(values)))
 
 
-def _segment_orders(segments: Sequence[int], effort: Effort) -> dict[int, np.ndarray]:
-    """Draw permutations (permutations, segments) for each number of segments."""
+def _segment_orders(study: Study, effort: Effort) -> list[np.ndarray]:
+    """Return permutations of the segments of each property, (permutations, segments) each.
+
+    Properties with equally many segments share them.
+    """
     draw = np.random.default_rng(effort.seed)
-    return {
+    segments = [segments_to_permute(values) for values in study.confirm.values]
+    orders = {
         number: draw.permuted(np.tile(np.arange(number), (effort.permutations, 1)), axis=1)
         for number in sorted(set(segments))
     }
+    return [orders[number] for number in segments]
 
 
 def _permutation_baselines(
-    study: Study,
-    within: Ranked,
-    segments: Sequence[int],
-    orders: dict[int, np.ndarray],
-    effort: Effort,
-    progress: Progress,
+    study: Study, within: Ranked, orders: Sequence[np.ndarray], effort: Effort, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the best scores of these columns for permuted segments and for pseudo-labels; 0 if not searched for."""
     permuted = np.zeros((len(study.properties), effort.permutations))
     pseudo = np.zeros((len(study.properties), effort.pseudo_labels))
     for place, k in enumerate(study.searched):
         progress("chance", place / len(study.searched))
-        labels, number = study.confirm.permutable.only(k), segments[k]
-        permuted[k] = permutation_null(within, labels, number, orders[number])[0]
-        pseudo[k] = pseudo_label_null(
-            within, study.confirm.values[k], labels.numbers[0], effort.pseudo_labels, effort.seed + k
-        )
+        labels, values = study.confirm.permutable.only(k), study.confirm.values[k]
+        permuted[k] = permutation_null(within, labels, orders[k])[0]
+        pseudo[k] = pseudo_label_null(within, values, labels.numbers[0], effort.pseudo_labels, effort.seed + k)
     progress("chance", 1.0)
     return permuted, pseudo
 

@@ -238,12 +238,13 @@ def segment_count(longest: int, length: int) -> int:
     return int(min(40, length // max(5 * longest, 1)))
 
 
-def permutation_null(cells: Ranked, labels: Labels, segments: int, permutations: np.ndarray) -> np.ndarray:
+def permutation_null(cells: Ranked, labels: Labels, permutations: np.ndarray) -> np.ndarray:
     """Return the largest |rank correlation| of any column for each permutation of the segments, (P, K).
 
     permutations: (K, S), each row an order of the S segments. With M[a, b, u] = Σ y of segment a · u of segment b, and
     the same with each stratum's indicator for W, a permutation is a sum of S gathered rows.
     """
+    segments = permutations.shape[1]
     size = cells.ranks.shape[1] // segments
     used = size * segments
     pieces, indicators = (
