@@ -13,7 +13,7 @@ import pytest
 from charrnn.discovery import activations
 from charrnn.discovery.activations import cell_groups, record
 from charrnn.discovery.baselines import kgram_baselines, untrained_baselines, untrained_networks
-from charrnn.discovery.confounds import Design, Moments, unique_shares
+from charrnn.discovery.confounds import Design, Moments, unique_r_squared
 from charrnn.discovery.evidence import Candidate, choose_candidates, gather_evidence
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.naming import verdict
@@ -360,8 +360,8 @@ def test_unique_r2_is_what_a_property_adds_last():
         like = designs[0] if designs else None
         designs.append(Design.of([first[half], second[half], third[half]], ids[half], ids[half], like))
         moments.append(Moments.of(designs[-1], cells[half]))
-    alone = unique_shares(designs[0], moments[0], designs[1], moments[1], [None, None, None])
-    family = unique_shares(designs[0], moments[0], designs[1], moments[1], ["a", None, "a"])
+    alone = unique_r_squared(designs[0], moments[0], designs[1], moments[1], [None, None, None])
+    family = unique_r_squared(designs[0], moments[0], designs[1], moments[1], ["a", None, "a"])
     variance = 0.3 * 0.7 / (0.3 * 0.7 + 0.25)
     assert family[0, 0] == pytest.approx(variance, abs=0.04)
     assert 0.03 < alone[0, 0] < family[0, 0] - 0.2

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ class Design:
 
     features: np.ndarray
     deviation: np.ndarray
-    columns: list[slice]
+    columns: list[range]
     characters: tuple[np.ndarray, np.ndarray]
 
     @classmethod
@@ -45,10 +46,10 @@ class Design:
         characters and units are used.
         """
         parts: list[np.ndarray] = []
-        columns: list[slice] = []
+        columns: list[range] = []
         for one in values:
             own = [one] if one.dtype == bool else [one, scaled_ranks(one)]
-            columns.append(slice(len(parts), len(parts) + len(own)))
+            columns.append(range(len(parts), len(parts) + len(own)))
             parts += own
         characters = (_most_frequent(ids), _most_frequent(before)) if like is None else like.characters
         for shown, chosen in zip((ids, before), characters, strict=True):
@@ -83,46 +84,37 @@ class Moments:
         return cls(np.concatenate([p.products for p in parts], axis=1), np.concatenate([p.squares for p in parts]))
 
 
-def unique_shares(
-    fitted: Design, fitted_cells: Moments, judged: Design, judged_cells: Moments, families: Sequence[str | None]
+def unique_r_squared(
+    select: Design, select_cells: Moments, confirm: Design, confirm_cells: Moments, families: Sequence[str | None]
 ) -> np.ndarray:
-    """Return the unique R² of each property, (P, U).
+    """Return the unique R² of each property, (P, U), fitted on SELECT and measured on CONFIRM.
 
     families: of each property. Properties of the same family contain one another and are not used as confounds.
     """
-    fit, judge = _gram(fitted), _gram(judged)
-    fit[np.diag_indices_from(fit)] += RIDGE * len(fitted.features)
-    shares = np.empty((len(families), judged_cells.products.shape[1]))
-    explained: dict[tuple[int, ...], np.ndarray] = {}
-    for place, family in enumerate(families):
-        same_family = [k for k, other in enumerate(families) if k == place or (family is not None and other == family)]
-        without = _all_but(len(fit), [fitted.columns[k] for k in same_family])
-        among = np.sort(np.concatenate([without, np.arange(len(fit))[fitted.columns[place]]]))
-        found = []
-        for chosen in (among, without):
-            key = tuple(chosen.tolist())
-            if key not in explained:
-                explained[key] = _explained(fit, fitted_cells, judge, judged_cells, chosen)
-            found.append(explained[key])
-        shares[place] = found[0] - found[1]
-    return shares
+    gram, confirm_gram = _gram(select), _gram(confirm)
+    number = len(gram)
+    gram[np.diag_indices_from(gram)] += RIDGE * len(select.features)
+
+    @cache
+    def r_squared(features: tuple[int, ...]) -> np.ndarray:
+        """Return R² on CONFIRM, (U,), of a regression on these features."""
+        square = np.ix_(features, features)
+        weights = np.linalg.solve(gram[square], select_cells.products[list(features)])
+        gained = 2 * (weights * confirm_cells.products[list(features)]).sum(axis=0)
+        spent = (weights * (confirm_gram[square] @ weights)).sum(axis=0)
+        return ratio(gained - spent, confirm_cells.squares, valid=confirm_cells.squares > 0)
+
+    unique = np.empty((len(families), len(confirm_cells.squares)))
+    for k, family in enumerate(families):
+        own = set(select.columns[k])
+        relatives = [other for other, name in enumerate(families) if family is not None and name == family]
+        dropped = own.union(*(select.columns[other] for other in relatives))
+        with_it = tuple(feature for feature in range(number) if feature in own or feature not in dropped)
+        without = tuple(feature for feature in range(number) if feature not in dropped)
+        unique[k] = r_squared(with_it) - r_squared(without)
+    return unique
 
 
 def _gram(design: Design) -> np.ndarray:
     features = torch.from_numpy(design.features)
     return (features.T @ features).double().numpy()
-
-
-def _all_but(number: int, skipped: Sequence[slice]) -> np.ndarray:
-    kept = np.ones(number, bool)
-    for columns in skipped:
-        kept[columns] = False
-    return np.flatnonzero(kept)
-
-
-def _explained(fit: np.ndarray, fitted: Moments, judge: np.ndarray, judged: Moments, chosen: np.ndarray) -> np.ndarray:
-    """Return R² on the second half, (U,), of a regression on the chosen features, fitted on the first half."""
-    weights = np.linalg.solve(fit[np.ix_(chosen, chosen)], fitted.products[chosen])
-    gained = 2 * (weights * judged.products[chosen]).sum(axis=0)
-    spent = (weights * (judge[np.ix_(chosen, chosen)] @ weights)).sum(axis=0)
-    return ratio(gained - spent, judged.squares, valid=judged.squares > 0)

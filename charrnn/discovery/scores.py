@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.discovery.activations import cell_groups, record
-from charrnn.discovery.confounds import Moments, unique_shares
+from charrnn.discovery.confounds import Moments, unique_r_squared
 from charrnn.discovery.statistics import (
     Ranked,
     Strata,
@@ -164,7 +164,7 @@ def _unique(study: Study, moments: Sequence[tuple[Moments, Moments]], sizes: Seq
     """Return the unique R² of every property, (P, R, C); 0 of control labels. sizes: cells in each group."""
     select, confirm = (Moments.joined(parts) for parts in zip(*moments, strict=True))
     families = [study.properties[k].family for k in study.meaningful]
-    shares = unique_shares(study.select.design, select, study.confirm.design, confirm, families)
+    shares = unique_r_squared(study.select.design, select, study.confirm.design, confirm, families)
     responses = shares.shape[1] // sum(sizes)
     unique = np.zeros((len(study.properties), responses, sum(sizes)))
     groups = np.split(shares, np.cumsum(np.array(sizes) * responses)[:-1], axis=1)

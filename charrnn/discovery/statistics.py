@@ -161,7 +161,7 @@ def within_squares(numbers: np.ndarray, strata: Strata) -> np.ndarray:
 
 
 def rank_correlation(cells: Ranked, labels: Labels) -> np.ndarray:
-    """Return the rank correlation of each property and column, (P, U). 0 where all strata are constant."""
+    """Return rank correlations of properties and columns, (P, U); 0 of a property constant in all strata."""
     spreads = within_squares(labels.numbers, cells.strata)
     squares = (spreads > 0).astype(np.float64) @ cells.squares.T
     return _normalized(_products(cells, labels), spreads.sum(axis=1), squares, labels.graded)
@@ -186,7 +186,7 @@ def _normalized(products: np.ndarray, spreads: np.ndarray, squares: np.ndarray, 
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray, *, valid: np.ndarray, otherwise: float = 0.0) -> np.ndarray:
-    """Divide where `valid`, and return `otherwise` elsewhere."""
+    """Divide element by element where `valid`, and return `otherwise` elsewhere."""
     quotient: np.ndarray = np.divide(numerator, denominator, out=np.full(numerator.shape, otherwise), where=valid)
     return quotient
 
