@@ -1,4 +1,4 @@
-"""A folder in memory, as the tests of faults have."""
+"""The folder of the fault tests."""
 
 from tests.faults.conftest import folder
 

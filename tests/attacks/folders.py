@@ -1,4 +1,4 @@
-"""A good run to attack, and how a stranger would change a file of it: with a manifest that vouches for the change."""
+"""A valid run, and its files with changes that the manifest confirms."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from typing import Any
 
 from tests.faults.tiny import NAME, new_run
 
-SAVE = "checkpoints/00000000"
-OF_THE_RUN = ("run.json", "vocabulary.json", "held_out.bin")
-OF_A_SAVE = tuple(f"{SAVE}/{name}" for name in ("model.safetensors", "training.safetensors", "progress.json"))
-MANIFESTS = ("manifest.json", f"{SAVE}/manifest.json")
+CHECKPOINT = "checkpoints/00000000"
+RUN_FILES = ("run.json", "vocabulary.json", "held_out.bin")
+CHECKPOINT_FILES = tuple(
+    f"{CHECKPOINT}/{name}" for name in ("model.safetensors", "training.safetensors", "progress.json")
+)
+MANIFESTS = ("manifest.json", f"{CHECKPOINT}/manifest.json")
 
 
 @functools.cache
-def good_run() -> dict[str, bytes]:
-    """The files of a run with one save, by their paths in it."""
+def valid_run() -> dict[str, bytes]:
+    """Return the files of a run with one checkpoint, by their paths in it."""
     with tempfile.TemporaryDirectory() as folder:
         new_run(Path(folder)).close()
         path = Path(folder) / NAME
-        return {name: (path / name).read_bytes() for name in (*OF_THE_RUN, *OF_A_SAVE, *MANIFESTS)}
+        return {name: (path / name).read_bytes() for name in (*RUN_FILES, *CHECKPOINT_FILES, *MANIFESTS)}
 
 
 def write_run(path: Path, files: dict[str, bytes]) -> None:
@@ -34,37 +36,45 @@ def write_run(path: Path, files: dict[str, bytes]) -> None:
 
 
 def manifest_of(name: str) -> str:
-    return f"{SAVE}/manifest.json" if name.startswith(SAVE) else "manifest.json"
+    """Return the path of the manifest that lists a file."""
+    return f"{CHECKPOINT}/manifest.json" if name.startswith(CHECKPOINT) else "manifest.json"
 
 
-def vouched(name: str, data: bytes, sizes: int | None = None) -> dict[str, bytes]:
-    """This file and a manifest that has its size and hash."""
-    manifest = json.loads(good_run()[manifest_of(name)])
-    manifest[Path(name).name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    return {name: data, manifest_of(name): json.dumps(manifest).encode()}
+def update_manifest(files: dict[str, bytes], name: str) -> None:
+    """Give a file the entry in its manifest that matches its content."""
+    manifest = json.loads(files[manifest_of(name)])
+    manifest[Path(name).name] = {"bytes": len(files[name]), "sha256": hashlib.sha256(files[name]).hexdigest()}
+    files[manifest_of(name)] = json.dumps(manifest).encode()
+
+
+def with_manifest(name: str, data: bytes) -> dict[str, bytes]:
+    """Return a file with new content and its manifest."""
+    files = valid_run() | {name: data}
+    update_manifest(files, name)
+    return {each: files[each] for each in (name, manifest_of(name))}
 
 
 def as_json(name: str) -> Any:
-    return json.loads(good_run()[name])
+    return json.loads(valid_run()[name])
 
 
-def changed(name: str, keys: Iterable[str], value: Any) -> dict[str, bytes]:
-    """A JSON file in which the value at a place is another, vouched for."""
+def with_value(name: str, keys: Iterable[str], value: Any) -> dict[str, bytes]:
+    """Return a JSON file with a value changed, and its manifest."""
     data = as_json(name)
     *path, last = keys
     place = data
     for key in path:
         place = place[key]
     place[last] = value
-    return vouched(name, json.dumps(data).encode())
+    return with_manifest(name, json.dumps(data).encode())
 
 
 def split_tensors(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """The header and the rest of a safetensors file."""
+    """Return the header and the content of a safetensors file."""
     length = int.from_bytes(data[:8], "little")
     return json.loads(data[8 : 8 + length]), data[8 + length :]
 
 
-def joined_tensors(header: Any, rest: bytes) -> bytes:
+def join_tensors(header: Any, rest: bytes) -> bytes:
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return len(text).to_bytes(8, "little") + text + rest

@@ -1,16 +1,14 @@
-"""Changes a run's files at random, again and again: each time it is refused, or read as exactly what is written there.
+"""Change the files of a run at random: each time it is refused, or read as exactly what is written.
 
     python -m tests.attacks.mutations NUMBER [SEED]
 
-A change is made to bytes (bits, pieces lost, added, swapped) or to the meaning (a value of JSON replaced, a key added,
-lost, doubled). In two of three cases the manifest is made to vouch for it, as a stranger would: else hashes alone would
-refuse everything. What is then read without a complaint has to be what independent readers read: the standard library's
-for JSON, safetensors' own for tensors. Without the manifest's word, it has to be the original.
+A change affects bytes, or the meaning of JSON. In two of three cases the manifest is updated; otherwise hashes alone
+would refuse everything. What is read has to be what the readers of the standard library and of safetensors read, and
+without an updated manifest it has to be the original.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 import sys
@@ -27,9 +25,18 @@ import torch
 from charrnn.errors import CharrnnError
 from charrnn.model.run import Run
 from charrnn.settings import Settings
-from tests.attacks.folders import MANIFESTS, OF_A_SAVE, OF_THE_RUN, SAVE, good_run, manifest_of, write_run
+from tests.attacks.folders import (
+    CHECKPOINT,
+    CHECKPOINT_FILES,
+    MANIFESTS,
+    RUN_FILES,
+    manifest_of,
+    update_manifest,
+    valid_run,
+    write_run,
+)
 
-AT_ONCE = 10_000  # changes that are drawn from one seed
+CHANGES_PER_SEED = 10_000
 HOSTILE_VALUES = [
     None, True, False, 0, 1, -1, 2, 7, 2**31, 2**63, 10**400, 0.5, 1e308, -0.0, "", "a", "F32", "../x", "\x1b[2J",
     "\ud800", [], [0], [2**62, 2**62], {}, {"a": 1}, [[]], "x" * 1000,
@@ -37,8 +44,8 @@ HOSTILE_VALUES = [
 
 
 @dataclass
-class Mutated:
-    """refused, read: how many; slowest: seconds of computing of the slowest; files: how often each was changed."""
+class Counts:
+    """Runs refused and read, CPU seconds of the slowest, and how often each file was changed."""
 
     refused: int = 0
     read: int = 0
@@ -47,8 +54,8 @@ class Mutated:
     files: Counter[str] = field(default_factory=Counter)
 
 
-def mutated_bytes(draw: random.Random, data: bytes) -> bytes:
-    """A few changes without regard to meaning."""
+def mutate_bytes(draw: random.Random, data: bytes) -> bytes:
+    """Return the data after a few random changes of bytes."""
     data = bytearray(data)
     for _ in range(draw.choice([1, 1, 1, 2, 5])):
         start = draw.randrange(len(data) + 1)
@@ -69,8 +76,8 @@ def mutated_bytes(draw: random.Random, data: bytes) -> bytes:
     return bytes(data)
 
 
-def mutated_json(draw: random.Random, text: bytes) -> bytes:
-    """One change of meaning."""
+def mutate_json(draw: random.Random, text: bytes) -> bytes:
+    """Return the JSON after one random change of its meaning."""
     data = json.loads(text)
     places: list[tuple[Any, Any]] = []
 
@@ -100,40 +107,31 @@ def mutated_json(draw: random.Random, text: bytes) -> bytes:
     return changed[:-1] + doubled + changed[-1:]
 
 
-def mutated(draw: random.Random, name: str, data: bytes) -> bytes:
+def mutate(draw: random.Random, name: str, data: bytes) -> bytes:
     if name.endswith(".json") and draw.random() < 0.6:
-        return mutated_json(draw, data)
+        return mutate_json(draw, data)
     if name.endswith(".safetensors") and draw.random() < 0.6:
         length = int.from_bytes(data[:8], "little")
-        change = mutated_json if draw.random() < 0.7 else mutated_bytes
+        change = mutate_json if draw.random() < 0.7 else mutate_bytes
         header = change(draw, data[8 : 8 + length])
-        if draw.random() < 0.6:  # of its old length where that is possible
-            header = (
-                json.dumps(json.loads(header), separators=(",", ":")).encode() if change is mutated_json else header
-            )
+        if draw.random() < 0.6:  # keep its length if possible
+            header = json.dumps(json.loads(header), separators=(",", ":")).encode() if change is mutate_json else header
             header = header.ljust(length)
         return len(header).to_bytes(8, "little") + header + data[8 + length :]
-    return mutated_bytes(draw, data)
-
-
-def vouch(files: dict[str, bytes], name: str) -> None:
-    manifest = json.loads(files[manifest_of(name)])
-    data = files[name]
-    manifest[Path(name).name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    files[manifest_of(name)] = json.dumps(manifest).encode()
+    return mutate_bytes(draw, data)
 
 
 def assert_read_with_defaults(settings: Settings, written: dict[str, Any]) -> None:
-    """Checks that settings are what is written, and the defaults where nothing is."""
+    """Assert that settings are what is written, and defaults for the rest."""
     assert settings.to_json() == type(settings)().to_json() | written
 
 
-def assert_read_as_written(path: Path, files: dict[str, bytes], original: bool) -> None:
-    """Reads all there is to read; raises CharrnnError where that is refused, AssertionError where it is misread."""
+def assert_read_exactly(path: Path, files: dict[str, bytes], original: bool) -> None:
+    """Read everything. Raises CharrnnError where it is refused, AssertionError where it is misread."""
     run = Run(path)
     held_out = run.held_out_text().ids
-    save = run.resumable_checkpoint()
-    read = {"model": run.read_model(save), "training": run.read_training(save)}
+    checkpoint = run.resumable_checkpoint()
+    read = {"model": run.read_model(checkpoint), "training": run.read_training(checkpoint)}
     network, _ = run.load_network("last")
 
     settings = json.loads(files["run.json"])
@@ -141,52 +139,53 @@ def assert_read_as_written(path: Path, files: dict[str, bytes], original: bool) 
         assert_read_with_defaults(getattr(run.settings, part), settings.get(part, {}))
     assert run.vocabulary.to_json() == json.loads(files["vocabulary.json"])
     assert run.vocabulary.text(held_out) == files["held_out.bin"].decode()
-    progress = json.loads(files[f"{SAVE}/progress.json"])
-    assert_read_with_defaults(save.progress, {k: v for k, v in progress.items() if k not in ("format", "charrnn")})
+    progress = json.loads(files[f"{CHECKPOINT}/progress.json"])
+    assert_read_with_defaults(
+        checkpoint.progress, {k: v for k, v in progress.items() if k not in ("format", "charrnn")}
+    )
     for part, tensors in read.items():
-        expected = safetensors.torch.load(files[f"{SAVE}/{part}.safetensors"])
+        expected = safetensors.torch.load(files[f"{CHECKPOINT}/{part}.safetensors"])
         assert expected.keys() == tensors.keys()
         for name, tensor in tensors.items():
             assert torch.equal(tensor, expected[name])
             assert bool(torch.isfinite(tensor).all())
     assert all(torch.equal(tensor, read["model"][name]) for name, tensor in network.state_dict().items())
     if original:
-        good = good_run()
-        assert all(files[name] == good[name] for name in (*OF_THE_RUN, *OF_A_SAVE))
+        assert all(files[name] == valid_run()[name] for name in (*RUN_FILES, *CHECKPOINT_FILES))
 
 
-def mutate_and_read(folder: Path, number: int, seed: int) -> Mutated:
-    """Raises AssertionError for a run that is misread, and lets anything but CharrnnError through."""
-    draw, counted, start = random.Random(seed), Mutated(), time.perf_counter()
-    good = good_run()
+def mutate_and_read(folder: Path, number: int, seed: int) -> Counts:
+    """Change and read a run this many times. Raises any error but CharrnnError."""
+    draw, counts, start = random.Random(seed), Counts(), time.perf_counter()
+    valid = valid_run()
     path = folder / "run"
-    write_run(path, good)
+    write_run(path, valid)
     for _ in range(number):
-        name = draw.choice([*OF_THE_RUN, *OF_A_SAVE, *MANIFESTS])
-        files = dict(good)
+        name = draw.choice([*RUN_FILES, *CHECKPOINT_FILES, *MANIFESTS])
+        files = dict(valid)
         try:
-            files[name] = mutated(draw, name, good[name])
-        except ValueError:  # the header is no JSON any more
-            files[name] = mutated_bytes(draw, good[name])
-        vouches = name not in MANIFESTS and draw.random() < 2 / 3
-        if vouches:
-            vouch(files, name)
-        touched = [name, manifest_of(name)] if vouches else [name]
+            files[name] = mutate(draw, name, valid[name])
+        except ValueError:  # the header is not JSON
+            files[name] = mutate_bytes(draw, valid[name])
+        updated = name not in MANIFESTS and draw.random() < 2 / 3
+        if updated:
+            update_manifest(files, name)
+        touched = [name, manifest_of(name)] if updated else [name]
         write_run(path, {each: files[each] for each in touched})
-        counted.files[name] += 1
+        counts.files[name] += 1
         began = time.process_time()
         try:
-            assert_read_as_written(path, files, original=not vouches)
-            counted.read += 1
+            assert_read_exactly(path, files, original=not updated)
+            counts.read += 1
         except CharrnnError:
-            counted.refused += 1
+            counts.refused += 1
         except BaseException:
-            print(f"seed {seed}: {name}, {'vouched for' if vouches else 'not vouched for'}: {files[name][:2000]!r}")
+            print(f"seed {seed}: {name}, {'with' if updated else 'without'} manifest: {files[name][:2000]!r}")
             raise
-        counted.slowest = max(counted.slowest, time.process_time() - began)
-        write_run(path, {each: good[each] for each in touched})
-    counted.seconds = time.perf_counter() - start
-    return counted
+        counts.slowest = max(counts.slowest, time.process_time() - began)
+        write_run(path, {each: valid[each] for each in touched})
+    counts.seconds = time.perf_counter() - start
+    return counts
 
 
 if __name__ == "__main__":
@@ -194,5 +193,5 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as place:
         left, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
         while left > 0:
-            print(f"seed {seed}:", mutate_and_read(Path(place), min(left, AT_ONCE), seed), flush=True)
-            left, seed = left - AT_ONCE, seed + 1
+            print(f"seed {seed}:", mutate_and_read(Path(place), min(left, CHANGES_PER_SEED), seed), flush=True)
+            left, seed = left - CHANGES_PER_SEED, seed + 1

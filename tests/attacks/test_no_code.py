@@ -1,4 +1,4 @@
-"""Nothing that is read is run: the package's own source is searched for what could."""
+"""The package does not execute what it reads: its source is searched for calls that could."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ MODULES = {
 }
 CALLS = {"eval", "exec", "compile", "__import__", "torch.load", "torch.jit.load", "torch.hub.load", "torch.package",
          "numpy.load", "np.load", "os.system", "os.popen", "subprocess.run", "subprocess.Popen"}  # fmt: skip
-# A property that the user names as FILE.py:function is the user's own code.
-RUNS_WHAT_THE_USER_NAMES = {"properties/user_properties.py"}
-# Matches expressions of strangers: starts this Python with a file of the package.
+# Properties named as FILE.py:function are the user's code.
+EXECUTES_USER_CODE = {"properties/user_properties.py"}
+# Matches regular expressions in a child process, which is a module of the package.
 STARTS_PYTHON = {"text/patterns.py": {"subprocess.Popen"}}
-# How the C library keeps freed memory is set by a call of its own, with constants.
+# Sets an option of the C library's allocator.
 CALLS_THE_C_LIBRARY = {"model/device.py": {"ctypes", "ctypes.CDLL"}}
 
 
@@ -43,7 +43,7 @@ def found(path: Path) -> Iterator[str]:
             yield ast.unparse(node.func)
 
 
-def test_nothing_in_the_package_unpickles_evaluates_or_starts_programs() -> None:
+def test_package_executes_no_data() -> None:
     sources = sorted(PACKAGE.rglob("*.py"))
     assert len(sources) > 20
     for path in sources:
@@ -51,4 +51,4 @@ def test_nothing_in_the_package_unpickles_evaluates_or_starts_programs() -> None
         names = set(found(path)) - CALLS_THE_C_LIBRARY.get(name, set()) - STARTS_PYTHON.get(name, set())
         assert not {name for name in names if name.partition(".")[0] in MODULES or name in CALLS}, path
         loads_code = {name for name in names if name.startswith(("importlib.util", "runpy"))}
-        assert not loads_code or name in RUNS_WHAT_THE_USER_NAMES, path
+        assert not loads_code or name in EXECUTES_USER_CODE, path
