@@ -1,11 +1,9 @@
-"""Validation loss against wall-clock: how good a model comes out of `charrnn train CORPUS --minutes M`.
+"""Validation loss against wall-clock time of `charrnn train CORPUS --minutes M`.
 
     python -m tests.benchmarks.quality shakespeare --minutes 2.4 5 --seeds 1 2 3
 
-Each run is the command a user types, in a process of its own, alone on the machine. Time is that of the whole process,
-from the shell's point of view: start-up, timing, training, evaluations, saves. The validation part is the contiguous
-last tenth of the corpus, scored with the state carried over all of it. Prints the median and the range over seeds, and
-the medians of what was forecast: the time from the corpus's loading to the end, and the loss.
+Each run is the command that a user types, in its own process. Time is that of the whole process: start-up, timing,
+training, evaluations and checkpoints. The validation text is the last tenth of the corpus, scored as one stream. Prints the median and the range over seeds, and the median forecasts of time and loss.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from charrnn.text.sources import corpora_folder
 
 
 def one_run(corpus: str, minutes: float, seed: int, options: list[str]) -> tuple[float, dict]:
-    """(seconds of the whole process, the summary that it printed)."""
+    """Return the seconds of the whole process, and the summary that it printed."""
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "corpora").symlink_to(corpora_folder().resolve())
         command = [sys.executable, "-m", "charrnn", "train", corpus, "--minutes", str(minutes), "--seed", str(seed)]
@@ -37,8 +35,8 @@ def one_run(corpus: str, minutes: float, seed: int, options: list[str]) -> tuple
         return time.perf_counter() - start, json.loads(done.stdout)
 
 
-def _median_forecast(runs: list[tuple[float, dict]], of_what: str) -> float:
-    return statistics.median(summary["forecast"][of_what] for _, summary in runs)
+def median_forecast(runs: list[tuple[float, dict]], name: str) -> float:
+    return statistics.median(summary["forecast"][name] for _, summary in runs)
 
 
 def main() -> None:
@@ -46,19 +44,19 @@ def main() -> None:
     parser.add_argument("corpus")
     parser.add_argument("--minutes", type=float, nargs="+", default=[0.75, 145 / 60, 10])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("options", nargs="*", help="further options of charrnn train, behind --")
-    asked = parser.parse_args()
-    print(f"{asked.corpus} on {device_name(choose_device())}")
+    parser.add_argument("options", nargs="*", help="options of charrnn train, after --")
+    options = parser.parse_args()
+    print(f"{options.corpus} on {device_name(choose_device())}")
     print(f"{'minutes':>8} {'model':>10} {'seconds':>8} {'nats, median':>13} {'range':>15}  seeds  forecast")
-    for minutes in asked.minutes:
-        runs = [one_run(asked.corpus, minutes, seed, asked.options) for seed in asked.seeds]
+    for minutes in options.minutes:
+        runs = [one_run(options.corpus, minutes, seed, options.options) for seed in options.seeds]
         nats = sorted(summary["best_validation_nats"] for _, summary in runs)
         model = runs[0][1]["model"]
         print(
             f"{minutes:8.2f} {model['layers']}×{model['hidden_size']:<8} "
             f"{statistics.median(seconds for seconds, _ in runs):8.1f} {statistics.median(nats):13.4f} "
-            f"{nats[0]:7.4f}–{nats[-1]:.4f}  {len(nats):5}  {_median_forecast(runs, 'seconds'):.1f} s, "
-            f"{_median_forecast(runs, 'nats'):.4f} nats",
+            f"{nats[0]:7.4f}–{nats[-1]:.4f}  {len(nats):5}  {median_forecast(runs, 'seconds'):.1f} s, "
+            f"{median_forecast(runs, 'nats'):.4f} nats",
             flush=True,
         )
 

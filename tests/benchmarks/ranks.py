@@ -1,10 +1,10 @@
-"""Characters per second for each rank: one process against several that share the batch, in turn.
+"""Characters per second of one process, and of several that share the batch.
 
     python tests/benchmarks/ranks.py [--ranks 2] [--sizes 128 256 512] [--batch-size 16] [--device cpu]
 
-Every process computes with one thread on a CPU. Each round times one process, then the ranks; a row shows the median of
-the rounds' ratios. A ratio of 1 for each rank is as good as it gets; below the number of ranks over the number of free
-cores, it shows the cores rather than the sum of gradients.
+On a CPU every process has one thread. Each round times one process, then the group; a row shows the median of the
+ratios. The ideal ratio per process is 1; with fewer free cores than processes, it measures the cores instead of the
+all-reduce.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def time_steps(size: int, batch_size: int, device_name: str, seconds: float) -> tuple[float, float]:
-    """This process's part: characters per second of all ranks, and the share of time that the sums take."""
+    """Return the characters per second of the group, and the all-reduce's share of the time. Runs in each process."""
     import numpy as np
     import torch
 
@@ -35,53 +35,54 @@ def time_steps(size: int, batch_size: int, device_name: str, seconds: float) -> 
     from charrnn.training.trainer import Trainer
 
     torch.set_num_threads(1)
-    with process_group(device_name) as ranks:
+    with process_group(device_name) as group:
         device = choose_device(device_name)
         ids = np.random.default_rng(1).integers(0, 65, 500_000).astype(np.uint8)
         network = CharRNN(ModelSettings(hidden_size=size), 65)
         network.initialize(torch.Generator().manual_seed(1))
         settings = TrainingSettings(batch_size=batch_size, seq_length=64, steps=1_000_000)
-        trainer = Trainer(network.to(device), settings, EncodedText(ids), ranks)
+        trainer = Trainer(network.to(device), settings, EncodedText(ids), group)
         for _ in range(3):
             trainer.make_step()
         synchronize(device)
         start, steps = time.perf_counter(), 0
-        while ranks.broadcast_object(time.perf_counter() - start < seconds):
+        while group.broadcast_object(time.perf_counter() - start < seconds):
             for _ in range(5):
                 trainer.make_step()
             synchronize(device)
             steps += 5
         per_step = (time.perf_counter() - start) / steps
-        numbers = sum(p.numel() for p in network.parameters())
-        if ranks.is_first:
-            adding_up = ranks.seconds_to_all_reduce(numbers, device)
-            ranks.broadcast_object(None)
+        parameters = sum(p.numel() for p in network.parameters())
+        if group.is_first:
+            all_reduce = group.seconds_to_all_reduce(parameters, device)
+            group.broadcast_object(None)
         else:
-            adding_up = 0.0
-            ranks.serve_timing(device)
-    return batch_size * 64 / per_step, adding_up / per_step
+            all_reduce = 0.0
+            group.serve_timing(device)
+    return batch_size * 64 / per_step, all_reduce / per_step
 
 
-def measured(ranks: int, arguments: argparse.Namespace, size: int) -> tuple[float, float]:
-    """Starts so many processes and returns what the first of them found."""
+def measure(processes: int, arguments: argparse.Namespace, size: int) -> tuple[float, float]:
+    """Return what `time_steps` returns in the first of this many processes."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     command = [sys.executable, __file__, "--time", str(size), "--batch-size", str(arguments.batch_size)]
     command += ["--device", arguments.device, "--seconds", str(arguments.seconds)]
-    together = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    together = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     environment = {**os.environ, **together, "PYTHONPATH": str(ROOT)}
-    processes = [
+    group = [
         subprocess.Popen(
             command,
             env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.PIPE,
             text=True,
         )
-        for rank in range(ranks)
+        for rank in range(processes)
     ]
-    said = [process.communicate()[0] for process in processes]
-    return tuple(json.loads(said[0]))
+    output, *_ = [process.communicate()[0] for process in group]
+    speed, share = json.loads(output)
+    return speed, share
 
 
 def main() -> None:
@@ -97,15 +98,15 @@ def main() -> None:
     if arguments.time:
         print(json.dumps(time_steps(arguments.time, arguments.batch_size, arguments.device, arguments.seconds)))
         return
-    print(f"{'model':>8} {'one, ch/s':>11} {'each rank':>11} {'ratio':>6} {'all ranks':>11} {'sums take':>10}")
+    print(f"{'model':>8} {'one, ch/s':>11} {'each of N':>11} {'ratio':>6} {'all of N':>11} {'all-reduce':>10}")
     for size in arguments.sizes:
         rounds = [
-            (measured(1, arguments, size), measured(arguments.ranks, arguments, size)) for _ in range(arguments.rounds)
+            (measure(1, arguments, size), measure(arguments.ranks, arguments, size)) for _ in range(arguments.rounds)
         ]
         one = statistics.median(alone for (alone, _), _ in rounds)
         all_ranks = statistics.median(together for _, (together, _) in rounds)
         ratio = statistics.median(together / arguments.ranks / alone for (alone, _), (together, _) in rounds)
-        share = statistics.median(adding for _, (_, adding) in rounds)
+        share = statistics.median(share for _, (_, share) in rounds)
         print(
             f"{f'1×{size}':>8} {one:11,.0f} {all_ranks / arguments.ranks:11,.0f} {ratio:6.2f} {all_ranks:11,.0f}"
             f" {share:10.0%}",

@@ -1,10 +1,10 @@
-"""Characters per second of the fast one-character step, and of whole generation, beside a plain loop over `nn.LSTM`.
+"""Characters per second of sampling, and of its one-character step, beside a plain loop over `nn.LSTM`.
 
     python -m tests.benchmarks.sampling [--recurrence gru] [--threads 2] [--device cuda]
 
 The plain loop is what a user would write: embedding, `nn.LSTM(num_layers=L)` called with one character, linear layer,
-softmax, `torch.multinomial`, in inference mode. Runs are interleaved, so that what else the machine does falls on all
-alike; medians are shown, and the ratio to the plain loop.
+softmax and `torch.multinomial`, in inference mode. Runs alternate, so that other load affects all; the table shows
+medians and ratios to the plain loop.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SECONDS_PER_RUN = 0.4
 
 
 def plain_step_loop(network: CharRNN, streams: int) -> Callable[[int], None]:
-    """Steps through the fused layers; draws nothing."""
+    """Return a function that steps through the fused layers without sampling."""
     stacked, state = stacked_layers(network)
 
     def write(characters: int) -> None:
@@ -85,7 +85,7 @@ def our_generation(network: CharRNN, streams: int) -> Callable[[int], None]:
 
 
 def stacked_layers(network: CharRNN) -> tuple[torch.nn.Module, Callable[[int], object]]:
-    """The network's layers as one module of PyTorch's, and how to make its first state."""
+    """Return the network's layers as one PyTorch module, and a function that returns its initial state."""
     shape = network.settings
     device = network.output.weight.device
     layer = network.recurrences[0]
@@ -104,7 +104,7 @@ def first_ids(network: CharRNN, streams: int) -> torch.Tensor:
     return torch.zeros(streams, 1, dtype=torch.int64, device=network.output.weight.device)
 
 
-CONTENDERS = {
+METHODS = {
     "plain step": plain_step_loop,
     "fast step": fast_step_loop,
     "plain loop": plain_generation,
@@ -113,7 +113,7 @@ CONTENDERS = {
 
 
 def characters_for(write: Callable[[int], None], device: torch.device) -> int:
-    """So many that a run takes about `SECONDS_PER_RUN`."""
+    """Return how many characters take about `SECONDS_PER_RUN`."""
     write(3)
     synchronize(device)
     start = time.perf_counter()
@@ -122,10 +122,10 @@ def characters_for(write: Callable[[int], None], device: torch.device) -> int:
     return max(10, int(10 * SECONDS_PER_RUN / (time.perf_counter() - start)))
 
 
-def measured(network: CharRNN, streams: int, runs: int) -> dict[str, float]:
-    """Median characters per second, all streams together, by contender."""
+def measure(network: CharRNN, streams: int, runs: int) -> dict[str, float]:
+    """Return median characters per second of all streams, by method."""
     device = network.output.weight.device
-    writers = {name: make(network, streams) for name, make in CONTENDERS.items()}
+    writers = {name: make(network, streams) for name, make in METHODS.items()}
     lengths = {name: characters_for(write, device) for name, write in writers.items()}
     speeds: dict[str, list[float]] = {name: [] for name in writers}
     for _, (name, write) in itertools.product(range(runs), writers.items()):
@@ -154,7 +154,7 @@ def main() -> None:
         shape = ModelSettings(recurrence=chosen.recurrence, layers=layers, hidden_size=hidden_size)
         network = CharRNN(shape, len(VOCABULARY))
         network.initialize(torch.Generator().manual_seed(1))
-        speed = measured(network.to(device).eval(), streams, chosen.runs)
+        speed = measure(network.to(device).eval(), streams, chosen.runs)
         steps, whole = speed["fast step"] / speed["plain step"], speed["generate"] / speed["plain loop"]
         ratios.append(whole)
         table.add_row(

@@ -1,10 +1,10 @@
-"""What saving costs a training: the share of its time that goes into saves at the default interval.
+"""The share of the training time that checkpoints take at the default interval.
 
     python -m tests.benchmarks.saving [--hidden-size 384] [--minutes 5]
 
-Measures steps and saves by turns in one process, so that a busy machine slows both, and works out from them the share
-for a training of so many minutes with its default ten evaluations, each followed by a save, and a save every five
-minutes in between (`MIN_INTERVAL`; further apart where one takes more than 3 % of that).
+Measures steps and checkpoints in alternation in one process. From these it computes the share for a training with ten
+evaluations, each followed by a checkpoint, and one every five minutes in between (`MIN_INTERVAL`; less often where one
+takes more than 3 % of that time).
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from charrnn.training.trainer import Trainer
 ROUNDS = 12
 
 
-def seconds_of(folder: Path, model: ModelSettings, training: TrainingSettings) -> tuple[float, float]:
-    """Median seconds of a step and of a save."""
+def step_and_checkpoint_seconds(folder: Path, model: ModelSettings, training: TrainingSettings) -> tuple[float, float]:
+    """Return the median seconds of a step and of a checkpoint."""
     vocabulary = Vocabulary.of("".join(map(chr, range(32, 97))))
     ids = torch.randint(len(vocabulary), (200_000,), generator=torch.Generator().manual_seed(1)).byte().numpy()
     network = CharRNN(model, len(vocabulary))
@@ -39,7 +39,7 @@ def seconds_of(folder: Path, model: ModelSettings, training: TrainingSettings) -
     trainer = Trainer(network, training, EncodedText(ids))
     identity = CorpusIdentity(name="noise", specs="noise", sha256="", characters=len(ids), held_out=0)
     settings = RunSettings(model, training, identity, Origin.here("here", "a benchmark"))
-    steps, saves = [], []
+    steps, checkpoints = [], []
     with RunWriter.create("run", settings, vocabulary, b"", folder, network.state_dict()) as writer:
         for number in range(1, ROUNDS + 1):
             for _ in range(8):
@@ -49,8 +49,8 @@ def seconds_of(folder: Path, model: ModelSettings, training: TrainingSettings) -
             start = time.perf_counter()
             if trainer.is_finite():
                 writer.save(Progress(step=number), trainer.model_tensors(), trainer.training_tensors())
-            saves.append(time.perf_counter() - start)
-    return statistics.median(steps), statistics.median(saves)
+            checkpoints.append(time.perf_counter() - start)
+    return statistics.median(steps), statistics.median(checkpoints)
 
 
 def main() -> None:
@@ -62,14 +62,14 @@ def main() -> None:
     model = ModelSettings(hidden_size=arguments.hidden_size, layers=arguments.layers)
     training = TrainingSettings()
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        step, save = seconds_of(Path(folder), model, training)
+        step, checkpoint = step_and_checkpoint_seconds(Path(folder), model, training)
     length = 60 * arguments.minutes
-    between = max(MIN_INTERVAL, save / MAX_TIME_SHARE)
-    saves = training.evaluations + int(length / training.evaluations / between) * training.evaluations
+    interval = max(MIN_INTERVAL, checkpoint / MAX_TIME_SHARE)
+    count = training.evaluations + int(length / training.evaluations / interval) * training.evaluations
     print(f"{parameter_count(model, 65):,} parameters, {torch.get_num_threads()} threads")
-    print(f"a step {1000 * step:.1f} ms, a save {1000 * save:.1f} ms: as much as {save / step:.1f} steps")
-    print(f"{saves} saves in {arguments.minutes:g} minutes: {saves * save / length:.2%} of the time")
-    print(f"one each {between:.0f} s: {save / between:.2%} of the time")
+    print(f"step {1000 * step:.1f} ms, checkpoint {1000 * checkpoint:.1f} ms: {checkpoint / step:.1f} steps")
+    print(f"{count} checkpoints in {arguments.minutes:g} minutes: {count * checkpoint / length:.2%} of the time")
+    print(f"one every {interval:.0f} s: {checkpoint / interval:.2%} of the time")
 
 
 if __name__ == "__main__":

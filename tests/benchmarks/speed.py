@@ -1,16 +1,14 @@
-"""Characters per second of training beside a plain loop, and the share of the machine's matrix-product peak.
+"""Characters per second of training, beside a plain PyTorch loop and the machine's matrix-product peak.
 
     python -m tests.benchmarks.speed [--sizes 1x128 1x512] [--batch-size 16] [--seq-length 128] [--device cuda]
 
-One update: forward, backward, clipping, the optimizer's step. The plain loop is what a user would write: embedding,
-`nn.LSTM(num_layers=L, batch_first=True)`, linear layer, `clip_grad_norm_`, unfused Adam, `loss.item()` each step, in
-float32 and in a process of its own. Runs are interleaved, so that what else the machine does falls on all alike;
-medians are shown, and their ratio.
+A step is forward, backward, gradient clipping and the optimizer. The plain loop is what a user would write: embedding,
+`nn.LSTM(num_layers=L, batch_first=True)`, linear layer, `clip_grad_norm_`, unfused Adam and `loss.item()` at each step,
+in float32 and in its own process. Runs alternate, so that other load affects both; the table shows medians.
 
-The peak is the fastest product of two 2048 × 2048 matrices there is in the same precision, measured between the runs:
-torch's own, and on a CPU oneDNN's, which on some processors is three times as fast. An update is counted as six
-operations for each weight of a matrix and each character: a multiplication and an addition forward, twice as many
-backward.
+The peak is the fastest product of two 2048 × 2048 matrices in the same precision, measured between the runs: by torch,
+and on a CPU by oneDNN, which is three times as fast on some processors. A step counts as six operations per matrix
+weight and character: a multiplication and an addition in the forward pass, twice as many in the backward pass.
 """
 
 from __future__ import annotations
@@ -28,7 +26,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from charrnn.model.device import AUTOCAST, choose_device, choose_precision, device_name, synchronize
+from charrnn.model.device import (
+    AUTOCAST,
+    choose_device,
+    choose_precision,
+    device_name,
+    keep_freed_memory,
+    synchronize,
+)
 from charrnn.model.network import CharRNN
 from charrnn.settings import DEVICES, ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -39,23 +44,23 @@ VOCABULARY_SIZE = 65
 SECONDS_PER_RUN = 1.0
 
 
-def our_updates(settings: ModelSettings, training: TrainingSettings, device: torch.device) -> Callable[[], None]:
+def charrnn_steps(settings: ModelSettings, training: TrainingSettings, device: torch.device) -> Callable[[], None]:
     network = CharRNN(settings, VOCABULARY_SIZE)
     network.initialize(torch.Generator().manual_seed(1))
-    return Trainer(network.to(device), training, EncodedText(some_ids(training))).make_step
+    return Trainer(network.to(device), training, EncodedText(random_ids(training))).make_step
 
 
-def plain_updates(settings: ModelSettings, training: TrainingSettings, device: torch.device) -> Callable[[], None]:
+def plain_steps(settings: ModelSettings, training: TrainingSettings, device: torch.device) -> Callable[[], None]:
     embedding = nn.Embedding(VOCABULARY_SIZE, settings.embedding_size)
     layers = nn.LSTM(settings.embedding_size, settings.hidden_size, settings.layers, batch_first=True)
     output = nn.Linear(settings.hidden_size, VOCABULARY_SIZE)
     model = nn.ModuleList([embedding, layers, output]).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, foreach=False)
-    ids = torch.from_numpy(some_ids(training)).long()
+    ids = torch.from_numpy(random_ids(training)).long()
     characters = training.batch_size * training.seq_length
     state = None
 
-    def update() -> None:
+    def step() -> None:
         nonlocal state
         inputs = ids[:characters].view(training.batch_size, -1).to(device)
         targets = ids[1 : characters + 1].view(training.batch_size, -1).to(device)
@@ -68,26 +73,26 @@ def plain_updates(settings: ModelSettings, training: TrainingSettings, device: t
         optimizer.step()
         loss.item()
 
-    return update
+    return step
 
 
-def some_ids(training: TrainingSettings) -> np.ndarray:
+def random_ids(training: TrainingSettings) -> np.ndarray:
     length = 4 * training.batch_size * training.seq_length
     return np.random.default_rng(1).integers(0, VOCABULARY_SIZE, length).astype(np.uint8)
 
 
 def matrix_products(device: torch.device, precision: str) -> dict[str, Callable[[], object]]:
-    """Ways of multiplying two 2048 × 2048 matrices in this precision."""
+    """Return functions that multiply two 2048 × 2048 matrices in this precision."""
     one, other = torch.randn(2, 2048, 2048, device=device, dtype=AUTOCAST.get(precision, torch.float32))
-    ways: dict[str, Callable[[], object]] = {"torch.mm": lambda: one @ other}
+    products: dict[str, Callable[[], object]] = {"torch.mm": lambda: one @ other}
     if device.type == "cpu" and torch.backends.mkldnn.is_available():
         packed = torch.ops.mkldnn._reorder_linear_weight.default(other, 2048)
-        ways["oneDNN"] = lambda: torch.ops.mkldnn._linear_pointwise.default(one, packed, None, "none", [], "")
-    return ways
+        products["oneDNN"] = lambda: torch.ops.mkldnn._linear_pointwise.default(one, packed, None, "none", [], "")
+    return products
 
 
 def seconds_each(work: Callable[[], object], device: torch.device, seconds: float = SECONDS_PER_RUN) -> float:
-    """Mean time of a call over about this long."""
+    """Return the mean time of a call, measured for about this many seconds."""
     work()
     synchronize(device)
     calls, start = 0, time.perf_counter()
@@ -98,11 +103,13 @@ def seconds_each(work: Callable[[], object], device: torch.device, seconds: floa
     return (time.perf_counter() - start) / calls
 
 
-def plain_loop(asked: Connection, settings: ModelSettings, training: TrainingSettings, device: torch.device) -> None:
-    """What the plain loop's process does: each time it is asked, it answers with the mean time of an update."""
-    update = plain_updates(settings, training, device)
-    while asked.recv():
-        asked.send(seconds_each(update, device))
+def serve_plain_loop(
+    requests: Connection, settings: ModelSettings, training: TrainingSettings, device: torch.device
+) -> None:
+    """Answer each request with the mean time of a step, until one is false. Runs in its own process."""
+    step = plain_steps(settings, training, device)
+    while requests.recv():
+        requests.send(seconds_each(step, device))
 
 
 def main() -> None:
@@ -112,36 +119,38 @@ def main() -> None:
     parser.add_argument("--seq-length", type=int, default=TrainingSettings().seq_length)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--device", choices=DEVICES, default="auto")
-    asked = parser.parse_args()
-    device = choose_device(asked.device)
-    training = TrainingSettings(batch_size=asked.batch_size, seq_length=asked.seq_length, steps=10**9)
-    characters = asked.batch_size * asked.seq_length
+    options = parser.parse_args()
+    device = choose_device(options.device)
+    if device.type == "cpu":
+        keep_freed_memory()  # as `charrnn train` does
+    training = TrainingSettings(batch_size=options.batch_size, seq_length=options.seq_length, steps=10**9)
+    characters = options.batch_size * options.seq_length
     precisions = sorted({"fp32", choose_precision("auto", device, "lstm")}, reverse=True)
     products = {precision: matrix_products(device, precision) for precision in precisions}
-    table = Table(title=f"{device_name(device)}, {asked.batch_size} streams × {asked.seq_length} characters")
+    table = Table(title=f"{device_name(device)}, {options.batch_size} streams × {options.seq_length} characters")
     for header in ("size", "precision", "ours, ch/s", "plain, ch/s", "ratio", "op/s", "peak", "share"):
         table.add_column(header, justify="right")
-    for size in asked.sizes or SIZES[device.type]:
+    for size in options.sizes or SIZES[device.type]:
         layers, hidden = map(int, size.split("x"))
         settings = ModelSettings(layers=layers, hidden_size=hidden)
         network = CharRNN(settings, VOCABULARY_SIZE)
         weights = sum(p.numel() for name, p in network.named_parameters() if p.ndim > 1 and name != "embedding.weight")
-        ours = {name: our_updates(settings, training.changed(precision=name), device) for name in precisions}
-        here, there = multiprocessing.get_context("spawn").Pipe()
+        ours = {name: charrnn_steps(settings, training.changed(precision=name), device) for name in precisions}
+        ours_end, plain_end = multiprocessing.get_context("spawn").Pipe()
         plain = multiprocessing.get_context("spawn").Process(
-            target=plain_loop, args=(there, settings, training, device), daemon=True
+            target=serve_plain_loop, args=(plain_end, settings, training, device), daemon=True
         )
         plain.start()
         ours_at: dict[str, list[float]] = {name: [] for name in precisions}
         peak_at: dict[str, list[float]] = {name: [] for name in precisions}
         plain_at: list[float] = []
-        for _ in range(asked.runs):
+        for _ in range(options.runs):
             for name in precisions:
                 ours_at[name].append(seconds_each(ours[name], device))
                 peak_at[name].append(min(seconds_each(product, device, 0.2) for product in products[name].values()))
-            here.send(True)
-            plain_at.append(here.recv())
-        here.send(False)
+            ours_end.send(True)
+            plain_at.append(ours_end.recv())
+        ours_end.send(False)
         plain.join()
         for name in precisions:
             mean = statistics.median(ours_at[name])

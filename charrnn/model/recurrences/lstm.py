@@ -23,7 +23,7 @@ class LSTM(Recurrence):
     """Long short-term memory (Hochreiter & Schmidhuber 1997) with a forget gate (Gers, Schmidhuber & Cummins 2000).
 
     Initially the forget gate's bias is zero like the others: with 1, as Jozefowicz et al. 2015 advise, a training of
-    minutes ends worse (tests/benchmarks/README.md).
+    minutes ends worse (tests/benchmarks/PRESETS.md).
     """
 
     name = "lstm"
