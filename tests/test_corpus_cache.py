@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
-from charrnn.text import corpus_cache, encoder
+from charrnn.text import corpus_cache, encoder, id_files
 from charrnn.text.corpus import Corpus, load_corpus
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.sources import SourceFile
@@ -34,7 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CHARRNN_HOME", raising=False)
     monkeypatch.setattr(encoder, "READ_AT_ONCE", 7)
-    monkeypatch.setattr(corpus_cache, "CHECKED_BLOCK", 64)
+    monkeypatch.setattr(id_files, "CHECKED_BLOCK", 64)
     return tmp_path
 
 
@@ -218,7 +218,7 @@ class Tiny:
 
 def test_manifest_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A manifest may have as many parts as its sources explain."""
-    monkeypatch.setattr(corpus_cache, "MOST_PARTS", 20)
+    monkeypatch.setattr(id_files, "MOST_PARTS", 20)
     tiny = Tiny()
     for _ in range(2):
         encoded = corpus_cache.encode([tiny] * 100, "a", [tmp_path], as_bytes=True)
@@ -366,7 +366,7 @@ def test_files_of_another_user_are_not_used(monkeypatch: pytest.MonkeyPatch) -> 
     put("a.txt")
     large("a.txt")
     monkeypatch.setattr(os, "geteuid", lambda: 12345)
-    monkeypatch.setattr(corpus_cache, "TRUSTED", ())
+    monkeypatch.setattr(id_files, "TRUSTED", ())
     assert is_encoded("a.txt")
 
 

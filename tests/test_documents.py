@@ -83,10 +83,11 @@ def test_starts_of_a_large_text_are_mapped(tmp_path: Path, monkeypatch) -> None:
     assert list((tmp_path / "corpora").iterdir()) == []
 
 
-@pytest.mark.parametrize("rule", ["(", "*", "a{99999999999}", "(?P<n>", "\udcff"])
+@pytest.mark.parametrize("rule", ["(", "*", "a{99999999999}", "(?P<n>", "\udcff", "a" * 420_000])
 def test_invalid_expression(rule: str) -> None:
-    with pytest.raises(UsageError, match="--documents must be lines, files or a regular expression"):
+    with pytest.raises(UsageError, match="--documents must be lines, files or a regular expression") as caught:
         DocumentSeparator(rule)
+    assert len(str(caught.value)) < 1000
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)

@@ -11,6 +11,7 @@ import fcntl
 import math
 import os
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Run:
 
     # Text
 
-    @property
+    @cached_property
     def document_separator(self) -> DocumentSeparator | None:
         """What separates documents, if the run was trained on documents."""
         rule = self.settings.training.documents

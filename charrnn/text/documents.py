@@ -15,7 +15,7 @@ import numpy as np
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.text.corpus import MEMORY_LIMIT
 from charrnn.text.encoded_text import EncodedText
-from charrnn.text.patterns import TIME_LIMIT, Pattern, PatternError, PatternTimeoutError
+from charrnn.text.patterns import LONGEST_EXPRESSION, TIME_LIMIT, Pattern, PatternError, PatternTimeoutError
 from charrnn.text.sources import corpora_folder
 from charrnn.text.vocabulary import Vocabulary
 
@@ -39,8 +39,9 @@ class DocumentSeparator:
             rule.encode()  # a rule that is not UTF-8 cannot be saved
             self._pattern = Pattern(rule, time_limit=time_limit)
         except (PatternError, UnicodeEncodeError) as error:
+            shown = repr(rule if len(rule) <= LONGEST_EXPRESSION else rule[:100] + "…")
             raise UsageError(
-                f"--documents must be lines, files or a regular expression; {rule!r} is none ({error})"
+                f"--documents must be lines, files or a regular expression; {shown} is none ({error})"
             ) from None
 
     def separate(self, ids: np.ndarray, vocabulary: Vocabulary, lengths: list[int] | None = None) -> EncodedText:
