@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.quality shakespeare --minutes 2.4 5 --seeds 1 2 3
 
-Each run is the command that a user types, in its own process. Time is that of the whole process: start-up, timing,
-training, evaluations and checkpoints. The validation text is the last tenth of the corpus, scored as one stream. Prints the median and the range over seeds, and the median forecasts of time and loss.
+Each run is the command that a user types, in its own process; other options are passed on to it. Time is that of the
+whole process: start-up, timing, training, evaluations and checkpoints. The validation text is the last tenth of the
+corpus, scored as one stream. Prints the median and the range over seeds, and the median forecasts of time and loss.
 """
 
 from __future__ import annotations
@@ -44,12 +45,11 @@ def main() -> None:
     parser.add_argument("corpus")
     parser.add_argument("--minutes", type=float, nargs="+", default=[0.75, 145 / 60, 10])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("options", nargs="*", help="options of charrnn train, after --")
-    options = parser.parse_args()
+    options, passed_on = parser.parse_known_args()
     print(f"{options.corpus} on {device_name(choose_device())}")
     print(f"{'minutes':>8} {'model':>10} {'seconds':>8} {'nats, median':>13} {'range':>15}  seeds  forecast")
     for minutes in options.minutes:
-        runs = [one_run(options.corpus, minutes, seed, options.options) for seed in options.seeds]
+        runs = [one_run(options.corpus, minutes, seed, passed_on) for seed in options.seeds]
         nats = sorted(summary["best_validation_nats"] for _, summary in runs)
         model = runs[0][1]["model"]
         print(

@@ -3,16 +3,16 @@
     python -m tests.benchmarks.scale [--folder /tmp] [--steps 1000] [--unicode] 1MB 100MB 1GB 10GB
     python -m tests.benchmarks.scale [--folder /tmp] [--steps 1000] --hidden 64 128 256 512 1024
 
-For each corpus size a text is generated in --folder (64 MB of random words, repeated). It takes twice its size there and
-is deleted afterwards. Three processes use it as `charrnn train` does:
+For each corpus size a text is generated in --folder (64 MB of random words, repeated). It takes twice its size there
+and is deleted afterwards. Three processes use it as `charrnn train` does:
 
-    encode    reads the text for the first time and writes its ids next to it (above 64 MB; else it keeps them in memory)
+    encode    reads the text for the first time and writes its ids next to it (above 64 MB; else not)
     reopen    reads the text again and finds its ids
     train     charrnn train --steps 1000 with 1×256 cells, 16 streams, windows of 64, one evaluation, one checkpoint
 
-The columns are the seconds and the peak anonymous memory of each (RssAnon in /proc/PID/status, which leaves out pages of
-mapped files), and the memory of `train` without the model: parameters, gradients and both moments of AdamW, 16 bytes per
-parameter.
+The columns are the seconds and the peak anonymous memory of each (RssAnon in /proc/PID/status, which leaves out pages
+of mapped files), and the memory of `train` without the model: parameters, gradients and both moments of AdamW, 16 bytes
+per parameter.
 
 With --hidden, one layer of each of these sizes is trained on 1 MB twice, the second time for twice as many steps: the
 difference is the time of the steps alone. The columns are parameters, time per step, peak anonymous memory, and bytes
