@@ -308,13 +308,20 @@ class InspectSettings(Settings):
 
     signal: str = option(
         "auto",
-        "Color by the cell state c, the hidden state h or a gate. auto: c if the model has one, else h.",
+        "Signal of the cell: cell state c, hidden state h, or a gate. auto: c if the model has one, else h.",
         metavar="auto|c|h|GATE",
     )
     start: int = option(0, "First character to show, counted from the start of the text.", at_least=0, at_most=10**12)
     length: int = option(1500, "Characters to show.", at_least=1, at_most=1_000_000)
     top: bool = option(
-        False, "Below each character, show the five most likely next ones (true one marked) and the surprisal in bits."
+        False,
+        "Below each character, show the five most likely next ones, the actual one marked, and the surprise in bits.",
     )
-    palette: str = option("blue-red", "Colors of negative and positive values.", choices=PALETTES, panel="Appearance")
+    palette: str = option(
+        "blue-red",
+        f"Colors of negative and positive values: {', '.join(PALETTES)}.",
+        choices=PALETTES,
+        metavar="NAME",
+        panel="Appearance",
+    )
     color: str = option("auto", "Number of colors. auto: detect it.", choices=COLORS, panel="Appearance")

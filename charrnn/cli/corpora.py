@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.options import JsonOption
+from charrnn.cli.options import JsonListOption
 from charrnn.cli.progress import transfer_bar
 from charrnn.errors import UsageError
 from charrnn.units import file_size
@@ -50,7 +50,7 @@ class Listed:
 @corpora_app.callback()
 def corpora(
     context: typer.Context,
-    as_json: JsonOption = False,
+    as_json: JsonListOption = False,
 ) -> None:
     """List the texts that `charrnn train` knows by name, and those in the corpora folder."""
     if context.invoked_subcommand is not None:

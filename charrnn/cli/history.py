@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.options import (
+    LANGUAGE_DEFAULT,
+    LANGUAGE_HELP,
     DeviceOption,
     JsonOption,
-    LanguageOption,
     RunArgument,
     SkipUnknownOption,
     TextOption,
@@ -47,7 +48,7 @@ def history(
             show_default="what the last search found",
         ),
     ] = None,
-    language: LanguageOption = None,
+    language: Annotated[str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT)] = None,
     text: TextOption = None,
     skip_unknown: SkipUnknownOption = False,
     device: DeviceOption = "auto",

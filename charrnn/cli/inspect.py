@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from charrnn.cli.options import (
+    LANGUAGE_DEFAULT,
+    LANGUAGE_HELP,
     CheckpointOption,
     DeviceOption,
     JsonOption,
-    LanguageOption,
     RunArgument,
     SkipUnknownOption,
     TextOption,
@@ -54,6 +55,9 @@ PropertiesOption = Annotated[
         show_default="the whole catalog",
         rich_help_panel=SEARCH,
     ),
+]
+LanguageOption = Annotated[
+    str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT, rich_help_panel=SEARCH)
 ]
 CorpusOption = Annotated[
     str | None,

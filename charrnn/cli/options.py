@@ -35,13 +35,9 @@ SkipUnknownOption = Annotated[
     bool, typer.Option("--skip-unknown", help="Skip characters that the model does not know.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-LanguageOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Programming language of the text, as Pygments names it, or none.",
-        show_default="guessed from the corpus",
-    ),
-]
+JsonListOption = Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
+LANGUAGE_HELP = "Programming language of the text, as Pygments names it, or none."
+LANGUAGE_DEFAULT = "guessed from the corpus"
 
 
 class WithSettings:

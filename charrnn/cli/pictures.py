@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.display.terminal import Terminal, safe_text
 from charrnn.settings import InspectSettings
-from charrnn.units import count
+from charrnn.units import amount, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,7 +66,7 @@ def _profile(model: Model, cell: Cell, encoded: EncodedText) -> Iterator[str]:
     """Yield what is known of a cell: its property, memory, gates, logits, and contradictions."""
     yield _claim(model, cell, encoded)
     profile = model.profile(cell, encoded)
-    parts = [] if profile.memory is None else [f"memory {profile.memory:,.0f} characters"]
+    parts = [] if profile.memory is None else [f"memory {amount(round(profile.memory), 'character')}"]
     parts += [f"{one.gate} gate shut {one.left[0]:.0%}, wide open {one.right[0]:.0%}" for one in profile.gates]
     if parts:
         yield "  " + " · ".join(parts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import JsonOption, help_of
+from charrnn.cli.options import JsonListOption, help_of
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.units import bits, count
@@ -112,7 +112,7 @@ def runs(
         list[str] | None,
         typer.Argument(help="Names or folders of runs.", metavar="RUN...", show_default="all in checkpoints/"),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: JsonListOption = False,
 ) -> None:
     """Compare runs: losses, minutes, and the settings that differ.
 

@@ -34,7 +34,9 @@ CorpusArgument = Annotated[
         show_default=False,
     ),
 ]
-NameOption = Annotated[str | None, typer.Option(help="Name of the run.", rich_help_panel=RUN, show_default="as corpus")]
+NameOption = Annotated[
+    str | None, typer.Option(help="Name of the run.", rich_help_panel=RUN, show_default="after the corpus")
+]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Resume a run (--name, or the newest).", rich_help_panel=RUN)
 ]
