@@ -182,6 +182,10 @@ attack("settings-endless-number", "parse a number of a million digits", "is dama
     "run.json", b'{"format": ' + b"9" * 900_000 + b"}"))  # fmt: skip
 attack("settings-of-another-type", "use a list as a number", "must be a whole number", make=settings(layers=[1]))
 attack("settings-true-for-one", "use true as a number", "must be a whole number", make=settings(layers=True))
+attack("documents-long", "compile an expression for minutes", "longer than 1,000 characters",
+       make=settings(documents="(?i)" + "[\0-\U0010ffff]" * 15_000))  # fmt: skip
+attack("documents-nested", "overflow the stack while compiling", "must be lines, files or a regular expression",
+       make=settings(documents="(" * 500 + ")" * 500))  # fmt: skip
 attack("settings-infinite", "use 1e999, which parses as infinity", "finite number", make=lambda: with_manifest(
     "run.json", valid_run()["run.json"].replace(b'"dropout": 0.2', b'"dropout": 1e999')))  # fmt: skip
 attack("settings-not-a-number", "use NaN", "NaN is not a number", make=lambda: with_manifest(
