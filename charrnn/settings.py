@@ -14,7 +14,7 @@ import pkgutil
 import re
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -158,7 +158,7 @@ class Settings:
 S = TypeVar("S", bound=Settings)
 
 
-def settings_from(cls: type[S], given: dict[str, Any]) -> S:
+def settings_from(cls: type[S], given: Mapping[str, Any]) -> S:
     """Return settings with the given values and defaults for the rest. Names of other classes are ignored.
 
     Raises UsageError for a value out of bounds.
@@ -173,6 +173,13 @@ def check_names(given: Iterable[str], *classes: type[Settings]) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             raise UsageError(f"unknown setting {name!r}", f"use {near[0]!r}" if near else f"use {', '.join(known)}")
+
+
+def only_one_of(**flags: Any) -> None:
+    """Raise UsageError where more than one of these flags (name → value or None) was given."""
+    named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None]
+    if len(named) > 1:
+        raise UsageError(f"{' and '.join(named)} exclude each other", f"give {named[0]} or {named[1]}")
 
 
 SEARCHED_CHARACTERS, SEARCH_SEED = 200_000, 1  # defaults of a search for cells

@@ -19,14 +19,13 @@ from charrnn.cli.options import (
     SkipUnknownOption,
     TextOption,
     help_of,
-    only_one_of,
     read_text,
     with_settings,
 )
 from charrnn.cli.progress import stage_bar
 from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
-from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, settings_from
+from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, only_one_of, settings_from
 
 SEARCH = "Search (without --cell)"
 

@@ -105,13 +105,6 @@ def help_of(command: Callable[..., None]) -> str:
     return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
 
 
-def only_one_of(**flags: Any) -> None:
-    """Raise UsageError if more than one of these flags (name → value or None) was given."""
-    named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None]
-    if len(named) > 1:
-        raise UsageError(f"{' and '.join(named)} exclude each other", f"give {named[0]} or {named[1]}")
-
-
 def read_text(model: Model, spec: str | None, *, skip_unknown: bool) -> tuple[str, EncodedText]:
     """Return title and ids of the text that a command reads; the held-out text if the user named none."""
     if spec is None and skip_unknown:

@@ -17,13 +17,12 @@ from charrnn.cli.options import (
     RunArgument,
     SkipUnknownOption,
     help_of,
-    only_one_of,
     with_settings,
 )
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.sampling.filters import FILTERS
 from charrnn.sampling.settings import SampleSettings
-from charrnn.settings import settings_from
+from charrnn.settings import only_one_of, settings_from
 from charrnn.units import bits
 
 if TYPE_CHECKING:

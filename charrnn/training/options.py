@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charrnn.errors import UsageError
-from charrnn.settings import ModelSettings, TrainingSettings, check_names, settings_from
+from charrnn.settings import ModelSettings, TrainingSettings, check_names, only_one_of, settings_from
 
 MAX_LENGTH = 1e9  # epochs or minutes
 
@@ -31,22 +31,15 @@ class TrainOptions:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        _only_one_of(steps=self.settings.get("steps"), epochs=self.epochs, minutes=self.minutes)
-        _only_one_of(resume=self.resume or None, init_from=self.init_from)
+        only_one_of(steps=self.settings.get("steps"), epochs=self.epochs, minutes=self.minutes)
+        only_one_of(resume=self.resume or None, init_from=self.init_from)
         for flag, length in (("--epochs", self.epochs), ("--minutes", self.minutes)):
             if length is not None and not 0 < length < MAX_LENGTH:
                 raise UsageError(f"{flag} must be above 0 and below {MAX_LENGTH:g}, not {length:g}")
         check_names(self.settings, ModelSettings, TrainingSettings)
-        settings_from(ModelSettings, dict(self.settings))
-        training = settings_from(TrainingSettings, dict(self.settings))
+        settings_from(ModelSettings, self.settings)
+        training = settings_from(TrainingSettings, self.settings)
         if training.documents is not None:
             from charrnn.text.documents import DocumentSeparator
 
             DocumentSeparator(training.documents)
-
-
-def _only_one_of(**flags: Any) -> None:
-    """Raise UsageError where more than one of these options is not None."""
-    named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None]
-    if len(named) > 1:
-        raise UsageError(f"{' and '.join(named)} exclude each other", f"give {named[0]} or {named[1]}")

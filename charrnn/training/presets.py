@@ -78,7 +78,7 @@ def choose_settings(
         group: The processes that train together.
         speed: Returns multiply-adds per second of training; None measures them.
     """
-    model = settings_from(ModelSettings, dict(explicit))
+    model = settings_from(ModelSettings, explicit)
     training = _defaults_for(device, characters).changed(
         **{name: value for name, value in explicit.items() if name in TrainingSettings.options()}
     )

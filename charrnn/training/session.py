@@ -91,7 +91,8 @@ def training_session(
         if group.is_first:
             with _failure_broadcast(group):
                 prepared, specs = _prepare(corpus, options, load, group)
-            group.broadcast_object(_description(prepared, specs))
+            settings, vocabulary = prepared.settings.to_json(), prepared.corpus.vocabulary.to_json()
+            group.broadcast_object({"settings": settings, "vocabulary": vocabulary, "specs": list(specs)})
         else:
             prepared = _join(options.device, group)
         with prepared.writer or contextlib.nullcontext():
@@ -137,14 +138,6 @@ def _failure_broadcast(group: ProcessGroup) -> Iterator[None]:
         with contextlib.suppress(CharrnnError):
             group.broadcast_object(None)
         raise
-
-
-def _description(prepared: PreparedRun, specs: Sequence[str]) -> dict[str, object]:
-    return {
-        "settings": prepared.settings.to_json(),
-        "vocabulary": prepared.corpus.vocabulary.to_json(),
-        "specs": list(specs),
-    }
 
 
 def _join(device_name: str, group: ProcessGroup) -> PreparedRun:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -37,7 +38,8 @@ def one_run(corpus: str, minutes: float, seed: int, options: list[str]) -> tuple
 
 
 def median_forecast(runs: list[tuple[float, dict]], name: str) -> float:
-    return statistics.median(summary["forecast"][name] for _, summary in runs)
+    """Return the median over runs; not a number where no loss was forecast, because a model was given."""
+    return statistics.median(summary["forecast"][name] or math.nan for _, summary in runs)
 
 
 def main() -> None:
