@@ -21,6 +21,7 @@ from charrnn.settings import ModelSettings, Settings, option
 MODEL_FILE = "model.safetensors"
 TRAINING_FILE = "training.safetensors"
 MAX_LOSS_SCALE = 2.0**16
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -86,42 +87,25 @@ def saved_steps(folder: Path) -> list[int]:
     return sorted(int(name) for name in names if name == folder_name(int(name)))
 
 
-def read_newest_first(folder: Path) -> Iterator[Checkpoint]:
-    """Yield the checkpoints in a folder from the newest on. Skip damaged ones with a CharrnnWarning.
+def skip_damaged(items: Iterable[S], read: Callable[[S], T]) -> Iterator[T]:
+    """Yield what `read` returns for each item. Skip items for which it raises CharrnnError, with a CharrnnWarning.
 
-    Raises CharrnnError where all are damaged.
+    Raises the first error where every item is damaged.
     """
     errors: list[CharrnnError] = []
-    steps = saved_steps(folder)
-    for step in reversed(steps):
+    is_any_intact = False
+    for item in items:
         try:
-            checkpoint = Checkpoint.read(folder, step)
+            content = read(item)
         except CharrnnError as error:
             errors.append(error)
             continue
         _warn(errors)
-        errors = []
-        yield checkpoint
-    if errors and len(errors) == len(steps):
+        errors, is_any_intact = [], True
+        yield content
+    if errors and not is_any_intact:
         raise errors[0]
     _warn(errors)
-
-
-def first_readable(checkpoints: Iterable[Checkpoint], read: Callable[[Checkpoint], T]) -> tuple[Checkpoint, T]:
-    """Return the first checkpoint that `read` accepts, and what it returned. Skip damaged ones with a CharrnnWarning.
-
-    Raises CharrnnError where none can be read.
-    """
-    errors = []
-    for checkpoint in checkpoints:
-        try:
-            content = read(checkpoint)
-        except CharrnnError as error:
-            errors.append(error)
-            continue
-        _warn(errors)
-        return checkpoint, content
-    raise errors[0]
 
 
 def _warn(errors: list[CharrnnError]) -> None:

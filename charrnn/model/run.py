@@ -25,9 +25,8 @@ from charrnn.model.checkpoint import (
     MODEL_FILE,
     TRAINING_FILE,
     Checkpoint,
-    first_readable,
-    read_newest_first,
     saved_steps,
+    skip_damaged,
     training_shapes,
 )
 from charrnn.model.manifest import Manifest
@@ -120,8 +119,13 @@ class Run:
 
         Raises CharrnnError where there is none.
         """
-        checkpoint, _ = first_readable(self._candidates("last"), lambda c: (self.read_model(c), self.read_training(c)))
-        return checkpoint
+
+        def read(checkpoint: Checkpoint) -> Checkpoint:
+            self.read_model(checkpoint)
+            self.read_training(checkpoint)
+            return checkpoint
+
+        return next(skip_damaged(self._candidates("last"), read))
 
     def _candidates(self, which: str) -> Iterable[Checkpoint]:
         """Return the checkpoint of that name and then those to fall back to, at least one."""
@@ -129,19 +133,23 @@ class Run:
         if which in ("best", "last"):
             if not steps:
                 raise CharrnnError(f"{self.name} has no checkpoint yet", "train it, or wait for its first evaluation")
-            newest_first = read_newest_first(self.checkpoints_folder)
+            newest_first = skip_damaged(reversed(steps), self._read_checkpoint)
             return newest_first if which == "last" else sorted(newest_first, key=_validation_nats)
         if not which.isascii() or not which.isdigit() or len(which) > 12 or int(which) not in steps:
             existing = ", ".join(map(str, steps))
             raise UsageError(f"{self.name} has no checkpoint {which!r}", f"choose from: best, last, {existing}")
-        return [Checkpoint.read(self.checkpoints_folder, int(which))]
+        return [self._read_checkpoint(int(which))]
+
+    def _read_checkpoint(self, step: int) -> Checkpoint:
+        return Checkpoint.read(self.checkpoints_folder, step)
 
     def load_network(self, which: str = "best", device: torch.device | str = "cpu") -> tuple[CharRNN, Checkpoint]:
         """Return the network with the weights of a checkpoint, in evaluation mode, and the checkpoint.
 
         which: as for `checkpoint`. Checkpoints with damaged weights are skipped too.
         """
-        checkpoint, weights = first_readable(self._candidates(which), self.read_model)
+        candidates = self._candidates(which)
+        checkpoint, weights = next(skip_damaged(candidates, lambda candidate: (candidate, self.read_model(candidate))))
         network = CharRNN(self.settings.model, len(self.vocabulary))
         network.load_state_dict(weights)
         return network.to(device).eval(), checkpoint

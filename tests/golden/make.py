@@ -4,8 +4,8 @@
 
 Each run in `RUNS` is trained to its end by the program, on a CPU, with one thread. It is then cut back to the
 checkpoints in `kept`, as if the training had been killed there. Beside the run lie NAME.json, what the program samples
-from the cut run, and NAME.safetensors, the weights of the whole one. Golden runs are never rewritten: the script
-refuses a format whose folder exists.
+from the cut run, and NAME.safetensors, the weights of the whole one. Golden runs are never rewritten: only those that
+the current format does not have yet are made.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from charrnn.model.run_format import FORMAT
 
 GOLDEN = Path(__file__).parent
 CORPUS = GOLDEN / "text.txt"
@@ -43,6 +45,7 @@ RUNS = {
     "lstm": Golden("--model lstm --layers 2 --dropout 0.2", kept=(0, 200)),
     "gru": Golden("--model gru"),
     "rnn": Golden("--model rnn"),
+    "irnn": Golden("--model irnn"),
     "documents": Golden("--model gru --documents lines --patience 0 --weight-decay 0.01"),
     "bytes": Golden("--model rnn --bytes --hidden-size 2 --embedding-size 1"),
     "corrected": Golden("--model lstm", steps=260),
@@ -92,12 +95,12 @@ def make(name: str, golden: Golden, home: Path) -> None:
 
 
 def main() -> None:
+    folder = GOLDEN / f"format-{FORMAT}"
     with tempfile.TemporaryDirectory() as home:
-        for name, golden in RUNS.items():
-            make(name, golden, Path(home))
-        made = Path(home) / "checkpoints"
-        number = json.loads((made / "lstm" / "run.json").read_bytes())["format"]
-        shutil.copytree(made, GOLDEN / f"format-{number}")  # fails where the folder exists
+        for name in RUNS:
+            if not (folder / name).exists():
+                make(name, RUNS[name], Path(home))
+        shutil.copytree(Path(home) / "checkpoints", folder, dirs_exist_ok=True)
 
 
 if __name__ == "__main__":
