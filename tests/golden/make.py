@@ -45,7 +45,7 @@ RUNS = {
     "lstm": Golden("--model lstm --layers 2 --dropout 0.2", kept=(0, 200)),
     "gru": Golden("--model gru"),
     "rnn": Golden("--model rnn"),
-    "irnn": Golden("--model irnn"),
+    "irnn": Golden("--model irnn --learning-rate 0.03"),
     "documents": Golden("--model gru --documents lines --patience 0 --weight-decay 0.01"),
     "bytes": Golden("--model rnn --bytes --hidden-size 2 --embedding-size 1"),
     "corrected": Golden("--model lstm", steps=260),
