@@ -361,7 +361,7 @@ def test_actual_successor_is_underlined():
         rows = [line for line in render(view, terminal(colors)) if bare([line])[0].startswith(tuple("12345"))]
         marked = [row for row in rows if ";4m" in row or "[4m" in row]
         assert [bare([row])[0][0] for row in marked] == ["1"]
-        assert sum(row.count(";4m") + row.count("[4m") for row in marked) == 1  # not the likely `!`, which did not come
+        assert sum(row.count(";4m") + row.count("[4m") for row in marked) == 1  # not the more likely `!`
     assert bare(render(view, terminal("256")))[-2] == "bits ▁ █"
 
 

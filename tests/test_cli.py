@@ -1,4 +1,4 @@
-"""The program as a whole: its help, its errors, and the commands train and evaluate."""
+"""Help, errors, and the commands train and evaluate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SMALL = ("--hidden-size", "16", "--embedding-size", "8", "--batch-size", "4", "-
 
 @pytest.fixture
 def program(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
-    """Runs the program in this process: (exit code, stdout, stderr)."""
+    """Run the program in this process. Returns exit code, stdout and stderr."""
     monkeypatch.setattr(planning, "TIMING_SECONDS", 0.01)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -67,7 +67,7 @@ def assert_one_line(err: str, *words: str) -> None:
         assert word in err
 
 
-# Help and the boundary
+# Help and errors
 
 
 @pytest.mark.parametrize(
@@ -161,6 +161,11 @@ def test_train_help_shows_every_option(
         (["train", "text.txt", "--device", "tpu"], ["--device must be one of"]),
         (["sample"], ["no run in", "charrnn train"]),
         (["evaluate", "nobody"], ["no run called 'nobody'"]),
+        (["gates", "--cell", "1"], ["No such option", "--cell", "charrnn gates --help"]),
+        (["gates"], ["no run in", "charrnn train"]),
+        (["history"], ["Missing option", "--cell", "charrnn history --help"]),
+        (["history", "--cell", "1", "--cell"], ["--cell", "charrnn history --help"]),
+        (["inspect", "--gates"], ["No such option", "--gates", "charrnn inspect --help"]),
     ],
 )
 def test_mistake_is_one_line_on_stderr(program: Program, text: Path, arguments: list[str], words: list[str]) -> None:
@@ -179,7 +184,7 @@ def test_error_message_is_safe(program: Program, home: Path) -> None:
     assert "\x07" not in err
 
 
-# train
+# Train
 
 
 def test_train(program: Program, text: Path) -> None:
@@ -281,7 +286,7 @@ def test_init_from_extends_the_vocabulary(program: Program, trained: Run) -> Non
 
 class TestResume:
     def interrupted(self, *arguments: str) -> subprocess.Popen:
-        """Starts a long training in a process of its own and waits until it trains."""
+        """Start a long training in another process and wait until it trains."""
         command = [sys.executable, "-m", "charrnn", "train", *arguments, *SMALL, "--steps", "100000"]
         command += ["--evaluations", "4000"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -330,7 +335,10 @@ class TestResume:
         process.communicate(timeout=30)
         Path("other.txt").write_text(text.read_text()[:-1])
         for arguments, words in (
-            (["--resume"], "charrnn train text.txt --resume --name text"),  # in no corpora/ folder: not opened
+            (
+                ["--resume"],
+                "charrnn train text.txt --resume --name text",
+            ),  # only corpora in corpora/ are opened without being named
             (["other.txt", "--resume"], "was trained on another text"),
             (["text.txt", "--resume", "--hidden-size", "17"], "--hidden-size 16, not 17"),
             (["text.txt", "--resume", "--learning-rate", "0.5"], "--learning-rate"),
@@ -360,7 +368,7 @@ class TestResume:
         assert_one_line(err, "text is finished, at step 60", "--init-from text")
 
 
-# evaluate
+# Evaluate
 
 
 def test_evaluate_matches_the_validation_loss(program: Program, trained: Run) -> None:
@@ -411,7 +419,7 @@ def test_broken_checkpoint_is_one_line(program: Program, trained: Run) -> None:
         assert_one_line(err, "model.safetensors")
 
 
-# Precision, and what torchrun sets
+# Precision and torchrun
 
 
 def test_precision_may_change_on_resume(program: Program, text: Path) -> None:
@@ -424,7 +432,7 @@ def test_precision_may_change_on_resume(program: Program, text: Path) -> None:
     assert_one_line(err, f"cannot train in tf32; choose --precision from: {', '.join(able)}\n")
     assert code == 2
     unfinish(open_run("mine"))
-    (other,) = set(able) - {chosen} or {chosen}  # the same where there is but one
+    (other,) = set(able) - {chosen} or {chosen}  # the same if the device has only one
     code, out, err = program("train", "text.txt", "--resume", "--name", "mine", "--precision", other)
     assert code == 0, err
     assert f"in {other}" in out
@@ -437,7 +445,7 @@ def test_torchrun_restart_resumes(program: Program, text: Path, monkeypatch: pyt
     assert code == 2
     assert_one_line(err, "--name")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert program(*command, "--name", "mine")[0] == 0  # it had died before there was a run
+    assert program(*command, "--name", "mine")[0] == 0  # the process had died before it created the run
     unfinish(open_run("mine"))
     code, out, err = program(*command, "--name", "mine", "--minutes", "1", "--json")
     assert code == 2, "steps and minutes exclude each other, after a restart too"
@@ -447,5 +455,5 @@ def test_torchrun_restart_resumes(program: Program, text: Path, monkeypatch: pyt
 
 
 def unfinish(run: Run) -> None:
-    """Takes the last save away, as if training had been killed before it."""
+    """Remove the last checkpoint, as if training had been killed before it."""
     shutil.rmtree(run.path / "checkpoints" / f"{run.checkpoint_steps()[-1]:08d}")

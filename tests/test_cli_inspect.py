@@ -1,74 +1,19 @@
-"""`charrnn inspect` as a person meets it."""
+"""`charrnn inspect`: the search, `--cell` and `--like`."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
 
 import numpy as np
 import pytest
-import torch
-from typer.testing import CliRunner
 
-from charrnn.cli.app import app
-from charrnn.errors import CharrnnError, CharrnnWarning
+from charrnn.display.export import FORMATS, Format, register
 from charrnn.inspection.trace import Cell, state_after, trace
-from charrnn.model.checkpoint import Progress, training_shapes
-from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
-from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
-from charrnn.model.writer import RunWriter
-from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
-from charrnn.text.vocabulary import Vocabulary
-
-
-def make_run(
-    folder,
-    text: str,
-    *,
-    name: str = "a",
-    recurrence: str = "lstm",
-    layers: int = 1,
-    as_bytes: bool = False,
-    corpus: str = "",
-    saves: tuple[int, ...] = (3,),
-    documents: str | None = None,
-) -> Run:
-    """A run of an untrained network whose held-out text is `text`, the end of `corpus`."""
-    vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(text)
-    model = ModelSettings(recurrence, layers, 6, 4)
-    network = CharRNN(model, len(vocabulary))
-    network.initialize(torch.Generator().manual_seed(1))
-    origin = Origin(created="2020-01-01T00:00:00", device="cpu")
-    identity = CorpusIdentity(
-        name="a",
-        specs="a.txt",
-        sha256=hashlib.sha256(corpus.encode()).hexdigest(),
-        characters=len(corpus) or len(text),
-        held_out=len(text),
-    )
-    settings = RunSettings(model, TrainingSettings(batch_size=2, documents=documents), identity, origin)
-    with RunWriter.create(name, settings, vocabulary, text.encode(), folder / "checkpoints") as writer:
-        moments = {name: torch.zeros(shape) for name, shape in training_shapes(model, len(vocabulary), 2).items()}
-        for step in saves:
-            writer.save(Progress(step=step, validation_nats=1.0), network.state_dict(), moments)
-        return writer.run
-
-
-def invoke(*arguments: str, standard_input: str | None = None, command: str = "inspect") -> str:
-    result = CliRunner().invoke(app, [command, *arguments], input=standard_input, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def refused(*arguments: str, command: str = "inspect") -> str:
-    with pytest.raises(CharrnnError) as caught:
-        CliRunner().invoke(app, [command, *arguments], catch_exceptions=False)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+from tests.untrained import invoke, make_run, refused
 
 
 @pytest.fixture
@@ -138,6 +83,21 @@ def test_output(run, tmp_path, suffix):
     file = tmp_path / f"picture{suffix}"
     assert invoke("--cell", "1", "--length", "40", "--output", str(file)) == ""
     assert "cell 1:1" in file.read_text()
+
+
+def test_output_in_a_format_from_outside_the_package(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(FORMATS, ".md", None)  # unregisters it at the end
+
+    @register
+    class Markdown(Format):
+        suffix = ".md"
+        about = "a heading"
+
+        def content(self, views, facts):
+            return f"# {views[0].title}\n"
+
+    invoke("--cell", "1", "--output", str(tmp_path / "cell.md"))
+    assert (tmp_path / "cell.md").read_text() == "# tanh(c) of cell 1:1\n"
 
 
 def test_output_with_unknown_suffix(run, tmp_path):
@@ -244,7 +204,7 @@ def test_search_is_cached(home, short_text):
 def test_cell_profile(run):
     before = invoke("--cell", "1", "--length", "20")
     assert "cell 1:1: not searched yet" in before
-    assert re.search(r"memory [\d,]+ characters · input gate shut \d+%, wide open \d+%", before)
+    assert re.search(r"memory [\d,]+ characters? · input gate shut \d+%, wide open \d+%", before)
     assert re.search(r"h raises the logits of: (\S+ ){5}· lowers: (\S+ ?){5}", before)
     invoke("--property", "line position")
     assert "cell 1:1: no property found" in invoke("--cell", "1", "--length", "20")
@@ -261,40 +221,9 @@ def test_like_beyond_ascii(home):
         assert "\u00c3" not in shown
 
 
-def test_gates(home, short_text):
-    run = make_run(home, short_text, layers=2)
-    shown = invoke(command="gates")
-    assert shown.index("layer 1") < shown.index("layer 2")
-    assert "forget: wide open most of the time in" in shown
-    network, _ = run.load_network()
-    (chunk,) = trace(network, EncodedText(run.held_out_text().ids), signals=["forget"], chunk=100_000)
-    data = {one["gate"]: one for one in json.loads(invoke("--json", command="gates"))}
-    assert list(data) == ["input", "forget", "output"]
-    np.testing.assert_allclose(data["forget"]["open"], (chunk.signals["forget"][500:] > 0.9).mean(axis=0), atol=1e-4)
-
-
-def test_rnn_has_no_gates(home, short_text):
+def test_profile_without_gates(home, short_text):
     make_run(home, short_text, recurrence="rnn")
-    assert "a plain recurrent network has no gates" in refused(command="gates")
     assert "h raises the logits of" in invoke("--cell", "1", "--length", "20")
-
-
-def test_history(run):
-    data = json.loads(invoke("--cell", "2", "--json", command="history"))
-    assert data["scores"] == [{"step": 3, "rank_correlation": pytest.approx(1)}]
-    assert data["since"] == 3
-    shown = invoke("--cell", "2", "-p", "line position", command="history")
-    assert "compared with line position" in shown
-    assert "train with --keep every:N" in shown
-
-
-def test_history_skips_a_damaged_checkpoint(home, short_text):
-    run = make_run(home, short_text, saves=(3, 6))
-    weights = run.path / "checkpoints" / "00000003" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
-    with pytest.warns(CharrnnWarning, match="this checkpoint is left out"):
-        data = json.loads(invoke("--cell", "2", "--json", command="history"))
-    assert [one["step"] for one in data["scores"]] == [6]
 
 
 def test_custom_properties(home, short_text, tmp_path):
@@ -334,7 +263,7 @@ def test_documents_start_from_a_zero_state(home, short_text):
     np.testing.assert_allclose(data["cells"][0]["values"][:-1], chunk.signals["c"][1:, 0], atol=1e-6)
     surprise = -chunk.log_probabilities[np.arange(1, stop - start), opened[2:]] / np.log(2)
     np.testing.assert_allclose(data["surprise_bits"][:-2], surprise, atol=1e-5)
-    assert data["surprise_bits"][-2] is None  # what one document ends with tells nothing of the next
+    assert data["surprise_bits"][-2] is None  # the next document is not predicted
     whole = make_run(home, short_text, name="whole")
     assert json.loads(invoke(whole.name, "--cell", "3", "--start", str(start), "--json"))["cells"] != data["cells"]
 

@@ -34,7 +34,7 @@ def ran(*arguments: str, width: int = 200):
 
 
 def a_run(home: Path, name: str, progress: Progress | None = None, **given: object) -> RunWriter:
-    """A run with one save; it is left open, as by the process that trains it."""
+    """Create a run with one checkpoint, and leave it locked as during training."""
     model = {k: v for k, v in given.items() if k in ModelSettings.options()}
     training = {k: v for k, v in given.items() if k in TrainingSettings.options()}
     settings = RunSettings(
@@ -58,7 +58,7 @@ def three(home: Path) -> None:
     a_run(home, "old", Progress(step=100, seconds=90, best_nats=1.5, best_step=100, finished=True)).close()
     a_run(home, "wide", Progress(step=40, seconds=30, best_nats=1.25, best_step=40), hidden_size=16).close()
     a_run(home, "slow", learning_rate=1e-4, dropout=0.25).close()
-    for age, name in enumerate(("slow", "wide", "old")):  # the file system's clock may not tell runs this close apart
+    for age, name in enumerate(("slow", "wide", "old")):  # file times may be too coarse to order the runs
         os.utime(home / "checkpoints" / name / "checkpoints", (1000 - age, 1000 - age))
 
 
@@ -82,7 +82,7 @@ def test_list(three: None) -> None:
 
 def test_names_select_and_order(three: None) -> None:
     result = ran("old", "wide")
-    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["old", "wide"]  # and nothing else differs
+    assert [line.split()[0] for line in result.stdout.splitlines()[2:]] == ["old", "wide"]  # no other setting differs
 
 
 def test_unknown_name(three: None) -> None:

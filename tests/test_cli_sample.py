@@ -1,4 +1,4 @@
-"""`charrnn sample` as a person meets it: what reaches a pipe, a terminal, a program, and what a mistake says."""
+"""`charrnn sample`: output to a pipe, to a terminal and as JSON, and mistakes."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
+from charrnn.sampling import filters
 from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -37,7 +38,7 @@ HOSTILE = Vocabulary.of("\x1b[2J\x9b\u202e\x7f")
 
 
 def write_run(name: str, vocabulary: Vocabulary, folder: Path, bias: list[float] | None = None) -> None:
-    """A run with one save of random weights; with a bias, of a network that always predicts those logits."""
+    """Write a run with random weights, or with a bias, a network that always predicts these logits."""
     shape = ModelSettings(hidden_size=9, embedding_size=4)
     network = CharRNN(shape, len(vocabulary))
     network.initialize(torch.Generator().manual_seed(1))
@@ -63,7 +64,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
-    """Runs `charrnn sample …` with stdout a pipe, and gives the bytes it wrote there."""
+    """Run `charrnn sample` and return the bytes written to a pipe."""
     monkeypatch.setenv("CHARRNN_HOME", str(runs))
 
     def call(*arguments: str, stdin: bytes = b"") -> bytes:
@@ -78,7 +79,7 @@ def run(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
 
 @pytest.fixture
 def terminal(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """Runs `charrnn sample …` with stdout and stderr a terminal, and gives all that the terminal got."""
+    """Run `charrnn sample` on a pseudo-terminal and return what it received."""
     monkeypatch.setenv("CHARRNN_HOME", str(runs))
 
     def call(*arguments: str) -> str:
@@ -98,12 +99,12 @@ def terminal(runs: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
 
 def read_to_the_end(terminal: int, received: list[bytes]) -> None:
-    with contextlib.suppress(OSError):  # Linux's way of saying that the other end is closed
+    with contextlib.suppress(OSError):  # on Linux: the other end is closed
         while piece := os.read(terminal, 1 << 16):
             received.append(piece)
 
 
-# --- a pipe
+# Pipe
 
 
 def test_pipe_gets_only_the_text(run: Callable[..., bytes]) -> None:
@@ -175,7 +176,7 @@ def test_texts_match_json(run: Callable[..., bytes], monkeypatch: pytest.MonkeyP
     assert run(*options).decode() == "".join(f"ab{text}\n" for text in texts)
 
 
-# --- a program
+# JSON
 
 
 def test_json(run: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +212,7 @@ def test_json_of_bytes(run: Callable[..., bytes]) -> None:
         assert re.fullmatch(r"[ -~]*\n", printed)
 
 
-# --- a terminal
+# Terminal
 
 
 def test_terminal_gets_safe_text(terminal: Callable[..., str]) -> None:
@@ -282,7 +283,7 @@ def test_closed_pipe_is_silent(runs: Path) -> None:
         assert process.wait(timeout=60) != 0
 
 
-# --- mistakes
+# Mistakes
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
@@ -339,6 +340,24 @@ def test_checkpoint_by_step(run: Callable[..., bytes]) -> None:
 
 def test_greedy_needs_no_seed(run: Callable[..., bytes]) -> None:
     assert run("letters", "--greedy") == run("letters", "--greedy")
+
+
+def test_filter_from_outside_the_package(run: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A registered filter gets a flag, help, bounds, and a conflict with --greedy."""
+    monkeypatch.setitem(filters.FILTERS, "drop_first", None)  # unregisters it at the end
+
+    @filters.register(0, off=0, help="Never generate the first characters of the vocabulary.", at_least=0, at_most=5)
+    def drop_first(logits: torch.Tensor, number: int) -> torch.Tensor:
+        return logits.index_fill(-1, torch.arange(number), filters.EXCLUDED)
+
+    assert "--drop-first" in CliRunner().invoke(app, ["sample", "--help"], env={"COLUMNS": "100"}).output
+    options = ("letters", "--seed", "1", "--length", "300")
+    assert set(LETTERS.characters[:4]) & set(run(*options).decode())
+    assert not set(LETTERS.characters[:4]) & set(run(*options, "--drop-first", "4").decode())
+    with pytest.raises(UsageError, match="--drop-first must be at least 0 and at most 5"):
+        run("letters", "--drop-first", "6")
+    with pytest.raises(UsageError, match="--greedy and --drop-first exclude each other"):
+        run("letters", "--drop-first", "2", "--greedy")
 
 
 def test_help() -> None:

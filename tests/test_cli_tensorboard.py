@@ -1,4 +1,4 @@
-"""`charrnn train --tensorboard`, with a stand-in for the package, which is an optional one."""
+"""`charrnn train --tensorboard`, with a fake of the optional package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRAIN = ("train", "text.txt", *SMALL, "--steps", "40", "--evaluations", "2", "--
 
 
 class Written:
-    """Stands for torch.utils.tensorboard.SummaryWriter: keeps what it is given."""
+    """A fake torch.utils.tensorboard.SummaryWriter that records its calls."""
 
     made: list[Written] = []  # noqa: RUF012
 

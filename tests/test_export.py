@@ -172,7 +172,7 @@ def test_formats_are_distinct():
 
 
 def test_format_from_outside_the_package(tmp_path, monkeypatch):
-    monkeypatch.setattr("charrnn.display.export.FORMATS", dict(FORMATS))
+    monkeypatch.setitem(FORMATS, ".md", None)  # unregisters it at the end
 
     @register
     class Markdown(Format):

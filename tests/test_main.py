@@ -1,4 +1,4 @@
-"""charrnn.__main__: the program's first moments, in real processes that are sent real signals."""
+"""charrnn.__main__: Ctrl-C while the program loads, in real processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# A module that Python loads before the program: sends the process a signal when a certain module is looked for.
+# Python loads this module first. It sends the process SIGINT when a certain module is imported.
 INTERRUPTING = """
 import os, signal, sys
 
@@ -24,7 +24,7 @@ sys.meta_path.insert(0, Interrupting())
 
 
 def script() -> str:
-    """What the program `charrnn` does once it is installed."""
+    """Return the code of the installed program `charrnn`."""
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
     module, _, function = project["project"]["scripts"]["charrnn"].partition(":")
     return f"from {module} import {function}; {function}()"

@@ -20,7 +20,7 @@ ANY_SERIES = st.dictionaries(st.text(max_size=12), st.lists(st.tuples(ANY_NUMBER
 
 
 def cells(rows: list[str]) -> list[str]:
-    """What stands between the two axes."""
+    """Return the rows between the two axes."""
     bodies = (STYLE.sub("", row) for row in rows)
     return [row.partition(edge)[2] for row in bodies for edge in ("│", "┤") if edge in row]
 

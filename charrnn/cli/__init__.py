@@ -1,1 +1,1 @@
-"""The commands, one file each: parse, call, show. Errors become lines and exit codes in `app` alone."""
+"""The command line, one module per command: parse, call `charrnn.api`, display. `app` reports the errors."""

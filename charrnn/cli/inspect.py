@@ -152,16 +152,9 @@ def inspect(
     elif like is not None:
         find_span(model, like, encoded, terminal, as_json=as_json)
     else:
-        with stage_bar() as progress:
-            found = model.discover(
-                properties or [],
-                encoded,
-                language=language,
-                corpus=corpus,
-                characters=characters or SEARCHED_CHARACTERS,
-                seed=SEARCH_SEED if seed is None else seed,
-                progress=progress,
-            )
+        effort = {"characters": characters or SEARCHED_CHARACTERS, "seed": SEARCH_SEED if seed is None else seed}
+        with stage_bar() as bar:
+            found = model.discover(properties or (), encoded, language=language, corpus=corpus, progress=bar, **effort)
         if as_json:
             print(json.dumps(found.to_json()))
         elif as_csv:

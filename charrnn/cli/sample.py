@@ -33,10 +33,23 @@ if TYPE_CHECKING:
     from charrnn.api import Model
     from charrnn.text.vocabulary import Vocabulary
 
-PRIME = "Prime"
-OUTPUT = "Output"
 FLUSH_SECONDS = {"terminal": 0.05, "pipe": 0.5}
 BLOCK = 4096  # characters of each text stacked into one array
+
+
+PrimeOption = Annotated[
+    str | None, typer.Option(help="Text to continue; - reads standard input.", metavar="TEXT", rich_help_panel="Prime")
+]
+PrimeFileOption = Annotated[
+    str | None, typer.Option(help="File with the text to continue.", metavar="FILE|-", rich_help_panel="Prime")
+]
+NoEchoOption = Annotated[bool, typer.Option("--no-echo", help="Do not print the prime.", rich_help_panel="Prime")]
+JsonLinesOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per text, one per line.", rich_help_panel="Output")
+]
+RawOption = Annotated[
+    bool, typer.Option("--raw", help="Print control characters unchanged on a terminal too.", rich_help_panel="Output")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,23 +59,12 @@ def register(app: typer.Typer) -> None:
 @with_settings(SampleSettings)
 def sample(
     run: RunArgument = None,
-    prime: Annotated[
-        str | None,
-        typer.Option(help="Text to continue; - reads standard input.", metavar="TEXT", rich_help_panel=PRIME),
-    ] = None,
-    prime_file: Annotated[
-        str | None,
-        typer.Option(help="File with the text to continue.", metavar="FILE|-", rich_help_panel=PRIME),
-    ] = None,
-    no_echo: Annotated[bool, typer.Option("--no-echo", help="Do not print the prime.", rich_help_panel=PRIME)] = False,
+    prime: PrimeOption = None,
+    prime_file: PrimeFileOption = None,
+    no_echo: NoEchoOption = False,
     skip_unknown: SkipUnknownOption = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per text, one per line.", rich_help_panel=OUTPUT)
-    ] = False,
-    raw: Annotated[
-        bool,
-        typer.Option("--raw", help="Print control characters unchanged on a terminal too.", rich_help_panel=OUTPUT),
-    ] = False,
+    as_json: JsonLinesOption = False,
+    raw: RawOption = False,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
     *,
@@ -122,7 +124,7 @@ def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
     for name in FILTERS:
         if name in given:
             flag = options[name].flag
-            raise UsageError(f"--greedy and {flag} exclude each other", "greedy always takes the likeliest character")
+            raise UsageError(f"--greedy and {flag} exclude each other", "greedy always takes the most likely character")
     if settings.num > 1:
         raise UsageError("--greedy always generates the same text", "leave out --num or --greedy")
 

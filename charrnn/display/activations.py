@@ -1,7 +1,7 @@
 """Text colored by the value of a signal at each character, with a legend, for terminals with and without colors.
 
 `layout` breaks a view into lines of glyphs; `render` colors them or, without colors, prints rows of values below the
-text. A view with successors also gets the likeliest next characters below each character (as in Karpathy 2015, *The
+text. A view with successors also gets the most likely next characters below each character (as in Karpathy 2015, *The
 Unreasonable Effectiveness of Recurrent Neural Networks*) and the surprise at the actual one.
 
 A character's color is the value after the network has read it. Combining marks stay with their base and take its color.
@@ -96,9 +96,9 @@ SignalScale.UNIT = SignalScale(0.0, 1.0)
 
 @dataclass(frozen=True)
 class Successors:
-    """The K likeliest next characters after each of N characters.
+    """The K most likely next characters after each of N characters.
 
-    symbols, probabilities: N × K, the likeliest first. true: N; index of the actual next character among the K, None if
+    symbols, probabilities: N × K, the most likely first. true: N; index of the actual next character among the K, None if
     it is not among them or unknown. surprise: N; bits of the actual one, NaN if unknown.
     """
 
@@ -362,14 +362,14 @@ def _wrapped(words: str, terminal: Terminal) -> Iterator[str]:
 def _successor_legend(terminal: Terminal, paint: Paint) -> Iterator[str]:
     if not paint.colored:
         yield from _wrapped(
-            "1-5: the likeliest next characters. next: the row of the actual one, - if none. p(1): probability of the"
-            " likeliest, in tenths. bits: surprise at the actual one, + from 9.5",
+            "1-5: the most likely next characters. next: the row of the actual one, - if none. p(1): probability of the"
+            " first, in tenths. bits: surprise at the actual one, + from 9.5",
             terminal,
         )
         return
     scale = f"{BLOCKS[0]} below 1 to {BLOCKS[-1]} from 7" if terminal.unicode else "+ from 9.5"
     yield from _wrapped(
-        "1-5: the likeliest next characters, green by probability, the actual one underlined. bits: surprise at the"
+        "1-5: the most likely next characters, green by probability, the actual one underlined. bits: surprise at the"
         f" actual one, {scale}",
         terminal,
     )
@@ -407,8 +407,8 @@ def _successor_rows(view: View, successors: Successors, line: Line, terminal: Te
         ranks = ((successors.true[position], successors.surprise[position]) for position in positions)
         signs = (str(rank + 1) if rank is not None else "" if math.isnan(bits) else "-" for rank, bits in ranks)
         yield named("next", _row(line, signs))
-        likeliest = (successors.probabilities[position][0] for position in positions)
-        yield named("p(1)", _row(line, (str(min(int(p * 10 + 1e-9), 9)) for p in likeliest)))
+        highest = (successors.probabilities[position][0] for position in positions)
+        yield named("p(1)", _row(line, (str(min(int(p * 10 + 1e-9), 9)) for p in highest)))
     blocks = paint.colored and terminal.unicode
     yield named("bits", _row(line, (_surprise(successors.surprise[position], blocks) for position in positions)))
     yield ""

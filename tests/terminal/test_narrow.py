@@ -1,4 +1,4 @@
-"""A terminal of forty columns: what the program writes there is broken between words, not at the edge."""
+"""On a terminal of forty columns, lines are broken between words."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ COLUMNS = 40
 TRAIN = ("train", "text.txt", "--steps", "20", "--evaluations", "2", "--hidden-size", "8", "--device", "cpu")
 
 
-def lines_of(*arguments: str) -> list[str]:
-    """What stands on the terminal when the program has ended, as it would be on one of any width."""
+def terminal_lines(*arguments: str) -> list[str]:
+    """Return the lines that the program leaves on the terminal."""
     kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR")}
     child = pexpect.spawn(
         sys.executable,
@@ -36,12 +36,12 @@ def lines_of(*arguments: str) -> list[str]:
 
 def test_lines_fit_forty_columns(home: Path, short_text: str) -> None:
     (home / "text.txt").write_text(short_text)
-    trained = lines_of(*TRAIN)
+    trained = terminal_lines(*TRAIN)
     commands = trained.index("next:")
     assert all(line.startswith("  charrnn ") for line in trained[commands + 1 :] if line)
     (home / "checkpoints/other").mkdir()
     (home / "checkpoints/other/run.json").write_text("{}")
-    for lines in (trained[:commands], lines_of("runs"), lines_of("corpora")):
+    for lines in (trained[:commands], terminal_lines("runs"), terminal_lines("corpora")):
         assert max(map(len, lines)) <= COLUMNS
     told = " ".join(" ".join(trained).split())
     assert re.search(r"step 10 train [\d.]+ validation [\d.]+ nats \([\d.]+ bpc\) best [\d.]+ s", told)

@@ -1,4 +1,4 @@
-"""The same in a real pseudo-terminal: what arrives at its other end, byte by byte."""
+"""Safe text in a pseudo-terminal, compared byte by byte at its other end."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ SEQUENCES = [
 
 
 def hostile_strings(number: int, seed: int) -> list[str]:
-    """Strings of terminal sequences, fragments of them, and any code points at all."""
+    """Return strings of terminal sequences, fragments of them, and random code points."""
     draw = random.Random(seed)
     strings = []
     for _ in range(number):

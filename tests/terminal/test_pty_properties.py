@@ -1,4 +1,4 @@
-"""Whatever the strings are: none of them drives a real terminal, and each arrives as its safe form."""
+"""No string drives a terminal: each arrives there as its safe form."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ anything = st.characters() | st.characters(categories=["Cs"])
 pieces = (
     st.sampled_from(SEQUENCES) | st.text(anything, max_size=5) | st.text(st.characters(max_codepoint=0x9F), max_size=5)
 )
-# A pty turns a newline into two characters and may expand a tab; neither drives it.
+# A pty changes newlines and may expand tabs.
 strings = st.lists(pieces, max_size=5).map(lambda parts: "".join(parts).replace("\n", "").replace("\t", ""))
 
 
 class Terminal:
-    """A program that writes to a pseudo-terminal what it is given, and what arrives at the other end."""
+    """A program that writes texts to a pseudo-terminal, and the other end of it."""
 
     def __init__(self, writer: subprocess.Popen[str], master: int):
         self._writer, self._master = writer, master
