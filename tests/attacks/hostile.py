@@ -260,7 +260,7 @@ attack("vocabulary-of-keys", "create a table of 400,000 keys", "too many parts",
 attack("vocabulary-other", "use more characters than the weights have", "bytes, where its settings require", make=raw(
     "vocabulary.json", b'{"kind": "bytes", "characters": ""}'))  # fmt: skip
 attack("held-out-not-utf-8", "decode bytes that are not text", "is damaged", make=raw("held_out.bin", b"\xff\xfe"))
-attack("held-out-unknown", "use characters without an id", "what the model does not know", make=raw(
+attack("held-out-unknown", "use characters without an id", "has unknown characters", make=raw(
     "held_out.bin", "☃\x1b[2J".encode()))  # fmt: skip
 attack("held-out-huge", "read ten gigabytes", "is too large",
        then=sparse("held_out.bin", 10**10))  # fmt: skip
