@@ -20,12 +20,12 @@ from typing import Any
 from charrnn.errors import CharrnnError
 from charrnn.units import amount
 
-Progress = Callable[[int, int], None]
+ProgressCallback = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
 TEMPORARY_PREFIX = ".aside-"
 BLOCK = 1 << 20
-MOST_PARTS = 100_000  # the header of the largest weights has about 5,000
+MAX_JSON_PARTS = 100_000  # the header of the largest weights has about 5,000
 
 
 def home_folder() -> Path:
@@ -202,7 +202,7 @@ def to_json_bytes(value: Any) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode()
 
 
-def from_json_bytes(data: bytes, source: str, max_parts: int = MOST_PARTS) -> Any:
+def from_json_bytes(data: bytes, source: str, max_parts: int = MAX_JSON_PARTS) -> Any:
     """Return the value of a JSON text. source: the file, for errors.
 
     Raises CharrnnError for NaN, a repeated key or bad UTF-8, and for more than `max_parts` objects, arrays and commas:

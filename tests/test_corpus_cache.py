@@ -218,7 +218,7 @@ class Tiny:
 
 def test_manifest_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A manifest may have as many parts as its sources explain."""
-    monkeypatch.setattr(id_files, "MOST_PARTS", 20)
+    monkeypatch.setattr(id_files, "MAX_JSON_PARTS", 20)
     tiny = Tiny()
     for _ in range(2):
         encoded = corpus_cache.encode([tiny] * 100, "a", [tmp_path], as_bytes=True)

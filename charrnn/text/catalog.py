@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from charrnn.errors import CharrnnError
-from charrnn.files import Progress, atomic_file, remove_leftovers
+from charrnn.files import ProgressCallback, atomic_file, remove_leftovers
 from charrnn.text.download import Download, FetchError, ZipDownload, https_opener
 
 NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
@@ -27,7 +27,7 @@ class Source(Protocol):
     @property
     def size(self) -> int | None: ...
 
-    def write(self, file: BinaryIO, progress: Progress, opener: urllib.request.OpenerDirector) -> None:
+    def write(self, file: BinaryIO, progress: ProgressCallback, opener: urllib.request.OpenerDirector) -> None:
         """Write the text as UTF-8. Raises FetchError where it is not available, OSError where writing fails."""
 
 
@@ -51,7 +51,7 @@ class StandardLibrary:
     origin: str = "built from this Python's own files"
     size: int | None = None
 
-    def write(self, file: BinaryIO, progress: Progress, opener: urllib.request.OpenerDirector) -> None:
+    def write(self, file: BinaryIO, progress: ProgressCallback, opener: urllib.request.OpenerDirector) -> None:
         root = Path(sysconfig.get_path("stdlib"))
         paths = [path for path in root.rglob("*.py") if path.is_file()]
         paths = [path for path in paths if not NOT_LIBRARY.intersection(path.relative_to(root).parts)]
@@ -97,7 +97,7 @@ def find(name: str) -> Entry | None:
 def ensure(
     entry: Entry,
     folder: Path,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     opener: urllib.request.OpenerDirector | None = None,
 ) -> Path:
     """Return the path of an entry's text in the corpora folder. Download or build it if no file has its name.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.files import Progress
+from charrnn.files import ProgressCallback
 from charrnn.text import corpus_cache
 from charrnn.text.corpus_cache import Encoded
 from charrnn.text.encoder import Encoder, Survey
@@ -86,7 +86,7 @@ def load_corpus(
     as_bytes: bool = False,
     vocabulary: Vocabulary | None = None,
     folder: Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
     memory_limit: int | None = None,
 ) -> Corpus:
     """Find, read and encode texts, and concatenate them in the order given.
@@ -135,7 +135,7 @@ def load_corpus(
 
 
 def read_text(
-    spec: str, *, as_bytes: bool = False, folder: Path | None = None, progress: Progress | None = None
+    spec: str, *, as_bytes: bool = False, folder: Path | None = None, progress: ProgressCallback | None = None
 ) -> str | bytes:
     """Return the whole text that a spec of `load_corpus` means: a str without byte order mark, or the exact bytes.
 
@@ -168,7 +168,7 @@ def _encode_large(
     folder: Path,
     as_bytes: bool,
     vocabulary: Vocabulary | None,
-    progress: Progress | None,
+    progress: ProgressCallback | None,
 ) -> Encoded:
     folders = [folder]
     if len(files) == 1 and files[0].path is not None:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.files import Progress, remove_leftovers
+from charrnn.files import ProgressCallback, remove_leftovers
 from charrnn.text.encoder import Encoder, Source, Survey
 from charrnn.text.id_files import Manifest, array_path, map_array, map_unnamed, read_manifest, write_ids
 from charrnn.text.vocabulary import Vocabulary
@@ -86,7 +86,7 @@ def encode(
     *,
     as_bytes: bool,
     vocabulary: Vocabulary | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Encoded:
     """Return the ids of the sources, concatenated, from a file that was kept or is written now.
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.files import Progress
+from charrnn.files import ProgressCallback
 from charrnn.text.vocabulary import CODE_POINTS, NotTextError, Unknown, Vocabulary, code_points, not_utf8
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -62,7 +62,7 @@ class Survey:
 class Encoder:
     """The two passes over some sources. progress: called with bytes read, and the bytes of both passes."""
 
-    def __init__(self, sources: Sequence[Source], *, as_bytes: bool, progress: Progress | None = None):
+    def __init__(self, sources: Sequence[Source], *, as_bytes: bool, progress: ProgressCallback | None = None):
         self._sources, self._as_bytes, self._progress = sources, as_bytes, progress
         self._done, self._total = 0, 2 * sum(source.size for source in sources)
 

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.files import MOST_PARTS, atomic_file, from_json_bytes, open_regular
+from charrnn.files import MAX_JSON_PARTS, atomic_file, from_json_bytes, open_regular
 from charrnn.text.encoder import Survey
 from charrnn.text.vocabulary import Vocabulary
 
@@ -59,7 +59,7 @@ def read_manifest(path: Path, sources: int) -> Manifest:
             raise damaged
         data = _read_at(file, 0, size)
     blocks = array_path(path).lstat().st_size // CHECKED_BLOCK
-    value = from_json_bytes(data, str(path), MOST_PARTS + sources + blocks)
+    value = from_json_bytes(data, str(path), MAX_JSON_PARTS + sources + blocks)
     if not isinstance(value, dict) or {name: type(part) for name, part in value.items()} != KINDS:
         raise damaged
     if not all(length is None or (type(length) is int and length >= 0) for length in value["lengths"]):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.files import Progress, home_folder
+from charrnn.files import ProgressCallback, home_folder
 from charrnn.text import catalog
 from charrnn.units import amount
 
@@ -137,7 +137,7 @@ class FoundCorpus:
     files: list[SourceFile]
 
 
-def find_corpora(specs: Sequence[str], folder: Path | None, progress: Progress | None) -> list[FoundCorpus]:
+def find_corpora(specs: Sequence[str], folder: Path | None, progress: ProgressCallback | None) -> list[FoundCorpus]:
     """Find what each spec of `charrnn.text.corpus.load_corpus` means. Download or build a corpus of the catalog.
 
     Raises UsageError where a spec means nothing, CharrnnError where a path cannot be examined.
@@ -163,7 +163,7 @@ def list_texts(folder: Path) -> list[Path]:
     return _sorted(path for path in entries if path.name != "README.md")
 
 
-def _find_corpus(spec: str, folder: Path, progress: Progress | None) -> FoundCorpus:
+def _find_corpus(spec: str, folder: Path, progress: ProgressCallback | None) -> FoundCorpus:
     if spec == STDIN:
         return FoundCorpus("stdin", [SourceFile(None)])
     if not spec or "\0" in spec:
