@@ -11,11 +11,13 @@ import pandas
 import pytest
 
 from charrnn.discovery.cache import (
+    earlier_findings,
     hash_of,
     load_all_findings,
     load_findings,
     question_key,
     save_findings,
+    search_run,
     subject_key,
 )
 from charrnn.discovery.evidence import Evidence
@@ -29,6 +31,7 @@ from charrnn.properties.user_properties import find_property
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from tests.planted import network_for
+from tests.test_cli_inspect import make_run
 
 
 def evidence(**changed: Any) -> Evidence:
@@ -325,3 +328,25 @@ def test_registered_property_changes_every_question(outside_property):
     with_it = key(CATALOG["URL"])
     del CATALOG[outside_property.name]
     assert key(CATALOG["URL"]) != with_it
+
+
+def test_users_property_is_searched_again_when_its_code_changes(home, short_text):
+    run = make_run(home, short_text[:12_000])
+    network, _ = run.load_network()
+    file = home / "mine.py"
+    effort = Effort(permutations=20, pseudo_labels=5, resamples=20, untrained=1)
+
+    def is_searched(vowels: str) -> bool:
+        file.write_text(f"def vowel(text):\n    return [c in {vowels!r} for c in text]\n")
+        stages: list[str] = []
+        chosen = [find_property(f"{file}:vowel")]
+        found = search_run(
+            run, network, run.held_out_text(), chosen, effort=effort, progress=lambda stage, _: stages.append(stage)
+        )
+        assert found.testable == ("vowel",)
+        return bool(stages)
+
+    assert is_searched("aeiou")
+    assert not is_searched("aeiou")
+    assert is_searched("aeiouy")
+    assert len(earlier_findings(run, network, run.held_out_text())) == 2

@@ -29,6 +29,7 @@ from charrnn.properties.user_properties import find_property
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from tests.planted import network_for, prose
+from tests.test_cli_inspect import invoke, make_run
 
 BINARY = {
     "newline follows": ["a‹b›⏎c‹d⏎›⏎e"],
@@ -316,6 +317,14 @@ def test_registered_property_is_searched_for(vowel):
     disagreeing = contradictions(network, text, Text(characters), claim, vowel)
     assert disagreeing
     assert all(one.holds == values[one.position] for one in disagreeing)
+
+
+def test_registered_property_works_in_every_command(vowel, home, short_text):
+    make_run(home, short_text[:12_000])
+    assert "1 of 1 properties testable" in invoke("-p", "vowel")
+    assert "vowel" in invoke("--all")
+    assert "compared with vowel" in invoke("--cell", "2", "-p", "vowel", command="history")
+    assert "cell 1:2: no property found" in invoke("--cell", "2", "--length", "20")
 
 
 def test_name_of_a_property_is_taken_once(vowel):

@@ -48,7 +48,7 @@ def record(
 ) -> Activations:
     """Read both halves with a network and record its cells, in one pass.
 
-    bits: also measure bits per character. every: read only each so many blocks of SELECT.
+    bits: also measure bits per character. every: read only every n-th block of SELECT.
     """
     split = study.split
     blocks = np.arange(len(split.starts))

@@ -78,7 +78,7 @@ def earlier_findings(run: Run, network: CharRNN, text: EncodedText) -> list[Find
 
 
 def subject_key(network: CharRNN, text: EncodedText) -> str:
-    """Return the hash of a network's weights and of the beginning of a text."""
+    """Return the hash of a network's weights and of the first characters of a text."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode() + tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

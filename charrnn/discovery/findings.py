@@ -76,6 +76,7 @@ class Findings:
         return len(self.of_kind("tracks"))
 
     def __bool__(self) -> bool:
+        """Findings are true even where no cell is named."""
         return True
 
     def __getitem__(self, name: str) -> list[Claim]:

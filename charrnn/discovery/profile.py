@@ -70,11 +70,11 @@ def contradictions(
     layer, index = map(int, evidence.cell.split(":"))
     values = _values(network, text, Cell(layer, index), evidence.signal)
     truth = one.of(characters)
-    strength = np.where(truth, -1, 1) * evidence.sign * (values - (evidence.threshold or 0.0))
-    strength[: warm_up(len(values))] = -np.inf
+    disagreement = np.where(truth, -1, 1) * evidence.sign * (values - (evidence.threshold or 0.0))
+    disagreement[: warm_up(len(values))] = -np.inf
     found: list[Contradiction] = []
-    for position in np.argsort(-strength, kind="stable").tolist():
-        if len(found) == CONTRADICTIONS_SHOWN or strength[position] <= 0:
+    for position in np.argsort(-disagreement, kind="stable").tolist():
+        if len(found) == CONTRADICTIONS_SHOWN or disagreement[position] <= 0:
             break
         if all(abs(position - other.position) >= MIN_DISTANCE for other in found):
             found.append(Contradiction(position, bool(truth[position])))

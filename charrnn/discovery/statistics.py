@@ -357,16 +357,16 @@ def _wins(
     kept = np.flatnonzero(mixed[strata.of])
     order = kept[np.lexsort((column[kept], strata.of[kept]))]
     ordered, stratum, segment, positive = column[order], strata.of[order], segments[order], values[order]
-    begins = _first_of_group(stratum)
-    first = _first_of_group(ordered) | begins
+    first_of_stratum = _first_of_group(stratum)
+    first = _first_of_group(ordered) | first_of_stratum
     negatives = np.zeros((number, len(order) + 1), np.int32)
     negatives[segment[~positive], np.flatnonzero(~positive) + 1] = 1
     np.cumsum(negatives, axis=1, out=negatives)
     starts = np.flatnonzero(first)
     group = np.cumsum(first) - 1
     ends = np.append(starts[1:], len(order))
-    stratum_start = np.flatnonzero(begins)[np.cumsum(begins) - 1]
-    stratum_end = np.append(np.flatnonzero(begins)[1:], len(order))[np.cumsum(begins) - 1]
+    stratum_start = np.flatnonzero(first_of_stratum)[np.cumsum(first_of_stratum) - 1]
+    stratum_end = np.append(np.flatnonzero(first_of_stratum)[1:], len(order))[np.cumsum(first_of_stratum) - 1]
     at = np.flatnonzero(positive)
     weight = 1.0 / strata.sizes[stratum[at]]
     base = negatives[:, stratum_start[at]]
