@@ -27,6 +27,30 @@ def test_matches_are_those_of_re(expression: str, text: str, start: int) -> None
     assert PATTERNS[expression].spans(text, start).tolist() == expected
 
 
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(st.sampled_from(EXPRESSIONS), st.text("aab\n", max_size=20), st.integers(0, 5))
+def test_ends_with_match(expression: str, text: str, start: int) -> None:
+    matches = re.compile(expression, re.MULTILINE).finditer(text, start)
+    expected = any(match.start() < match.end() == len(text) for match in matches)
+    assert PATTERNS[expression].ends_with_match(text, start) == expected
+
+
+@pytest.mark.parametrize("expression", [r"\n\n+", "(a+)+b"])
+def test_short_and_long_texts_agree(expression: str) -> None:
+    """Short texts may be matched without a process."""
+    text = "aaab\n\n\n" * 12
+    pattern = Pattern(expression)
+    assert pattern.spans(text).tolist() == pattern.spans(text + "x" * 100).tolist()
+
+
+@pytest.mark.parametrize("expression", ["[ab]+[a]+\n", ".*.*x", "a{1,99}b*c", "a*|a*"])
+def test_expressions_matched_without_a_process_are_fast(expression: str) -> None:
+    """An expression without groups and with two quantifiers takes at most cubic time."""
+    start = time.process_time()
+    Pattern(expression).spans("a" * 100)
+    assert time.process_time() - start < 1
+
+
 def test_matches_in_bytes() -> None:
     assert Pattern(rb"\xff+\n").spans(b"a\xff\xff\nb").tolist() == [[1, 4]]
 
@@ -70,7 +94,7 @@ def test_timeout_of_a_compilation() -> None:
 
 def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charrnn.text.patterns.MEMORY_LIMIT", 100_000_000)
-    pattern = Pattern("a")
+    pattern = Pattern("(a)")
     with pytest.raises(CharrnnError, match="too much memory"):
         pattern.spans("a" * 20_000_000)
     assert pattern.spans("ba").tolist() == [[1, 2]]
@@ -87,8 +111,8 @@ def test_the_caller_keeps_its_signals() -> None:
 def test_no_process_is_left() -> None:
     """Neither when a pattern is dropped nor when the program ends."""
     code = (
-        "import os, gc, subprocess; from charrnn.text.patterns import Pattern\n"
-        "p = Pattern('a'); q = Pattern('b'); print(p._process.pid, q._process.pid); del p; gc.collect()"
+        "import gc; from charrnn.text.patterns import Pattern\n"
+        "p = Pattern('(a)'); q = Pattern('(b)'); print(p._process.pid, q._process.pid); del p; gc.collect()"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
