@@ -23,9 +23,16 @@ class Activations:
     bits_per_character: of the network on both halves, if asked for.
     """
 
+    cells: Sequence[Cell]
+    signals: Sequence[str]
     select: np.ndarray
     confirm: np.ndarray
     bits_per_character: float | None
+
+    def of(self, cell: Cell, signal: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the values of one cell on SELECT and on CONFIRM, (N/2,) each."""
+        column = self.signals.index(signal) * len(self.cells) + self.cells.index(cell)
+        return self.select[:, column], self.confirm[:, column]
 
 
 def cell_groups(network: CharRNN, study: Study) -> list[list[Cell]]:
@@ -72,7 +79,7 @@ def record(
             nats, predicted = nats + more_nats, predicted + more_predicted
         progress(stage, min(1.0, (chunk.start + size) / len(streams)))
     select, confirm = (half.reshape(-1, width) for half in halves)
-    return Activations(select, confirm, nats / max(predicted, 1) / NATS_PER_BIT if bits else None)
+    return Activations(cells, signals, select, confirm, nats / max(predicted, 1) / NATS_PER_BIT if bits else None)
 
 
 def _nats(chunk: Chunk, following: Streams, skipped: int) -> tuple[float, int]:

@@ -26,7 +26,6 @@ from charrnn.discovery.statistics import (
 )
 from charrnn.discovery.study import Effort, Progress, Study
 from charrnn.inspection.gates import memory_length
-from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
 
 CANDIDATES = 3
@@ -108,7 +107,7 @@ class Evidence:
 class Candidate(NamedTuple):
     """Indices of a property, a signal and a cell."""
 
-    property: int
+    property_index: int
     signal: int
     cell: int
 
@@ -124,14 +123,6 @@ class _Competition(NamedTuple):
     competitor: str | None
     competitor_unique: float
     better_in_family: str | None
-
-
-class _Columns(NamedTuple):
-    """The values (N/2,) of a candidate cell, and of its memory gate on CONFIRM if it has one."""
-
-    select: np.ndarray
-    confirm: np.ndarray
-    memory_gate: np.ndarray | None
 
 
 def choose_candidates(study: Study, scores: Scores) -> list[Candidate]:
@@ -161,52 +152,41 @@ def gather_evidence(
     signals = [*scores.signals, *([gate] if gate else [])]
     values = record(network, study, cells, signals, progress=progress, stage="candidates")
     p_values = np.array(
-        [p_value(abs(scores.comparable[candidate]), scores.permuted[candidate.property]) for candidate in candidates]
+        [p_value(abs(scores.comparable[one]), scores.permuted[one.property_index]) for one in candidates]
     )
     adjusted = holm(p_values)
     found = []
     for place, candidate in enumerate(candidates):
         progress("intervals", place / len(candidates))
-        k = candidate.property
-        columns = _columns(values, signals, cells, scores.signals[candidate.signal], scores.cells[candidate.cell], gate)
+        k = candidate.property_index
         p = (float(p_values[place]), float(adjusted[place]))
-        found.append(_evidence(study, scores, candidate, columns, kgrams[k], untrained[k], p, effort))
+        memory = memory_length(values.of(scores.cells[candidate.cell], gate)[1]) if gate else None
+        found.append(_evidence(study, scores, candidate, values, kgrams[k], untrained[k], p, memory, effort))
     progress("intervals", 1.0)
     return tuple(found)
-
-
-def _columns(
-    values: Activations, signals: Sequence[str], cells: Sequence[Cell], signal: str, cell: Cell, gate: str | None
-) -> _Columns:
-    def column(name: str) -> int:
-        return signals.index(name) * len(cells) + cells.index(cell)
-
-    return _Columns(
-        values.select[:, column(signal)],
-        values.confirm[:, column(signal)],
-        values.confirm[:, column(gate)] if gate else None,
-    )
 
 
 def _evidence(
     study: Study,
     scores: Scores,
     candidate: Candidate,
-    columns: _Columns,
+    values: Activations,
     kgram: KgramBaseline,
     untrained: UntrainedBaseline,
     p: tuple[float, float],
+    memory: float | None,
     effort: Effort,
 ) -> Evidence:
     k, signal, cell = candidate
     one, truth = study.properties[k], study.confirm.values[k]
+    select, confirm = values.of(scores.cells[cell], scores.signals[signal])
     sign = 1 if scores.select[candidate] >= 0 else -1
     reached = sign * float(scores.confirm[candidate])
     binary = one.kind == "binary"
     intervals = _Intervals()
     if reached >= (2 * RELATED - 1 if binary else RELATED):
-        intervals = _intervals(study, k, sign * columns.confirm, kgram, untrained, effort)
-    threshold = best_threshold(sign * columns.select, study.select.values[k])[0] if binary else None
+        intervals = _intervals(study, k, sign * confirm, kgram, untrained, effort)
+    threshold = best_threshold(sign * select, study.select.values[k])[0] if binary else None
     return Evidence(
         property_name=one.title,
         kind=one.kind,
@@ -227,12 +207,12 @@ def _evidence(
         pseudo=float(np.quantile(scores.pseudo[k], 0.95)),
         unique=float(scores.unique[k, scores.response(signal, one.kind), cell]),
         **_competition(study, scores, candidate)._asdict(),
-        pearson=float(pearson(columns.confirm[:, None], truth)[0]) if one.counter else None,
+        pearson=float(pearson(confirm[:, None], truth)[0]) if one.counter else None,
         threshold=None if threshold is None else sign * threshold,
-        balanced_accuracy=None if threshold is None else balanced_accuracy(sign * columns.confirm, truth, threshold),
-        mean_inside=float(columns.confirm[truth].mean()) if binary else None,
-        mean_outside=float(columns.confirm[~truth].mean()) if binary else None,
-        memory=None if columns.memory_gate is None else memory_length(columns.memory_gate),
+        balanced_accuracy=None if threshold is None else balanced_accuracy(sign * confirm, truth, threshold),
+        mean_inside=float(confirm[truth].mean()) if binary else None,
+        mean_outside=float(confirm[~truth].mean()) if binary else None,
+        memory=memory,
         episodes=len(episodes(truth)),
     )
 
