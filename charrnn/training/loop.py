@@ -81,8 +81,42 @@ def train(
     yield from loop.events()
 
 
+class _Report:
+    """The span of steps that the next `StepsTaken` covers."""
+
+    def __init__(self, trainer: Trainer, schedule: Schedule):
+        self._trainer, self._schedule = trainer, schedule
+        self.start()
+
+    def start(self) -> None:
+        self._loss, self._weight = self._trainer.loss_sum.item(), self._trainer.weight_sum.item()
+        self.start_clock()
+
+    def start_clock(self) -> None:
+        """Leave the time up to now out of the speed."""
+        self._time = self._schedule.clock()
+
+    def is_due(self) -> bool:
+        return self._schedule.clock() - self._time >= REPORT_INTERVAL
+
+    def finish(self) -> StepsTaken:
+        """Return the report and start the next one."""
+        trainer, settings = self._trainer, self._schedule.settings
+        weight = trainer.weight_sum.item() - self._weight
+        characters = weight * settings.batch_size * settings.seq_length
+        event = StepsTaken(
+            step=trainer.step,
+            nats=(trainer.loss_sum.item() - self._loss) / (weight or 1),
+            characters_per_second=characters / (self._schedule.clock() - self._time),
+            learning_rate=trainer.learning_rate(),
+            seconds=self._schedule.seconds(),
+        )
+        self.start()
+        return event
+
+
 class _Loop:
-    """Decides after each step what to do next.
+    """The decisions after each step.
 
     All processes of a group take the same decisions. What differs between them, signals and clocks, is exchanged as
     control flags first.
@@ -102,6 +136,7 @@ class _Loop:
         self.progress = Progress()
         self.train_nats: float | None = None
         self.reason: str | None = None
+        self._report = _Report(trainer, schedule)
         self._group_flags = ControlFlags()
 
     def start(self, resume: Checkpoint | None) -> None:
@@ -110,7 +145,7 @@ class _Loop:
         else:
             self.group.broadcast(list(self.trainer.parameters.values()))
         self.schedule.resume(self.progress.seconds)
-        self._start_report()
+        self._report.start()
 
     def events(self) -> Iterator[Event]:
         while self.reason is None:
@@ -128,7 +163,7 @@ class _Loop:
                 self.reason = "stopped"
             else:
                 self._step()
-                yield from self._report()
+                yield from self._after_step()
         yield from self._finish(self.reason)
 
     def _step(self) -> None:
@@ -147,7 +182,7 @@ class _Loop:
         return ControlFlags(
             stop=self.requests.stop,
             checkpoint=self.requests.checkpoint or self.checkpointer.is_due(),
-            report=self.schedule.clock() - self._reported_at >= REPORT_INTERVAL,
+            report=self._report.is_due(),
         )
 
     def _evaluation_is_due(self) -> bool:
@@ -160,7 +195,7 @@ class _Loop:
             return False
         return self._flags().checkpoint or self.schedule.settings.keeps(self.trainer.step)
 
-    def _report(self) -> Iterator[Event]:
+    def _after_step(self) -> Iterator[Event]:
         step, report = self.trainer.step, self._flags().report
         if step == self.schedule.settings.warmup_steps and self._correct_steps():
             yield StepsCorrected(step, self.schedule.settings.steps)
@@ -168,7 +203,7 @@ class _Loop:
         if (report or self.trainer.device.type == "cpu") and self._has_exploded():
             yield self._recover()
         elif report or self._evaluation_is_due():
-            yield self._steps_taken()
+            yield self._report.finish()
 
     def _correct_steps(self) -> bool:
         """Correct the number of steps for the deadline. Return whether it changed."""
@@ -183,41 +218,15 @@ class _Loop:
         self.trainer.settings = self.schedule.settings
         return True
 
-    def _start_report(self) -> None:
-        """Start the span that the next `StepsTaken` covers."""
-        self._reported_loss, self._reported_weight = self.trainer.loss_sum.item(), self.trainer.weight_sum.item()
-        self._reported_at = self.schedule.clock()
-
-    def _steps_taken(self) -> StepsTaken:
-        weight = self.trainer.weight_sum.item() - self._reported_weight
-        settings, seconds = self.schedule.settings, self.schedule.clock() - self._reported_at
-        event = StepsTaken(
-            step=self.trainer.step,
-            nats=(self.trainer.loss_sum.item() - self._reported_loss) / (weight or 1),
-            characters_per_second=weight * settings.batch_size * settings.seq_length / seconds,
-            learning_rate=self.trainer.learning_rate(),
-            seconds=self.schedule.seconds(),
-        )
-        self._start_report()
-        return event
-
     def _evaluate(self) -> Iterator[Event]:
         """Score the validation text and save. Ends training where that got worse, or a stop was requested."""
         nats = self.group.broadcast_object(self._validation_nats())
         if nats is None:
             self.reason = "stopped"
             return
-        step, progress = self.trainer.step, self.progress
+        step = self.trainer.step
         self.train_nats = train_nats = self._mean_training_loss()
-        is_best = math.isfinite(nats) and (progress.best_nats is None or nats < progress.best_nats)
-        self.progress = progress.changed(
-            step=step,
-            evaluated_step=step,
-            validation_nats=_finite(nats),
-            best_nats=nats if is_best else progress.best_nats,
-            best_step=step if is_best else progress.best_step,
-            evaluations_without_better=0 if is_best else progress.evaluations_without_better + 1,
-        )
+        self.progress = _evaluated(self.progress, step, nats)
         seconds = self.schedule.seconds()
         self.checkpointer.log(
             "evaluation",
@@ -229,9 +238,9 @@ class _Loop:
         )
         self.trainer.loss_sum.zero_()
         self.trainer.weight_sum.zero_()
-        self._start_report()
-        yield Evaluated(step, train_nats, nats, is_best, seconds, self.trainer.network)
-        ends_early = self._validation_got_worse()
+        self._report.start()
+        yield Evaluated(step, train_nats, nats, self.progress.best_step == step, seconds, self.trainer.network)
+        ends_early = _got_worse(self.progress, self.schedule.settings.patience)
         if self.checkpointer.is_enabled:
             yield self._save(finished=ends_early)
         self.reason = "early" if ends_early else None
@@ -249,17 +258,10 @@ class _Loop:
         """Return the mean since the last evaluation."""
         return self.trainer.loss_sum.item() / (self.trainer.weight_sum.item() or 1)
 
-    def _validation_got_worse(self) -> bool:
-        """Return whether the validation loss is clearly above its best, and patience is exhausted."""
-        patience, progress = self.schedule.settings.patience, self.progress
-        if not patience or progress.evaluations_without_better < patience or progress.best_nats is None:
-            return False
-        return progress.validation_nats is None or progress.validation_nats > MIN_WORSENING * progress.best_nats
-
     def _save(self, finished: bool = False) -> CheckpointSaved | CheckpointFailed:
         self._update_progress(finished)
         event = self.checkpointer.save(self.progress)
-        self._reported_at = self.schedule.clock()  # the speed that is reported leaves saving out
+        self._report.start_clock()
         return event
 
     def _update_progress(self, finished: bool) -> None:
@@ -287,7 +289,7 @@ class _Loop:
         self.progress = progress
         self.trainer.rate_scale = scale
         self.trainer.skipped_in_a_row.zero_()
-        self._start_report()
+        self._report.start()
         self.checkpointer.log("explosion", step=progress.step, rate_scale=scale)
         return Exploded(progress.step, scale)
 
@@ -302,6 +304,26 @@ class _Loop:
             unsaved = event.reason if isinstance(event, CheckpointFailed) else None
             yield event
         yield Finished(reason, self.progress, self.train_nats, unsaved)
+
+
+def _evaluated(progress: Progress, step: int, nats: float) -> Progress:
+    """Return the progress after an evaluation."""
+    is_best = math.isfinite(nats) and (progress.best_nats is None or nats < progress.best_nats)
+    return progress.changed(
+        step=step,
+        evaluated_step=step,
+        validation_nats=_finite(nats),
+        best_nats=nats if is_best else progress.best_nats,
+        best_step=step if is_best else progress.best_step,
+        evaluations_without_better=0 if is_best else progress.evaluations_without_better + 1,
+    )
+
+
+def _got_worse(progress: Progress, patience: int) -> bool:
+    """Return whether the validation loss is clearly above its best, and patience is exhausted."""
+    if not patience or progress.evaluations_without_better < patience or progress.best_nats is None:
+        return False
+    return progress.validation_nats is None or progress.validation_nats > MIN_WORSENING * progress.best_nats
 
 
 def _finite(value: float) -> float | None:
