@@ -1,4 +1,4 @@
-"""Keep the ids of a large text in a memory-mapped file, so that memory does not grow with the text.
+"""Keep the ids of a large text in a memory-mapped file: memory does not grow with the text.
 
 Two hidden files beside the text are found again the next time:
 
@@ -165,7 +165,7 @@ def _is_writable(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Wait until no other process encodes into this folder, so that processes started together encode once."""
+    """Wait until no other process encodes into this folder. Processes started together encode once."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a file system without locks: the work is done twice
