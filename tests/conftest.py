@@ -1,4 +1,4 @@
-"""What tests share: a small network, a short text, a home folder of their own."""
+"""Shared fixtures: a small network, a short text, a home folder."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from charrnn.model.network import CharRNN
 from charrnn.settings import ModelSettings
 
-torch.set_num_threads(1)  # small matrices; more threads only wait for each other
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # so do those of the programs that tests start
+torch.set_num_threads(1)  # faster for small matrices
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # for subprocesses
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that corpora/ and checkpoints/ are looked for in, and the current directory."""
+    """A temporary home with corpora/, which is also the current directory."""
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "corpora").mkdir()
@@ -27,7 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def short_text() -> str:
-    """Some 20,000 characters with something to learn: sentences made of a few words."""
+    """About 20,000 characters of sentences made of a few words."""
     words = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "then", "sleeps", "until"]
     draw = random.Random(7)
     sentences = (" ".join(draw.choices(words, k=draw.randint(3, 9))).capitalize() + ".\n" for _ in range(600))
@@ -37,7 +37,7 @@ def short_text() -> str:
 def small_network(
     recurrence: str = "lstm", *, layers: int = 2, vocabulary_size: int = 11, **settings: object
 ) -> CharRNN:
-    """A freshly initialized network of 7 hidden units in double precision, so that rounding hides nothing."""
+    """A freshly initialized network of 7 hidden units in double precision."""
     shape = {"hidden_size": 7, "embedding_size": 5} | settings
     network = CharRNN(ModelSettings(recurrence=recurrence, layers=layers, **shape), vocabulary_size)
     network.initialize(torch.Generator().manual_seed(3))
