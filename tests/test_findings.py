@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,7 @@ from charrnn.discovery.naming import verdict
 from charrnn.discovery.report import number, score_with_interval
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.study import Effort
+from charrnn.errors import CharrnnError
 from charrnn.properties.catalog import CATALOG, Property, Text, register, searchable
 from charrnn.properties.user_properties import find_property
 from charrnn.text.encoded_text import EncodedText
@@ -209,6 +211,12 @@ def test_dataframe_has_a_column_for_every_number():
     assert {"verdict", "failed", "cell", "kgram_5", "interval_low", "interval_high", "p_holm"} <= set(frame.columns)
     assert frame["kgram_5"].tolist() == [0.4, 0.4]
     assert frame["interval_low"].isna().tolist() == [False, True]
+
+
+def test_missing_pandas_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(CharrnnError, match="needs pandas; pip install pandas"):
+        findings(evidence()).to_dataframe()
 
 
 def test_columns_hold_single_values():

@@ -15,7 +15,7 @@ from charrnn.discovery import report
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.naming import Claim, verdict
 from charrnn.discovery.scores import CellSummary
-from charrnn.errors import CharrnnError
+from charrnn.extras import import_extra
 from charrnn.units import count
 
 if TYPE_CHECKING:
@@ -161,12 +161,9 @@ class Findings:
 
         Raises CharrnnError where pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise CharrnnError("to_dataframe needs pandas, which is not installed", "pip install pandas") from None
         names, rows = columns_of(self.evidence)
-        return pandas.DataFrame(rows, columns=names)
+        frame: pandas.DataFrame = import_extra("pandas", "to_dataframe()").DataFrame(rows, columns=names)
+        return frame
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
