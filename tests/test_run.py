@@ -15,7 +15,7 @@ from torch import Tensor
 
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.model.checkpoint import Progress, training_shapes
-from charrnn.model.lookup import check_name, free_name, open_run, run_names
+from charrnn.model.lookup import check_new_name, free_name, open_run, run_names
 from charrnn.model.network import CharRNN, parameter_shapes
 from charrnn.model.run import Run
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
@@ -240,13 +240,13 @@ def test_manifest_with_other_files_is_refused(tmp_path: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\\b", "-x", "a b", "x" * 101, "ä"])
-def test_invalid_names_are_refused(name: str) -> None:
+def test_invalid_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError):
-        check_name(name)
+        check_new_name(name, tmp_path)
 
 
-def test_valid_name_is_accepted() -> None:
-    assert check_name("Shake_speare-2.5") == "Shake_speare-2.5"
+def test_valid_name_is_accepted(tmp_path: Path) -> None:
+    assert check_new_name("Shake_speare-2.5", tmp_path) == "Shake_speare-2.5"
 
 
 def test_free_name_is_valid_and_not_taken(tmp_path: Path) -> None:

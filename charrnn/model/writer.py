@@ -18,7 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from charrnn.errors import CharrnnError, UsageError
+from charrnn.errors import CharrnnError
 from charrnn.files import (
     atomic_file,
     atomic_folder,
@@ -38,7 +38,7 @@ from charrnn.model.checkpoint import (
     folder_name,
     training_shapes,
 )
-from charrnn.model.lookup import check_name
+from charrnn.model.lookup import check_new_name
 from charrnn.model.manifest import LARGEST_JSON, write_with_manifest
 from charrnn.model.metrics import METRICS_FILE, MetricsWriter
 from charrnn.model.run import HELD_OUT_FILE, LOCK_FILE, STEPS_FILE, VOCABULARY_FILE, Run
@@ -73,16 +73,12 @@ class RunWriter:
         held_out: the encoded start of the held-out text. first: the initial weights, saved as the checkpoint of step 0.
         Raises CharrnnError where the name is taken, the corpus has too many files, or the disk fails.
         """
-        path = folder / check_name(name)
+        path = folder / check_new_name(name, folder)
         files = {
             RUN_FILE: to_json_bytes(settings.to_json()),
             VOCABULARY_FILE: to_json_bytes(vocabulary.to_json()),
             HELD_OUT_FILE: held_out,
         }
-        if path.exists():
-            raise UsageError(
-                f"there is a run {name} already", f"choose another --name, or resume it with --resume --name {name}"
-            )
         if len(files[RUN_FILE]) > LARGEST_JSON:
             raise _too_many_files(settings.corpus)
         shapes = training_shapes(settings.model, len(vocabulary), settings.training.batch_size)

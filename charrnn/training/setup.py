@@ -17,7 +17,7 @@ from torch import Tensor
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device, choose_precision, device_name
-from charrnn.model.lookup import check_name, free_name, open_run, runs_folder
+from charrnn.model.lookup import check_new_name, free_name, open_run, runs_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import HELD_OUT_CHARACTERS, Run
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
@@ -80,9 +80,7 @@ def prepare_new_run(
     to initialize from.
     """
     device, folder = choose_device(options.device), runs_folder()
-    name = check_name(options.name) if options.name is not None else free_name(corpus.name, folder)
-    if (folder / name).exists():
-        raise UsageError(f"there is a run {name} already", f"choose another --name, or --resume --name {name}")
+    name = free_name(corpus.name, folder) if options.name is None else check_new_name(options.name, folder)
     explicit, weights = dict(options.settings), None
     if options.init_from is not None:
         explicit, weights, corpus = _initialize_from(open_run(options.init_from), explicit, corpus)
