@@ -51,6 +51,11 @@ def test_move_renames_a_key() -> None:
     assert before == {"training": {"grad_clip": 1.0, "seed": 1}}
 
 
+def test_move_creates_the_new_object() -> None:
+    change = move("run.json", "training.seed", "random.seed")
+    assert change("run.json", {"training": {"seed": 1}}) == {"training": {}, "random": {"seed": 1}}
+
+
 def test_move_leaves_other_files_as_they_are() -> None:
     assert move("run.json", "step", "steps")("progress.json", {"step": 1}) == {"step": 1}
 

@@ -33,26 +33,27 @@ def move(file: str, old: str, new: str) -> Change:
 
     Keys are dotted paths: `move("run.json", "training.grad_clip", "training.max_norm")`.
     """
+    (*old_parents, old_key), (*new_parents, new_key) = old.split("."), new.split(".")
 
     def change(name: str, content: Json) -> Json:
+        source = _find_object(content, old_parents)
+        if name != file or source is None or old_key not in source:
+            return content
         content = copy.deepcopy(content)
-        *parents, key = old.split(".")
-        source = _find_object(content, parents)
-        if name == file and source is not None and key in source:
-            value = source.pop(key)
-            *parents, key = new.split(".")
-            target = _find_object(content, parents)
-            if target is not None:
-                target[key] = value
+        source, target = _find_object(content, old_parents), _find_object(content, new_parents, create=True)
+        if source is not None and target is not None:
+            target[new_key] = source.pop(old_key)
         return content
 
     return change
 
 
-def _find_object(content: Json, keys: list[str]) -> Json | None:
+def _find_object(content: Json, keys: list[str], *, create: bool = False) -> Json | None:
     place: Any = content
     for key in keys:
-        place = place.get(key) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            return None
+        place = place.setdefault(key, {}) if create else place.get(key)
     return place if isinstance(place, dict) else None
 
 
