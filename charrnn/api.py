@@ -318,7 +318,7 @@ class Model:
         property: as for `discover`; None: what a search claims of the cell, else the cell itself at the last one.
         """
         encoded = self.encode(text)
-        chosen = find_property(property) if property is not None else self._claimed_property(cell, encoded)
+        chosen = find_property(property) if property is not None else _claimed_property(self.claim(cell, encoded))
         encoded = encoded[:characters]
         device = self.network.output.weight.device
         return cell_history(
@@ -341,7 +341,8 @@ class Model:
     ) -> list[Contradiction]:
         """Return where a cell most contradicts the binary property that a search claims of it; none without a claim."""
         encoded = self.encode(text)
-        claim, tracked = self.claim(cell, encoded), self._claimed_property(cell, encoded)
+        claim = self.claim(cell, encoded)
+        tracked = _claimed_property(claim)
         if claim is None or tracked is None or tracked.kind != "binary":
             return []
         encoded = encoded[:characters]
@@ -366,7 +367,9 @@ class Model:
         """Return a text as the characters that properties are computed from, one for each id."""
         return characters_of(self.vocabulary, encoded.ids, language_of(self.run, language))
 
-    def _claimed_property(self, cell: CellName, encoded: EncodedText) -> Property | None:
-        claim = self.claim(cell, encoded)
-        name = None if claim is None else claim.evidence.property_name
-        return next((one for one in CATALOG.values() if one.title == name), None)
+
+def _claimed_property(claim: Claim | None) -> Property | None:
+    """Return the property of the catalog that a claim is about."""
+    if claim is None:
+        return None
+    return next((one for one in CATALOG.values() if one.title == claim.evidence.property_name), None)

@@ -164,7 +164,6 @@ def test_train_help_shows_every_option(
         (["gates", "--cell", "1"], ["No such option", "--cell", "charrnn gates --help"]),
         (["gates"], ["no run in", "charrnn train"]),
         (["history"], ["Missing option", "--cell", "charrnn history --help"]),
-        (["history", "--cell", "1", "--cell"], ["--cell", "charrnn history --help"]),
         (["inspect", "--gates"], ["No such option", "--gates", "charrnn inspect --help"]),
     ],
 )
