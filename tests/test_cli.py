@@ -100,7 +100,7 @@ def test_help_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "inspect", "evaluate", "runs", "corpora"])
+@pytest.mark.parametrize("command", ["train", "sample", "inspect", "gates", "history", "evaluate", "runs", "corpora"])
 def test_help_of_commands_loads_no_torch(command: str) -> None:
     code = (
         "import sys\nfrom charrnn.cli.app import app\n"
@@ -126,7 +126,7 @@ def test_python_dash_m() -> None:
 def test_no_command_shows_help(program: Program) -> None:
     code, out, _ = program()
     assert code == 0
-    for command in ("train", "sample", "inspect", "evaluate", "runs", "corpora"):
+    for command in ("train", "sample", "inspect", "gates", "history", "evaluate", "runs", "corpora"):
         assert re.search(rf"\b{command}\b", out)
 
 
@@ -134,7 +134,7 @@ def test_no_command_shows_help(program: Program) -> None:
     ("command", "classes"),
     [("train", (ModelSettings, TrainingSettings)), ("sample", (SampleSettings,))],
 )
-def test_train_help_shows_every_option(
+def test_help_shows_every_option(
     program: Program, monkeypatch: pytest.MonkeyPatch, command: str, classes: tuple
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -231,8 +231,8 @@ def test_minutes_become_steps(program: Program, text: Path) -> None:
 
 
 def test_steps_are_corrected_after_warmup(program: Program, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "seconds_per_step", lambda *_, **__: 0.01)
-    options = ("--minutes", "0.06", "--warmup-steps", "20", "--evaluations", "2")
+    monkeypatch.setattr(planning, "seconds_per_step", lambda *_, **__: 0.015)
+    options = ("--minutes", "0.09", "--warmup-steps", "20", "--evaluations", "2")
     code, out, _ = program("train", "text.txt", *SMALL, *options)
     assert code == 0
     steps = open_run().settings.training.steps
