@@ -111,7 +111,7 @@ def test_list_fits_any_width(width, colors, monkeypatch):
     plain = "".join(part.partition("m")[2] if number else part for number, part in enumerate(drawn.split("\x1b[")))
     assert all(len(line) <= width for line in plain.splitlines())
     squeezed = "".join(plain.split())
-    for entry in corpora.listed(Path("corpora")):
+    for entry in corpora.list_entries(Path("corpora")):
         for cell in (entry.name, entry.description or "", entry.origin or "", entry.path or ""):
             if cell != entry.path or entry.origin is None:
                 assert "".join(cell.split()) in squeezed

@@ -60,7 +60,7 @@ def corpora(
     from charrnn.display.terminal import Terminal
     from charrnn.text.sources import corpora_folder
 
-    entries = listed(corpora_folder())
+    entries = list_entries(corpora_folder())
     if as_json:
         json.dump([asdict(entry) | {"present": entry.present} for entry in entries], sys.stdout, indent=2)
         print()
@@ -102,7 +102,7 @@ def get(
         terminal.write(f"{display_path(path)}\n")
 
 
-def listed(folder: Path) -> list[Listed]:
+def list_entries(folder: Path) -> list[Listed]:
     """Return the catalog's entries, then the other texts in the folder."""
     from charrnn.text import catalog
     from charrnn.text.sources import display_path, list_texts
@@ -132,7 +132,7 @@ def _size(path: Path) -> int | None:
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
-def _columns(entry: Listed) -> tuple[str, str, str, str, str]:
+def _row(entry: Listed) -> tuple[str, str, str, str, str]:
     """Return the row of the table: name, size, here or -, description, origin; safe to print."""
     from charrnn.display.terminal import safe_text
 
@@ -147,7 +147,7 @@ def _columns(entry: Listed) -> tuple[str, str, str, str, str]:
 
 def _aligned(entries: list[Listed]) -> str:
     """Return the table for a pipe: aligned columns, nothing cut."""
-    rows = [("NAME", "SIZE", "HERE", "DESCRIPTION", "SOURCE"), *map(_columns, entries)]
+    rows = [("NAME", "SIZE", "HERE", "DESCRIPTION", "SOURCE"), *map(_row, entries)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
@@ -158,7 +158,7 @@ def _print_stacked(entries: list[Listed], terminal: Terminal) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    for name, size, here, what, origin in map(_columns, entries):
+    for name, size, here, what, origin in map(_row, entries):
         heading = Text.assemble((name, "bold"), f"  {size}", f"  {here}" if here == "here" else "")
         for part in (
             heading,
@@ -178,6 +178,6 @@ def _print_table(entries: list[Listed], terminal: Terminal) -> None:
     table.add_column("size", justify="right", no_wrap=True)
     table.add_column("here", no_wrap=True)
     table.add_column("description and source", overflow="fold", ratio=1)
-    for name, size, here, what, origin in map(_columns, entries):
+    for name, size, here, what, origin in map(_row, entries):
         table.add_row(Text(name), size, "yes" if here == "here" else "", Text.assemble(what, "\n", (origin, "dim")))
     terminal.write(terminal.render(table), styled=True)

@@ -30,6 +30,20 @@ if TYPE_CHECKING:
 LAST = "at the last checkpoint"
 
 
+CellOption = Annotated[str, typer.Option("--cell", "-c", help="Cell: 42, or LAYER:INDEX as 2:17.", metavar="CELL")]
+PropertyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--property",
+        "-p",
+        help="Property to compare with: a name, NAME=REGEX or FILE.py:function.",
+        metavar="PROPERTY",
+        show_default="what the last search found",
+    ),
+]
+LanguageOption = Annotated[str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT)]
+
+
 def register(app: typer.Typer) -> None:
     app.command("history", help=help_of(history))(history)
 
@@ -37,23 +51,14 @@ def register(app: typer.Typer) -> None:
 @with_settings(InspectSettings, only=("signal", "color"))
 def history(
     run: RunArgument = None,
-    cell: Annotated[str, typer.Option("--cell", "-c", help="Cell: 42, or LAYER:INDEX as 2:17.", metavar="CELL")] = ...,  # type: ignore[assignment]  # typer's mark of a required option
-    property_name: Annotated[
-        str | None,
-        typer.Option(
-            "--property",
-            "-p",
-            help="Property to compare with: a name, NAME=REGEX or FILE.py:function.",
-            metavar="PROPERTY",
-            show_default="what the last search found",
-        ),
-    ] = None,
-    language: Annotated[str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT)] = None,
+    *,
+    cell: CellOption,
+    property_name: PropertyOption = None,
+    language: LanguageOption = None,
     text: TextOption = None,
     skip_unknown: SkipUnknownOption = False,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
-    *,
     given: dict[str, Any],
 ) -> None:
     """Show at which checkpoint a cell began to track a property.

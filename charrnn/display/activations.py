@@ -98,8 +98,8 @@ SignalScale.UNIT = SignalScale(0.0, 1.0)
 class Successors:
     """The K most likely next characters after each of N characters.
 
-    symbols, probabilities: N × K, the most likely first. true: N; index of the actual next character among the K, None if
-    it is not among them or unknown. surprise: N; bits of the actual one, NaN if unknown.
+    symbols, probabilities: N × K, the most likely first. true: N; index of the actual next character, None if it is not
+    among the K or unknown. surprise: N; bits of the actual one, NaN if unknown.
     """
 
     symbols: Sequence[Sequence[str]]

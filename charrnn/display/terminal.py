@@ -42,9 +42,8 @@ UNSAFE_RANGES = (
     (0xE0020, 0xE007F),
 )
 
-STYLE = re.compile(
-    r"(\x1b\[[0-9;]*m)"
-)  # Select Graphic Rendition (ECMA-48 §8.3.117), the only escape sequence we write
+# Select Graphic Rendition (ECMA-48 §8.3.117), the only escape sequence we write.
+STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 
 MIN_COLUMNS, MAX_COLUMNS = 20, 1000
 DEFAULT_COLUMNS = 80
