@@ -40,13 +40,11 @@ class DocumentBatches:
         rows: Callable[[int], slice] | None = None,
         min_rows: int = 1,
     ):
-        """rows: returns the rows of this process, of a number of rows; None is all. min_rows: of a window, padded with
-        empty rows where it has too few documents."""
+        """rows: maps a number of rows to those of this process; None is all. min_rows: of a window; empty rows pad it."""
         self._documents, self._batch_size, self._seq_length = documents, batch_size, seq_length
         self._seed, self._device, self._rows, self._min_rows = seed, device, rows, min_rows
         self._starts_of_blocks = np.searchsorted(documents.starts, np.arange(0, len(documents), BLOCK)).tolist()
         self._windows_of_blocks: dict[int, int] = {}
-        self._last_epoch: tuple[int, np.ndarray] | None = None
         self._last_plan: tuple[tuple[int, int], _Plan] | None = None
 
     @cached_property

@@ -103,7 +103,7 @@ def choose_settings(
             reasons.append(f"windows of {shorter.seq_length} characters for more steps")
         training = shorter
     epochs = read / characters
-    reasons.insert(0, f"about {count(_rounded(read))} characters, {amount_of_epochs(epochs)}")
+    reasons.insert(0, f"about {count(_rounded(read))} characters, {epochs:,.{1 if epochs < 10 else 0}f} epochs")
     if "learning_rate" not in explicit:
         training = training.changed(learning_rate=_at(epochs, LEARNING_RATE))
     regularizers = []
@@ -116,11 +116,6 @@ def choose_settings(
     if regularizers:
         reasons.append(f"{' and '.join(regularizers)} against overfitting")
     return ChosenSettings(model, training, "; ".join(reasons))
-
-
-def amount_of_epochs(number: float) -> str:
-    """Return a number of epochs as `0.3 epochs`, `1.0 epochs` or `2,100 epochs`."""
-    return f"{number:.1f} epochs" if number < 10 else f"{number:,.0f} epochs"
 
 
 def _at(epochs: float, table: tuple[tuple[float, float], ...]) -> float:
