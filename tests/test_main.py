@@ -1,4 +1,4 @@
-"""charrnn.__main__: Ctrl-C while the program loads, in real processes."""
+"""charrnn.__main__: Ctrl-C while the program loads, in real processes, and how OpenMP threads wait."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+from charrnn.__main__ import limit_spinning
 
 # Python loads this module first. It sends the process SIGINT when a certain module is imported.
 INTERRUPTING = """
@@ -61,3 +63,10 @@ def test_ctrl_c_after_loading_raises() -> None:
     code = "import signal; from charrnn.cli import app; app.main = lambda: print(signal.getsignal(signal.SIGINT))"
     done = subprocess.run([sys.executable, "-c", f"{code}; {script()}"], capture_output=True, text=True, check=True)
     assert "default_int_handler" in done.stdout
+
+
+@pytest.mark.parametrize("own", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "active"}])
+def test_threads_spin_briefly_unless_the_user_says_otherwise(own: dict[str, str]) -> None:
+    environment = {"OMP_NUM_THREADS": "2", **own}
+    limit_spinning(environment)
+    assert environment == {"OMP_NUM_THREADS": "2", **(own or {"GOMP_SPINCOUNT": "1000"})}
