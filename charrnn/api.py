@@ -106,7 +106,7 @@ def train(
 class Model:
     """A trained network with its vocabulary and the run it comes from.
 
-    network: in evaluation mode. state: before any text, if not zeros; for a model with clamped cells.
+    network: in evaluation mode. state: before any text, if not zeros. original: the network before cells were clamped.
     """
 
     run: Run
@@ -114,6 +114,7 @@ class Model:
     network: CharRNN
     clamps: tuple[Clamp, ...] = ()
     state: State | None = None
+    original: CharRNN | None = None
 
     def __repr__(self) -> str:
         progress = self.checkpoint.progress
@@ -247,9 +248,9 @@ class Model:
         cell or signal, the value is out of bounds, or the cell is already held.
         """
         clamps = (*self.clamps, Clamp(as_cell(cell, self.network), value, signal))
-        original = self.run.load_network(str(self.checkpoint.step), self.network.output.weight.device)[0]
+        original = self.original or self.network
         network, state = clamped(original, clamps)
-        return replace(self, network=network, clamps=clamps, state=state)
+        return replace(self, network=network, clamps=clamps, state=state, original=original)
 
     # Cells
 
