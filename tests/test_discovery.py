@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import textwrap
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 
 from charrnn.discovery import activations
 from charrnn.discovery.activations import cell_groups, record
@@ -25,6 +27,7 @@ from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import memory_length
 from charrnn.inspection.trace import Cell, trace
 from charrnn.model.network import CharRNN
+from charrnn.model.recurrences import RECURRENCES
 from charrnn.properties.catalog import CATALOG, Text, searchable
 from charrnn.properties.user_properties import find_property
 from charrnn.scoring.score import score
@@ -177,6 +180,23 @@ def test_untrained_networks_are_named_no_more_often_than_the_error_rate():
         network = network_for(vocabulary, hidden_size=32, seed=1000 + seed)
         names += named(search(network, characters, vocabulary, language="python", effort=effort)).values()
     assert len(names) <= 3, names
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
+@pytest.mark.parametrize("scale", [1e9, 1e19, 1e30, 3e38])
+def test_overflow_is_one_error(recurrence, scale):
+    characters = prose(12_000)
+    vocabulary = Vocabulary.of(characters)
+    network = network_for(vocabulary, recurrence, 8)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.sign() * scale)
+    try:
+        found = search(network, characters, vocabulary, ["line position"], effort=FAST)
+    except CharrnnError as error:
+        assert "weights are too large" in str(error)
+    else:
+        json.dumps(found.to_json(), allow_nan=False)
 
 
 # Study

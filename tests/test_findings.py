@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import csv
+import io
 import json
+import random
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +19,6 @@ import pytest
 from charrnn.discovery.cache import (
     earlier_findings,
     hash_of,
-    load_all_findings,
     load_findings,
     question_key,
     save_findings,
@@ -34,6 +38,8 @@ from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from tests.planted import network_for
 from tests.test_cli_inspect import make_run
+
+NETWORK = network_for(Vocabulary.of("ab"), hidden_size=6)
 
 
 def evidence(**changed: Any) -> Evidence:
@@ -234,20 +240,44 @@ def test_findings_survive_json():
     assert Findings.from_json(json.loads(json.dumps(found.to_json()))) == found
 
 
-def test_findings_are_cached_by_subject_and_question(tmp_path):
+@pytest.fixture
+def file(tmp_path) -> Path:
+    return tmp_path / "findings" / "a-b.json"
+
+
+def test_findings_are_cached_in_a_file(file):
     found = findings(evidence())
-    assert load_findings(tmp_path, "a", "b") is None
-    assert load_all_findings(tmp_path, "a") == []
-    save_findings(tmp_path, "a", "b", found)
-    assert load_findings(tmp_path, "a", "b") == found
-    assert load_all_findings(tmp_path, "a") == [found]
-    assert load_findings(tmp_path, "c", "b") is None
+    assert load_findings(file, NETWORK) is None
+    save_findings(file, found)
+    assert load_findings(file, NETWORK) == found
 
 
-def test_unwritable_folder_is_no_error(tmp_path):
-    (tmp_path / "findings").write_text("")
-    save_findings(tmp_path, "a", "b", findings())
-    assert load_findings(tmp_path, "a", "b") is None
+def test_unwritable_folder_is_no_error(file):
+    file.parent.write_text("")
+    save_findings(file, findings())
+    assert load_findings(file, NETWORK) is None
+
+
+def test_links_are_not_followed(file, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    save_findings(outside / "findings" / "a-b.json", findings(evidence()))
+    file.parent.symlink_to(outside / "findings")
+    assert load_findings(file, NETWORK) is None
+    before = {path: path.read_bytes() for path in outside.rglob("*.json")}
+    save_findings(file, findings())
+    assert {path: path.read_bytes() for path in outside.rglob("*.json")} == before
+
+
+def test_linked_file_is_replaced(file, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("important")
+    file.parent.mkdir()
+    file.symlink_to(victim)
+    assert load_findings(file, NETWORK) is None
+    save_findings(file, findings())
+    assert load_findings(file, NETWORK) == findings()
+    assert victim.read_text() == "important"
 
 
 @pytest.mark.parametrize(
@@ -256,17 +286,80 @@ def test_unwritable_folder_is_no_error(tmp_path):
         lambda data: data | {"cells": "many"},
         lambda data: data | {"more": 1},
         lambda data: {k: v for k, v in data.items() if k != "evidence"},
-        lambda data: data | {"evidence": [data["evidence"][0] | {"rank_correlation": None}]},
         lambda data: data | {"detectors": ["a"]},
+        lambda data: data | {"controls": 7},
+        lambda data: data | {"fitted_on": "nothing"},
+        lambda data: data | {"testable": ["\x1b[2J"]},
+        lambda data: data | {"bits_per_character": 10**400},
         lambda data: [],
+        *(
+            lambda data, changed=changed: data | {"evidence": [data["evidence"][0] | changed]}
+            for changed in (
+                {"rank_correlation": None},
+                {"rank_correlation": 1.5},
+                {"p": -0.1},
+                {"episodes": -1},
+                {"sign": True},
+                {"kind": "other"},
+                {"kind": "graded"},
+                {"mean_outside": None},
+                {"kgram": [0.1] * 4},
+                {"cell": "abc"},
+                {"cell": "1:6"},
+                {"signal": "reset"},
+                {"interval": [0.1]},
+                {"property_name": "x" * 2000},
+            )
+        ),
     ],
 )
-def test_damaged_cache_counts_as_missing(tmp_path, damage):
+def test_damaged_cache_counts_as_missing(file, damage):
     data = json.loads(json.dumps(findings(evidence()).to_json()))
-    (tmp_path / "findings").mkdir()
-    (tmp_path / "findings" / "a-b.json").write_text(json.dumps(damage(data)))
-    assert load_findings(tmp_path, "a", "b") is None
-    assert load_all_findings(tmp_path, "a") == []
+    file.parent.mkdir()
+    file.write_text(json.dumps(damage(data)))
+    assert load_findings(file, NETWORK) is None
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield (container, key) of everything inside a JSON value."""
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        yield value, key
+        if isinstance(part, dict | list):
+            yield from places(part)
+
+
+STRANGE = (None, True, -1, 0, 2, 7, 10**400, -(10**18), 1e308, -1e-320, 0.5, "", "1:3", "\ud800", "\x1b[2J", "a" * 5000,
+           "binary", "graded", [], [0.5, 0.1], [None] * 8, {}, {"1:0": "a"})  # fmt: skip
+
+
+def test_mutated_findings_are_refused_or_shown():
+    """Whatever `from_json` accepts can be printed, exported and searched for claims."""
+    original = json.dumps(findings(evidence(), evidence(cell="1:4", p_holm=0.06)).to_json())
+    draw = random.Random(0)
+    accepted = 0
+    for _ in range(3000):
+        data = json.loads(original)
+        for _ in range(draw.choice([1, 1, 2])):
+            container, key = draw.choice(list(places(data)))
+            if draw.random() < 0.1:
+                del container[key]
+            else:
+                container[key] = copy.deepcopy(draw.choice(STRANGE))
+        try:
+            found = Findings.from_json(data)
+        except ValueError:
+            continue
+        accepted += 1
+        if accepted % 10 == 0:  # a table takes 3 ms
+            str(found).encode()
+        found._repr_html_().encode()
+        found.claim_about("1:3")
+        found.cell_table()
+        csv.writer(io.StringIO()).writerows(columns_of(found.evidence)[1])
+        json.dumps(found.to_json(), allow_nan=False)
+        for claim in found.verdicts():
+            score_with_interval(claim.evidence).encode()
+    assert accepted > 100
 
 
 def test_hash_separates_its_parts():

@@ -6,6 +6,7 @@ properties: one digit for each character, the value after it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from types import MappingProxyType
 
@@ -25,7 +26,7 @@ from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection.trace import Cell
 from charrnn.properties.catalog import ANY, CATALOG, Property, Text, register, searchable
 from charrnn.properties.source_code import find_language, guess_language, kind_of, tokens_of
-from charrnn.properties.user_properties import find_property
+from charrnn.properties.user_properties import find_property, from_expression
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from tests.planted import network_for, prose
@@ -211,6 +212,47 @@ def test_expression_holds_in_its_matches():
     assert "".join("·1"[int(v)] for v in chosen.of(Text("a thoult thou"))) == "··111111·1111"
 
 
+def test_expression_that_takes_too_long_is_refused():
+    with pytest.raises(CharrnnError, match="takes too long to match"):
+        from_expression("slow", "(.*)*Q", time_limit=0.2).of(Text("a" * 50))
+
+
+ADVERSARIAL = [
+    *("<", "<a ", "<a b='", '="', "<!-", "</", "$", "\\", "\\(", "\\begin{", "\\begin{align}", "\n", "\n ", "\r\n"),
+    *(
+        "http://",
+        "www.",
+        "[",
+        "[[",
+        "[a](",
+        "](",
+        "{",
+        ")",
+        '"',
+        "“",
+        ".",
+        '."',
+        "1,",
+        "A:",
+        "\n\nA",
+        "Enter ",
+        "#",
+        "==",
+    ),
+]
+
+
+@pytest.mark.parametrize("opening", ["", "<", "[[", "\\begin{", "http://"])
+def test_properties_take_linear_time(opening):
+    """A property with quadratic time takes over 5 s for one of these texts; all together take about 2 s."""
+    for text in [Text(opening + "a" * 50_000), *(Text(opening + unit * (20_000 // len(unit))) for unit in ADVERSARIAL)]:
+        for chosen in CATALOG.values():
+            if text.kind in chosen.applies:
+                start = time.process_time()
+                chosen.of(text)
+                assert time.process_time() - start < 0.5, (chosen.name, text.characters[:20])
+
+
 def test_function_is_binary_or_graded_by_its_values(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(
@@ -248,7 +290,9 @@ def test_error_in_a_users_function_names_the_line(tmp_path, code, message):
     ("argument", "message"),
     [
         ("speker", "no property 'speker'"),
-        ("mine=(", "regular expression"),
+        ("mine=(", "--property mine: not a regular expression: missing"),
+        ("mine=x{99999999999999999999}", "not a regular expression: the repetition number is too large"),
+        ("mine=" + "(" * 3000 + ")" * 3000, "not a regular expression: it is longer than 1,000 characters"),
         ("nowhere.py:f", "no file nowhere.py"),
     ],
 )

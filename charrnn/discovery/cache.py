@@ -8,6 +8,7 @@ properties and their code, the language, the training text and the effort. A fil
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,12 +17,15 @@ import numpy as np
 import torch
 
 from charrnn import properties as properties_package
+from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.inputs import characters_of, language_of, training_ids
+from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.search import discover
 from charrnn.discovery.study import Effort, Progress
 from charrnn.errors import CharrnnError
-from charrnn.files import atomic_file, from_json_bytes, read_bounded, to_json_bytes
+from charrnn.files import atomic_file, from_json_bytes, is_real_folder, read_bounded, to_json_bytes, write_and_sync
+from charrnn.inspection.trace import all_cells
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.properties.catalog import CATALOG, Property, searchable
@@ -32,6 +36,8 @@ FORMAT = 2
 """Increased when a search measures something else, so that older findings are not used."""
 MAX_BYTES = 64_000_000
 MAX_FILES = 20
+MAX_JSON_PARTS = 1_000_000
+FOLDER = "findings"
 
 
 def search_run(
@@ -55,7 +61,8 @@ def search_run(
     fitted_on = training_ids(run, corpus)
     subject, text = subject_key(network, text), text[: effort.characters]
     question = question_key(text, properties, language, fitted_on, effort)
-    findings = None if question is None else load_findings(run.path, subject, question)
+    file = None if question is None else run.path / FOLDER / f"{subject}-{question}.json"
+    findings = None if file is None else load_findings(file, network)
     if findings is None:
         findings = discover(
             network,
@@ -67,14 +74,17 @@ def search_run(
             effort=effort,
             progress=progress,
         )
-        if question is not None:
-            save_findings(run.path, subject, question, findings)
+        if file is not None:
+            save_findings(file, findings)
     return findings
 
 
 def earlier_findings(run: Run, network: CharRNN, text: EncodedText) -> list[Findings]:
     """Return all cached findings about a network and a text, the latest first."""
-    return load_all_findings(run.path, subject_key(network, text))
+    folder = run.path / FOLDER
+    files = folder.glob(f"{subject_key(network, text)}-*.json") if is_real_folder(folder) else ()
+    latest = sorted(files, key=lambda file: -file.lstat().st_mtime)[:MAX_FILES]
+    return [findings for file in latest if (findings := load_findings(file, network)) is not None]
 
 
 def subject_key(network: CharRNN, text: EncodedText) -> str:
@@ -124,29 +134,23 @@ def hash_of(parts: Iterable[str | bytes]) -> str:
     return digest.hexdigest()[:32]
 
 
-def load_findings(folder: Path, subject: str, question: str) -> Findings | None:
-    """Return cached findings, or None."""
-    return _load(folder / "findings" / f"{subject}-{question}.json")
-
-
-def load_all_findings(folder: Path, subject: str) -> list[Findings]:
-    """Return all cached findings about a subject, the latest first."""
-    files = sorted((folder / "findings").glob(f"{subject}-*.json"), key=lambda file: -file.lstat().st_mtime)
-    return [findings for file in files[:MAX_FILES] if (findings := _load(file)) is not None]
-
-
-def _load(file: Path) -> Findings | None:
-    try:
-        return Findings.from_json(from_json_bytes(read_bounded(file, MAX_BYTES), str(file)))
-    except (CharrnnError, ValueError, TypeError):
+def load_findings(file: Path, network: CharRNN) -> Findings | None:
+    """Return cached findings about a network, or None where there are none or they are damaged."""
+    if not is_real_folder(file.parent):
         return None
-
-
-def save_findings(folder: Path, subject: str, question: str, findings: Findings) -> None:
-    """Cache findings in a run's folder, unless it cannot be written to."""
     try:
-        (folder / "findings").mkdir(exist_ok=True)
-        with atomic_file(folder / "findings" / f"{subject}-{question}.json") as file:
-            file.write_bytes(to_json_bytes(findings.to_json()))
-    except OSError:
-        return
+        findings = Findings.from_json(from_json_bytes(read_bounded(file, MAX_BYTES), str(file), MAX_JSON_PARTS))
+    except (CharrnnError, ValueError):
+        return None
+    cells, signals = set(map(str, all_cells(network))), network.recurrence.signals
+    named: list[Evidence | CellSummary] = [*findings.evidence, *findings.summaries]
+    return findings if all(one.cell in cells and one.signal in signals for one in named) else None
+
+
+def save_findings(file: Path, findings: Findings) -> None:
+    """Cache findings, unless the folder cannot be written to or is a link, which may lead out of the run."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(exist_ok=True)
+        if is_real_folder(file.parent):
+            with atomic_file(file) as temporary:
+                write_and_sync(temporary, to_json_bytes(findings.to_json()))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
 from charrnn.discovery.activations import Activations, record
 from charrnn.discovery.baselines import KgramBaseline, UntrainedBaseline
+from charrnn.discovery.checked import CellName, Correlation, Count, Share
 from charrnn.discovery.scores import Scores
 from charrnn.discovery.statistics import (
     Strata,
@@ -27,6 +28,7 @@ from charrnn.discovery.statistics import (
 from charrnn.discovery.study import Effort, Progress, Study
 from charrnn.inspection.gates import memory_length
 from charrnn.model.network import CharRNN
+from charrnn.properties.catalog import Kind
 
 CANDIDATES = 3
 """Cells of each property that go from SELECT to CONFIRM."""
@@ -36,7 +38,12 @@ INTERVAL_SEGMENTS = 40
 FAMILY_MARGIN = 0.005
 """By how much a property must fit a cell better than another of its family."""
 
-Interval = tuple[float, float]
+Sign = Literal[1, -1]
+Difference = Annotated[float, -2.002, 2.002]
+Interval = tuple[Difference, Difference]
+KgramScores = tuple[
+    Correlation, Correlation, Correlation, Correlation, Correlation, Correlation, Correlation, Correlation
+]
 
 
 @dataclass(frozen=True)
@@ -58,36 +65,36 @@ class Evidence:
     """
 
     property_name: str
-    kind: str
-    cell: str
+    kind: Kind
+    cell: CellName
     signal: str
-    sign: int
-    selected: float
-    rank_correlation: float
-    plain: float
+    sign: Sign
+    selected: Correlation
+    rank_correlation: Correlation
+    plain: Correlation
     interval: Interval | None
     plain_interval: Interval | None
-    kgram: tuple[float, ...]
-    kgram_plain: tuple[float, ...]
-    untrained: float
+    kgram: KgramScores
+    kgram_plain: KgramScores
+    untrained: Correlation
     beyond_kgram: Interval | None
     beyond_untrained: Interval | None
-    p: float
-    p_holm: float
-    segments: int
-    comparable: float
-    pseudo: float
+    p: Share
+    p_holm: Share
+    segments: Count
+    comparable: Correlation
+    pseudo: Correlation
     unique: float
     competitor: str | None
     competitor_unique: float
     better_in_family: str | None
-    pearson: float | None
+    pearson: Correlation | None
     threshold: float | None
-    balanced_accuracy: float | None
+    balanced_accuracy: Share | None
     mean_inside: float | None
     mean_outside: float | None
     memory: float | None
-    episodes: int
+    episodes: Count
 
     @property
     def horizon(self) -> int | None:
@@ -180,7 +187,7 @@ def _evidence(
     k, signal, cell = candidate
     one, truth = study.properties[k], study.confirm.values[k]
     select, confirm = values.of(scores.cells[cell], scores.signals[signal])
-    sign = 1 if scores.select[candidate] >= 0 else -1
+    sign: Sign = 1 if scores.select[candidate] >= 0 else -1
     reached = sign * float(scores.confirm[candidate])
     binary = one.kind == "binary"
     intervals = _Intervals()

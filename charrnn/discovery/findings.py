@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import html
-import math
-import typing
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import UnionType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.discovery import report
+from charrnn.discovery.checked import CellName, Count, from_json
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.naming import Claim, verdict
 from charrnn.discovery.scores import CellSummary
@@ -35,17 +33,17 @@ class Findings:
     reacts to. summaries: of every cell.
     """
 
-    cells: int
+    cells: Count
     bits_per_character: float
-    characters: int
-    half: int
-    fitted_on: str
+    characters: Count
+    half: Count
+    fitted_on: Literal["training text", "the SELECT half"]
     seed: int
     testable: tuple[str, ...]
     not_testable: dict[str, str]
     controls: tuple[str, ...]
     evidence: tuple[Evidence, ...]
-    detectors: dict[str, str]
+    detectors: dict[CellName, str]
     summaries: tuple[CellSummary, ...]
 
     def verdicts(self) -> list[Claim]:
@@ -171,7 +169,11 @@ class Findings:
     @classmethod
     def from_json(cls, data: Any) -> Findings:
         """Read what `to_json` returned. Raises ValueError for anything else."""
-        findings: Findings = _from_json(cls, data)
+        findings: Findings = from_json(cls, data)
+        for one in findings.evidence:
+            binary_only = (one.threshold, one.balanced_accuracy, one.mean_inside, one.mean_outside)
+            if any((value is None) != (one.kind == "graded") for value in binary_only):
+                raise ValueError("a value of a binary property is missing")
         return findings
 
 
@@ -192,29 +194,3 @@ def columns_of(evidence: Sequence[Evidence]) -> tuple[list[str], list[list[Any]]
         rows.append(row)
     names = list(rows[0]) if rows else []
     return names, [[row[name] for name in names] for row in rows]
-
-
-def _from_json(kind: Any, data: Any) -> Any:
-    """Convert JSON values to a type, checking every field. Raises ValueError where they do not fit."""
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
-        if not isinstance(data, dict) or set(data) != set(hints):
-            raise ValueError(f"not a {kind.__name__}")
-        return kind(**{name: _from_json(hint, data[name]) for name, hint in hints.items()})
-    if origin is UnionType:
-        return None if data is None else _from_json(arguments[0], data)
-    if origin is tuple:
-        items = [arguments[0]] * len(data) if arguments[-1] is Ellipsis else list(arguments)
-        if not isinstance(data, list | tuple) or len(items) != len(data):
-            raise ValueError("not a list of the right length")
-        return tuple(_from_json(item, value) for item, value in zip(items, data, strict=True))
-    if origin is dict:
-        if not isinstance(data, dict):
-            raise ValueError("not an object")
-        return {_from_json(arguments[0], name): _from_json(arguments[1], value) for name, value in data.items()}
-    if type(data) is int and kind is float:
-        return float(data)
-    if type(data) is not kind or (kind is float and not math.isfinite(data)):
-        raise ValueError(f"not a {kind.__name__}")
-    return data

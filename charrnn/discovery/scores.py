@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.discovery.activations import cell_groups, record
+from charrnn.discovery.checked import CellName, Correlation
 from charrnn.discovery.confounds import Moments, unique_r_squared
 from charrnn.discovery.statistics import (
     Ranked,
@@ -30,6 +31,7 @@ from charrnn.discovery.study import Effort, Half, Progress, Study
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
 from charrnn.model.recurrences.base import Recurrence
+from charrnn.properties.catalog import Kind
 
 MIN_SEGMENTS = 20
 DETECTOR_AUC = 0.95
@@ -72,12 +74,12 @@ class Scores:
 class CellSummary:
     """The property that a cell fits best on SELECT, and the rank correlation on SELECT and on CONFIRM."""
 
-    cell: str
+    cell: CellName
     signal: str
     property_name: str
-    kind: str
-    selected: float
-    rank_correlation: float
+    kind: Kind
+    selected: Correlation
+    rank_correlation: Correlation
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,12 +20,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.errors import UsageError
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.network import CharRNN, State
 from charrnn.text.encoded_text import EncodedText, Streams
 
 VALUES_PER_CHUNK = 1 << 24
 LONGEST_CHUNK = 8192
+LARGEST_VALUE = 1e30
+"""Larger values overflow in sums over a text."""
 
 
 @dataclass(frozen=True, order=True)
@@ -112,7 +114,9 @@ def trace(
 
     signals: of `network.recurrence.signals`; None: all. cells: None: all, layer by layer. state: before the first
     character, unless a document begins there; None: zeros. predictions: also yield log_probabilities. chunk: characters
-    at a time; None: chosen by size. The network must be in evaluation mode. Raises UsageError for an unknown signal.
+    at a time; None: chosen by size. The network must be in evaluation mode.
+
+    Raises UsageError for an unknown signal, CharrnnError where the network overflows.
     """
     streams = text.streams(np.atleast_2d)
     for part in trace_streams(
@@ -222,6 +226,8 @@ class _Reader:
         """Read ids (B, T) of which none but the first begins a document."""
         network = self.network
         hidden, after = network.advance(ids, state)
+        for part in hidden:
+            _check_range(part)
         number_type = np.float64 if network.output.weight.dtype == torch.float64 else np.float32
         values = {name: np.empty((*ids.shape, self._cells), number_type) for name in self.signals}
         for depth, chosen in enumerate(self.layers):
@@ -292,5 +298,12 @@ class _Reader:
         return values, log_probabilities, after
 
 
+def _check_range(values: Tensor) -> None:
+    low, high = torch.aminmax(values)
+    if not bool((low >= -LARGEST_VALUE) & (high <= LARGEST_VALUE)):  # also NaN
+        raise CharrnnError("the network overflows while it reads this text: its weights are too large")
+
+
 def _to_numpy(tensor: Tensor) -> np.ndarray:
+    _check_range(tensor)
     return (tensor if tensor.dtype == torch.float64 else tensor.float()).cpu().numpy()

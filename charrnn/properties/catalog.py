@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,14 +123,12 @@ class Text:
         values[np.fromiter(positions, np.int64)] = True
         return values
 
-    def spans(self, spans: Iterable[tuple[int, int]]) -> Booleans:
+    def spans(self, spans: Iterable[tuple[int, int]] | NDArray[np.int64]) -> Booleans:
         """Return an array (N,) that is true in these spans (start, stop). A negative start counts as 0."""
-        steps = np.zeros(len(self) + 1, np.int64)
-        for start, end in spans:
-            if end > max(start, 0):
-                steps[max(start, 0)] += 1
-                steps[end] -= 1
-        return np.cumsum(steps[:-1]) > 0
+        bounds = np.array(spans if isinstance(spans, np.ndarray) else [*spans], np.int64).reshape(-1, 2).clip(min=0)
+        starts, stops = bounds[bounds[:, 0] < bounds[:, 1]].T
+        length = len(self) + 1
+        return np.cumsum(np.bincount(starts, minlength=length) - np.bincount(stops, minlength=length))[:-1] > 0
 
     def matches(self, pattern: str, flags: re.RegexFlag = re.NOFLAG) -> Booleans:
         """Return an array (N,) that is true in the matches of a regular expression."""
@@ -164,6 +162,7 @@ class Text:
         return level - np.minimum.accumulate(np.minimum(level, 0))
 
 
+Kind = Literal["binary", "graded"]
 Values = Callable[[Text], NDArray[Any]]
 
 
@@ -178,7 +177,7 @@ class Property:
     """
 
     name: str
-    kind: str
+    kind: Kind
     definition: str
     values: Values
     applies: frozenset[str] = ANY
@@ -209,7 +208,7 @@ CATALOG: dict[str, Property] = {}
 
 def register(
     name: str,
-    kind: str,
+    kind: Kind,
     definition: str,
     *,
     applies: frozenset[str] = ANY,

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import importlib.util
 import os
-import re
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.properties.catalog import CATALOG, Property, Text
+from charrnn.properties.catalog import CATALOG, Kind, Property, Text
+from charrnn.text.patterns import TIME_LIMIT, Pattern, PatternError
 
 
 def find_property(argument: str) -> Property:
@@ -42,17 +42,20 @@ def find_property(argument: str) -> Property:
     )
 
 
-def from_expression(name: str, expression: str) -> Property:
-    """Return a binary property that holds in the matches of an expression. `^` and `$` match at the ends of lines."""
+def from_expression(name: str, expression: str, time_limit: float = TIME_LIMIT) -> Property:
+    """Return a binary property that holds in the matches of an expression. See `Pattern`.
+
+    Raises UsageError for an invalid expression. Computing the property raises CharrnnError beyond the time limit.
+    """
     try:
-        re.compile(expression)
-    except re.error as error:
-        raise UsageError(f"--property {name}: {error} in the regular expression {expression!r}") from None
+        pattern = Pattern(expression, time_limit=time_limit)
+    except PatternError as error:
+        raise UsageError(f"--property {name}: not a regular expression: {error}") from None
     return Property(
         name,
         "binary",
         f"Inside a match of {expression}",
-        lambda text: text.matches(expression, re.MULTILINE),
+        lambda text: text.spans(pattern.spans(text.characters)),
         looks_ahead=True,
     )
 
@@ -84,7 +87,7 @@ def from_function(file: Path, function: str) -> Property:
             raise CharrnnError(f"property {function!r} returns values that are not finite numbers")
         return result
 
-    kind = "binary" if call("one sentence.\n").dtype == bool else "graded"
+    kind: Kind = "binary" if call("one sentence.\n").dtype == bool else "graded"
     code = hashlib.sha256(file.read_bytes()).hexdigest()
     return Property(function, kind, f"{function} of {file}", values, code=code)
 

@@ -6,7 +6,7 @@ import re
 
 from charrnn.properties.catalog import XML, Booleans, Integers, Text, register
 
-TAG = re.compile(r"<(?P<slash>/?)(?P<name>[A-Za-z][\w:.-]*)[^<>]*>")
+TAG = re.compile(r"<(?P<slash>/?)(?P<name>[A-Za-z][\w:.-]*+)[^<>]*+>")
 VOID_ELEMENTS = frozenset(
     ["area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr"]
 )
