@@ -201,9 +201,9 @@ def test_offsets_survive_carriage_returns_and_blank_lines():
     values = CATALOG["in string"].of(Text(characters, "python"))
     assert [i for i, value in enumerate(values) if value] == [characters.index('"'), characters.index('"') + 1]
     tokens = tokens_of(characters, "python")
-    assert tokens.starts[0] == 0
-    assert (tokens.starts[1:] == tokens.ends[:-1]).all()
-    assert tokens.ends[-1] == len(characters)
+    assert tokens[0].start == 0
+    assert [token.start for token in tokens[1:]] == [token.end for token in tokens[:-1]]
+    assert tokens[-1].end == len(characters)
 
 
 def test_expression_holds_in_its_matches():
@@ -325,7 +325,7 @@ def test_lexer_without_an_alias_is_used(monkeypatch):
     monkeypatch.setitem(find_lexer_class.__globals__, "find_plugin_lexers", lambda: [Nameless])
     assert find_language("nameless") == guess_language(["a.nameless"]) == "Nameless Script"
     assert kind_of("Nameless Script") == "code"
-    assert tokens_of("a # b", "Nameless Script").texts == ["a", " ", "# b"]
+    assert [token.text for token in tokens_of("a # b", "Nameless Script")] == ["a", " ", "# b"]
 
 
 def test_every_property_is_described():

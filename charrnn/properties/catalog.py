@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pygments.token import Comment, String
 
 from charrnn.errors import CharrnnError
 from charrnn.properties import source_code
@@ -33,7 +34,7 @@ PROSE = frozenset({"prose", "markdown"})
 
 BLANK_LINE = re.compile(r"(?<=\n)[ \t\r]*\n")
 
-Booleans = source_code.Booleans
+Booleans = NDArray[np.bool_]
 Integers = NDArray[np.int64]
 
 
@@ -86,29 +87,23 @@ class Text:
         return self.at(match.end() - 1 for match in BLANK_LINE.finditer(self.characters))
 
     @cached_property
-    def tokens(self) -> source_code.Tokens:
+    def tokens(self) -> list[source_code.Token]:
         if self.language is None:
             raise ValueError("a text without a language has no tokens")
         return source_code.tokens_of(self.characters, self.language)
 
-    @cached_property
-    def strings(self) -> Booleans:
-        return source_code.strings(self.tokens, len(self))
-
-    @cached_property
-    def comments(self) -> Booleans:
-        return source_code.in_comment(self.tokens, len(self))
+    def in_tokens(self, holds: Callable[[Any, str], bool]) -> Booleans:
+        """Return the characters of the tokens whose kind and text satisfy `holds`, (N,)."""
+        return self.spans((token.start, token.end) for token in self.tokens if holds(token.kind, token.text))
 
     @cached_property
     def brackets(self) -> tuple[Booleans, Booleans]:
         """Opening and closing brackets of all kinds, (N,) each; in source code, not those of strings and comments."""
+        opens, closes = self.is_any_of("([{"), self.is_any_of(")]}")
         if self.kind != "code":
-            return self.is_any_of("([{"), self.is_any_of(")]}")
-        found = list(source_code.brackets(self.tokens))
-        return (
-            self.at(position for position, bracket in found if bracket in "([{"),
-            self.at(position for position, bracket in found if bracket in ")]}"),
-        )
+            return opens, closes
+        is_code = ~self.in_tokens(lambda kind, _: kind in Comment or kind in String)
+        return opens & is_code, closes & is_code
 
     @cached_property
     def bracket_resets(self) -> Booleans:

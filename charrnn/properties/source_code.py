@@ -1,25 +1,18 @@
-"""Strings, comments, keywords and clauses of source code, found by Pygments' lexers.
-
-`get_tokens_unprocessed` keeps every offset; `get_tokens` would strip and expand the text first.
-
-Shapes: N characters (`length`), M tokens.
-"""
+"""Languages and tokens of source code, by Pygments' lexers."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import PurePath
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+from pygments.lexers import find_lexer_class, get_lexer_by_name, get_lexer_for_filename
+from pygments.token import Comment, Error, Name, String
+from pygments.util import ClassNotFound
 
 from charrnn.errors import CharrnnError, UsageError
-
-Booleans = NDArray[np.bool_]
 
 MARKUP = {
     "tex": "tex",
@@ -43,33 +36,20 @@ MAX_SECONDS = 60.0
 """Lexers are quadratic or worse on some texts that they are not made for."""
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """The tokens of a text in order. starts, ends: positions, (M,). types: as Pygments names them."""
+class Token(NamedTuple):
+    """A token of a text. start: its first character. kind: as Pygments names it."""
 
-    starts: np.ndarray
-    ends: np.ndarray
-    types: list[Any]
-    texts: list[str]
+    start: int
+    kind: Any
+    text: str
 
-    def mask(self, length: int, chosen: Iterable[bool]) -> Booleans:
-        """Return the characters of the chosen tokens (M,), as booleans (N,)."""
-        step = np.zeros(length + 1, np.int32)
-        wanted = np.fromiter(chosen, bool, len(self.types))
-        np.add.at(step, self.starts[wanted], 1)
-        np.add.at(step, self.ends[wanted], -1)
-        return np.cumsum(step[:-1]) > 0
-
-    def typed_texts(self) -> Iterator[tuple[Any, str]]:
-        """Yield the type and the text of each token."""
-        return zip(self.types, self.texts, strict=True)
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
 
 
 def find_language(name: str) -> str:
     """Find a language by name, alias or file suffix. Raises UsageError for a language unknown to Pygments."""
-    from pygments.lexers import get_lexer_by_name, get_lexer_for_filename
-    from pygments.util import ClassNotFound
-
     try:
         return _alias(get_lexer_by_name(name.lower()))
     except ClassNotFound:
@@ -82,9 +62,6 @@ def find_language(name: str) -> str:
 
 def guess_language(file_names: Iterable[str]) -> str | None:
     """Guess the language of most files from their suffixes. None for plain text and unknown suffixes."""
-    from pygments.lexers import get_lexer_for_filename
-    from pygments.util import ClassNotFound
-
     suffixes = Counter(PurePath(name).suffix.lower() for name in file_names)
     for suffix, _ in suffixes.most_common(1):
         try:
@@ -105,14 +82,11 @@ def kind_of(language: str | None) -> str:
     return "prose" if language is None else MARKUP.get(language, "code")
 
 
-def tokens_of(text: str, language: str) -> Tokens:
+def tokens_of(text: str, language: str) -> list[Token]:
     """Return the tokens of a text, which may start in the middle of a string or a comment.
 
     Raises CharrnnError where the lexer takes longer than a minute.
     """
-    from pygments.lexers import find_lexer_class, get_lexer_by_name
-    from pygments.util import ClassNotFound
-
     try:
         lexer = get_lexer_by_name(language)
     except ClassNotFound:
@@ -122,20 +96,17 @@ def tokens_of(text: str, language: str) -> Tokens:
         lexer = lexer_class()
     plain = text.replace("\r\n", " \n").replace("\r", "\n")  # lexers know one line ending only
     opening = _opening_delimiter(lexer, plain[:PROBE])
-    starts, types, texts = [], [], []
+    tokens = []
     deadline = time.monotonic() + MAX_SECONDS
-    for position, token_type, value in lexer.get_tokens_unprocessed(opening + plain):
+    for position, kind, value in lexer.get_tokens_unprocessed(opening + plain):  # get_tokens would change the text
         if time.monotonic() > deadline:
             raise CharrnnError(f"Pygments takes too long to read this text as {language}", "give another --language")
         position -= len(opening)
         if position < 0:
             value, position = value[-position:], 0
         if value:
-            starts.append(position)
-            types.append(token_type)
-            texts.append(value)
-    at = np.array(starts, np.int64)
-    return Tokens(at, at + np.array([len(value) for value in texts], np.int64), types, texts)
+            tokens.append(Token(position, kind, value))
+    return tokens
 
 
 def _opening_delimiter(lexer: Any, head: str) -> str:
@@ -147,146 +118,13 @@ def _opening_delimiter(lexer: Any, head: str) -> str:
 
 def _count_errors(lexer: Any, text: str) -> int:
     """Count lexer errors, and names that follow two or more names without a sign between them."""
-    from pygments.token import Comment, Error, Name, String
-
     errors, names = 0, 0
-    for _, token_type, value in lexer.get_tokens_unprocessed(text):
-        if token_type in Error:
+    for _, kind, value in lexer.get_tokens_unprocessed(text):
+        if kind in Error:
             errors += 1
-        elif token_type in Name:
+        elif kind in Name:
             names += 1
             errors += names > 2
-        elif token_type in Comment or token_type in String or value.strip():
+        elif kind in Comment or kind in String or value.strip():
             names = 0
     return errors
-
-
-def inside(mask: Booleans) -> Booleans:
-    """Drop the last character of each span (N,), after which the text is no longer inside."""
-    after = mask.copy()
-    after[:-1] &= mask[1:]
-    after[-1:] = False
-    return after
-
-
-def strings(tokens: Tokens, length: int) -> Booleans:
-    """Return the characters of string literals, (N,), with quotes, without prefixes (`r`, `f`) and interpolations."""
-    from pygments.token import String
-
-    return tokens.mask(length, (t in String and t not in String.Affix for t in tokens.types))
-
-
-def docstrings(tokens: Tokens, length: int) -> Booleans:
-    """Return the characters of documentation strings, (N,)."""
-    from pygments.token import String
-
-    return tokens.mask(length, (t in String.Doc for t in tokens.types))
-
-
-def keywords(tokens: Tokens, length: int) -> Booleans:
-    """Return the characters of keywords, (N,), including constants such as `None` and operators such as `not`."""
-    from pygments.token import Keyword, Operator
-
-    words = ((t in Keyword or t in Operator.Word) and value.isalpha() for t, value in tokens.typed_texts())
-    return tokens.mask(length, words)
-
-
-def preprocessor(tokens: Tokens, length: int) -> Booleans:
-    """Return the characters of preprocessor tokens such as `#include <a.h>`, (N,)."""
-    from pygments.token import Comment
-
-    return tokens.mask(length, (_is_preprocessor(t, Comment) for t in tokens.types))
-
-
-def in_comment(tokens: Tokens, length: int) -> Booleans:
-    """Return the positions inside a comment, (N,): to the end of its line, or before its last character."""
-    from pygments.token import Comment
-
-    to_line_end, closed = [], []
-    for token_type, value in tokens.typed_texts():
-        comment = token_type in Comment and not _is_preprocessor(token_type, Comment)
-        multiline = comment and value.endswith(("*/", "-->", "*)", "-}", "]]", "|#"))
-        to_line_end.append(comment and not multiline)
-        closed.append(multiline)
-    return _without_newlines(tokens, length, to_line_end) | inside(tokens.mask(length, closed))
-
-
-def _is_preprocessor(token_type: Any, comment: Any) -> bool:
-    return token_type in comment.Preproc or token_type in comment.PreprocFile
-
-
-def _without_newlines(tokens: Tokens, length: int, chosen: Iterable[bool]) -> Booleans:
-    mask = tokens.mask(length, chosen)
-    last = np.array([value.endswith("\n") for value in tokens.texts], bool)
-    ends = tokens.ends[last] - 1
-    mask[ends[ends < length]] = False
-    return mask
-
-
-def brackets(tokens: Tokens) -> Iterator[tuple[int, str]]:
-    """Yield the position and the character of every bracket outside strings and comments."""
-    from pygments.token import Comment, String
-
-    for start, (token_type, value) in zip(tokens.starts.tolist(), tokens.typed_texts(), strict=True):
-        if token_type not in Comment and token_type not in String:
-            for offset, character in enumerate(value):
-                if character in "([{}])":
-                    yield start + offset, character
-
-
-CONDITIONS = frozenset({"if", "elif", "elsif", "elseif", "unless"})
-DEFINITIONS = frozenset({"def", "class", "function", "func", "fn", "sub", "interface", "struct"})
-
-
-def after_keyword(tokens: Tokens, length: int, words: frozenset[str]) -> Booleans:
-    """Return the positions between one of these keywords and the end of its clause, (N,).
-
-    The clause starts after the character that ends the keyword. It ends before a `:`, `{`, `;`, `then` or `else` at the
-    bracket depth of the keyword, before a bracket that closes an earlier one, at the end of the line, or, in languages
-    with the condition in parentheses, before the closing parenthesis.
-    """
-    from pygments.token import Comment, Keyword, String
-
-    values = np.zeros(length, bool)
-    colons = _ends_clauses_by_colon(tokens)
-    start = depth = -1
-    for position, (token_type, value) in zip(tokens.starts.tolist(), tokens.typed_texts(), strict=True):
-        if token_type in Comment or token_type in String:
-            continue
-        if token_type in Keyword:
-            if start >= 0 and depth == 0 and value in ("then", "else", "do"):
-                values[start:position] = True
-                start = -1
-            if start < 0 and value in words:
-                start, depth = position + len(value), 0
-            continue
-        if start < 0:
-            continue
-        for offset, character in enumerate(value):
-            here = position + offset
-            ended = False
-            if character in "([{":
-                ended = character == "{" and depth == 0 and not colons
-                depth += 1
-            elif character in ")]}":
-                depth -= 1
-                ended = depth < 0 or (depth == 0 and not colons and character == ")" and words is CONDITIONS)
-            elif depth == 0:
-                ended = character in "\n;" or (character == ":" and value == ":")
-            if ended:
-                values[start:here] = True
-                start = -1
-                break
-    if start >= 0:
-        values[start:] = True
-    return values
-
-
-def _ends_clauses_by_colon(tokens: Tokens) -> bool:
-    """Return whether more lines end in `:` than in `{`."""
-    counts = Counter(
-        value.strip()[-1:]
-        for value, after in zip(tokens.texts, [*tokens.texts[1:], ""], strict=True)
-        if after.startswith("\n") or value.endswith("\n")
-    )
-    return counts[":"] > counts["{"]
