@@ -21,10 +21,10 @@ import numpy as np
 
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.discovery.cache import earlier_findings, search_run
+from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.history import History, cell_history
 from charrnn.discovery.inputs import as_characters, characters_of, language_of
-from charrnn.discovery.naming import Claim
 from charrnn.discovery.profile import CellProfile, Contradiction, cell_profile, contradictions
 from charrnn.discovery.span_match import SpanMatch, find_occurrences, match_span
 from charrnn.discovery.study import Effort, Progress
@@ -287,8 +287,8 @@ class Model:
             progress=progress,
         )
 
-    def claim(self, cell: CellName, text: TextLike = None) -> Claim | None:
-        """Return what the latest search of this text claims about a cell; None if nothing."""
+    def claim(self, cell: CellName, text: TextLike = None) -> Evidence | None:
+        """Return the evidence of the latest search of this text that named a cell; None if none did."""
         name = str(as_cell(cell, self.network))
         claims = (found.claim_about(name) for found in self.earlier_findings(text))
         return next((claim for claim in claims if claim is not None), None)
@@ -347,7 +347,7 @@ class Model:
         if claim is None or tracked is None or tracked.kind != "binary":
             return []
         encoded = encoded[:characters]
-        return contradictions(self.network, encoded, self.characters(encoded), claim.evidence, tracked)
+        return contradictions(self.network, encoded, self.characters(encoded), claim, tracked)
 
     def match_span(self, span: str, text: TextLike = None, *, characters: int = SEARCHED_CHARACTERS) -> SpanMatch:
         """Return the cells that are on throughout a piece of the text and off around it, and where else they are on.
@@ -369,8 +369,8 @@ class Model:
         return characters_of(self.vocabulary, encoded.ids, language_of(self.run, language))
 
 
-def _claimed_property(claim: Claim | None) -> Property | None:
+def _claimed_property(claim: Evidence | None) -> Property | None:
     """Return the property of the catalog that a claim is about."""
     if claim is None:
         return None
-    return next((one for one in CATALOG.values() if one.title == claim.evidence.property_name), None)
+    return next((one for one in CATALOG.values() if one.title == claim.property_name), None)

@@ -15,10 +15,9 @@ import torch
 from charrnn.discovery import activations
 from charrnn.discovery.activations import cell_groups, record
 from charrnn.discovery.baselines import kgram_baselines, untrained_baselines, untrained_networks
+from charrnn.discovery.candidates import Candidate, choose_candidates, gather_evidence
 from charrnn.discovery.confounds import Design, Moments, unique_r_squared
-from charrnn.discovery.evidence import Candidate, choose_candidates, gather_evidence
 from charrnn.discovery.findings import Findings
-from charrnn.discovery.naming import verdict
 from charrnn.discovery.scores import score_cells, segments_to_permute, summarize_cells
 from charrnn.discovery.search import discover
 from charrnn.discovery.statistics import auc
@@ -73,7 +72,7 @@ def found() -> Findings:
 
 
 def named(findings: Findings) -> dict[str, str]:
-    return {claim.evidence.cell: claim.evidence.property_name for claim in findings}
+    return {one.cell: one.property_name for one in findings}
 
 
 # The whole search
@@ -84,19 +83,18 @@ def test_planted_cells_are_named(found):
 
 
 def test_evidence_for_a_latch(found):
-    (latch,) = (one.evidence for one in found["inside parentheses"] if one.evidence.cell == f"1:{LATCH}")
+    (latch,) = (one for one in found["inside parentheses"] if one.cell == f"1:{LATCH}")
     assert latch.score == pytest.approx(1)
     assert latch.sign == 1
     assert latch.balanced_accuracy == pytest.approx(1)
     assert latch.mean_inside > 0.7
     assert abs(latch.mean_outside) < 1e-6
     assert latch.p == 1 / (1 + SMALL_EFFORT.permutations)
-    assert latch.horizon is None
     assert latch.memory > 1000
 
 
 def test_evidence_for_a_counter(found):
-    (counter,) = (one.evidence for one in found["line position"] if one.evidence.cell == f"1:{COUNTER}")
+    (counter,) = (one for one in found["line position"] if one.cell == f"1:{COUNTER}")
     assert counter.plain == pytest.approx(1, abs=1e-4)
     assert counter.score > 0.999
     assert counter.pearson > 0.99
@@ -108,14 +106,14 @@ def test_quote_detector_is_not_named_a_quote_cell(found):
     assert cell not in named(found)
     assert found.detectors[cell] == '"'
     assert "inside “…”" in found.testable
-    assert {one.verdict.kind for one in found["inside “…”"] if one.evidence.cell == cell} <= {"none"}
+    assert {one.verdict for one in found["inside “…”"] if one.cell == cell} <= {"none"}
 
 
 def test_control_labels_take_part_and_are_not_named(found):
     assert set(found.controls) == {"hash of the word [next]", "t mod 7"}
     assert {one.property_name for one in found.evidence} >= set(found.controls)
-    claims = found.of_kind("tracks") + found.of_kind("related")
-    assert not set(found.controls) & {one.evidence.property_name for one in claims}
+    claims = found.claims("tracks") + found.claims("related")
+    assert not set(found.controls) & {one.property_name for one in claims}
 
 
 def test_untestable_properties_are_listed_with_reasons(found):
@@ -164,9 +162,9 @@ def test_user_property_competes_with_the_catalog():
     findings = search(planted(vocabulary), characters, vocabulary, [r"bracketed=\([^()]*(?=\))"])
     assert findings.testable == ("bracketed [next]",)
     assert named(findings) == {}
-    best = max(findings["bracketed [next]"], key=lambda one: one.evidence.rank_correlation)
-    assert best.evidence.cell == f"1:{LATCH}"
-    assert "explains" in best.verdict.failed[0]
+    best = max(findings["bracketed [next]"], key=lambda one: one.rank_correlation)
+    assert best.cell == f"1:{LATCH}"
+    assert "explains" in best.failed[0]
 
 
 @pytest.mark.slow
@@ -352,7 +350,7 @@ def test_evidence_is_gathered_for_each_candidate():
     assert found[0].interval == (pytest.approx(1), pytest.approx(1))
     assert found[0].beyond_kgram[0] > 0
     assert {one.interval for one in found if one.score < 0.7} <= {None}
-    assert verdict(found[0]).kind in ("tracks", "related")
+    assert found[0].verdict in ("tracks", "related")
 
 
 def test_kgram_expectations_interpolate_what_followed_in_training():

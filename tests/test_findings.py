@@ -27,7 +27,6 @@ from charrnn.discovery.cache import (
 )
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.findings import Findings, columns_of
-from charrnn.discovery.naming import verdict
 from charrnn.discovery.report import number, score_with_interval
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.study import Effort
@@ -114,11 +113,11 @@ def findings(*found: Evidence) -> Findings:
     ],
 )
 def test_one_failed_condition_is_related_and_two_are_none(changed, words):
-    assert verdict(evidence()).kind == "tracks"
-    judged = verdict(evidence(**changed))
-    assert (judged.kind, judged.failed) == ("related", (words,))
+    assert evidence().verdict == "tracks"
+    judged = evidence(**changed)
+    assert (judged.verdict, judged.failed) == ("related", [words])
     also = {"p_holm": 0.5} if "p_holm" not in changed else {"beyond_kgram": None}
-    assert verdict(evidence(**changed, **also)).kind == "none"
+    assert evidence(**changed, **also).verdict == "none"
 
 
 @pytest.mark.parametrize(
@@ -132,13 +131,7 @@ def test_one_failed_condition_is_related_and_two_are_none(changed, words):
     ],
 )
 def test_related_needs_a_score_of_70(changed, kind):
-    assert verdict(evidence(**changed)).kind == kind
-
-
-def test_horizon_is_the_fewest_characters_that_predict_as_well():
-    assert evidence(plain=0.45).horizon == 6
-    assert evidence(plain=0.0).horizon == 1
-    assert evidence().horizon is None
+    assert evidence(**changed).verdict == kind
 
 
 # Findings
@@ -154,15 +147,15 @@ def test_score_and_interval_have_the_sign_of_the_cell():
 
 def test_iteration_and_length_are_over_named_cells():
     found = findings(evidence(), evidence(cell="1:4", p_holm=0.06), evidence(cell="1:5", interval=None))
-    assert [one.evidence.cell for one in found] == ["1:3"]
+    assert [one.cell for one in found] == ["1:3"]
     assert len(found) == 1
-    assert [one.evidence.cell for one in found.of_kind("related")] == ["1:4"]
+    assert [one.cell for one in found.claims("related")] == ["1:4"]
 
 
 def test_findings_are_indexed_by_cell_or_property():
     found = findings(evidence(), evidence(cell="1:4"))
-    assert [one.evidence.cell for one in found["in string"]] == ["1:3", "1:4"]
-    assert [one.evidence.cell for one in found["1:4"]] == ["1:4"]
+    assert [one.cell for one in found["in string"]] == ["1:3", "1:4"]
+    assert [one.cell for one in found["1:4"]] == ["1:4"]
     assert found["1:0"] == found["line position"] == []
     with pytest.raises(KeyError):
         found["speling"]
@@ -170,7 +163,7 @@ def test_findings_are_indexed_by_cell_or_property():
 
 def test_claim_about_a_cell_ignores_controls():
     found = findings(evidence(), evidence(cell="1:4", property_name="t mod 7"), evidence(cell="1:5", interval=None))
-    assert found.claim_about("1:3").verdict.kind == "tracks"
+    assert found.claim_about("1:3").verdict == "tracks"
     assert found.claim_about("1:4") is found.claim_about("1:5") is None
 
 
@@ -357,8 +350,8 @@ def test_mutated_findings_are_refused_or_shown():
         found.cell_table()
         csv.writer(io.StringIO()).writerows(columns_of(found.evidence)[1])
         json.dumps(found.to_json(), allow_nan=False)
-        for claim in found.verdicts():
-            score_with_interval(claim.evidence).encode()
+        for one in found.claims():
+            score_with_interval(one).encode()
     assert accepted > 100
 
 

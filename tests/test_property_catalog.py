@@ -357,7 +357,7 @@ def test_registered_property_is_searched_for(vowel):
     assert "vowel" in found.testable
     values = vowel.of(Text(characters))
     assert cell_history({1: network}.__getitem__, [1], text, Cell(1, 0), "c", values).steps == (1,)
-    claim = found["vowel"][0].evidence
+    claim = found["vowel"][0]
     disagreeing = contradictions(network, text, Text(characters), claim, vowel)
     assert disagreeing
     assert all(one.holds == values[one.position] for one in disagreeing)

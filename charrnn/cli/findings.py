@@ -32,8 +32,8 @@ def print_findings(
         terminal.write("\n")
     for line in findings.closing_lines():
         terminal.paragraph(line)
-    for claim in list(findings)[:1]:
-        terminal.paragraph(f"show one: charrnn inspect {model.name} --cell {claim.evidence.cell}")
+    for named_cell in list(findings)[:1]:
+        terminal.paragraph(f"show one: charrnn inspect {model.name} --cell {named_cell.cell}")
 
 
 def print_csv(findings: Findings) -> None:

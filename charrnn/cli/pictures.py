@@ -82,17 +82,16 @@ def _profile(model: Model, cell: Cell, encoded: EncodedText) -> Iterator[str]:
 def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
     from charrnn.discovery.report import measure, score_with_interval
 
-    claim = model.claim(cell, encoded)
-    if claim is None:
+    evidence = model.claim(cell, encoded)
+    if evidence is None:
         searched = bool(model.earlier_findings(encoded))
         state = "no property found" if searched else "not searched yet; `charrnn inspect` finds what it tracks"
         return f"cell {cell}: {state}"
-    evidence, verdict = claim
-    verb = "tracks" if verdict.kind == "tracks" else "is related to"
+    verb = "tracks" if evidence.verdict == "tracks" else "is related to"
     line = f"cell {cell} {verb} {evidence.property_name}: {measure(evidence)}|char {score_with_interval(evidence)}"
     if evidence.mean_inside is not None:
         line += f" · {evidence.signal} {evidence.mean_inside:.2f} inside, {evidence.mean_outside:.2f} outside"
-    return line + (f" · {verdict.failed[0]}" if verdict.failed else "")
+    return line + (f" · {evidence.failed[0]}" if evidence.failed else "")
 
 
 def find_span(model: Model, span: str, encoded: EncodedText, terminal: Terminal, *, as_json: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import html
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from charrnn.discovery import report
 from charrnn.discovery.checked import CellName, Count, from_json
 from charrnn.discovery.evidence import Evidence
-from charrnn.discovery.naming import Claim, verdict
 from charrnn.discovery.scores import CellSummary
+from charrnn.display.tables import format_table
+from charrnn.display.terminal import Terminal
 from charrnn.extras import import_extra
 from charrnn.units import count
 
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
     import pandas
 
 INTERVALS = ("interval", "plain_interval", "beyond_kgram", "beyond_untrained")
-_ORDER = {"tracks": 0, "related": 1, "none": 2}
+VERDICTS = ("tracks", "related", "none")
+DETECTORS_SHOWN = 12
 
 
 @dataclass(frozen=True, repr=False)
 class Findings:
-    """The result of a search. Iterating yields the claims of the named cells, the best first.
+    """The result of a search. Iterating yields the evidence about the named cells, the best first.
 
     cells: how many were searched. characters: of the text read; half: of the CONFIRM half. fitted_on: the text that
     the k-gram baseline is fitted on. testable: titles of the properties searched for; not_testable: title → reason.
@@ -46,51 +49,41 @@ class Findings:
     detectors: dict[CellName, str]
     summaries: tuple[CellSummary, ...]
 
-    def verdicts(self) -> list[Claim]:
-        """Return the best claim about each candidate cell, the best first."""
-        best: dict[str, Claim] = {}
-        for evidence in sorted(self.evidence, key=lambda one: -one.rank_correlation):
-            claim = Claim(evidence, verdict(evidence))
-            known = best.get(evidence.cell)
-            if known is None or _ORDER[claim.verdict.kind] < _ORDER[known.verdict.kind]:
-                best[evidence.cell] = claim
-        return sorted(best.values(), key=lambda one: (_ORDER[one.verdict.kind], -one.evidence.rank_correlation))
+    def claims(self, verdict: str | None = None) -> list[Evidence]:
+        """Return the best evidence about each candidate cell, the best first. verdict: only those with this one."""
+        ordered = sorted(self.evidence, key=lambda one: (VERDICTS.index(one.verdict), -one.rank_correlation))
+        best: dict[str, Evidence] = {}
+        for one in ordered:
+            best.setdefault(one.cell, one)
+        return [one for one in best.values() if verdict in (None, one.verdict)]
 
-    def of_kind(self, kind: str) -> list[Claim]:
-        """Return the claims with the verdict "tracks", "related" or "none"."""
-        return [claim for claim in self.verdicts() if claim.verdict.kind == kind]
-
-    def claim_about(self, cell: str) -> Claim | None:
-        """Return the claim about a cell that tracks or is related to a property; control labels do not count."""
-        for claim in self.verdicts():
-            if claim.evidence.cell == cell and claim.verdict.kind != "none":
-                return None if claim.evidence.property_name in self.controls else claim
+    def claim_about(self, cell: str) -> Evidence | None:
+        """Return the evidence that a cell tracks or is related to a property; control labels do not count."""
+        for one in self.claims():
+            if one.cell == cell and one.verdict != "none":
+                return None if one.property_name in self.controls else one
         return None
 
-    def __iter__(self) -> Iterator[Claim]:
-        return iter(self.of_kind("tracks"))
+    def __iter__(self) -> Iterator[Evidence]:
+        return iter(self.claims("tracks"))
 
     def __len__(self) -> int:
-        return len(self.of_kind("tracks"))
+        return len(self.claims("tracks"))
 
     def __bool__(self) -> bool:
         """Findings are true even where no cell is named."""
         return True
 
-    def __getitem__(self, name: str) -> list[Claim]:
-        """Return the claims about a cell (`"1:42"`), or the cells that track or are related to a property."""
-        found = [
-            Claim(evidence, verdict(evidence))
-            for evidence in self.evidence
-            if name in (evidence.cell, evidence.property_name)
-        ]
+    def __getitem__(self, name: str) -> list[Evidence]:
+        """Return the evidence about a cell (`"1:42"`) or a property."""
+        found = [one for one in self.evidence if name in (one.cell, one.property_name)]
         if not found and name not in {*self.testable, *self.not_testable, *(one.cell for one in self.summaries)}:
             raise KeyError(name)
         return found
 
     def __repr__(self) -> str:
         return (
-            f"<Findings: {len(self)} of {self.cells:,} cells named, {len(self.of_kind('related'))} related, "
+            f"<Findings: {len(self)} of {self.cells:,} cells named, {len(self.claims('related'))} related, "
             f"{len(self.testable)} properties, {count(self.characters)} characters>"
         )
 
@@ -104,42 +97,49 @@ class Findings:
 
     def table(self) -> list[list[str]]:
         """Return a row for each named cell, for `report.CLAIM_HEADERS`."""
-        return [report.claim_row(claim.evidence) for claim in self]
+        return [report.claim_row(one) for one in self]
 
     def cell_table(self, layer: int | None = None) -> list[list[str]]:
         """Return a row for every cell, or for those of one layer, for `report.CELL_HEADERS`."""
-        kinds = {claim.evidence.cell: claim.verdict.kind for claim in self.verdicts() if claim.verdict.kind != "none"}
+        verdicts = {one.cell: one.verdict for one in self.claims() if one.verdict != "none"}
         return [
-            report.cell_row(one, kinds.get(one.cell, ""), self.detectors.get(one.cell, ""))
+            report.cell_row(one, verdicts.get(one.cell, ""), self.detectors.get(one.cell, ""))
             for one in self.summaries
             if layer is None or one.cell.startswith(f"{layer}:")
         ]
 
     def related_lines(self) -> list[str]:
         """Return a line for each related cell."""
-        return [report.related_line(claim) for claim in self.of_kind("related")]
+        return [report.related_line(one) for one in self.claims("related")]
 
     def closing_lines(self) -> list[str]:
         """Return the counts, the properties not found, those not testable, and the legend."""
-        tracks, related = self.of_kind("tracks"), self.of_kind("related")
-        controls = sum(claim.evidence.property_name in self.controls for claim in tracks)
+        tracks, related = self.claims("tracks"), self.claims("related")
+        controls = sum(one.property_name in self.controls for one in tracks)
+        detected = sorted(set(self.detectors.values()))
+        shown = " ".join(detected[:DETECTORS_SHOWN]) + (" …" if len(detected) > DETECTORS_SHOWN else "")
         lines = [
             f"named: {len(tracks) - controls} of {self.cells:,} cells · related: {len(related)} · detectors of one "
-            f"character: {len(self.detectors)}{report.detectors_shown(self.detectors)} · control labels named: "
+            f"character: {len(self.detectors)}{f' ({shown})' if detected else ''} · control labels named: "
             f"{controls} of {len(self.controls)}"
         ]
-        found = {claim.evidence.property_name for claim in tracks + related}
+        found = {one.property_name for one in tracks + related}
         nothing = [name for name in self.testable if name not in found]
         if nothing:
             lines.append("nothing found: " + ", ".join(nothing))
-        if self.not_testable:
-            lines.append(report.not_testable_line(self.not_testable))
-        return [*lines, report.legend(self.fitted_on)]
+        by_reason: dict[str, list[str]] = {}
+        for name, reason in self.not_testable.items():
+            by_reason.setdefault(reason, []).append(name)
+        if by_reason:
+            reasons = (f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
+            lines.append("not testable: " + "; ".join(reasons))
+        return [*lines, report.LEGEND.format(fitted_on=self.fitted_on)]
 
     def __str__(self) -> str:
         rows = self.table()
-        shown = [*report.text_table(report.CLAIM_HEADERS, rows), ""] if rows else []
-        return "\n".join([self.heading(), "", *shown, *self.related_lines(), *self.closing_lines()])
+        plain = Terminal(is_terminal=False, colors="none", width=80, unicode=True, stream=io.StringIO())
+        table = [format_table(report.CLAIM_HEADERS, rows, plain, right=report.NUMERIC)] if rows else []
+        return "\n".join([self.heading(), "", *table, *self.related_lines(), *self.closing_lines()])
 
     def _repr_html_(self) -> str:
         head, *rows = (
@@ -181,8 +181,7 @@ def columns_of(evidence: Sequence[Evidence]) -> tuple[list[str], list[list[Any]]
     """Return the column names of evidence as a table, and a row for each. Tuples become several columns."""
     rows = []
     for one in evidence:
-        judged = verdict(one)
-        row: dict[str, Any] = {"verdict": judged.kind, "failed": "; ".join(judged.failed)}
+        row: dict[str, Any] = {"verdict": one.verdict, "failed": "; ".join(one.failed)}
         for name, value in dataclasses.asdict(one).items():
             if name in ("kgram", "kgram_plain"):
                 row |= {f"{name}_{k}": part for k, part in enumerate(value, start=1)}

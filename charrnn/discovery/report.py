@@ -1,22 +1,20 @@
-"""Findings in words and tables."""
+"""Scores and cells in words, as tables and sentences show them."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
-
 from charrnn.discovery.evidence import Evidence
-from charrnn.discovery.naming import Claim
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
-from charrnn.display.tables import table
-from charrnn.display.terminal import Terminal
 
 CLAIM_HEADERS = ("cell", "tracks", "", "|char [95 %]", "all", "5-gram", "untrained", "memory", "episodes")
 CELL_HEADERS = ("cell", "fits best", "", "SELECT", "|char", "verdict", "detects")
 NUMERIC = ("|char [95 %]", "all", "5-gram", "untrained", "memory", "episodes", "SELECT", "|char")
 """Headers of the columns that are aligned to the right."""
-DETECTORS_SHOWN = 12
+LEGEND = (
+    "|char: AUC or ρ within the same current character, on the CONFIRM half. all: over all characters. 5-gram: "
+    "prediction from the last five characters, fitted on {fitted_on}. untrained: the best cell of untrained "
+    "networks. memory: in characters. −c, −h: low where the property holds."
+)
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -71,43 +69,7 @@ def cell_row(summary: CellSummary, verdict: str, detects: str) -> list[str]:
     return [name, summary.property_name, measure(summary), number(selected), number(confirmed), verdict, detects]
 
 
-def related_line(claim: Claim) -> str:
+def related_line(evidence: Evidence) -> str:
     """Return the line about a related cell, with the condition that fails."""
-    evidence = claim.evidence
-    score = number(signed_score(evidence, evidence.rank_correlation))
-    return (
-        f"related: {cell_and_signal(evidence)} {evidence.property_name}, {measure(evidence)} {score}: "
-        f"{claim.verdict.failed[0]}"
-    )
-
-
-def detectors_shown(detectors: Mapping[str, str]) -> str:
-    """Return the characters that cells detect: ` (a b c …)`, or nothing."""
-    characters = sorted(set(detectors.values()))
-    shown = " ".join(characters[:DETECTORS_SHOWN]) + (" …" if len(characters) > DETECTORS_SHOWN else "")
-    return f" ({shown})" if characters else ""
-
-
-def not_testable_line(reasons: Mapping[str, str]) -> str:
-    """Return the line about properties that could not be tested, grouped by reason. reasons: title → reason."""
-    grouped: dict[str, list[str]] = {}
-    for name, reason in reasons.items():
-        grouped.setdefault(reason, []).append(name)
-    return "not testable: " + "; ".join(f"{', '.join(names)} ({reason})" for reason, names in grouped.items())
-
-
-def legend(fitted_on: str) -> str:
-    """Return the explanation of the table's columns."""
-    return (
-        "|char: AUC or ρ within the same current character, on the CONFIRM half. all: over all characters. 5-gram: "
-        f"prediction from the last five characters, fitted on {fitted_on}. untrained: the best cell of untrained "
-        "networks. memory: in characters. −c, −h: low where the property holds."
-    )
-
-
-def text_table(headers: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = NUMERIC) -> list[str]:
-    """Return a table as lines of plain text."""
-    stream = io.StringIO()
-    plain = Terminal(is_terminal=False, colors="none", width=80, unicode=True, stream=stream)
-    table(headers, rows, plain, right=right)
-    return stream.getvalue().splitlines()
+    score = f"{measure(evidence)} {number(signed_score(evidence, evidence.rank_correlation))}"
+    return f"related: {cell_and_signal(evidence)} {evidence.property_name}, {score}: {evidence.failed[0]}"

@@ -4,7 +4,7 @@ Almost any cell correlates with almost any property of the same text. A cell is 
 and judged on the other. It has to beat six baselines: permuted labels, pseudo-labels, untrained networks, a 5-gram,
 competing properties, and control labels without meaning, which must not be named.
 
-    study → scores → baselines → evidence → naming
+    study → scores → baselines → candidates → findings
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from charrnn.discovery.baselines import kgram_baselines, untrained_baselines
-from charrnn.discovery.evidence import choose_candidates, gather_evidence
+from charrnn.discovery.candidates import choose_candidates, gather_evidence
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.scores import score_cells, summarize_cells
 from charrnn.discovery.study import Effort, Progress, prepare_study
