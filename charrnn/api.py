@@ -34,7 +34,7 @@ from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
 from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run
-from charrnn.model.network import CharRNN, State, parameter_count
+from charrnn.model.network import CharRNN, State, overflow_error, parameter_count
 from charrnn.model.reading import HELD_OUT, read_for
 from charrnn.model.run import Run
 from charrnn.properties.catalog import CATALOG, Property, Text
@@ -175,7 +175,8 @@ class Model:
         """Return text that continues a prime; the prime is not repeated.
 
         n: how many texts, as a list; None: one str. settings: fields of `SampleSettings`, such as length, temperature,
-        top_k, top_p, min_p, greedy, stop and seed. Bytes that are not UTF-8 become U+FFFD; `generate` yields exact ids.
+        top_k, top_p, min_p, greedy, stop (a str or several) and seed. Bytes that are not UTF-8 become U+FFFD;
+        `generate` yields exact ids.
         Raises CharrnnError where the prime or the stop text holds characters that the vocabulary lacks.
         """
         texts: list[list[int]] = [[] for _ in range(n or 1)]
@@ -217,8 +218,12 @@ class Model:
         """Return the cross-entropy of a text: nats of each character, their mean, bits per character, perplexity.
 
         The text is read from a zero state; its first character is not scored, except in a run of documents.
+        Raises CharrnnError where the weights are so large that the scores are not finite.
         """
-        return score(self.network, self.encode(text, skip_unknown=skip_unknown))
+        result = score(self.network, self.encode(text, skip_unknown=skip_unknown))
+        if not np.isfinite(result.nats).all():
+            raise overflow_error()
+        return result
 
     def trace(
         self,

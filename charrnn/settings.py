@@ -34,7 +34,8 @@ class Option:
     flags: names on the command line, by default the field's name with dashes. panel: heading in the help.
     chosen: `charrnn train` chooses the value unless one is given.
     if_missing: the value in runs written before the option existed, by default the option's default.
-    name, value_type, optional, default: set by `Settings.options` from the field. optional: whether None is allowed.
+    name, value_type, optional, repeatable, default: set by `Settings.options` from the field. optional: whether None is
+    allowed. repeatable: the value is a tuple, and the flag may be given several times.
     """
 
     help: str
@@ -52,6 +53,7 @@ class Option:
     name: str = ""
     value_type: type = str
     optional: bool = False
+    repeatable: bool = False
     default: Any = None
 
     @property
@@ -70,6 +72,10 @@ class Option:
             return
         if value is None:
             raise UsageError(f"{self.flag} needs a value")
+        if self.repeatable and type(value) is tuple:
+            for each in value:
+                dataclasses.replace(self, repeatable=False).check(each)
+            return
         right_type = type(value) is self.value_type
         wanted = self._requirement(value) if right_type else TYPE_DESCRIPTIONS[self.value_type]
         if wanted is not None:
@@ -117,13 +123,15 @@ class Settings:
         options = {}
         for f in dataclasses.fields(cls):
             hint = hints[f.name]
-            alternatives = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-            (value_type,) = (each for each in alternatives if each is not types.NoneType)
+            is_tuple = typing.get_origin(hint) is tuple
+            alternatives = typing.get_args(hint) if is_tuple or isinstance(hint, types.UnionType) else (hint,)
+            value_type = next(each for each in alternatives if each is not types.NoneType)
             options[f.name] = dataclasses.replace(
                 f.metadata["option"],
                 name=f.name,
                 value_type=value_type,
                 optional=types.NoneType in alternatives,
+                repeatable=is_tuple,
                 default=f.default,
             )
         return options

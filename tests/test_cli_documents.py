@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from tests.conftest import small_network
+from tests.untrained import make_run
 
 NAMES = "anna\nberta\nclara\ndora\nemil\nfrieda\ngustav\nhans\n" * 25
 SHAPE = ["--hidden-size", "16", "--embedding-size", "8", "--layers", "1", "--steps", "40", "--evaluations", "2"]
@@ -41,6 +43,20 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
     capsys.readouterr()
     run(*arguments, "--json")
     return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("rule", ["lines", "files", "a "])
+def test_empty_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, rule: str) -> None:
+    monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
+    make_run(tmp_path, NAMES, name="run", documents=rule)
+    for arguments in (
+        ("evaluate", "run", "-"),
+        ("inspect", "run", "--text", "-", "--cell", "1"),
+        ("gates", "--text", "-"),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+        assert command(*arguments) == 1
+        assert capsys.readouterr().err == "charrnn: standard input has no characters\n"
 
 
 @pytest.mark.parametrize(("rule", "as_bytes"), [("lines", False), (r"[\n]", True), ("files", False)])

@@ -59,6 +59,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run("bytes", Vocabulary.of_bytes(), folder)
     write_run("accents", Vocabulary.of_bytes(), folder, [9.0 if b in "é".encode() else -9.0 for b in range(256)])
     write_run("hostile", HOSTILE, folder, [0.0] * len(HOSTILE))
+    write_run("huge", LETTERS, folder, [3e38] + [-3e38] * (len(LETTERS) - 1))
     return home
 
 
@@ -174,6 +175,45 @@ def test_texts_match_json(run: Callable[..., bytes], monkeypatch: pytest.MonkeyP
     texts = [json.loads(line)["text"] for line in run(*options, "--json").splitlines()]
     assert len(set(texts)) == 3
     assert run(*options).decode() == "".join(f"ab{text}\n" for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("given", "stop"), [(r"\n", "\n"), (r"\x61", "a"), (r"\u00e9", "é"), (r"b\n", "b\n"), ("c", "c")]
+)
+def test_stop_text_with_escapes(run: Callable[..., bytes], given: str, stop: str) -> None:
+    options = ("letters", "--seed", "5", "--length", "3000")
+    assert run(*options, "--stop", given) == run(*options, "--stop", stop)
+    assert run(*options, "--stop", given).decode().endswith(stop)
+
+
+@pytest.mark.parametrize("given", [r"\\n", r"\x6", r"\alpha"])
+def test_other_backslashes_are_text(runs: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("CHARRNN_HOME", str(runs))
+    result = CliRunner().invoke(app, ["sample", "letters", "--stop", given])
+    assert isinstance(result.exception, CharrnnError)
+    assert result.exception.message.startswith("the stop text has unknown characters: '\\\\'")
+
+
+def test_stop_is_repeatable(run: Callable[..., bytes]) -> None:
+    options = ("letters", "--seed", "5", "--num", "8", "--length", "3000", "--json", "--stop", r"\n", "--stop", "a")
+    entries = [json.loads(line) for line in run(*options).splitlines()]
+    assert {entry["text"][-1] for entry in entries} == {"\n", "a"}
+    assert all(entry["stopped"] and not {"\n", "a"} & set(entry["text"][:-1]) for entry in entries)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("sample", "huge"), ("sample", "huge", "--json"), ("evaluate", "huge", "TEXT"),
+     ("inspect", "huge", "--cell", "1", "--text", "TEXT", "--top")],
+    ids=" ".join,
+)  # fmt: skip
+def test_huge_weights(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    monkeypatch.setenv("CHARRNN_HOME", str(runs))
+    (tmp_path / "text").write_text("abcabc")
+    result = CliRunner().invoke(app, [str(tmp_path / "text") if each == "TEXT" else each for each in arguments])
+    assert isinstance(result.exception, CharrnnError)
+    assert "network overflows" in result.exception.message
+    assert result.stdout == ""
 
 
 # JSON

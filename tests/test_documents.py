@@ -34,6 +34,11 @@ def test_lines_end_with_their_newline() -> None:
     assert cut(b"\xffa\r\nb", "lines") == [b"\xffa\r\n", b"b"]
 
 
+@pytest.mark.parametrize("rule", ["lines", "files", "b"])
+def test_empty_text_has_no_documents(rule: str) -> None:
+    assert not separator(rule).separate(np.zeros(0, np.uint8), Vocabulary.of("ab\n")).has_documents
+
+
 def test_empty_files_are_no_documents(tmp_path: Path) -> None:
     for name, text in {"a.txt": "first", "b.txt": "", "c.txt": "second\n", "d.txt": "x", "e.txt": ""}.items():
         (tmp_path / name).write_text(text)

@@ -274,8 +274,22 @@ def test_prime_does_not_count_for_the_stop_text() -> None:
     assert texts(network, "abc", greedy=True, stop="abc") == ["defghij\nabc"]
 
 
-@pytest.mark.parametrize("stop", ["", "ab!"])
-def test_impossible_stop_text(stop: str) -> None:
+def test_each_of_several_stop_texts_counts() -> None:
+    network = network_that_counts(11)
+    assert texts(network, "abc", greedy=True, stop=("jj", "hi", "j")) == ["defghi"]
+    assert texts(network, "abc", greedy=True, stop=["\n"]) == ["defghij\n"]
+    assert texts(network, "abc", greedy=True, length=3, stop=None) == ["def"]
+
+
+@pytest.mark.parametrize("logits", [[math.inf, 0.0], [math.nan, 0.0], [math.inf, math.inf]])
+@pytest.mark.parametrize("chosen", [{"greedy": True}, {"top_k": 1}, {"top_p": 0.5, "min_p": 0.5}], ids=str)
+def test_non_finite_logits(logits: list[float], chosen: dict[str, object]) -> None:
+    with pytest.raises(CharrnnError, match="network overflows"):
+        texts(network_that_always_predicts(logits), vocabulary=Vocabulary.of("ab"), **chosen)
+
+
+@pytest.mark.parametrize("stop", ["", "ab!", ("a", "")])
+def test_impossible_stop_text(stop: str | tuple[str, ...]) -> None:
     with pytest.raises(CharrnnError, match="stop text"):
         generate(lively_network(), SampleSettings(stop=stop), vocabulary=ELEVEN)
 

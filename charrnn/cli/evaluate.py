@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +21,7 @@ from charrnn.cli.options import (
     read_text,
 )
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.units import bits, count
+from charrnn.units import bits, count, perplexity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +74,7 @@ def evaluate(
         "characters": len(score),
         "nats_per_character": score.mean,
         "bits_per_character": score.bits_per_character,
-        "perplexity": score.perplexity,
+        "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,  # JSON has no infinity
     }
     if per_line:
         result["lines"] = _lines(model.vocabulary, encoded.ids, score.nats)
@@ -130,6 +131,6 @@ def _print(result: dict[str, Any]) -> None:
         ("text", f"{result['text']}, {count(result['characters'])} characters scored"),
         ("loss", f"{result['nats_per_character']:.4f} nats per character"),
         ("", f"{result['bits_per_character']:.4f} bits per character"),
-        ("perplexity", f"{result['perplexity']:.3f}"),
+        ("perplexity", f"{perplexity(result['nats_per_character']):.3f}"),
     ]
     key_values(rows, terminal)

@@ -85,7 +85,9 @@ CharactersOption = Annotated[
 ]
 SeedOption = Annotated[
     int | None,
-    typer.Option(help="Random seed of the search.", min=0, show_default=str(SEARCH_SEED), rich_help_panel=SEARCH),
+    typer.Option(
+        help="Random seed of the search.", min=0, max=2**32, show_default=str(SEARCH_SEED), rich_help_panel=SEARCH
+    ),
 ]
 
 

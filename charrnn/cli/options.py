@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from charrnn.errors import UsageError
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import DEVICES, Option, Settings
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class WithSettings:
         return own.replace(parameters=parameters)
 
     def __call__(self, **arguments: Any) -> None:
-        given = {name: value for name in self._options() if (value := arguments.pop(name)) is not None}
+        given = {name: value for name in self._options() if (value := arguments.pop(name)) not in (None, [])}
         self._command(**arguments, given=given)
 
 
@@ -88,13 +89,14 @@ def _annotation(option: Option) -> Any:
         rich_help_panel=option.panel,
         metavar=option.metavar or ("|".join(option.choices) if option.choices else None),
     )
-    return Annotated[Optional[option.value_type], info]  # noqa: UP045 - a runtime value, not an annotation
+    value_type: Any = types.GenericAlias(list, option.value_type) if option.repeatable else option.value_type
+    return Annotated[Optional[value_type], info]  # noqa: UP045 - a runtime value, not an annotation
 
 
 def _shown_default(option: Option) -> str | None:
     if option.chosen:
         return "chosen"
-    if option.default is None or option.default is False:
+    if option.default is None or option.default is False or option.default == ():
         return None
     return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
 
@@ -110,4 +112,6 @@ def read_text(model: Model, spec: str | None, *, skip_unknown: bool) -> tuple[st
     if spec is None and skip_unknown:
         raise UsageError("--skip-unknown needs a text of your own; the held-out text has no unknown characters")
     title, encoded = model.read(None if spec is None else Path(spec), skip_unknown=skip_unknown)
+    if not len(encoded):
+        raise CharrnnError(f"{title} has no characters{' that the model knows' if skip_unknown else ''}")
     return f"documents of {title}" if encoded.has_documents else title, encoded

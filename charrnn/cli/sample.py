@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import json
 import os
+import re
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -79,6 +81,8 @@ def sample(
     [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]  ·  [bold]charrnn sample --num 20 --stop "."[/bold]  ·
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
     """
+    if "stop" in given:
+        given["stop"] = [_unescaped(text) for text in given["stop"]]
     settings = settings_from(SampleSettings, given)
     _check_greedy(settings, given)
     only_one_of(prime=prime, prime_file=prime_file)
@@ -114,6 +118,12 @@ def sample(
         raise
     except OSError as error:
         raise CharrnnError(f"standard output cannot be written: {error.strerror}") from None
+
+
+def _unescaped(text: str) -> str:
+    r"""Replace the escapes that a shell passes on, such as `\n`. Other backslashes stay."""
+    escape = r"\\(?:[ntr\\]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})"
+    return re.sub(escape, lambda match: codecs.decode(match[0], "unicode_escape"), text)
 
 
 def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
@@ -278,7 +288,7 @@ def _print_json(model: Model, texts: list[np.ndarray], prime: np.ndarray, settin
             "prime": vocabulary.text(prime),
             "text": text,
             "characters": len(ids),
-            "stopped": settings.stop is not None and text.endswith(settings.stop),
+            "stopped": text.endswith(settings.stop),
             "nats_per_character": nats,
             "bits_per_character": None if nats is None else bits(nats),
         }

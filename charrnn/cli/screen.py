@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 from charrnn.display.plots import loss_curve
 from charrnn.display.tables import key_values
 from charrnn.display.terminal import Terminal, safe_text
+from charrnn.errors import CharrnnError
 from charrnn.units import amount, bits, count, duration
 
 if TYPE_CHECKING:
@@ -277,4 +278,7 @@ def _sample(network: CharRNN, run: Run, step: int) -> str:
 
     settings = SampleSettings(length=SAMPLE_CHARACTERS, temperature=0.8, seed=step)
     drawn = generate(network, settings, vocabulary=run.vocabulary, documents=run.document_separator)
-    return run.vocabulary.text([ids[0] for ids in drawn])
+    try:
+        return run.vocabulary.text([ids[0] for ids in drawn])
+    except CharrnnError as error:  # training has diverged, and may recover
+        return f"({error.message})"

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.errors import CharrnnError, UsageError
-from charrnn.model.network import CharRNN, State
+from charrnn.errors import UsageError
+from charrnn.model.network import CharRNN, State, overflow_error
 from charrnn.text.encoded_text import EncodedText, Streams
 
 VALUES_PER_CHUNK = 1 << 24
@@ -301,7 +301,7 @@ class _Reader:
 def _check_range(values: Tensor) -> None:
     low, high = torch.aminmax(values)
     if not bool((low >= -LARGEST_VALUE) & (high <= LARGEST_VALUE)):  # also NaN
-        raise CharrnnError("the network overflows while it reads this text: its weights are too large")
+        raise overflow_error()
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from charrnn.errors import CharrnnError
 from charrnn.model.recurrences import Recurrence, find_recurrence
 from charrnn.settings import ModelSettings
 
@@ -126,6 +127,11 @@ class CharRNN(nn.Module):
         if shard is not None:
             kept = kept[..., shard.rows, :]
         return signal * kept.to(signal.dtype).div_(keep)
+
+
+def overflow_error() -> CharrnnError:
+    """Return the error for states or logits that are not finite."""
+    return CharrnnError("the network overflows: its weights are too large", "use another checkpoint")
 
 
 def detach_state(state: State) -> State:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections import deque
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import CharrnnError
-from charrnn.model.network import CharRNN, State
+from charrnn.model.network import CharRNN, State, overflow_error
 from charrnn.sampling.filters import apply_filters
 from charrnn.sampling.noise import GumbelNoise
 from charrnn.sampling.settings import SampleSettings
@@ -21,6 +22,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 STOPPED = -1  # the id of a stream whose text has ended
 PRIME_CHUNK = 1024  # characters of a prime read at once
+CHECK_INTERVAL = 16  # characters between two checks of the logits; each takes a tenth of a small step
 LONGEST_END = 64  # characters in which the end of a document is recognized
 MULTITHREADED = 30_000_000  # multiplications in a step from which more than one thread pays
 
@@ -41,21 +43,22 @@ def generate(
 ) -> Iterator[np.ndarray]:
     """Generate `settings.num` texts in parallel, in constant memory.
 
-    prime_ids: ids (P,) that every stream reads first. They are not yielded, and do not count for `settings.stop`.
+    prime_ids: ids (P,) that every stream reads first. They are not yielded, and do not count for the stop texts.
     None or empty: the opening character, as if a line started.
     state: before the prime, one row for all streams or N; None: zeros.
     documents: of the training. The opening character is then read before the prime, and a stream restarts from zeros
     after the end of each document.
 
-    Yields ids (N,), int64, up to `settings.length` times. A stream that has generated `settings.stop` yields
-    `STOPPED` from then on; the iterator ends when all have.
+    Yields ids (N,), int64, up to `settings.length` times. A stream that has generated one of the stop texts
+    (`settings.stop`) yields `STOPPED` from then on; the iterator ends when all have.
 
     The weights are copied at the call. Without a seed each call draws one. Stream i of a seed is the same for any
     number of streams and any device, except where rounding decides (float32: about one in a million characters).
 
-    Raises CharrnnError where the stop text is empty or has characters that the vocabulary lacks.
+    Raises CharrnnError where a stop text is empty or has characters that the vocabulary lacks, and while generating
+    where the weights are so large that logits are not finite.
     """
-    stop_ids = _stop_ids(settings, vocabulary)
+    stops = _StopTexts([_stop_ids(text, vocabulary) for text in settings.stop], settings.num) if settings.stop else None
     if prime_ids is None or len(prime_ids) == 0:
         prime_ids = np.array([vocabulary.opening_id])
     elif documents is not None:
@@ -63,7 +66,6 @@ def generate(
     state = read_prime(network, np.asarray(prime_ids)[:-1], network.initial_state(1) if state is None else state)
     state = tuple(tuple(part.expand(settings.num, -1).contiguous() for part in layer) for layer in state)
     ids = torch.full((settings.num,), int(prime_ids[-1]), dtype=torch.int64, device=network.output.weight.device)
-    stops = None if stop_ids is None else _StopText(stop_ids, settings.num)
     ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num)
     return _generate(FastStep(network, settings.num), settings, ids, state, network.vocabulary_size, stops, ends)
 
@@ -89,7 +91,7 @@ def _generate(
     ids: Tensor,
     state: State,
     vocabulary_size: int,
-    stops: _StopText | None,
+    stops: _StopTexts | None,
     ends: _DocumentEnds | None,
 ) -> Iterator[np.ndarray]:
     seed = fresh_seed() if settings.seed is None else settings.seed
@@ -99,6 +101,9 @@ def _generate(
     for generated in range(settings.length):
         with torch.inference_mode(), threads:  # left before each yield: both would apply to the caller's code
             logits, state = step(ids, state)
+            is_checked = generated % CHECK_INTERVAL == 0 or generated == settings.length - 1
+            if is_checked and not math.isfinite(logits.sum().item()):
+                raise overflow_error()
             if noise is not None:
                 logits = apply_filters(logits, settings) + noise.next(settings.length - generated)
             ids = logits.argmax(dim=-1)
@@ -133,18 +138,19 @@ class _StepThreads:
             torch.set_num_threads(self._before)
 
 
-class _StopText:
-    """Finds the stop text in each stream. stopped: (N,), which have generated it."""
+class _StopTexts:
+    """Finds stop texts in each stream. stopped: (N,), which have generated one."""
 
-    def __init__(self, ids: np.ndarray, streams: int):
-        self._ids = ids
-        self._latest = np.full((streams, len(ids)), STOPPED)
+    def __init__(self, texts: list[np.ndarray], streams: int):
+        self._texts = texts
+        self._latest = np.full((streams, max(map(len, texts))), STOPPED)
         self.stopped = np.zeros(streams, bool)
 
     def update(self, drawn: np.ndarray) -> None:
         self._latest[:, :-1] = self._latest[:, 1:]
         self._latest[:, -1] = drawn
-        self.stopped |= (self._latest == self._ids).all(axis=1)
+        for ids in self._texts:
+            self.stopped |= (self._latest[:, -len(ids) :] == ids).all(axis=1)
 
 
 class _DocumentEnds:
@@ -178,10 +184,8 @@ class _DocumentEnds:
         return has_ended
 
 
-def _stop_ids(settings: SampleSettings, vocabulary: Vocabulary) -> np.ndarray | None:
-    if settings.stop is None:
-        return None
-    if not settings.stop:
+def _stop_ids(text: str, vocabulary: Vocabulary) -> np.ndarray:
+    if not text:
         raise CharrnnError("the stop text is empty", "give it at least one character")
     hint = "the model cannot generate it; choose another stop text"
-    return vocabulary.encode(settings.stop, source="the stop text", hint=hint).astype(np.int64)
+    return vocabulary.encode(text, source="the stop text", hint=hint).astype(np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,17 @@ class SampleSettings(Settings):
     """How text is sampled from a network.
 
     Each filter in `charrnn.sampling.filters` adds a field: `SampleSettings(length=200, top_k=5).top_k`.
+    stop: one text or several.
     """
 
     length: int = option(1000, "Characters to generate.", at_least=0, at_most=10**12)
     greedy: bool = option(False, "Always take the most likely character.", panel=PANEL)
     num: int = option(1, "Texts to generate, in parallel.", at_least=1, at_most=100_000, flags=("--num", "-n"))
-    stop: str | None = option(None, "End a text after it contains this.", metavar="TEXT")
+    stop: tuple[str, ...] = option(
+        (),
+        r"End a text after it contains this. Escapes: \n, \t, \r, \\, \xNN, \uNNNN. Repeatable.",
+        metavar="TEXT",
+    )
     seed: int | None = option(
         None, "Random seed. By default each call differs and shows its seed.", at_least=0, at_most=2**63 - 1
     )
@@ -33,13 +39,18 @@ class SampleSettings(Settings):
             length: int = ...,
             greedy: bool = ...,
             num: int = ...,
-            stop: str | None = ...,
+            stop: str | Sequence[str] | None = ...,
             seed: int | None = ...,
             **filters: float,
         ) -> None: ...
 
         def __getattr__(self, name: str) -> Any:
             """Return the value of a filter."""
+
+    def __post_init__(self) -> None:
+        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
+        object.__setattr__(self, "stop", stop)
+        super().__post_init__()
 
     def __new__(cls, *args: Any, **values: Any) -> SampleSettings:
         return object.__new__(cls._with_filters())

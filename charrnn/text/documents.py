@@ -110,11 +110,11 @@ def _after_newlines(ids: np.ndarray, vocabulary: Vocabulary) -> Iterator[np.ndar
 
 
 def _collect(blocks: Iterator[np.ndarray], length: int) -> np.ndarray:
-    """Return 0 and all positions (ascending) below `length`, each once; of a large text mapped from an unnamed file."""
+    """Return 0 and the positions (ascending), each once, that are below `length`; mapped from a file if many."""
 
     def unique() -> Iterator[np.ndarray]:
         last = 0
-        yield np.zeros(1, np.int64)
+        yield np.zeros(min(1, length), np.int64)
         for block in blocks:
             block = np.unique(block[(block > last) & (block < length)])
             last = int(block[-1]) if len(block) else last
