@@ -111,7 +111,7 @@ def _evidence(
     if reached >= (2 * RELATED - 1 if binary else RELATED):
         intervals = _intervals(study, k, sign * confirm, kgram, untrained, effort)
     competitor, competitor_unique, better_in_family = _competition(study, scores, candidate)
-    threshold = best_threshold(sign * select, study.select.values[k])[0] if binary else None
+    threshold = best_threshold(sign * select, study.select.values[k]) if binary else None
     return Evidence(
         property_name=one.title,
         kind=one.kind,
@@ -134,7 +134,7 @@ def _evidence(
         competitor=competitor,
         competitor_unique=competitor_unique,
         better_in_family=better_in_family,
-        pearson=float(pearson(confirm[:, None], truth)[0]) if one.counter else None,
+        pearson=pearson(confirm, truth) if one.counter else None,
         threshold=None if threshold is None else sign * threshold,
         balanced_accuracy=None if threshold is None else balanced_accuracy(sign * confirm, truth, threshold),
         mean_inside=float(confirm[truth].mean()) if binary else None,

@@ -16,7 +16,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from charrnn.discovery.statistics import ratio, scaled_ranks
+from charrnn.discovery.statistics import Strata, ratio, scaled_ranks
 
 RIDGE = 1e-3
 """The penalty, as a share of a standardized feature's sum of squares."""
@@ -47,8 +47,9 @@ class Design:
         """
         parts: list[np.ndarray] = []
         columns: list[range] = []
+        single = Strata.single(len(ids))
         for one in values:
-            own = [one] if one.dtype == bool else [one, scaled_ranks(one)]
+            own = [one] if one.dtype == bool else [one, scaled_ranks(one, single)]
             columns.append(range(len(parts), len(parts) + len(own)))
             parts += own
         characters = (_most_frequent(ids), _most_frequent(before)) if like is None else like.characters
@@ -77,11 +78,6 @@ class Moments:
         centered = cells - cells.mean(axis=0)
         products = torch.from_numpy(design.features).T @ torch.from_numpy(np.ascontiguousarray(centered))
         return cls(products.double().numpy(), np.einsum("nu,nu->u", centered, centered, dtype=np.float64))
-
-    @classmethod
-    def joined(cls, parts: Sequence[Moments]) -> Moments:
-        """Concatenate the moments of groups of cells."""
-        return cls(np.concatenate([p.products for p in parts], axis=1), np.concatenate([p.squares for p in parts]))
 
 
 def unique_r_squared(

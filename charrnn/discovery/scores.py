@@ -8,7 +8,8 @@ Shapes: N characters, P properties, S signals, C cells, R responses (see `_respo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -61,6 +62,22 @@ class Scores:
     detectors: dict[Cell, int]
     bits_per_character: float
 
+    @classmethod
+    def joined(cls, groups: Sequence[Scores]) -> Scores:
+        """Return the scores of groups of cells as those of all cells."""
+        by_cell: dict[str, Any] = {
+            name: np.concatenate([getattr(one, name) for one in groups], axis=2)
+            for name in ("select", "confirm", "plain", "comparable", "unique")
+        }
+        return replace(
+            groups[0],
+            cells=tuple(cell for one in groups for cell in one.cells),
+            permuted=np.maximum.reduce([one.permuted for one in groups]),
+            pseudo=np.maximum.reduce([one.pseudo for one in groups]),
+            detectors={cell: character for one in groups for cell, character in one.detectors.items()},
+            **by_cell,
+        )
+
     def response(self, signal: int, kind: str) -> int:
         """Return the index in `unique` of the response that a property of this kind explains.
 
@@ -82,21 +99,6 @@ class CellSummary:
     rank_correlation: Correlation
 
 
-@dataclass(frozen=True, eq=False)
-class _GroupScores:
-    """Scores of a group of cells. halves: `select`, `confirm`, `plain` and `comparable` of `Scores`, (4, P, S, cells).
-
-    moments: of SELECT and of CONFIRM.
-    """
-
-    halves: np.ndarray
-    moments: tuple[Moments, Moments]
-    permuted: np.ndarray
-    pseudo: np.ndarray
-    detectors: dict[Cell, int]
-    bits_per_character: float | None
-
-
 def score_cells(network: CharRNN, study: Study, effort: Effort, progress: Progress) -> Scores:
     """Score every cell. The text is read once, or once for each group of cells that fits into memory."""
     orders = _segment_orders(study, effort)
@@ -104,22 +106,8 @@ def score_cells(network: CharRNN, study: Study, effort: Effort, progress: Progre
     scored = []
     for turn, cells in enumerate(groups):
         stage = "reading" if len(groups) == 1 else f"reading {turn + 1}/{len(groups)}"
-        scored.append(_score_group(network, study, cells, orders, effort, progress, bits=turn == 0, stage=stage))
-    select, confirm, plain, comparable = np.concatenate([one.halves for one in scored], axis=3)
-    return Scores(
-        cells=tuple(cell for cells in groups for cell in cells),
-        signals=network.recurrence.state_signals,
-        select=select,
-        confirm=confirm,
-        plain=plain,
-        comparable=comparable,
-        unique=_unique(study, [one.moments for one in scored], [len(cells) for cells in groups]),
-        permuted=np.maximum.reduce([one.permuted for one in scored]),
-        pseudo=np.maximum.reduce([one.pseudo for one in scored]),
-        segments=[order.shape[1] for order in orders],
-        detectors={cell: character for one in scored for cell, character in one.detectors.items()},
-        bits_per_character=scored[0].bits_per_character or 0.0,
-    )
+        scored.append(_score_group(network, study, cells, orders, effort, progress, stage))
+    return Scores.joined(scored)
 
 
 def _score_group(
@@ -129,19 +117,15 @@ def _score_group(
     orders: Sequence[np.ndarray],
     effort: Effort,
     progress: Progress,
-    *,
-    bits: bool,
     stage: str,
-) -> _GroupScores:
+) -> Scores:
     """Record and score a group of cells. Large arrays are released as early as possible."""
     signals = network.recurrence.state_signals
-    values = record(network, study, cells, signals, bits=bits, progress=progress, stage=stage)
+    values = record(network, study, cells, signals, bits=True, progress=progress, stage=stage)
     select, confirm, bits_per_character = values.select, values.confirm, values.bits_per_character
     del values
-    moments = (
-        Moments.of(study.select.design, _responses(network.recurrence, select)),
-        Moments.of(study.confirm.design, _responses(network.recurrence, confirm)),
-    )
+    shape = (len(study.properties), len(signals), len(cells))
+    unique = _unique(study, network.recurrence, select, confirm, len(cells))
     progress("ranking", 0.0)
     means = _character_means(select, study.select.by_character)
     (within,) = ranked(select, study.select.by_character)
@@ -149,30 +133,37 @@ def _score_group(
     del select, within
     plain, within = ranked(confirm, Strata.single(len(confirm)), study.confirm.by_character)
     del confirm
-    halves = [
-        on_select,
-        rank_correlation(within, study.confirm.labels),
-        rank_correlation(plain, study.confirm.permutable),
-        permutable_rank_correlation(within, study.confirm.permutable),
-    ]
+    on_confirm = rank_correlation(within, study.confirm.labels)
+    over_all = rank_correlation(plain, study.confirm.permutable)
     detectors = _detectors(study, cells, means, plain)
     del plain
     permuted, pseudo = _permutation_baselines(study, within, orders, effort, progress)
-    by_cell = np.stack(halves).reshape(4, len(study.properties), len(signals), len(cells))
-    return _GroupScores(by_cell, moments, permuted, pseudo, detectors, bits_per_character)
-
-
-def _unique(study: Study, moments: Sequence[tuple[Moments, Moments]], sizes: Sequence[int]) -> np.ndarray:
-    """Return the unique R² of every property, (P, R, C); 0 of control labels. sizes: cells in each group."""
-    select, confirm = (Moments.joined(parts) for parts in zip(*moments, strict=True))
-    families = [study.properties[k].family for k in study.meaningful]
-    shares = unique_r_squared(study.select.design, select, study.confirm.design, confirm, families)
-    responses = shares.shape[1] // sum(sizes)
-    unique = np.zeros((len(study.properties), responses, sum(sizes)))
-    groups = np.split(shares, np.cumsum(np.array(sizes) * responses)[:-1], axis=1)
-    unique[list(study.meaningful)] = np.concatenate(
-        [group.reshape(len(shares), responses, -1) for group in groups], axis=2
+    return Scores(
+        cells=tuple(cells),
+        signals=signals,
+        select=on_select.reshape(shape),
+        confirm=on_confirm.reshape(shape),
+        plain=over_all.reshape(shape),
+        comparable=permutable_rank_correlation(within, study.confirm.permutable).reshape(shape),
+        unique=unique,
+        permuted=permuted,
+        pseudo=pseudo,
+        segments=[order.shape[1] for order in orders],
+        detectors=detectors,
+        bits_per_character=bits_per_character or 0.0,
     )
+
+
+def _unique(study: Study, recurrence: Recurrence, select: np.ndarray, confirm: np.ndarray, cells: int) -> np.ndarray:
+    """Return the unique R² of every property, (P, R, cells); 0 of control labels."""
+    moments = [
+        Moments.of(half.design, _responses(recurrence, values))
+        for half, values in ((study.select, select), (study.confirm, confirm))
+    ]
+    families = [study.properties[k].family for k in study.meaningful]
+    shares = unique_r_squared(study.select.design, moments[0], study.confirm.design, moments[1], families)
+    unique = np.zeros((len(study.properties), shares.shape[1] // cells, cells))
+    unique[list(study.meaningful)] = shares.reshape(len(shares), -1, cells)
     return unique
 
 

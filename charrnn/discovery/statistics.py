@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 MAX_STRATA = 256
+Number = TypeVar("Number", float, np.ndarray)
 
 
 @dataclass(frozen=True)
@@ -70,14 +71,6 @@ class Strata:
     def sums(self, rows: np.ndarray) -> np.ndarray:
         """Sum rows (U, N), float32, in each stratum: (U, V)."""
         return (torch.from_numpy(rows) @ torch.from_numpy(self.indicator).T).numpy()
-
-
-def mid_ranks(values: np.ndarray) -> np.ndarray:
-    """Return ranks (N,) from 1, float64. Ties share their mean rank."""
-    order = np.argsort(values, kind="stable")
-    ranks = np.empty(len(values))
-    ranks[order] = _mid_positions(_first_of_group(values[order])) + 1
-    return ranks
 
 
 def _first_of_group(ordered: np.ndarray) -> np.ndarray:
@@ -137,10 +130,7 @@ class Labels:
     def of(cls, values: list[np.ndarray], strata: Strata) -> Labels:
         """Convert values, (N,) each: booleans to 0 and 1, numbers to scaled mid-ranks within strata."""
         graded = np.array([value.dtype != bool for value in values])
-        numbers = [
-            ranked(value[:, None], strata)[0].ranks[0] if is_graded else value
-            for value, is_graded in zip(values, graded, strict=True)
-        ]
+        numbers = [value if value.dtype == bool else scaled_ranks(value, strata) for value in values]
         return cls(np.array(numbers, np.float32).reshape(len(values), -1), graded)
 
     def only(self, place: int) -> Labels:
@@ -148,9 +138,10 @@ class Labels:
         return Labels(self.numbers[place : place + 1], self.graded[place : place + 1])
 
 
-def scaled_ranks(values: np.ndarray) -> np.ndarray:
-    """Return mid-ranks (N,) over all positions, scaled to −½…½."""
-    return (mid_ranks(values) - (len(values) + 1) / 2) / len(values)
+def scaled_ranks(values: np.ndarray, strata: Strata) -> np.ndarray:
+    """Return the mid-ranks of values (N,) within strata, scaled to −½…½, float32."""
+    ranks: np.ndarray = ranked(values[:, None], strata)[0].ranks[0]
+    return ranks
 
 
 def within_squares(numbers: np.ndarray, strata: Strata) -> np.ndarray:
@@ -191,21 +182,16 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray, *, valid: np.ndarray, 
     return quotient
 
 
-@overload
-def auc(rank_correlation: float) -> float: ...
-@overload
-def auc(rank_correlation: np.ndarray) -> np.ndarray: ...
-def auc(rank_correlation: float | np.ndarray) -> float | np.ndarray:
+def auc(rank_correlation: Number) -> Number:
     """Convert the rank correlation with a binary property to the area under the ROC curve."""
     return (1 + rank_correlation) / 2
 
 
-def pearson(columns: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """Return Pearson's correlation of columns (N, U) with values (N,): (U,)."""
-    centered = columns - columns.mean(axis=0)
-    against = numbers - numbers.mean()
-    scale = np.sqrt((centered.astype(np.float64) ** 2).sum(axis=0) * (against**2).sum())
-    return ratio(against @ centered, scale, valid=scale > 0)
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Return Pearson's correlation of values (N,); 0 where one is constant."""
+    x, y = x - x.mean(), y - y.mean()
+    scale = np.sqrt((x.astype(np.float64) ** 2).sum() * (y**2).sum())
+    return float(y @ x / scale) if scale > 0 else 0.0
 
 
 # Permutation baselines
@@ -343,7 +329,7 @@ def resampled_rank_correlation(
         wins, pairs = _wins(column, values, strata, segments, weights.shape[1])
         won, compared = (np.einsum("ka,ab,kb->k", weights, table, weights, optimize=True) for table in (wins, pairs))
         return ratio(2 * won, compared, valid=compared > 0, otherwise=1.0) - 1
-    x, y = (ranked(one[:, None], strata)[0].ranks[0] for one in (column, values))
+    x, y = scaled_ranks(column, strata), scaled_ranks(values, strata)
     x = np.where((within_squares(y[None], strata)[0] > 0)[strata.of], x, 0)
     return _resampled_correlation(x, y, strata, segments, weights)
 
@@ -410,20 +396,18 @@ def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def best_threshold(column: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Return the threshold on a column (N,) with the best balanced accuracy for labels (N,), and that accuracy.
+def best_threshold(column: np.ndarray, labels: np.ndarray) -> float:
+    """Return the threshold on a column (N,) with the best balanced accuracy for labels (N,).
 
-    The threshold lies halfway between two values of the column. The column is expected to be larger where the label is
-    true.
+    It lies halfway between two values of the column, which is expected to be larger where the label is true.
     """
     order = np.argsort(column, kind="stable")
     truth, ordered = labels[order], column[order].astype(np.float64)
     ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
     below = np.cumsum(truth)[ends] / max(truth.sum(), 1)
     rejected = np.cumsum(~truth)[ends] / max((~truth).sum(), 1)
-    accuracy = (1 - below + rejected) / 2
-    best = int(np.argmax(accuracy))
-    return float(ordered[ends[best]] + ordered[min(ends[best] + 1, len(ordered) - 1)]) / 2, float(accuracy[best])
+    best = ends[np.argmax((1 - below + rejected) / 2)]
+    return float(ordered[best] + ordered[min(best + 1, len(ordered) - 1)]) / 2
 
 
 def balanced_accuracy(column: np.ndarray, labels: np.ndarray, threshold: float) -> float:
