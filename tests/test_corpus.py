@@ -82,7 +82,7 @@ def test_load_a_file():
     assert corpus.ids.tolist() == [2, 1, 3, 1, 3, 1, 0]
     assert corpus.ids.dtype == np.uint8
     assert corpus.ids.flags.writeable
-    assert (corpus.name, corpus.specs, corpus.files, corpus.skipped_files) == ("tale", ["tale.txt"], ["tale.txt"], [])
+    assert (corpus.name, corpus.specs, corpus.files, corpus.skipped_files) == ("tale", ["tale.txt"], ["tale.txt"], {})
     assert (len(corpus), corpus.size) == (7, 7)
     assert corpus.sha256 == hashlib.sha256(b"banana\n").hexdigest()
 
@@ -191,7 +191,7 @@ def test_split_is_contiguous(length, fraction):
 
 
 def corpus_of(ids: np.ndarray) -> Corpus:
-    return Corpus("a", ["a"], ["a"], [], Vocabulary.of_code_points(np.arange(len(ids))), ids, [len(ids)], "", len(ids))
+    return Corpus("a", ["a"], ["a"], {}, Vocabulary.of_code_points(np.arange(len(ids))), ids, [len(ids)], "", len(ids))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def corpus_of(ids: np.ndarray) -> Corpus:
 def test_training_part_is_rounded_down(length, fraction, sizes):
     corpus = corpus_of(np.zeros(length, np.uint8)) if length < 1000 else None
     if corpus is None:
-        corpus = Corpus("a", [], [], [], Vocabulary.of("a"), np.zeros(length, np.uint8), [length], "", length)
+        corpus = Corpus("a", [], [], {}, Vocabulary.of("a"), np.zeros(length, np.uint8), [length], "", length)
     assert tuple(map(len, EncodedText(corpus.ids).split(fraction))) == sizes
 
 
@@ -317,7 +317,30 @@ def test_hidden_and_binary_files_are_skipped():
     corpus = load_corpus(["texts"])
     assert whole(corpus) == "kept"
     assert corpus.files == [str(Path("texts/a.txt"))]
-    assert corpus.skipped_files == [str(Path("texts/latin.txt")), str(Path("texts/picture.png"))]
+    assert corpus.skipped_files == {
+        "texts/.git": "hidden",
+        "texts/.hidden": "hidden",
+        "texts/latin.txt": "not UTF-8: byte 0xE9 at offset 3",
+        "texts/picture.png": "binary",
+    }
+
+
+@pytest.mark.parametrize("spec", [".", "*", "**/*.txt"])
+def test_own_folders_are_skipped(spec):
+    for name in ("a.txt", "b/b.txt", "corpora/no.txt", "b/checkpoints/run/no.txt", "checkpoints/no.txt"):
+        put(name, f"<{name}>")
+    corpus = load_corpus([spec])
+    assert whole(corpus) == "<a.txt><b/b.txt>"
+    assert corpus.skipped_files.keys() >= {"checkpoints", "corpora"}
+    assert set(corpus.skipped_files.values()) == {"holds runs", "holds other corpora"}
+
+
+def test_own_folders_are_read_when_named(tmp_path):
+    put("corpora/a.txt", "<a>")
+    put("corpora/b/b.txt", "<b>")
+    for spec in ("corpora", "corpora/", str(tmp_path / "corpora"), "corpora/**/*.txt", "corpora/*"):
+        assert whole(load_corpus([spec])) == "<a><b>"
+        assert load_corpus([spec]).skipped_files == {}
 
 
 def test_folder_as_bytes():

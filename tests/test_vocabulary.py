@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
 from charrnn.text import vocabulary as vocabulary_module
-from charrnn.text.vocabulary import StreamDecoder, Vocabulary, code_points, decode_utf8
+from charrnn.text.vocabulary import StreamDecoder, Vocabulary, code_points
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -177,27 +177,18 @@ def test_stream_decoder_of_characters():
 
 
 @settings(deadline=None, derandomize=True)
-@given(TEXTS.map(str.encode))
-def test_decode_utf8_in_pieces(raw):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vocabulary_module, "PIECE", 4)
-        assert "".join(decode_utf8(raw, "file")) == raw.decode()
-
-
-@settings(deadline=None, derandomize=True)
 @given(st.binary(max_size=40))
-def test_decode_utf8_error_offset(raw):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vocabulary_module, "PIECE", 4)
-        try:
-            expected = raw.decode()
-        except UnicodeDecodeError as error:
-            with pytest.raises(CharrnnError) as caught:
-                list(decode_utf8(raw, "file"))
-            assert caught.value.message == f"file is not UTF-8: byte 0x{raw[error.start]:02X} at offset {error.start}"
-            assert "--bytes" in caught.value.hint
-        else:
-            assert "".join(decode_utf8(raw, "file")) == expected
+def test_offset_of_bytes_that_are_not_utf_8(raw):
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        with pytest.raises(CharrnnError) as caught:
+            Vocabulary.of("a").encode(raw, source="file")
+        assert caught.value.message == f"file is not UTF-8: byte 0x{raw[error.start]:02X} at offset {error.start}"
+        assert "--bytes" in caught.value.hint
+    else:
+        vocabulary = Vocabulary.of(text + "a")
+        assert vocabulary.decode(vocabulary.encode(raw)) == text
 
 
 def test_code_points():

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from charrnn.training.events import Evaluated, Event, Finished, Requests
     from charrnn.training.setup import PreparedRun
 
+SKIPPED_NAMED = 3
 SAMPLE_CHARACTERS = 160
 MAX_WIDTH = 100
 
@@ -67,16 +68,16 @@ class TrainingScreen:
         validated = len(prepared.validation_text)
         part = f", {count(validated)} of them for validation" if validated < text.held_out else ""
         files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
-        skipped = f", {amount(len(corpus.skipped_files), 'non-text file')} skipped" if corpus.skipped_files else ""
         seconds = plan.seconds if plan is not None else 0.0
         self._forecast = {"seconds": seconds, "nats": nats}
         loss = "" if nats is None else f", validation loss about {nats:.1f} nats"
         rows = [
             (
                 "corpus",
-                f"{text.name}: {amount(text.characters, 'character')}{files}{skipped}, "
+                f"{text.name}: {amount(text.characters, 'character')}{files}, "
                 f"{len(run.vocabulary)} different; last {count(text.held_out)} held out{part}",
             ),
+            *_skipped_rows(corpus.skipped_files),
             ("model", _model_line(run)),
             (
                 "plan",
@@ -257,6 +258,13 @@ def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str
     if progress.seconds:
         rows.append(("time", f"{duration(progress.seconds)}, {count(read / progress.seconds)} characters per second"))
     return rows
+
+
+def _skipped_rows(skipped: dict[str, str]) -> list[tuple[str, str]]:
+    """Return the row that says what of a folder is not read, hidden files last; none if all is read."""
+    named = sorted(skipped, key=lambda name: skipped[name] == "hidden")[:SKIPPED_NAMED]
+    more = f" and {len(skipped) - len(named)} more" if len(skipped) > len(named) else ""
+    return [("skipped", ", ".join(f"{name} ({skipped[name]})" for name in named) + more)] if skipped else []
 
 
 def _loss(nats: float) -> str:

@@ -27,7 +27,7 @@ class Corpus:
     """A text as ids.
 
     name: short, after the file, folder or catalog entry. specs: as the user wrote them. files: those read, in order.
-    skipped_files: those of a folder or pattern that are not text. ids: (N,), mapped from a file if the text is large.
+    skipped_files: name → reason, of what else a folder or pattern holds. ids: (N,), mapped from a file if many.
     lengths: of each file, in ids. sha256, size: of the bytes of all files, one after the other, without byte order
     marks (with them in a corpus of bytes).
     """
@@ -35,7 +35,7 @@ class Corpus:
     name: str
     specs: list[str]
     files: list[str]
-    skipped_files: list[str]
+    skipped_files: dict[str, str]
     vocabulary: Vocabulary
     ids: np.ndarray
     lengths: list[int]
@@ -63,8 +63,10 @@ class Corpus:
             self._check_known(known)
         new_ids = np.zeros(len(known), vocabulary.id_type)
         new_ids[known] = vocabulary.encode(self.vocabulary.characters, skip_unknown=True)
-        is_mapped = isinstance(self.ids, np.memmap)
-        ids = corpus_cache.remap(self.ids, new_ids, corpora_folder()) if is_mapped else new_ids[self.ids]
+        if not isinstance(self.ids, np.memmap):
+            return replace(self, vocabulary=vocabulary, ids=new_ids[self.ids])
+        blocks = (new_ids[self.ids[start : start + PIECE]] for start in range(0, len(self), PIECE))
+        ids = corpus_cache.map_blocks("ids", blocks, len(self), vocabulary.id_type, corpora_folder())
         return replace(self, vocabulary=vocabulary, ids=ids)
 
     def _check_known(self, known: np.ndarray) -> None:
@@ -116,7 +118,9 @@ def load_corpus(
             encoded = _encode_in_memory(files, as_bytes, vocabulary)
     survey = encoded.survey
     _check_not_empty(found, survey, as_bytes)
-    read = [(file.title, length) for file, length in zip(files, survey.lengths, strict=True) if length is not None]
+    results = [(file.title, length) for file, length in zip(files, survey.lengths, strict=True)]
+    read = [(title, length) for title, length in results if isinstance(length, int)]
+    skipped = {title: reason for corpus in found for title, reason in corpus.skipped.items()}
     if vocabulary is None and (len(survey.vocabulary) == 1 or survey.characters == 1):
         what = "a single byte" if as_bytes else f"the one character {survey.vocabulary.characters!r}"
         hint = "give a text with at least two different characters to learn from"
@@ -125,7 +129,7 @@ def load_corpus(
         name=name,
         specs=[display_path(spec) for spec in specs],
         files=[title for title, _ in read],
-        skipped_files=[file.title for file, length in zip(files, survey.lengths, strict=True) if length is None],
+        skipped_files=skipped | {title: reason for title, reason in results if isinstance(reason, str)},
         vocabulary=survey.vocabulary,
         ids=encoded.ids,
         lengths=[length for _, length in read],
@@ -147,7 +151,7 @@ def read_text(
         encoder = Encoder(files, as_bytes=as_bytes)
         survey = encoder.survey()
         _check_not_empty(found, survey, as_bytes, may_be_empty=True)
-        read = [file for file, length in zip(files, survey.lengths, strict=True) if length is not None]
+        read = [file for file, length in zip(files, survey.lengths, strict=True) if isinstance(length, int)]
         blocks = [block for file in read for block in encoder.blocks(file)]
     if as_bytes:
         return b"".join(raw for raw, _ in blocks)
@@ -180,7 +184,7 @@ def _encode_large(
 
 def _check_not_empty(found: list[FoundCorpus], survey: Survey, as_bytes: bool, may_be_empty: bool = False) -> None:
     what = ", ".join(corpus.name for corpus in found)
-    skipped = survey.lengths.count(None)
+    skipped = sum(isinstance(length, str) for length in survey.lengths)
     if not survey.lengths:
         raise CharrnnError(f"{what} holds no files")
     if skipped == len(survey.lengths):

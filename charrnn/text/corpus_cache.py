@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,12 @@ import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.files import ProgressCallback, remove_leftovers
-from charrnn.text.encoder import Encoder, Source, Survey
+from charrnn.text.encoder import Encoder, Survey
 from charrnn.text.id_files import Manifest, array_path, map_array, map_unnamed, read_manifest, write_ids
+from charrnn.text.sources import SourceFile
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
 
-REMAPPED_AT_ONCE = 1 << 20
 LONGEST_NAME = 100  # bytes
 
 
@@ -48,7 +48,7 @@ class Encoded:
 class _Request:
     """What to look for: sources read in some way. vocabulary: None for the text's own."""
 
-    def __init__(self, sources: Sequence[Source], name: str, as_bytes: bool, vocabulary: Vocabulary | None):
+    def __init__(self, sources: Sequence[SourceFile], name: str, as_bytes: bool, vocabulary: Vocabulary | None):
         self.sources, self.vocabulary = sources, vocabulary
         self.stamps = [source.stamp for source in sources]
         self.prefix = f".{name.encode()[:LONGEST_NAME].decode('utf-8', 'ignore')}.charrnn-"
@@ -80,7 +80,7 @@ class _Request:
 
 
 def encode(
-    sources: Sequence[Source],
+    sources: Sequence[SourceFile],
     name: str,
     folders: Sequence[Path],
     *,
@@ -119,12 +119,13 @@ def encode(
             return Encoded(survey, map_unnamed(encoder.ids(survey), survey.vocabulary.id_type, folder))
 
 
-def remap(ids: np.ndarray, table: np.ndarray, folder: Path) -> np.ndarray:
-    """Return `table[ids]`, mapped from an unnamed file in this folder."""
-    starts = range(0, len(ids), REMAPPED_AT_ONCE)
-    with _writing("ids", folder, len(ids) * table.itemsize):
-        blocks = (table[ids[start : start + REMAPPED_AT_ONCE]].tobytes() for start in starts)
-        return map_unnamed(blocks, table.dtype, folder)
+def map_blocks(what: str, blocks: Iterable[np.ndarray], length: int, dtype: np.dtype, folder: Path) -> np.ndarray:
+    """Return the concatenated blocks, mapped from an unnamed file in this folder. length: N, or an upper bound.
+
+    what: for errors. Raises CharrnnError where the folder cannot be written to or has no space.
+    """
+    with _writing(what, folder, length * dtype.itemsize):
+        return map_unnamed((block.tobytes() for block in blocks), dtype, folder)
 
 
 def _write(encoder: Encoder, survey: Survey, request: _Request, folder: Path) -> np.ndarray:

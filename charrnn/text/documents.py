@@ -7,13 +7,13 @@ generates.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 
 import numpy as np
 
-from charrnn.errors import CharrnnError, UsageError
+from charrnn.errors import UsageError
 from charrnn.text.corpus import MEMORY_LIMIT
+from charrnn.text.corpus_cache import map_blocks
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.patterns import LONGEST_EXPRESSION, TIME_LIMIT, Pattern, PatternError, PatternTimeoutError
 from charrnn.text.sources import corpora_folder
@@ -122,16 +122,4 @@ def _collect(blocks: Iterator[np.ndarray], length: int) -> np.ndarray:
 
     if length <= MEMORY_LIMIT:
         return np.concatenate(list(unique()))
-    folder = corpora_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            for block in unique():
-                file.write(block.tobytes())
-            file.flush()
-            return np.memmap(file, np.int64, mode="r")
-    except OSError as error:
-        raise CharrnnError(
-            f"the starts of documents cannot be written to {folder}: {error.strerror or error}",
-            "free some space, or set CHARRNN_HOME to another folder",
-        ) from None
+    return map_blocks("the starts of documents", unique(), 0, np.dtype(np.int64), corpora_folder())

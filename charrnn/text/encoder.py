@@ -6,12 +6,12 @@ import codecs
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.files import ProgressCallback
+from charrnn.text.sources import SourceFile
 from charrnn.text.vocabulary import CODE_POINTS, NotTextError, Unknown, Vocabulary, code_points, not_utf8
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -20,49 +20,29 @@ READ_AT_ONCE = 1 << 20
 ASCII = bytes(range(128))
 
 
-class Source(Protocol):
-    """A file to encode.
-
-    optional: skip it if it is not text. stamp: path, size and times, which change with the content; None where the
-    content can be read only now (standard input).
-    """
-
-    @property
-    def title(self) -> str: ...
-    @property
-    def optional(self) -> bool: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def stamp(self) -> list[Any] | None: ...
-
-    def open(self) -> BinaryIO:
-        """Open the content, unbuffered. Raises OSError."""
-
-
 @dataclass(frozen=True)
 class Survey:
     """The result of the first pass.
 
-    has_own_vocabulary: the vocabulary is the sorted characters of the text. lengths: characters of each source, None
-    for a skipped one. sha256, size: of the bytes of all other sources, without byte order marks.
+    has_own_vocabulary: the vocabulary is the sorted characters of the text. lengths: characters of each source; of a
+    skipped one the reason, such as `binary`. sha256, size: of the bytes of all other sources, without byte order marks.
     """
 
     vocabulary: Vocabulary
     has_own_vocabulary: bool
-    lengths: list[int | None]
+    lengths: list[int | str]
     sha256: str
     size: int
 
     @property
     def characters(self) -> int:
-        return sum(length or 0 for length in self.lengths)
+        return sum(length for length in self.lengths if isinstance(length, int))
 
 
 class Encoder:
     """The two passes over some sources. progress: called with bytes read, and the bytes of both passes."""
 
-    def __init__(self, sources: Sequence[Source], *, as_bytes: bool, progress: ProgressCallback | None = None):
+    def __init__(self, sources: Sequence[SourceFile], *, as_bytes: bool, progress: ProgressCallback | None = None):
         self._sources, self._as_bytes, self._progress = sources, as_bytes, progress
         self._done, self._total = 0, 2 * sum(source.size for source in sources)
 
@@ -73,29 +53,29 @@ class Encoder:
         """
         digest, size = hashlib.sha256(), 0
         characters = _CharacterSet()
-        lengths: list[int | None] = []
+        lengths: list[int | str] = []
         for source in self._sources:
             saved_digest, length, read = digest.copy(), 0, 0
             try:
                 for raw, text in self.blocks(source):
                     if source.optional and b"\0" in raw[: max(0, FIRST_BLOCK - read)]:
-                        raise NotTextError(f"{source.title} is binary")
+                        raise NotTextError(source.title, "binary")
                     digest.update(raw)
                     read += len(raw)
                     length += len(raw) if text is None else len(text)
                     if not self._as_bytes:
                         characters.add(raw, text)
-            except NotTextError:
+            except NotTextError as error:
                 if not source.optional:
                     raise
                 digest = saved_digest
                 characters.roll_back()
-                lengths.append(None)
+                lengths.append(error.reason)
                 continue
             characters.commit()
             lengths.append(length)
             size += read
-        own = Vocabulary.of_bytes() if self._as_bytes or not any(lengths) else characters.vocabulary()
+        own = Vocabulary.of_bytes() if self._as_bytes or characters.is_empty() else characters.vocabulary()
         return Survey(vocabulary or own, vocabulary in (None, own), lengths, digest.hexdigest(), size)
 
     def ids(self, survey: Survey) -> Iterator[bytes]:
@@ -106,7 +86,7 @@ class Encoder:
         table = _IdTable(survey.vocabulary)
         encoded = 0
         for source, length in zip(self._sources, survey.lengths, strict=True):
-            if length is None:
+            if isinstance(length, str):
                 continue
             unknown, position = Unknown(), 0
             for raw, text in self.blocks(source):
@@ -127,7 +107,7 @@ class Encoder:
         what = self._sources[0].title if len(self._sources) == 1 else "the corpus"
         return CharrnnError(f"{what} changed while it was read", "try again once nothing writes to it")
 
-    def blocks(self, source: Source) -> Iterator[tuple[bytes, str | None]]:
+    def blocks(self, source: SourceFile) -> Iterator[tuple[bytes, str | None]]:
         """Yield the bytes of a source without byte order mark, and their text; None for bytes and plain ASCII."""
         try:
             with source.open() as file:
@@ -185,6 +165,9 @@ class _CharacterSet:
             self._seen[points] = False
         self._uncommitted = []
         self._update_ascii()
+
+    def is_empty(self) -> bool:
+        return not self._seen.any()
 
     def vocabulary(self) -> Vocabulary:
         return Vocabulary.of_code_points(np.flatnonzero(self._seen))

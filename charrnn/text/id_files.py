@@ -62,7 +62,7 @@ def read_manifest(path: Path, sources: int) -> Manifest:
     value = from_json_bytes(data, str(path), MAX_JSON_PARTS + sources + blocks)
     if not isinstance(value, dict) or {name: type(part) for name, part in value.items()} != KINDS:
         raise damaged
-    if not all(length is None or (type(length) is int and length >= 0) for length in value["lengths"]):
+    if not all(type(length) is str or (type(length) is int and length >= 0) for length in value["lengths"]):
         raise damaged
     request, paths, checksums = (value.pop(name) for name in ("request", "paths", "checksums"))
     vocabulary = Vocabulary.from_json(value.pop("vocabulary"), str(path))

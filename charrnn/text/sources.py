@@ -13,7 +13,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -24,6 +24,7 @@ from charrnn.units import amount
 
 STDIN = "-"
 PIPE_BLOCK = 1 << 20
+OWN_FOLDERS = {"checkpoints": "holds runs", "corpora": "holds other corpora"}
 
 
 def corpora_folder() -> Path:
@@ -131,10 +132,11 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class FoundCorpus:
-    """The files that one corpus name means."""
+    """The files that one corpus name means. skipped: name → reason, of what a folder holds besides."""
 
     name: str
     files: list[SourceFile]
+    skipped: dict[str, str] = field(default_factory=dict)
 
 
 def find_corpora(specs: Sequence[str], folder: Path | None, progress: ProgressCallback | None) -> list[FoundCorpus]:
@@ -174,8 +176,8 @@ def _find_corpus(spec: str, folder: Path, progress: ProgressCallback | None) -> 
             return _corpus_at(parent / spec)
         if _is_file(parent / other):
             return _corpus_at(parent / other)
-        if parent == Path() and (matches := _glob(spec)):
-            return FoundCorpus(combine_names([_name_of(path) for path in matches]), _optional(matches))
+        if parent == Path() and (corpus := _glob(spec)):
+            return corpus
     entry = catalog.find(spec)
     if entry is not None:
         return _corpus_at(catalog.ensure(entry, folder, progress))
@@ -185,7 +187,11 @@ def _find_corpus(spec: str, folder: Path, progress: ProgressCallback | None) -> 
 def _corpus_at(path: Path) -> FoundCorpus:
     status = _status(path)
     is_folder = status is not None and stat.S_ISDIR(status.st_mode)
-    return FoundCorpus(_name_of(path), _optional(_files_below(path)) if is_folder else [SourceFile(path)])
+    return (
+        FoundCorpus(_name_of(path), *_files_below(path))
+        if is_folder
+        else FoundCorpus(_name_of(path), [SourceFile(path)])
+    )
 
 
 def _name_of(path: Path) -> str:
@@ -193,26 +199,33 @@ def _name_of(path: Path) -> str:
 
 
 def _optional(paths: Iterable[Path]) -> list[SourceFile]:
-    return [SourceFile(path, optional=True) for path in paths]
+    return [SourceFile(path, optional=True) for path in _sorted(paths) if _is_file(path)]
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Return the files below a folder, sorted, without hidden ones. Linked folders may be loops and are left out."""
+def _files_below(folder: Path) -> tuple[list[SourceFile], dict[str, str]]:
+    """Return the files below a folder, sorted, and what is skipped: hidden ones, and charrnn's own folders.
+
+    Linked folders may be loops and are left out.
+    """
 
     def fail(error: OSError) -> None:
         raise _unreadable(display_path(error.filename), error) from None
 
-    paths = []
+    paths: list[Path] = []
+    skipped: dict[str, str] = {}
     for parent, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        paths += [Path(parent, name) for name in files if not name.startswith(".")]
-    return [path for path in _sorted(paths) if _is_file(path)]
+        reasons = {name: "hidden" for name in (*folders, *files) if name.startswith(".")}
+        reasons |= {name: reason for name, reason in OWN_FOLDERS.items() if name in folders}
+        skipped |= {display_path(Path(parent, name)): reason for name, reason in sorted(reasons.items())}
+        folders[:] = [name for name in folders if name not in reasons]
+        paths += [Path(parent, name) for name in files if name not in reasons]
+    return _optional(paths), skipped
 
 
-def _glob(pattern: str) -> list[Path]:
-    """Return the files that a glob pattern matches and those below matching folders, each once, sorted."""
+def _glob(pattern: str) -> FoundCorpus | None:
+    """Return the files that a glob pattern matches and those below matching folders, each once; None without any."""
     if not any(sign in pattern for sign in "*?["):
-        return []
+        return None
     path = Path(pattern)
     try:
         matches = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
@@ -223,11 +236,19 @@ def _glob(pattern: str) -> list[Path]:
     except OSError as error:
         raise _unreadable(display_path(path), error) from None
     include_hidden = any(part.startswith(".") for part in path.parts if part != "..")
-    paths: set[Path] = set()
+    files: set[SourceFile] = set()
+    skipped: dict[str, str] = {}
     for match in matches:
-        if include_hidden or not any(part.startswith(".") for part in match.parts if part != ".."):
-            paths.update(_files_below(match) if match.is_dir() else [match])
-    return [path for path in _sorted(paths) if _is_file(path)]
+        folders = match.parts if match.is_dir() else match.parts[:-1]
+        own = next((name for name in folders if name in OWN_FOLDERS and name not in path.parts), None)
+        if own is not None:
+            skipped[display_path(Path(*folders[: folders.index(own) + 1]))] = OWN_FOLDERS[own]
+        elif include_hidden or not any(part.startswith(".") for part in match.parts if part != ".."):
+            found, skipped_below = _files_below(match) if match.is_dir() else (_optional([match]), {})
+            files |= set(found)
+            skipped |= skipped_below
+    paths = _sorted(file.path for file in files if file.path is not None)
+    return FoundCorpus(combine_names([_name_of(path) for path in paths]), _optional(paths), skipped) if paths else None
 
 
 def _status(path: Path) -> os.stat_result | None:

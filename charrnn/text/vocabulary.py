@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,7 +19,11 @@ NAMED = 8  # unknown characters in an error
 
 
 class NotTextError(CharrnnError):
-    """A file is not text, in UTF-8 unless read as bytes."""
+    """A file is not text, in UTF-8 unless read as bytes. reason: such as `binary`."""
+
+    def __init__(self, source: str, reason: str, hint: str | None = None):
+        super().__init__(f"{source} is {reason}", hint)
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,7 @@ class Vocabulary:
     @classmethod
     def of(cls, text: str) -> Vocabulary:
         """Return the sorted code points of a text. Raises CharrnnError where it is empty or has a lone surrogate."""
-        seen = np.zeros(CODE_POINTS, bool)
-        for _, piece in _pieces(text):
-            seen[code_points(piece)] = True
-        return cls.of_code_points(np.flatnonzero(seen))
+        return cls("characters", "".join(sorted(set(text))))
 
     @classmethod
     def of_code_points(cls, points: np.ndarray) -> Vocabulary:
@@ -93,12 +94,15 @@ class Vocabulary:
         if self.kind == "bytes":
             return np.frombuffer(self._to_bytes(text, source, skip_unknown, hint), np.uint8).copy()
         if isinstance(text, bytes):
-            text = "".join(decode_utf8(text, source))
+            try:
+                text = text.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise not_utf8(source, error.object[error.start], error.start) from None
         ids = np.empty(len(text), self.id_type)
         unknown = Unknown()
         filled = 0
-        for start, piece in _pieces(text):
-            points = code_points(piece)
+        for start in range(0, len(text), PIECE):
+            points = code_points(text[start : start + PIECE])
             found = self._ids[np.minimum(points, len(self._ids) - 1)]
             if found.min() < 0:
                 if not skip_unknown:
@@ -116,13 +120,10 @@ class Vocabulary:
         try:
             return text.encode("utf-8", "ignore" if skip_unknown else "strict")
         except UnicodeEncodeError:
-            unknown = Unknown()
-            for start, piece in _pieces(text):
-                points = code_points(piece)
-                unknown.add(points, (points >= 0xD800) & (points <= 0xDFFF), start)
-            raise CharrnnError(
-                f"{source} has characters that UTF-8 cannot encode: {unknown.describe()}", hint
-            ) from None
+            unknown, points = Unknown(), code_points(text)
+            unknown.add(points, (points >= 0xD800) & (points <= 0xDFFF), 0)
+            what = "characters that UTF-8 cannot encode"
+            raise CharrnnError(f"{source} has {what}: {unknown.describe()}", hint) from None
 
     @cached_property
     def _ids(self) -> np.ndarray:
@@ -242,26 +243,7 @@ def code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def decode_utf8(raw: bytes, source: str) -> Iterator[str]:
-    """Yield UTF-8 as text, in pieces. Raises CharrnnError with the offset of an invalid byte."""
-    start = 0
-    while start < len(raw):
-        stop = start + PIECE
-        try:
-            text, used = codecs.utf_8_decode(raw[start:stop], "strict", stop >= len(raw))
-        except UnicodeDecodeError as error:
-            place = start + error.start
-            raise not_utf8(source, raw[place], place) from None
-        yield text
-        start += used
-
-
 def not_utf8(source: str, byte: int, offset: int) -> NotTextError:
     """Return the error for a text that cannot be decoded because of this byte."""
-    return NotTextError(
-        f"{source} is not UTF-8: byte 0x{byte:02X} at offset {offset}", "use --bytes to read any file as bytes"
-    )
-
-
-def _pieces(text: str) -> Iterator[tuple[int, str]]:
-    return ((start, text[start : start + PIECE]) for start in range(0, len(text), PIECE))
+    reason = f"not UTF-8: byte 0x{byte:02X} at offset {offset}"
+    return NotTextError(source, reason, "use --bytes to read any file as bytes")
