@@ -290,6 +290,7 @@ def test_error_in_a_users_function_names_the_line(tmp_path, code, message):
     ("argument", "message"),
     [
         ("speker", "no property 'speker'"),
+        (" =a", "no property ' =a'"),
         ("mine=(", "--property mine: not a regular expression: missing"),
         ("mine=x{99999999999999999999}", "not a regular expression: the repetition number is too large"),
         ("mine=" + "(" * 3000 + ")" * 3000, "not a regular expression: it is longer than 1,000 characters"),

@@ -40,22 +40,19 @@ def training_ids(run: Run, spec: str | None = None) -> np.ndarray | None:
 
     spec: the run's corpus; None: a file of its name in corpora/. Raises CharrnnError where `spec` is another corpus.
     """
-    identity, as_bytes = run.settings.corpus, run.vocabulary.kind == "bytes"
-    if spec is not None:
-        corpus = load_corpus([spec], as_bytes=as_bytes, vocabulary=run.vocabulary)
+    identity, name = run.settings.corpus, run.settings.corpus.name.removesuffix(".txt")
+    file = corpora_folder() / f"{name}.txt"
+    if spec is None and (not name or "/" in name or "\\" in name or not file.is_file()):
+        return None
+    try:
+        as_bytes = run.vocabulary.kind == "bytes"
+        corpus = load_corpus([spec or str(file)], as_bytes=as_bytes, vocabulary=run.vocabulary)
         if corpus.sha256 != identity.sha256:
             raise CharrnnError(f"{spec} is not the corpus that {run.name} was trained on", "leave --corpus out")
-    else:
-        name = identity.name.removesuffix(".txt")
-        file = corpora_folder() / f"{name}.txt"
-        if not name or "/" in name or "\\" in name or not file.is_file():
+    except CharrnnError:
+        if spec is None:
             return None
-        try:
-            corpus = load_corpus([str(file)], as_bytes=as_bytes, vocabulary=run.vocabulary)
-        except CharrnnError:
-            return None
-        if corpus.sha256 != identity.sha256:
-            return None
+        raise
     end = len(corpus.ids) - identity.held_out
     ids: np.ndarray = corpus.ids[max(0, end - TRAINING_CHARACTERS) : end]
     return ids

@@ -9,7 +9,7 @@ import torch
 
 from charrnn.discovery.evidence import Evidence
 from charrnn.inspection.gates import GateSaturation, gate_saturation, memory_length, warm_up
-from charrnn.inspection.trace import Cell, trace
+from charrnn.inspection.trace import Cell, trace_signal
 from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import Property, Text
 from charrnn.text.encoded_text import EncodedText
@@ -48,7 +48,7 @@ def cell_profile(network: CharRNN, text: EncodedText, cell: Cell) -> CellProfile
     gate = network.recurrence.memory_gate
     memory = None
     if gate is not None:
-        memory = memory_length(_values(network, text, cell, gate)[warm_up(len(text)) :])
+        memory = memory_length(trace_signal(network, text, gate, [cell])[warm_up(len(text)) :])
     gates = gate_saturation(network, text, [cell]) if network.recurrence.sigmoid_gates else []
     promoted, suppressed = [], []
     if cell.layer == network.settings.layers:
@@ -68,7 +68,7 @@ def contradictions(
     characters: the text as characters, one for each id.
     """
     layer, index = map(int, evidence.cell.split(":"))
-    values = _values(network, text, Cell(layer, index), evidence.signal)
+    values = trace_signal(network, text, evidence.signal, [Cell(layer, index)])[:, 0]
     truth = one.of(characters)
     disagreement = np.where(truth, -1, 1) * evidence.sign * (values - (evidence.threshold or 0.0))
     disagreement[: warm_up(len(values))] = -np.inf
@@ -79,9 +79,3 @@ def contradictions(
         if all(abs(position - other.position) >= MIN_DISTANCE for other in found):
             found.append(Contradiction(position, bool(truth[position])))
     return found
-
-
-def _values(network: CharRNN, text: EncodedText, cell: Cell, signal: str) -> np.ndarray:
-    """Return the values (N,) of one signal of a cell."""
-    chunks = trace(network, text, signals=[signal], cells=[cell])
-    return np.concatenate([chunk.signals[signal][:, 0] for chunk in chunks])

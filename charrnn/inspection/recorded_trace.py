@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from charrnn.display.fragment import html_fragment
 from charrnn.display.terminal import Terminal
 from charrnn.errors import CharrnnError
 from charrnn.extras import import_extra
-from charrnn.inspection.trace import Cell, all_cells, find_cell, state_after, trace
+from charrnn.inspection.trace import Cell, all_cells, find_cell, state_after, trace, trace_signal
 from charrnn.model.network import CharRNN, State
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
@@ -146,7 +146,7 @@ class Trace:
 
     def _of_all(self, signal: str) -> np.ndarray:
         if signal not in self._kept:
-            self._kept[signal] = self._read([signal], None)[signal]
+            self._kept[signal] = trace_signal(self.network, self.part, signal, state=self._state_before())
         values: np.ndarray = self._kept[signal]
         return values
 
@@ -155,14 +155,7 @@ class Trace:
         if signal in self._kept:
             values: np.ndarray = self._kept[signal][:, self.cells.index(cell)]
             return values
-        return self._read([signal], [cell])[signal][:, 0]
-
-    def _read(self, signals: Sequence[str], cells: Sequence[Cell] | None) -> dict[str, np.ndarray]:
-        columns = len(self.cells if cells is None else cells)
-        chunks = list(trace(self.network, self.part, signals=signals, cells=cells, state=self._state_before()))
-        if not chunks:
-            return {name: np.zeros((0, columns), np.float32) for name in signals}
-        return {name: np.concatenate([chunk.signals[name] for chunk in chunks]) for name in signals}
+        return trace_signal(self.network, self.part, signal, [cell], self._state_before())[:, 0]
 
     def _state_before(self) -> State | None:
         if self.start == 0:

@@ -153,6 +153,14 @@ def trace_streams(
         yield Chunk(start, values, log_probabilities, state)
 
 
+def trace_signal(
+    network: CharRNN, text: EncodedText, signal: str, cells: Sequence[Cell] | None = None, state: State | None = None
+) -> np.ndarray:
+    """Return one signal of cells over the whole text, (N, K). See `trace`."""
+    chunks = [chunk.signals[signal] for chunk in trace(network, text, signals=[signal], cells=cells, state=state)]
+    return np.concatenate(chunks) if chunks else np.zeros((0, len(all_cells(network) if cells is None else cells)))
+
+
 def state_after(network: CharRNN, text: EncodedText, state: State | None = None) -> State:
     """Return the state after reading a text from a state; None: zeros."""
     state = network.initial_state(1) if state is None else state

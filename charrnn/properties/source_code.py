@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -50,10 +51,8 @@ class Token(NamedTuple):
 
 def find_language(name: str) -> str:
     """Find a language by name, alias or file suffix. Raises UsageError for a language unknown to Pygments."""
-    try:
+    with contextlib.suppress(ClassNotFound):
         return _alias(get_lexer_by_name(name.lower()))
-    except ClassNotFound:
-        pass
     try:
         return _alias(get_lexer_for_filename("x." + name.lstrip(".")))
     except ClassNotFound:
@@ -63,13 +62,11 @@ def find_language(name: str) -> str:
 def guess_language(file_names: Iterable[str]) -> str | None:
     """Guess the language of most files from their suffixes. None for plain text and unknown suffixes."""
     suffixes = Counter(PurePath(name).suffix.lower() for name in file_names)
-    for suffix, _ in suffixes.most_common(1):
-        try:
-            language = _alias(get_lexer_for_filename("x" + suffix))
-        except ClassNotFound:
-            return None
-        return None if language == "text" else language
-    return None
+    try:
+        language = _alias(get_lexer_for_filename("x" + max(suffixes, key=suffixes.__getitem__, default="")))
+    except ClassNotFound:
+        return None
+    return None if language == "text" else language
 
 
 def _alias(lexer: Any) -> str:

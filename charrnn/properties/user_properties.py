@@ -30,7 +30,7 @@ def find_property(argument: str) -> Property:
     if colon and file.endswith(".py") and function.isidentifier():
         return from_function(Path(file), function)
     name, equals, expression = argument.partition("=")
-    if equals and name:
+    if equals and name.strip():
         return from_expression(name.strip(), expression)
     similar = [known for known in CATALOG if argument.lower() in known.lower()]
     if len(similar) == 1:

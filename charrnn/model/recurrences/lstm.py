@@ -65,7 +65,7 @@ class LSTM(Recurrence):
             expected = after[1][:, cells].to(found["c"])
             drift = (found["c"][:, -1] - expected).abs()
             if not (drift <= DRIFT * (1 + expected.abs())).all():
-                raise CharrnnError("rounding errors of this network are too large: its weights are too large")
+                raise CharrnnError("c cannot be computed exactly: the weights are too large", "use another checkpoint")
         return found
 
     def clamp(self, layer: nn.Module, part: str, cell: int, value: float) -> None:
