@@ -187,11 +187,8 @@ def _find_corpus(spec: str, folder: Path, progress: ProgressCallback | None) -> 
 def _corpus_at(path: Path) -> FoundCorpus:
     status = _status(path)
     is_folder = status is not None and stat.S_ISDIR(status.st_mode)
-    return (
-        FoundCorpus(_name_of(path), *_files_below(path))
-        if is_folder
-        else FoundCorpus(_name_of(path), [SourceFile(path)])
-    )
+    files, skipped = _files_below(path) if is_folder else ([SourceFile(path)], {})
+    return FoundCorpus(_name_of(path), files, skipped)
 
 
 def _name_of(path: Path) -> str:
