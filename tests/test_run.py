@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
-from charrnn.model.checkpoint import Progress, training_shapes
+from charrnn.model.checkpoint import Checkpoint, Progress, training_shapes
 from charrnn.model.lookup import check_new_name, free_name, open_run, run_names
 from charrnn.model.network import CharRNN, parameter_shapes
 from charrnn.model.run import Run
@@ -87,6 +87,39 @@ def test_best_and_last_survive_rotation(tmp_path: Path) -> None:
     assert run.checkpoint("40").step == 40
     with pytest.raises(UsageError, match="no checkpoint '30'; choose from: best, last, 20, 40, 50"):
         run.checkpoint("30")
+
+
+@pytest.mark.parametrize("moment", ["checkpoint_steps", "read_model"])
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_rotation_while_reading(tmp_path: Path, which: str, moment: str) -> None:
+    """The checkpoints that were listed are gone when the progress or the weights are read. Warnings are errors."""
+    with new_run(tmp_path) as writer:
+        save(writer, 10, 3.0, 10)
+        save(writer, 20, 2.0, 20)
+
+        class Rotated(Run):
+            rotations = 0
+
+            def rotate(self) -> None:
+                self.rotations += 1
+                if self.rotations == 1:
+                    for step in (30, 40, 50):
+                        save(writer, step, 100.0 / step, step)
+
+            def checkpoint_steps(self) -> list[int]:
+                steps = super().checkpoint_steps()
+                if moment == "checkpoint_steps":
+                    self.rotate()
+                return steps
+
+            def read_model(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
+                if moment == "read_model":
+                    self.rotate()
+                return super().read_model(checkpoint)
+
+        network, checkpoint = Rotated(tmp_path / "run").load_network(which)
+    assert checkpoint.step == 50
+    assert all((p == 50).all() for p in network.parameters())
 
 
 def test_files_follow_the_umask(tmp_path: Path) -> None:

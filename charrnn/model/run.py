@@ -6,14 +6,15 @@ Sizes are checked before memory is allocated; names, shapes and types must be th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from charrnn.model.checkpoint import (
     MODEL_FILE,
     TRAINING_FILE,
     Checkpoint,
+    folder_name,
     saved_steps,
     skip_damaged,
     training_shapes,
@@ -47,6 +49,7 @@ LOCK_FILE = "lock"
 HELD_OUT_CHARACTERS = 2_000_000
 LARGEST_VOCABULARY = 5_000_000  # bytes; all of Unicode takes 4.4 million
 LARGEST_STEPS_FILE = 1000  # bytes
+T = TypeVar("T")
 
 
 class Run:
@@ -112,7 +115,7 @@ class Run:
         For `best` and `last`, damaged ones are skipped with a CharrnnWarning.
         Raises CharrnnError where there is none, or that of the step is damaged.
         """
-        return next(iter(self._candidates(which)))
+        return self._first_intact(which, lambda checkpoint: None)[0]
 
     def resumable_checkpoint(self) -> Checkpoint:
         """Return the newest checkpoint whose files are all intact. Skip damaged ones with a CharrnnWarning.
@@ -120,12 +123,21 @@ class Run:
         Raises CharrnnError where there is none.
         """
 
-        def read(checkpoint: Checkpoint) -> Checkpoint:
-            self.read_model(checkpoint)
-            self.read_training(checkpoint)
-            return checkpoint
+        return self._first_intact("last", lambda each: (self.read_model(each), self.read_training(each)))[0]
 
-        return next(skip_damaged(self._candidates("last"), read))
+    def _first_intact(self, which: str, read: Callable[[Checkpoint], T]) -> tuple[Checkpoint, T]:
+        """Return the first candidate that can be read, and what `read` returned for it.
+
+        A running training removes checkpoints. Where one is gone by the time it is read, they are listed again.
+        """
+
+        def read_unless_removed(checkpoint: Checkpoint) -> tuple[Checkpoint, T]:
+            with _check_removal(checkpoint.path):
+                return checkpoint, read(checkpoint)
+
+        while True:
+            with contextlib.suppress(_RemovedError):
+                return next(skip_damaged(self._candidates(which), read_unless_removed))
 
     def _candidates(self, which: str) -> Iterable[Checkpoint]:
         """Return the checkpoint of that name and then those to fall back to, at least one."""
@@ -141,15 +153,15 @@ class Run:
         return [self._read_checkpoint(int(which))]
 
     def _read_checkpoint(self, step: int) -> Checkpoint:
-        return Checkpoint.read(self.checkpoints_folder, step)
+        with _check_removal(self.checkpoints_folder / folder_name(step)):
+            return Checkpoint.read(self.checkpoints_folder, step)
 
     def load_network(self, which: str = "best", device: torch.device | str = "cpu") -> tuple[CharRNN, Checkpoint]:
         """Return the network with the weights of a checkpoint, in evaluation mode, and the checkpoint.
 
         which: as for `checkpoint`. Checkpoints with damaged weights are skipped too.
         """
-        candidates = self._candidates(which)
-        checkpoint, weights = next(skip_damaged(candidates, lambda candidate: (candidate, self.read_model(candidate))))
+        checkpoint, weights = self._first_intact(which, self.read_model)
         network = CharRNN(self.settings.model, len(self.vocabulary))
         network.load_state_dict(weights)
         return network.to(device).eval(), checkpoint
@@ -180,6 +192,21 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """Return what training logged, oldest first."""
         return read_metrics(self.path / METRICS_FILE)
+
+
+class _RemovedError(Exception):
+    """A checkpoint was removed between listing and reading it."""
+
+
+@contextlib.contextmanager
+def _check_removal(path: Path) -> Iterator[None]:
+    """Raise `_RemovedError` instead of a CharrnnError if the checkpoint no longer exists."""
+    try:
+        yield
+    except CharrnnError:
+        if not path.exists():
+            raise _RemovedError from None
+        raise
 
 
 def _with_corrected_steps(training: TrainingSettings, path: Path) -> TrainingSettings:
