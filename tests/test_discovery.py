@@ -7,6 +7,7 @@ import inspect
 import json
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def study_of(characters: str, names: Sequence[str] = ()) -> tuple[Study, Vocabul
     vocabulary = Vocabulary.of(characters)
     chosen = [find_property(name) for name in names] or searchable()
     text = EncodedText(vocabulary.encode(characters))
-    return prepare_study(text, Text(characters), chosen, len(characters)), vocabulary
+    return prepare_study(text, Text(characters), chosen, replace(FAST, characters=len(characters))), vocabulary
 
 
 def ignore(stage: str, share: float) -> None:
@@ -270,10 +271,10 @@ def test_recorded_halves_are_the_trace_of_the_text():
 def test_scores_do_not_depend_on_how_cells_are_grouped(monkeypatch):
     study, vocabulary = study_of(prose(20_000), ["line position", "inside parentheses"])
     network = planted(vocabulary)
-    whole = score_cells(network, study, FAST, ignore)
+    whole = score_cells(network, study, ignore)
     monkeypatch.setattr(activations, "VALUES_IN_MEMORY", 7 * 2 * 20_000)
     assert [len(group) for group in cell_groups(network, study)] == [7, 7, 7, 3]
-    grouped = score_cells(network, study, FAST, ignore)
+    grouped = score_cells(network, study, ignore)
     assert grouped.cells == whole.cells
     assert grouped.detectors == whole.detectors
     for name in ("select", "confirm", "plain", "comparable", "unique", "permuted", "pseudo"):
@@ -282,7 +283,7 @@ def test_scores_do_not_depend_on_how_cells_are_grouped(monkeypatch):
 
 def test_scores_and_summaries_of_planted_cells():
     study, vocabulary = study_of(prose(20_000), ["line position", "inside parentheses"])
-    scores = score_cells(planted(vocabulary), study, FAST, ignore)
+    scores = score_cells(planted(vocabulary), study, ignore)
     assert scores.signals == ("c", "h")
     assert scores.confirm[0, 0, COUNTER] == pytest.approx(1, abs=1e-3)
     assert auc(scores.confirm[1, 0, LATCH]) == pytest.approx(1)
@@ -333,7 +334,7 @@ def test_untrained_networks_are_fresh_or_shuffled():
 
 def test_untrained_baseline_stays_below_a_planted_cell():
     study, vocabulary = study_of(prose(20_000), ["inside parentheses"])
-    found = untrained_baselines(planted(vocabulary), study, FAST, ignore)
+    found = untrained_baselines(planted(vocabulary), study, ignore)
     assert 0 < found[0].rank_correlation < 0.8
     assert found[0].values.shape == study.confirm.ids.shape
 
@@ -341,10 +342,10 @@ def test_untrained_baseline_stays_below_a_planted_cell():
 def test_evidence_is_gathered_for_each_candidate():
     study, vocabulary = study_of(prose(20_000), ["inside parentheses"])
     network = planted(vocabulary)
-    scores = score_cells(network, study, FAST, ignore)
+    scores = score_cells(network, study, ignore)
     candidates = choose_candidates(study, scores)
-    kgrams, untrained = kgram_baselines(study, None, ignore), untrained_baselines(network, study, FAST, ignore)
-    found = gather_evidence(network, study, scores, candidates, kgrams, untrained, FAST, ignore)
+    kgrams, untrained = kgram_baselines(study, None, ignore), untrained_baselines(network, study, ignore)
+    found = gather_evidence(network, study, scores, candidates, kgrams, untrained, ignore)
     assert [one.cell for one in found] == [str(scores.cells[one.cell]) for one in candidates]
     assert found[0].cell == f"1:{LATCH}"
     assert found[0].interval == (pytest.approx(1), pytest.approx(1))

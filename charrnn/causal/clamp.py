@@ -1,8 +1,9 @@
 """Networks in which cells are held at a value, to test what they cause.
 
 A clamp is an edit of the weights, so the edited network is traced, scored and sampled at full speed. For h of a cell,
-the column of every matrix that reads it (this layer's recurrent one, and the input of the next layer or the output) is
-replaced by a constant in the bias. Other parts of the state are held by the recurrence (`Recurrence.clamp`).
+a constant in the bias replaces the column of every matrix that reads it: the recurrent matrix of its layer, and the
+input matrix of the next layer or the output matrix. `Recurrence.clamp`
+holds other parts of the state.
 """
 
 from __future__ import annotations

@@ -67,12 +67,10 @@ def kgram_baselines(
     return found
 
 
-def untrained_baselines(
-    network: CharRNN, study: Study, effort: Effort, progress: Progress
-) -> dict[int, UntrainedBaseline]:
+def untrained_baselines(network: CharRNN, study: Study, progress: Progress) -> dict[int, UntrainedBaseline]:
     """Return the best cell of untrained networks of the same shape for each searched property."""
     best: dict[int, UntrainedBaseline] = {}
-    networks = list(untrained_networks(network, effort))
+    networks = list(untrained_networks(network, study.effort))
     for turn, untrained in enumerate(networks):
         stage = f"untrained {turn + 1}/{len(networks)}"
         chosen = _best_on_select(untrained, study, stage, progress)

@@ -1,4 +1,4 @@
-"""Findings kept beside a run, so that the same search is made once.
+"""Cached findings: a search that was made before is not repeated.
 
     checkpoints/NAME/findings/SUBJECT-QUESTION.json
 
@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from charrnn import properties as properties_package
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.inputs import characters_of, language_of, training_ids
@@ -28,12 +27,13 @@ from charrnn.files import atomic_file, from_json_bytes, is_real_folder, read_bou
 from charrnn.inspection.trace import all_cells
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
+from charrnn.properties import catalog
 from charrnn.properties.catalog import CATALOG, Property, searchable
 from charrnn.settings import SEARCHED_CHARACTERS
 from charrnn.text.encoded_text import EncodedText
 
 FORMAT = 2
-"""Increased when a search measures something else, so that older findings are not used."""
+"""Increase it when a search measures something else, to invalidate older findings."""
 MAX_BYTES = 64_000_000
 MAX_FILES = 20
 MAX_JSON_PARTS = 1_000_000
@@ -102,9 +102,9 @@ def question_key(
     training: np.ndarray | None,
     effort: Effort,
 ) -> str | None:
-    """Return the hash of what a search asks. None where the code of a property is unknown, so that it cannot be hashed.
+    """Return the hash of what a search asks, or None where the code of a property is unknown.
 
-    The rest of the catalog is part of it, because it serves as confounds.
+    It covers the whole catalog, because all properties serve as confounds.
     """
     involved = [*properties, *CATALOG.values()]
     if any(one.code is None for one in involved):
@@ -120,8 +120,7 @@ def _parts(text: EncodedText) -> list[bytes]:
 
 def _package_code() -> bytes:
     """Return the hash of the source of all built-in properties."""
-    files = sorted(Path(folder) for folder in properties_package.__path__)
-    sources = sorted(file for folder in files for file in folder.rglob("*.py"))
+    sources = sorted(Path(catalog.__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).digest()
 
 

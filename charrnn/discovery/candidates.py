@@ -23,7 +23,7 @@ from charrnn.discovery.statistics import (
     pearson,
     resampled_rank_correlation,
 )
-from charrnn.discovery.study import Effort, Progress, Study
+from charrnn.discovery.study import Progress, Study
 from charrnn.inspection.gates import memory_length
 from charrnn.model.network import CharRNN
 
@@ -67,7 +67,6 @@ def gather_evidence(
     candidates: Sequence[Candidate],
     kgrams: dict[int, KgramBaseline],
     untrained: dict[int, UntrainedBaseline],
-    effort: Effort,
     progress: Progress,
 ) -> tuple[Evidence, ...]:
     """Return the evidence for each candidate. The candidate cells are read once more."""
@@ -85,7 +84,7 @@ def gather_evidence(
         k = candidate.property_index
         p = (float(p_values[place]), float(adjusted[place]))
         memory = memory_length(values.of(scores.cells[candidate.cell], gate)[1]) if gate else None
-        found.append(_evidence(study, scores, candidate, values, kgrams[k], untrained[k], p, memory, effort))
+        found.append(_evidence(study, scores, candidate, values, kgrams[k], untrained[k], p, memory))
     progress("intervals", 1.0)
     return tuple(found)
 
@@ -99,7 +98,6 @@ def _evidence(
     untrained: UntrainedBaseline,
     p: tuple[float, float],
     memory: float | None,
-    effort: Effort,
 ) -> Evidence:
     k, signal, cell = candidate
     one, truth = study.properties[k], study.confirm.values[k]
@@ -109,7 +107,7 @@ def _evidence(
     binary = one.kind == "binary"
     intervals = _Intervals()
     if reached >= (2 * RELATED - 1 if binary else RELATED):
-        intervals = _intervals(study, k, sign * confirm, kgram, untrained, effort)
+        intervals = _intervals(study, k, sign * confirm, kgram, untrained)
     competitor, competitor_unique, better_in_family = _competition(study, scores, candidate)
     threshold = best_threshold(sign * select, study.select.values[k]) if binary else None
     return Evidence(
@@ -145,13 +143,13 @@ def _evidence(
 
 
 def _intervals(
-    study: Study, k: int, column: np.ndarray, kgram: KgramBaseline, untrained: UntrainedBaseline, effort: Effort
+    study: Study, k: int, column: np.ndarray, kgram: KgramBaseline, untrained: UntrainedBaseline
 ) -> _Intervals:
     """Return intervals of a cell's rank correlations, and of paired differences over the same resamples."""
     truth = study.confirm.values[k]
     length = len(truth)
     segments = np.arange(length) * INTERVAL_SEGMENTS // length
-    weights = bootstrap_weights(INTERVAL_SEGMENTS, effort.resamples, effort.seed)
+    weights = bootstrap_weights(INTERVAL_SEGMENTS, study.effort.resamples, study.effort.seed)
     own, of_kgram, of_untrained = (
         resampled_rank_correlation(one, truth, study.confirm.by_character, segments, weights)
         for one in (column, kgram.values, untrained.values)

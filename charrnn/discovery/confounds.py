@@ -1,8 +1,8 @@
 """Unique R²: how much of a cell's variance a property explains that its confounds do not.
 
 Each cell is regressed (ridge) on all properties and on the last two characters. A property's unique R² is what it adds
-to R² as the last regressor, fitted on one half of the text and measured on the other. One normal equation serves all
-cells.
+to R² as the last regressor. It is fitted on one half of the text and measured on the other. One normal
+equation serves all cells.
 
 Shapes: N positions, D features, P properties, U columns (one signal of one cell each).
 """

@@ -28,7 +28,7 @@ from charrnn.discovery.statistics import (
     ranked,
     segment_count,
 )
-from charrnn.discovery.study import Effort, Half, Progress, Study
+from charrnn.discovery.study import Half, Progress, Study
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
 from charrnn.model.recurrences.base import Recurrence
@@ -99,14 +99,14 @@ class CellSummary:
     rank_correlation: Correlation
 
 
-def score_cells(network: CharRNN, study: Study, effort: Effort, progress: Progress) -> Scores:
+def score_cells(network: CharRNN, study: Study, progress: Progress) -> Scores:
     """Score every cell. The text is read once, or once for each group of cells that fits into memory."""
-    orders = _segment_orders(study, effort)
+    orders = _segment_orders(study)
     groups = cell_groups(network, study)
     scored = []
     for turn, cells in enumerate(groups):
         stage = "reading" if len(groups) == 1 else f"reading {turn + 1}/{len(groups)}"
-        scored.append(_score_group(network, study, cells, orders, effort, progress, stage))
+        scored.append(_score_group(network, study, cells, orders, progress, stage))
     return Scores.joined(scored)
 
 
@@ -115,7 +115,6 @@ def _score_group(
     study: Study,
     cells: Sequence[Cell],
     orders: Sequence[np.ndarray],
-    effort: Effort,
     progress: Progress,
     stage: str,
 ) -> Scores:
@@ -137,7 +136,7 @@ def _score_group(
     over_all = rank_correlation(plain, study.confirm.permutable)
     detectors = _detectors(study, cells, means, plain)
     del plain
-    permuted, pseudo = _permutation_baselines(study, within, orders, effort, progress)
+    permuted, pseudo = _permutation_baselines(study, within, orders, progress)
     return Scores(
         cells=tuple(cells),
         signals=signals,
@@ -180,24 +179,25 @@ def segments_to_permute(values: np.ndarray) -> int:
     return max(MIN_SEGMENTS, segment_count(int(np.quantile(lengths, 0.95)), len(values)))
 
 
-def _segment_orders(study: Study, effort: Effort) -> list[np.ndarray]:
+def _segment_orders(study: Study) -> list[np.ndarray]:
     """Return permutations of the segments of each property, (permutations, segments) each.
 
     Properties with equally many segments share them.
     """
-    draw = np.random.default_rng(effort.seed)
+    draw = np.random.default_rng(study.effort.seed)
     segments = [segments_to_permute(values) for values in study.confirm.values]
     orders = {
-        number: draw.permuted(np.tile(np.arange(number), (effort.permutations, 1)), axis=1)
+        number: draw.permuted(np.tile(np.arange(number), (study.effort.permutations, 1)), axis=1)
         for number in sorted(set(segments))
     }
     return [orders[number] for number in segments]
 
 
 def _permutation_baselines(
-    study: Study, within: Ranked, orders: Sequence[np.ndarray], effort: Effort, progress: Progress
+    study: Study, within: Ranked, orders: Sequence[np.ndarray], progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the best scores of these columns for permuted segments and for pseudo-labels; 0 if not searched for."""
+    effort = study.effort
     permuted = np.zeros((len(study.properties), effort.permutations))
     pseudo = np.zeros((len(study.properties), effort.pseudo_labels))
     for place, k in enumerate(study.searched):

@@ -45,11 +45,11 @@ def discover(
     """
     effort, progress = effort or Effort(), progress or (lambda stage, share: None)
     progress("properties", 0)
-    study = prepare_study(text, characters, properties, effort.characters)
-    scores = score_cells(network, study, effort, progress)
+    study = prepare_study(text, characters, properties, effort)
+    scores = score_cells(network, study, progress)
     candidates = choose_candidates(study, scores)
     kgrams = kgram_baselines(study, training, progress)
-    untrained = untrained_baselines(network, study, effort, progress)
+    untrained = untrained_baselines(network, study, progress)
     return Findings(
         cells=len(scores.cells),
         bits_per_character=scores.bits_per_character,
@@ -60,7 +60,7 @@ def discover(
         testable=study.titles(control=False),
         not_testable=study.not_testable,
         controls=study.titles(control=True),
-        evidence=gather_evidence(network, study, scores, candidates, kgrams, untrained, effort, progress),
+        evidence=gather_evidence(network, study, scores, candidates, kgrams, untrained, progress),
         detectors={str(cell): symbols[character] for cell, character in scores.detectors.items()},
         summaries=summarize_cells(study, scores),
     )

@@ -1,7 +1,7 @@
 """Search by example: cells that are on throughout a span of text and off around it (LSTMVis, Strobelt et al. 2018).
 
 A cell is on, in one direction, where |tanh(c)|, or |h| without a cell state, is at least `ON`. It matches a span if it
-is on after each character but the last, which may close the span, and off after the characters before and behind it.
+is on after each character but the last, which may close the span. It must be off after the characters on either side.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ W = Σ_t (y_t − mean of y in t's stratum)². Then
                                                     stratum. Σ u_t² over the strata in which y is not constant
 
 Both are called *rank correlation* here: −1 to 1, 0 by chance, AUC = (1 + rank correlation)/2. (For binary y it is the
-rank-biserial correlation.) It is linear in the labels, so the scores of all cells for all properties, permuted labels
-and pseudo-labels are matrix products.
+rank-biserial correlation.) It is linear in the labels. The scores of all cells for all properties, permuted labels and
+pseudo-labels are therefore matrix products.
 
 Graded labels that are permuted keep their ranks over all positions, because ranks within strata would have to be
 computed again for each permutation. Scores compared with such a baseline are measured the same way
@@ -220,15 +220,15 @@ def episodes(values: np.ndarray) -> np.ndarray:
 
 
 def segment_count(longest: int, length: int) -> int:
-    """Return how many segments to cut a text into: 40, or fewer so that each is five times the longest run."""
+    """Return into how many segments a text is cut: 40, or fewer to make each five times the longest run."""
     return int(min(40, length // max(5 * longest, 1)))
 
 
 def permutation_null(cells: Ranked, labels: Labels, permutations: np.ndarray) -> np.ndarray:
     """Return the largest |rank correlation| of any column for each permutation of the segments, (P, K).
 
-    permutations: (K, S), each row an order of the S segments. With M[a, b, u] = Σ y of segment a · u of segment b, and
-    the same with each stratum's indicator for W, a permutation is a sum of S gathered rows.
+    permutations: (K, S), each row an order of the S segments. Let M[a, b, u] = Σ y of segment a · u of segment b. The
+    products of a permutation are the sum of S gathered rows of M. W follows likewise from the strata's indicators.
     """
     segments = permutations.shape[1]
     size = cells.ranks.shape[1] // segments
@@ -264,7 +264,7 @@ def _largest(products: Tensor, spreads: Tensor, squares: np.ndarray, graded: boo
 
 
 def shuffled_runs(values: np.ndarray, numbers: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """Return a pseudo-label (N,): the runs of a property in random order, so that the time scale is kept.
+    """Return a pseudo-label (N,): the runs of a property in random order, which keeps the time scale.
 
     On-runs of a binary property are exchanged with on-runs, off-runs with off-runs. values: the property, which gives
     the runs. numbers: what is permuted.

@@ -114,22 +114,23 @@ class Study:
     not_testable: dict[str, str]
     select: Half
     confirm: Half
+    effort: Effort
 
     def titles(self, *, control: bool) -> tuple[str, ...]:
         """Return the titles of the searched control labels, or of the other searched properties."""
         return tuple(self.properties[k].title for k in self.searched if self.properties[k].control == control)
 
 
-def prepare_study(text: EncodedText, characters: Text, properties: Sequence[Property], limit: int) -> Study:
-    """Split the first `limit` characters and keep the properties that can be tested in both halves.
+def prepare_study(text: EncodedText, characters: Text, properties: Sequence[Property], effort: Effort) -> Study:
+    """Split the first `effort.characters` characters and keep the properties that can be tested in both halves.
 
     The properties asked for come first, then the rest of the catalog. Raises CharrnnError where the text is too short,
     or where none of the properties asked for can be tested.
     """
     if len(characters) != len(text):
-        raise ValueError(f"{len(text)} ids and {len(characters)} characters are not one for one")
-    if limit < len(text):
-        text, characters = text[:limit], Text(characters.characters[:limit], characters.language)
+        raise ValueError(f"{len(text)} ids and {len(characters)} characters do not correspond")
+    text = text[: effort.characters]
+    characters = Text(characters.characters[: effort.characters], characters.language)
     split = Split.of(len(text))
     names = {one.name for one in properties}
     testable: list[tuple[Property, np.ndarray]] = []
@@ -164,6 +165,7 @@ def prepare_study(text: EncodedText, characters: Text, properties: Sequence[Prop
         not_testable=not_testable,
         select=select,
         confirm=_half(text.ids, all_values, meaningful, split.confirm, select.design),
+        effort=effort,
     )
 
 

@@ -110,7 +110,7 @@ def trace(
     predictions: bool = False,
     chunk: int | None = None,
 ) -> Iterator[Chunk]:
-    """Read a text and yield the signals of cells, a chunk at a time, so that memory does not grow with the text.
+    """Read a text and yield the signals of cells, a chunk at a time. Memory does not grow with the text.
 
     signals: of `network.recurrence.signals`; None: all. cells: None: all, layer by layer. state: before the first
     character, unless a document begins there; None: zeros. predictions: also yield log_probabilities. chunk: characters
@@ -220,7 +220,7 @@ class _Reader:
         return sum(len(layer.cells) for layer in self.layers)
 
     def chunk(self, streams: int) -> int:
-        """Return how many characters of so many streams to read at a time."""
+        """Return how many characters of each stream to read at a time."""
         settings = self.network.settings
         values = streams * (
             settings.hidden_size * (settings.layers + 2)

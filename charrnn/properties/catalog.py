@@ -166,8 +166,8 @@ class Property:
     """A property of a text at each character.
 
     kind: "binary" (booleans) or "graded" (numbers). definition: one sentence. applies: kinds of text. family: shared by
-    properties that contain one another. looks_ahead: see the module. counter: a graded property that changes in steps,
-    so that a linear fit makes sense. control: a label without meaning, which no cell should be named after. code:
+    properties that contain one another. looks_ahead: see the module. counter: a graded property that changes in steps;
+    a linear fit to it makes sense. control: a label without meaning, which no cell should be named after. code:
     identifies code outside this package that the values depend on; None: unknown.
     """
 

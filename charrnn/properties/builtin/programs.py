@@ -92,9 +92,9 @@ def _is_preprocessor(kind: Any) -> bool:
 def _clauses(text: Text, words: frozenset[str]) -> list[tuple[int, int]]:
     """Return the spans between one of these keywords and the end of its clause.
 
-    The clause starts after the character that ends the keyword. It ends before a `:`, `{`, `;`, `then` or `else` at the
-    bracket depth of the keyword, before a bracket that closes an earlier one, at the end of the line, or, in languages
-    with the condition in parentheses, before the closing parenthesis.
+    A clause ends before a `:`, `{`, `;`, `then` or `else` at the bracket depth of the keyword, or at the line end.
+    It also ends before a bracket that closes an earlier one. In languages with the condition in parentheses, it ends
+    before the closing parenthesis.
     """
     found = []
     colons = _ends_clauses_by_colon(text.tokens)
