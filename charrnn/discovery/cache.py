@@ -96,11 +96,7 @@ def subject_key(network: CharRNN, text: EncodedText) -> str:
 
 
 def question_key(
-    text: EncodedText,
-    properties: Sequence[Property],
-    language: str | None,
-    training: np.ndarray | None,
-    effort: Effort,
+    text: EncodedText, properties: Sequence[Property], language: str | None, training: np.ndarray | None, effort: Effort
 ) -> str | None:
     """Return the hash of what a search asks, or None where the code of a property is unknown.
 

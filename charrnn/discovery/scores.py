@@ -111,12 +111,7 @@ def score_cells(network: CharRNN, study: Study, progress: Progress) -> Scores:
 
 
 def _score_group(
-    network: CharRNN,
-    study: Study,
-    cells: Sequence[Cell],
-    orders: Sequence[np.ndarray],
-    progress: Progress,
-    stage: str,
+    network: CharRNN, study: Study, cells: Sequence[Cell], orders: Sequence[np.ndarray], progress: Progress, stage: str
 ) -> Scores:
     """Record and score a group of cells. Large arrays are released as early as possible."""
     signals = network.recurrence.state_signals
