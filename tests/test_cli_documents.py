@@ -46,7 +46,9 @@ def as_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
 
 
 @pytest.mark.parametrize("rule", ["lines", "files", "a "])
-def test_empty_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, rule: str) -> None:
+def test_empty_standard_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], rule: str
+) -> None:
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
     make_run(tmp_path, NAMES, name="run", documents=rule)
     for arguments in (
@@ -60,7 +62,9 @@ def test_empty_standard_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 
 @pytest.mark.parametrize(("rule", "as_bytes"), [("lines", False), (r"[\n]", True), ("files", False)])
-def test_evaluate_matches_the_validation_loss_of_documents(home: Path, capsys, rule: str, as_bytes: bool) -> None:
+def test_evaluate_matches_the_validation_loss_of_documents(
+    home: Path, capsys: pytest.CaptureFixture[str], rule: str, as_bytes: bool
+) -> None:
     (home / "names").mkdir()
     for number in range(30):
         (home / "names" / f"{number:02}.txt").write_text(NAMES[13 * number : 13 * number + 200])
@@ -77,7 +81,7 @@ def test_evaluate_matches_the_validation_loss_of_documents(home: Path, capsys, r
 
 
 @pytest.mark.parametrize("as_bytes", [False, True])
-def test_folder_of_files_as_documents(home: Path, capsys, as_bytes: bool) -> None:
+def test_folder_of_files_as_documents(home: Path, capsys: pytest.CaptureFixture[str], as_bytes: bool) -> None:
     (home / "names").mkdir()
     for number in range(30):
         (home / "names" / f"{number:02}.txt").write_text(NAMES[13 * number : 13 * number + 200])
@@ -102,7 +106,7 @@ def test_folder_of_files_as_documents(home: Path, capsys, as_bytes: bool) -> Non
     assert [place for place, bits in enumerate(shown["surprise_bits"]) if bits is None] == [4, 8, 19]
 
 
-def test_resume_documents(home: Path, capsys) -> None:
+def test_resume_documents(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "names.txt").write_text(NAMES)
     run("train", "names.txt", "--documents", "lines", "--name", "run", *SHAPE)
     capsys.readouterr()
@@ -110,7 +114,7 @@ def test_resume_documents(home: Path, capsys) -> None:
     assert "--documents lines, not files" in capsys.readouterr().err
 
 
-def test_documents_mistakes_are_one_line(home: Path, capsys) -> None:
+def test_documents_mistakes_are_one_line(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "names.txt").write_text(NAMES)
     for rule, words in (("(", "--documents must be lines, files or"), ("files", "the whole text is one document")):
         assert command("train", "names.txt", "--documents", rule, *SHAPE) != 0
@@ -146,7 +150,7 @@ def test_sampled_documents_are_independent(rule: str) -> None:
     assert np.array_equal(plain, documents) == (rule == "files")
 
 
-def test_prime_starts_a_document(home: Path, capsys) -> None:
+def test_prime_starts_a_document(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "names.txt").write_text(NAMES)
     run("train", "names.txt", "--documents", "lines", "--name", "run", *SHAPE)
     out = as_json(capsys, "sample", "run", "--prime", "a", "--length", "20", "--seed", "1")
@@ -166,7 +170,9 @@ def test_prime_starts_a_document(home: Path, capsys) -> None:
     assert first[0] == ids[0]
 
 
-def test_large_text_is_memory_mapped(home: Path, capsys, monkeypatch) -> None:
+def test_large_text_is_memory_mapped(
+    home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(corpus_module, "MEMORY_LIMIT", 100)
     (home / "names.txt").write_text(NAMES)
     for documents in ([], ["--documents", "lines"]):

@@ -13,6 +13,8 @@ import tempfile
 import threading
 from fractions import Fraction
 from pathlib import Path
+from typing import BinaryIO, Never
+from urllib.request import OpenerDirector
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, ExitCode, UsageError
+from charrnn.files import ProgressCallback
 from charrnn.text import catalog
 from charrnn.text.catalog import Entry
 from charrnn.text.corpus import Corpus, load_corpus, read_text
@@ -36,13 +39,13 @@ class Written:
 
     origin, size = "a test", None
 
-    def write(self, file, progress, opener):
+    def write(self, file: BinaryIO, progress: ProgressCallback, opener: OpenerDirector) -> None:
         file.write(b"from the catalog")
         progress(18, 18)
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty current directory, and a catalog of one corpus that needs no network."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CHARRNN_HOME", raising=False)
@@ -57,7 +60,7 @@ def put(name: str, data: bytes | str = "some text") -> Path:
     return path
 
 
-def stdin_of(monkeypatch, data: bytes) -> None:
+def stdin_of(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
@@ -65,7 +68,7 @@ def whole(corpus: Corpus) -> str:
     return corpus.text(0, len(corpus))
 
 
-def failure(*specs: str, **options) -> CharrnnError:
+def failure(*specs: str, **options: object) -> CharrnnError:
     with pytest.raises(CharrnnError) as caught:
         load_corpus(specs, **options)
     assert "\n" not in str(caught.value)
@@ -75,7 +78,7 @@ def failure(*specs: str, **options) -> CharrnnError:
 # Encoding
 
 
-def test_load_a_file():
+def test_load_a_file() -> None:
     put("tale.txt", "banana\n")
     corpus = load_corpus(["tale.txt"])
     assert corpus.vocabulary.characters == "\nabn"
@@ -87,12 +90,12 @@ def test_load_a_file():
     assert corpus.sha256 == hashlib.sha256(b"banana\n").hexdigest()
 
 
-def test_line_endings_and_nuls_are_kept():
+def test_line_endings_and_nuls_are_kept() -> None:
     put("a.txt", b"a\r\nb\rc\n\0\x1b")
     assert whole(load_corpus(["a.txt"])) == "a\r\nb\rc\n\0\x1b"
 
 
-def test_byte_order_mark_is_dropped():
+def test_byte_order_mark_is_dropped() -> None:
     put("with.txt", b"\xef\xbb\xbfab")
     put("without.txt", b"ab")
     with_mark, without = load_corpus(["with.txt"]), load_corpus(["without.txt"])
@@ -101,12 +104,12 @@ def test_byte_order_mark_is_dropped():
     assert whole(load_corpus(["with.txt", "with.txt"])) == "abab"
 
 
-def test_byte_order_mark_inside_a_text_is_kept():
+def test_byte_order_mark_inside_a_text_is_kept() -> None:
     put("a.txt", "a\ufeffb")
     assert whole(load_corpus(["a.txt"])) == "a\ufeffb"
 
 
-def test_as_bytes():
+def test_as_bytes() -> None:
     put("a.txt", b"\xef\xbb\xbf\xff\0")
     corpus = load_corpus(["a.txt"], as_bytes=True)
     assert corpus.vocabulary == Vocabulary.of_bytes()
@@ -115,14 +118,14 @@ def test_as_bytes():
     assert corpus.ids.flags.writeable
 
 
-def test_not_utf_8():
+def test_not_utf_8() -> None:
     put("a.txt", b"\xef\xbb\xbfabc\xff")
     error = failure("a.txt")
     assert error.message == "a.txt is not UTF-8: byte 0xFF at offset 6"
     assert "--bytes" in error.hint
 
 
-def test_text_of_many_blocks():
+def test_text_of_many_blocks() -> None:
     text = "".join(random.Random(0).choices("abcé\U0001f600\n", k=900_000))
     put("a.txt", text)
     corpus = load_corpus(["a.txt"])
@@ -130,7 +133,7 @@ def test_text_of_many_blocks():
     assert corpus.size == len(text.encode())
 
 
-def test_given_vocabulary():
+def test_given_vocabulary() -> None:
     put("a.txt", "cab")
     vocabulary = Vocabulary.of("ab").extended_with("c")
     corpus = load_corpus(["a.txt"], vocabulary=vocabulary)
@@ -140,13 +143,13 @@ def test_given_vocabulary():
     assert load_corpus(["a.txt"], vocabulary=vocabulary, as_bytes=True).ids.tolist() == [2, 0, 1]
 
 
-def test_unknown_characters_are_counted_over_the_whole_file():
+def test_unknown_characters_are_counted_over_the_whole_file() -> None:
     put("a.txt", "ab" * 600_000 + "xax")
     error = failure("a.txt", vocabulary=Vocabulary.of("ab"))
     assert error.message == "a.txt has unknown characters: 'x' U+0078 (2 times, first at character 1200000)"
 
 
-def test_with_vocabulary():
+def test_with_vocabulary() -> None:
     put("a.txt", "hello")
     corpus = load_corpus(["a.txt"])
     extended = Vocabulary.of("xyz").extended_with(corpus.vocabulary.characters)
@@ -159,7 +162,7 @@ def test_with_vocabulary():
         corpus.with_vocabulary(Vocabulary.of_bytes())
 
 
-def test_with_vocabulary_names_the_file():
+def test_with_vocabulary_names_the_file() -> None:
     put("1.txt", "hello")
     put("2.txt", "a" * 1_200_000 + "hello you")
     corpus = load_corpus(["1.txt", "2.txt"])
@@ -170,7 +173,7 @@ def test_with_vocabulary_names_the_file():
     )
 
 
-def test_with_vocabulary_ignores_unused_characters():
+def test_with_vocabulary_ignores_unused_characters() -> None:
     put("a.txt", "hello")
     corpus = load_corpus(["a.txt"], vocabulary=Vocabulary.of("hello, you"))
     assert whole(corpus.with_vocabulary(Vocabulary.of("hello"))) == "hello"
@@ -181,7 +184,7 @@ def test_with_vocabulary_ignores_unused_characters():
 
 @settings(deadline=None, derandomize=True)
 @given(st.integers(2, 300), st.floats(0, 0.5, exclude_min=True))
-def test_split_is_contiguous(length, fraction):
+def test_split_is_contiguous(length: int, fraction: float) -> None:
     corpus = corpus_of(np.arange(length, dtype=np.uint16))
     train, validation = (part.ids for part in EncodedText(corpus.ids).split(fraction))
     assert np.concatenate([train, validation]).tolist() == list(range(length))
@@ -197,7 +200,7 @@ def corpus_of(ids: np.ndarray) -> Corpus:
 @pytest.mark.parametrize(
     ("length", "fraction", "sizes"), [(100, 0.29, (71, 29)), (1_115_394, 0.1, (1_003_854, 111_540)), (10, 0.3, (7, 3))]
 )
-def test_training_part_is_rounded_down(length, fraction, sizes):
+def test_training_part_is_rounded_down(length: int, fraction: float, sizes: tuple[int, int]) -> None:
     corpus = corpus_of(np.zeros(length, np.uint8)) if length < 1000 else None
     if corpus is None:
         corpus = Corpus("a", [], [], {}, Vocabulary.of("a"), np.zeros(length, np.uint8), [length], "", length)
@@ -207,7 +210,7 @@ def test_training_part_is_rounded_down(length, fraction, sizes):
 # Lookup
 
 
-def test_lookup_order():
+def test_lookup_order() -> None:
     assert whole(load_corpus(["known"])) == "from the catalog"
     put("corpora/known.txt", "from corpora")
     assert whole(load_corpus(["known"])) == "from corpora"
@@ -217,26 +220,26 @@ def test_lookup_order():
 
 @pytest.mark.parametrize("lies", ["tale.txt", "tale", "corpora/tale.txt", "corpora/tale"])
 @pytest.mark.parametrize("spec", ["tale", "tale.txt"])
-def test_find_with_and_without_suffix(lies, spec):
+def test_find_with_and_without_suffix(lies: str, spec: str) -> None:
     put(lies, "found")
     assert whole(load_corpus([spec])) == "found"
 
 
-def test_exact_name_comes_first():
+def test_exact_name_comes_first() -> None:
     put("tale", "bare")
     put("tale.txt", "suffixed")
     assert whole(load_corpus(["tale"])) == "bare"
     assert whole(load_corpus(["tale.txt"])) == "suffixed"
 
 
-def test_folder_does_not_hide_a_text():
+def test_folder_does_not_hide_a_text() -> None:
     Path("tale").mkdir()
     put("corpora/tale.txt", "the text")
     assert whole(load_corpus(["tale.txt"])) == "the text"
 
 
 @pytest.mark.parametrize("spec", ["known", "known.txt"])
-def test_catalog_corpus(spec):
+def test_catalog_corpus(spec: str) -> None:
     told = []
     corpus = load_corpus([spec], progress=lambda *done: told.append(done))
     assert whole(corpus) == "from the catalog"
@@ -245,12 +248,12 @@ def test_catalog_corpus(spec):
     assert told == [(18, 18)]
 
 
-def test_corpora_folder_argument(tmp_path):
+def test_corpora_folder_argument(tmp_path: Path) -> None:
     put("elsewhere/tale.txt", "found")
     assert whole(load_corpus(["tale"], folder=tmp_path / "elsewhere")) == "found"
 
 
-def test_corpora_folder_is_in_charrnn_home(monkeypatch, tmp_path):
+def test_corpora_folder_is_in_charrnn_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert corpora_folder() == Path("corpora")
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path / "home"))
     assert corpora_folder() == tmp_path / "home" / "corpora"
@@ -258,7 +261,7 @@ def test_corpora_folder_is_in_charrnn_home(monkeypatch, tmp_path):
     assert whole(load_corpus(["tale"])) == "at home"
 
 
-def test_several_specs_are_concatenated():
+def test_several_specs_are_concatenated() -> None:
     put("b.txt", "one")
     put("a.txt", "two")
     put("corpora/c.txt", "three")
@@ -270,7 +273,7 @@ def test_several_specs_are_concatenated():
 
 
 @pytest.mark.parametrize(("spec", "near"), [("knwon", "known"), ("TAIL", "tale.txt"), ("beside.tx", "beside.txt")])
-def test_unknown_name_suggests_near_ones(spec, near):
+def test_unknown_name_suggests_near_ones(spec: str, near: str) -> None:
     put("corpora/tale.txt")
     put("beside.txt")
     error = failure(spec)
@@ -283,18 +286,18 @@ def test_unknown_name_suggests_near_ones(spec, near):
 @pytest.mark.parametrize(
     "spec", ["", "a\0b", "x" * 5000, "nowhere/at/all", "corpora/../nothing", "[", "a**b", "\udcff"]
 )
-def test_invalid_spec(spec):
+def test_invalid_spec(spec: str) -> None:
     assert isinstance(failure(spec), UsageError)
 
 
-def test_no_spec():
+def test_no_spec() -> None:
     assert isinstance(failure(), UsageError)
 
 
 # Folders and glob patterns
 
 
-def test_folder_is_read_in_sorted_order():
+def test_folder_is_read_in_sorted_order() -> None:
     for name in ("b.txt", "a/z.md", "a.py", "a/b/c", "Z.txt"):
         put(f"texts/{name}", f"<{name}>")
     corpus = load_corpus(["texts"])
@@ -303,12 +306,12 @@ def test_folder_is_read_in_sorted_order():
     assert whole(load_corpus(["texts/"])) == whole(corpus)
 
 
-def test_name_of_the_current_folder(tmp_path):
+def test_name_of_the_current_folder(tmp_path: Path) -> None:
     put("a.txt", "ab")
     assert load_corpus(["."]).name == tmp_path.name
 
 
-def test_hidden_and_binary_files_are_skipped():
+def test_hidden_and_binary_files_are_skipped() -> None:
     put("texts/a.txt", "kept")
     put("texts/.hidden", "no")
     put("texts/.git/config", "no")
@@ -326,7 +329,7 @@ def test_hidden_and_binary_files_are_skipped():
 
 
 @pytest.mark.parametrize("spec", [".", "*", "**/*.txt"])
-def test_own_folders_are_skipped(spec):
+def test_own_folders_are_skipped(spec: str) -> None:
     for name in ("a.txt", "b/b.txt", "corpora/no.txt", "b/checkpoints/run/no.txt", "checkpoints/no.txt"):
         put(name, f"<{name}>")
     corpus = load_corpus([spec])
@@ -335,7 +338,7 @@ def test_own_folders_are_skipped(spec):
     assert set(corpus.skipped_files.values()) == {"holds runs", "holds other corpora"}
 
 
-def test_own_folders_are_read_when_named(tmp_path):
+def test_own_folders_are_read_when_named(tmp_path: Path) -> None:
     put("corpora/a.txt", "<a>")
     put("corpora/b/b.txt", "<b>")
     for spec in ("corpora", "corpora/", str(tmp_path / "corpora"), "corpora/**/*.txt", "corpora/*"):
@@ -343,7 +346,7 @@ def test_own_folders_are_read_when_named(tmp_path):
         assert load_corpus([spec]).skipped_files == {}
 
 
-def test_folder_as_bytes():
+def test_folder_as_bytes() -> None:
     put("texts/latin.txt", b"caf\xe9")
     put("texts/picture.png", b"\x89PNG\0")
     corpus = load_corpus(["texts"], as_bytes=True)
@@ -351,12 +354,12 @@ def test_folder_as_bytes():
     assert len(corpus.skipped_files) == 1
 
 
-def test_late_nul_is_not_binary():
+def test_late_nul_is_not_binary() -> None:
     put("texts/a.txt", b"a" * FIRST_BLOCK + b"\0")
     assert len(load_corpus(["texts"])) == FIRST_BLOCK + 1
 
 
-def test_folder_without_text():
+def test_folder_without_text() -> None:
     Path("texts").mkdir()
     assert failure("texts").message == "texts holds no files"
     put("texts/latin.txt", b"caf\xe9")
@@ -366,7 +369,7 @@ def test_folder_without_text():
 
 
 @POSIX
-def test_link_loops_and_special_files():
+def test_link_loops_and_special_files() -> None:
     put("texts/a/a.txt", "kept")
     put("outside/no.txt", "no")
     Path("texts/a/loop").symlink_to("..")
@@ -380,7 +383,7 @@ def test_link_loops_and_special_files():
     assert whole(load_corpus(["texts/folder"])) == "no"
 
 
-def test_glob():
+def test_glob() -> None:
     for name in ("b.txt", "a.txt", "c.md", "sub/d.txt", "sub/deep/e.txt", ".hidden.txt"):
         put(f"texts/{name}", f"<{name}>")
     assert whole(load_corpus(["texts/*.txt"])) == "<a.txt><b.txt>"
@@ -392,7 +395,7 @@ def test_glob():
     assert load_corpus(["texts/*.txt"]).name == "a+b"
 
 
-def test_file_named_like_a_glob():
+def test_file_named_like_a_glob() -> None:
     put("a[1].txt", "itself")
     put("a1.txt", "other")
     assert whole(load_corpus(["a[1].txt"])) == "itself"
@@ -401,7 +404,7 @@ def test_file_named_like_a_glob():
 # Standard input
 
 
-def test_standard_input(monkeypatch):
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     stdin_of(monkeypatch, b"\xef\xbb\xbfa\r\nb")
     put("a.txt", "<")
     corpus = load_corpus(["a.txt", "-"])
@@ -409,12 +412,12 @@ def test_standard_input(monkeypatch):
     assert corpus.files == ["a.txt", "the standard input"]
 
 
-def test_standard_input_twice(monkeypatch):
+def test_standard_input_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     stdin_of(monkeypatch, b"ab")
     assert isinstance(failure("-", "-"), UsageError)
 
 
-def test_closed_standard_input(monkeypatch):
+def test_closed_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
     assert failure("-").message == "the standard input is closed"
     closed = io.TextIOWrapper(io.BytesIO())
@@ -425,7 +428,7 @@ def test_closed_standard_input(monkeypatch):
 
 @POSIX
 @pytest.mark.parametrize(("device", "words"), [("/dev/zero", "is a device"), ("/dev/null", "is empty")])
-def test_standard_input_from_a_device(monkeypatch, device, words):
+def test_standard_input_from_a_device(monkeypatch: pytest.MonkeyPatch, device: str, words: str) -> None:
     with Path(device).open() as stream:
         monkeypatch.setattr(sys, "stdin", stream)
         assert words in failure("-").message
@@ -434,7 +437,7 @@ def test_standard_input_from_a_device(monkeypatch, device, words):
 # Unusable files
 
 
-def test_empty_corpus():
+def test_empty_corpus() -> None:
     put("a.txt", "")
     put("mark.txt", b"\xef\xbb\xbf")
     assert failure("a.txt").message == "a.txt is empty"
@@ -443,7 +446,7 @@ def test_empty_corpus():
     assert failure("a.txt", vocabulary=Vocabulary.of("ab")).message == "a.txt is empty"
 
 
-def test_one_character():
+def test_one_character() -> None:
     put("a.txt", "aaaa")
     put("b.txt", "b")
     assert failure("a.txt").message == "a.txt holds only the one character 'a'"
@@ -453,19 +456,19 @@ def test_one_character():
 
 @POSIX
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null"])
-def test_device(device):
+def test_device(device: str) -> None:
     assert failure(device).message == f"{device} is a device, not a text"
 
 
 @POSIX
-def test_socket():
+def test_socket() -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
         assert failure("socket").message == "socket is a socket, not a text"
 
 
 @POSIX
-def test_fifo():
+def test_fifo() -> None:
     os.mkfifo("pipe")
     writer = threading.Thread(target=lambda: Path("pipe").write_bytes(b"through a pipe" * 10_000))
     writer.start()
@@ -474,11 +477,11 @@ def test_fifo():
     assert whole(corpus) == "through a pipe" * 10_000
 
 
-def test_file_that_shrinks(monkeypatch):
+def test_file_that_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
     path = put("a.txt", "a text of some length")
     real = os.fstat
 
-    def fstat_then_shrink(descriptor):
+    def fstat_then_shrink(descriptor: int) -> os.stat_result:
         status = real(descriptor)
         if stat.S_ISREG(status.st_mode) and status.st_size > 5:
             os.truncate(path, 5)
@@ -488,12 +491,12 @@ def test_file_that_shrinks(monkeypatch):
     assert failure("a.txt").message == "a.txt became shorter while it was read: 5 of 21 bytes"
 
 
-def test_file_that_vanishes():
+def test_file_that_vanishes() -> None:
     with pytest.raises(CharrnnError, match=r"gone\.txt cannot be read: No such file"):
         SourceFile(Path("gone.txt")).in_memory()
 
 
-def test_permission_denied():
+def test_permission_denied() -> None:
     put("a.txt").chmod(0)
     if os.access("a.txt", os.R_OK):
         pytest.skip("this user may read everything")
@@ -506,20 +509,20 @@ def test_permission_denied():
         Path("texts/closed").chmod(0o700)
 
 
-def test_disk_error(monkeypatch):
+def test_disk_error(monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.txt")
 
-    def broken(*arguments, **details):
+    def broken(*arguments: object, **details: object) -> Never:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(Path, "open", broken)
     assert failure("a.txt").message == "a.txt cannot be read: Input/output error"
 
 
-def test_too_large_for_memory(monkeypatch):
+def test_too_large_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.txt")
 
-    def too_much(*arguments, **details):
+    def too_much(*arguments: object, **details: object) -> Never:
         raise MemoryError
 
     monkeypatch.setattr(Path, "open", too_much)
@@ -527,7 +530,7 @@ def test_too_large_for_memory(monkeypatch):
 
 
 @POSIX
-def test_file_name_that_is_not_utf_8():
+def test_file_name_that_is_not_utf_8() -> None:
     name = os.fsdecode(b"caf\xe9.txt")
     try:
         put(name, "ab")
@@ -542,7 +545,7 @@ def test_file_name_that_is_not_utf_8():
 # read_text
 
 
-def test_read_text(monkeypatch):
+def test_read_text(monkeypatch: pytest.MonkeyPatch) -> None:
     put("corpora/tale.txt", b"\xef\xbb\xbfa\r\n")
     assert read_text("tale") == "a\r\n"
     assert read_text("tale", as_bytes=True) == b"\xef\xbb\xbfa\r\n"
@@ -555,7 +558,7 @@ def test_read_text(monkeypatch):
         read_text("bad")
 
 
-def test_list_texts():
+def test_list_texts() -> None:
     for name in ("b.txt", "a.txt", ".aside-1-c.txt", "README.md", "books/x.txt"):
         put(f"corpora/{name}")
     assert [path.name for path in list_texts(Path("corpora"))] == ["a.txt", "b.txt", "books"]
@@ -578,7 +581,7 @@ def mutated(text: bytes, chance: random.Random) -> bytes:
 @pytest.mark.parametrize(
     "rounds", [pytest.param(1000, id="a few"), pytest.param(20_000, id="many", marks=pytest.mark.slow)]
 )
-def test_mutated_text(rounds):
+def test_mutated_text(rounds: int) -> None:
     chance = random.Random(1)
     outcomes = set()
     for _ in range(rounds):
@@ -597,7 +600,7 @@ def test_mutated_text(rounds):
 
 @settings(deadline=None, derandomize=True, max_examples=60)
 @given(st.lists(st.binary(max_size=30), min_size=1, max_size=3), st.booleans())
-def test_any_bytes(files, as_bytes):
+def test_any_bytes(files: list[bytes], as_bytes: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, raw in enumerate(files):
             Path(folder, f"{number}").write_bytes(raw)

@@ -78,7 +78,7 @@ def test_blocks_do_not_change_the_documents(text: str, rule: str) -> None:
             assert cut(text, rule) == expected
 
 
-def test_starts_of_a_large_text_are_mapped(tmp_path: Path, monkeypatch) -> None:
+def test_starts_of_a_large_text_are_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
     monkeypatch.setattr(documents_module, "MEMORY_LIMIT", 10)
     vocabulary = Vocabulary.of("ab\n")

@@ -15,13 +15,17 @@ import sys
 import sysconfig
 import threading
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+from urllib.request import OpenerDirector
 
 import pytest
 
 from charrnn.cli import app
 from charrnn.errors import CharrnnError
+from charrnn.files import ProgressCallback
 from charrnn.text import catalog
 from charrnn.text.catalog import Entry, StandardLibrary, ensure
 from charrnn.text.download import Download, FetchError, ZipDownload, https_opener
@@ -48,7 +52,7 @@ def zip_of(**files: bytes) -> bytes:
 class Answers(http.server.BaseHTTPRequestHandler):
     """Serves `server.pages`: path → status, headers and body."""
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         self.server.asked.append(self.path)
         status, headers, body = self.server.pages.get(self.path, (404, {}, b"nothing here"))
         self.send_response(status)
@@ -58,14 +62,14 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *arguments):
+    def log_message(self, *arguments: object) -> None:
         pass
 
 
 class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     daemon_threads = True
 
-    def __init__(self, context: ssl.SSLContext | None = None):
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.pages: dict[str, tuple[int, dict[str, str | None], bytes]] = {}
         self.asked: list[str] = []
         super().__init__(("127.0.0.1", 0), Answers)
@@ -73,12 +77,12 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
             self.socket = context.wrap_socket(self.socket, server_side=True)
         self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self.server_port}"
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, request: object, client_address: object) -> None:
         pass  # a client that hangs up early, as it should in some tests
 
 
 @contextmanager
-def running(server: Server):
+def running(server: Server) -> Iterator[Server]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
@@ -90,7 +94,7 @@ def running(server: Server):
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory) -> Path:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate for 127.0.0.1, with its key."""
     openssl = shutil.which("openssl")
     if openssl is None:
@@ -106,7 +110,7 @@ def certificate(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def server(certificate):
+def server(certificate: Path) -> Iterator[Server]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with running(Server(context)) as server:
@@ -115,13 +119,15 @@ def server(certificate):
 
 
 @pytest.fixture
-def opener(certificate, monkeypatch):
+def opener(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> OpenerDirector:
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     return https_opener(ssl.create_default_context(cafile=certificate))
 
 
-def refused(an_entry: Entry, folder: Path, opener, progress=None) -> CharrnnError:
+def refused(
+    an_entry: Entry, folder: Path, opener: OpenerDirector, progress: ProgressCallback | None = None
+) -> CharrnnError:
     """Return the error of an entry, which must leave nothing in the folder."""
     with pytest.raises(CharrnnError) as caught:
         ensure(an_entry, folder, progress, opener)
@@ -130,7 +136,7 @@ def refused(an_entry: Entry, folder: Path, opener, progress=None) -> CharrnnErro
     return caught.value
 
 
-def test_download(server, opener, tmp_path):
+def test_download(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     told = []
     path = ensure(
         entry(server.url + "/play.txt"), tmp_path / "new" / "corpora", lambda *done: told.append(done), opener
@@ -143,36 +149,36 @@ def test_download(server, opener, tmp_path):
     assert len(told) > 1
 
 
-def test_existing_file_is_used(server, opener, tmp_path):
+def test_existing_file_is_used(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     (tmp_path / "play.txt").write_text("mine")
     assert ensure(entry(server.url + "/play.txt"), tmp_path, None, opener).read_text() == "mine"
     assert server.asked == []
 
 
-def test_file_mode_follows_the_umask(server, opener, tmp_path):
+def test_file_mode_follows_the_umask(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     (tmp_path / "own").touch()
     path = ensure(entry(server.url + "/play.txt"), tmp_path, None, opener)
     assert path.stat().st_mode == (tmp_path / "own").stat().st_mode
 
 
-def test_missing_page(server, opener, tmp_path):
+def test_missing_page(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     error = refused(entry(server.url + "/gone.txt"), tmp_path, opener)
     assert f"{server.url}/gone.txt: the server answers 404 Not Found" in error.message
     assert str(tmp_path / "play.txt") in error.hint
 
 
-def test_wrong_hash(server, opener, tmp_path):
+def test_wrong_hash(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     server.pages["/play.txt"] = (200, {}, TEXT[:-1] + b"?")
     assert "its SHA-256 is " in refused(entry(server.url + "/play.txt"), tmp_path, opener).message
 
 
-def test_wrong_announced_size(server, opener, tmp_path):
+def test_wrong_announced_size(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     server.pages["/play.txt"] = (200, {}, TEXT + b"!")
     message = refused(entry(server.url + "/play.txt"), tmp_path, opener).message
     assert "announces 215,001 bytes, 215,000 are expected" in message
 
 
-def test_longer_than_expected(server, opener, tmp_path):
+def test_longer_than_expected(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     server.pages["/play.txt"] = (200, {"Content-Length": None}, TEXT * 20)
     told = []
     error = refused(entry(server.url + "/play.txt"), tmp_path, opener, lambda done, total: told.append(done))
@@ -181,19 +187,19 @@ def test_longer_than_expected(server, opener, tmp_path):
 
 
 @pytest.mark.parametrize("headers", [{"Content-Length": None}, {"Content-Length": str(len(TEXT))}])
-def test_shorter_than_expected(server, opener, tmp_path, headers):
+def test_shorter_than_expected(server: Server, opener: OpenerDirector, tmp_path: Path, headers: dict[str, str]) -> None:
     server.pages["/play.txt"] = (200, headers, TEXT[:1000])
     message = refused(entry(server.url + "/play.txt"), tmp_path, opener).message
     assert "ended after 1,000 of 215,000 bytes" in message or "IncompleteRead" in message
 
 
-def test_redirect_to_https(server, opener, tmp_path):
+def test_redirect_to_https(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     server.pages["/moved"] = (302, {"Location": server.url + "/play.txt"}, b"")
     assert ensure(entry(server.url + "/moved"), tmp_path, None, opener).read_bytes() == TEXT
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:PORT/play.txt", "file:///etc/passwd", "ftp://127.0.0.1/x", "//["])
-def test_redirect_to_another_scheme(server, opener, tmp_path, target):
+def test_redirect_to_another_scheme(server: Server, opener: OpenerDirector, tmp_path: Path, target: str) -> None:
     with running(Server()) as unsafe:
         unsafe.pages["/play.txt"] = (200, {}, TEXT)
         target = target.replace("PORT", str(unsafe.server_port))
@@ -203,18 +209,18 @@ def test_redirect_to_another_scheme(server, opener, tmp_path, target):
         assert unsafe.asked == []
 
 
-def test_body_of_a_redirect_is_not_read(server, opener, tmp_path):
+def test_body_of_a_redirect_is_not_read(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     headers = {"Location": server.url + "/play.txt", "Content-Length": str(10**12)}
     server.pages["/moved"] = (307, headers, b"far less than was announced")
     assert ensure(entry(server.url + "/moved"), tmp_path, None, opener).read_bytes() == TEXT
 
 
-def test_endless_redirects(server, opener, tmp_path):
+def test_endless_redirects(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     server.pages["/moved"] = (302, {"Location": server.url + "/moved"}, b"")
     assert "302" in refused(entry(server.url + "/moved"), tmp_path, opener).message
 
 
-def test_only_https_is_opened(tmp_path):
+def test_only_https_is_opened(tmp_path: Path) -> None:
     with running(Server()) as unsafe:
         unsafe.pages["/play.txt"] = (200, {}, TEXT)
         assert "http" in refused(entry(unsafe.url + "/play.txt"), tmp_path, https_opener()).message
@@ -222,20 +228,20 @@ def test_only_https_is_opened(tmp_path):
     assert "file" in refused(entry("file:///etc/passwd"), tmp_path, https_opener()).message
 
 
-def test_untrusted_certificate(server, opener, tmp_path):
+def test_untrusted_certificate(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     message = refused(entry(server.url + "/play.txt"), tmp_path, https_opener()).message
     assert "certificate" in message.lower()
     assert server.asked == []
 
 
-def test_no_server(opener, tmp_path):
+def test_no_server(opener: OpenerDirector, tmp_path: Path) -> None:
     with running(Server()) as gone:
         url = f"https://127.0.0.1:{gone.server_port}/play.txt"
     assert "refused" in refused(entry(url), tmp_path, opener).message
 
 
-def test_no_network(tmp_path, opener, monkeypatch):
-    def unresolved(*arguments, **details):
+def test_no_network(tmp_path: Path, opener: OpenerDirector, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unresolved(*arguments: object, **details: object) -> None:
         raise socket.gaierror(-2, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", unresolved)
@@ -245,8 +251,10 @@ def test_no_network(tmp_path, opener, monkeypatch):
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, SystemExit, MemoryError])
-def test_interrupted_download_leaves_nothing(server, opener, tmp_path, failure):
-    def interrupt(done, total):
+def test_interrupted_download_leaves_nothing(
+    server: Server, opener: OpenerDirector, tmp_path: Path, failure: type[BaseException]
+) -> None:
+    def interrupt(done: int, total: int) -> None:
         raise failure
 
     with pytest.raises(failure):
@@ -254,7 +262,7 @@ def test_interrupted_download_leaves_nothing(server, opener, tmp_path, failure):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unwritable_folder(tmp_path):
+def test_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "corpora").write_text("a file")
     with pytest.raises(CharrnnError, match=r"play\.txt cannot be written"):
         ensure(entry("https://host.invalid/play.txt"), tmp_path / "corpora", None, https_opener())
@@ -264,7 +272,7 @@ def zipped(url: str, archive: bytes, data: bytes = TEXT) -> Entry:
     return Entry("play", "a play", ZipDownload(url, len(archive), sha256(archive), len(data), sha256(data)))
 
 
-def test_archive(server, opener, tmp_path):
+def test_archive(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     archive = zip_of(play=TEXT)
     server.pages["/play.zip"] = (200, {}, archive)
     told = []
@@ -294,28 +302,28 @@ def lying_about_its_size(archive: bytes, size: int) -> bytes:
     ],
     ids=["two members", "none", "too large", "lying size", "other text", "no zip", "cut", "unknown method"],
 )
-def test_unexpected_archive(server, opener, tmp_path, archive, words):
+def test_unexpected_archive(server: Server, opener: OpenerDirector, tmp_path: Path, archive: bytes, words: str) -> None:
     server.pages["/play.zip"] = (200, {}, archive)
     error = refused(zipped(server.url + "/play.zip", archive), tmp_path, opener)
     assert any(word in error.message for word in words.split("|"))
     assert error.hint.endswith("(unpacked from the archive)")
 
 
-def test_archive_with_wrong_hash_is_not_opened(server, opener, tmp_path):
+def test_archive_with_wrong_hash_is_not_opened(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     archive = zip_of(play=TEXT)
     server.pages["/play.zip"] = (200, {}, archive[:-1] + b"?")
     assert "its SHA-256 is " in refused(zipped(server.url + "/play.zip", archive), tmp_path, opener).message
 
 
 @pytest.fixture
-def library(tmp_path, monkeypatch) -> Path:
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root = tmp_path / "library"
     root.mkdir()
     monkeypatch.setattr(sysconfig, "get_path", lambda name: str(root))
     return root
 
 
-def test_standard_library_order(library, tmp_path):
+def test_standard_library_order(library: Path, tmp_path: Path) -> None:
     files = {
         "b.py": b"b = 1\n",
         "a/z.py": b"az = 1\n",
@@ -336,7 +344,7 @@ def test_standard_library_order(library, tmp_path):
     assert path.read_bytes() == b"Z = 1\na = 1\naz = 1\nb = 1\n"
 
 
-def test_standard_library_encodings(library, tmp_path):
+def test_standard_library_encodings(library: Path, tmp_path: Path) -> None:
     (library / "bom.py").write_bytes(b"\xef\xbb\xbfx = '\xc3\xa9'\n")
     (library / "latin.py").write_bytes(b"# coding: latin-1\ny = '\xe9'\n")
     (library / "lies.py").write_bytes(b"# coding: ascii\nno = '\xe9'\n")
@@ -347,12 +355,12 @@ def test_standard_library_encodings(library, tmp_path):
     assert told[-1][0] == told[-1][1] == sum(p.stat().st_size for p in library.iterdir())
 
 
-def test_python_without_library_source(library, tmp_path):
+def test_python_without_library_source(library: Path, tmp_path: Path) -> None:
     with pytest.raises(CharrnnError, match="keeps no source"):
         ensure(Entry("python", "", StandardLibrary()), tmp_path / "corpora")
 
 
-def test_own_standard_library(tmp_path):
+def test_own_standard_library(tmp_path: Path) -> None:
     path = ensure(catalog.CORPORA["python"], tmp_path)
     text = path.read_text(encoding="utf-8")
     assert len(text) > 3_000_000
@@ -360,14 +368,14 @@ def test_own_standard_library(tmp_path):
     assert "import unittest.mock\nimport unittest.test" not in text
 
 
-def test_find_with_and_without_suffix():
-    assert catalog.names() == ["python", "shakespeare", "names", "enwik8"]
-    for name in catalog.names():
+def test_find_with_and_without_suffix() -> None:
+    assert list(catalog.CORPORA) == ["python", "shakespeare", "names", "enwik8"]
+    for name in catalog.CORPORA:
         assert catalog.find(name) is catalog.find(f"{name}.txt") is catalog.CORPORA[name]
     assert catalog.find("nothing") is None
 
 
-def test_addresses_are_https_with_pinned_hashes():
+def test_addresses_are_https_with_pinned_hashes() -> None:
     sources = [e.source for e in catalog.CORPORA.values() if not isinstance(e.source, StandardLibrary)]
     assert len(sources) == 3
     for source in sources:
@@ -376,11 +384,11 @@ def test_addresses_are_https_with_pinned_hashes():
         assert source.size > 0
 
 
-def test_source_protocol(tmp_path):
+def test_source_protocol(tmp_path: Path) -> None:
     class Broken:
         origin, size = "somewhere", None
 
-        def write(self, file, progress, opener):
+        def write(self, file: BinaryIO, progress: ProgressCallback, opener: OpenerDirector) -> None:
             raise FetchError("it is broken")
 
     assert "from somewhere: it is broken" in refused(Entry("play", "", Broken()), tmp_path, https_opener()).message
@@ -391,12 +399,12 @@ class Counting:
 
     origin, size = "counted", None
 
-    def write(self, file, progress, opener):
+    def write(self, file: BinaryIO, progress: ProgressCallback, opener: OpenerDirector) -> None:
         file.write(" ".join(map(str, range(2000))).encode())
 
 
 @pytest.fixture
-def counting(home):
+def counting(home: Path) -> Iterator[None]:
     catalog.register(Entry("counting", "Numbers in order", Counting()))
     yield
     del catalog.CORPORA["counting"]
@@ -410,20 +418,20 @@ def cli(*arguments: str) -> None:
 
 
 @pytest.mark.usefixtures("counting")
-def test_train_on_a_registered_corpus(home, capsys):
+def test_train_on_a_registered_corpus(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cli("train", "counting", "--name", "run", "--hidden-size", "8", "--steps", "5", "--evaluations", "1")
     assert (home / "corpora" / "counting.txt").read_text().startswith("0 1 2 3")
     assert (home / "checkpoints" / "run").is_dir()
 
 
 @pytest.mark.usefixtures("counting")
-def test_registered_corpus_is_listed(capsys):
+def test_registered_corpus_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     cli("corpora", "--json")
     (listed,) = (entry for entry in json.loads(capsys.readouterr().out) if entry["name"] == "counting")
     assert (listed["description"], listed["origin"], listed["present"]) == ("Numbers in order", "counted", False)
 
 
 @pytest.mark.usefixtures("counting")
-def test_name_is_registered_once():
+def test_name_is_registered_once() -> None:
     with pytest.raises(ValueError, match="there is a corpus counting already"):
         catalog.register(Entry("counting", "", Counting()))

@@ -92,7 +92,7 @@ def get(
     for name in names:
         if (entry := catalog.find(name)) is None:
             raise UsageError(
-                f"the catalog has no corpus {display_path(name)!r}", f"choose from {', '.join(catalog.names())}"
+                f"the catalog has no corpus {display_path(name)!r}", f"choose from {', '.join(catalog.CORPORA)}"
             )
         entries.append(entry)
     terminal = Terminal.of(sys.stdout)
@@ -109,8 +109,7 @@ def list_entries(folder: Path) -> list[Listed]:
 
     present = {path.name: path for path in list_texts(folder)}
     entries = []
-    for name in catalog.names():
-        entry = catalog.CORPORA[name]
+    for name, entry in catalog.CORPORA.items():
         path = present.pop(entry.file_name, None)
         size = entry.source.size if path is None else _size(path)
         entries.append(

@@ -84,11 +84,6 @@ def register(entry: Entry) -> None:
     CORPORA[entry.name] = entry
 
 
-def names() -> list[str]:
-    """Return the names in the catalog, in its order."""
-    return list(CORPORA)
-
-
 def find(name: str) -> Entry | None:
     """Return the entry of a name, with or without `.txt`."""
     return CORPORA.get(name.removesuffix(".txt"))

@@ -274,7 +274,7 @@ def _unreadable(title: str, error: OSError) -> CharrnnError:
 
 
 def _suggest(spec: str, folder: Path) -> str:
-    known = {name: name for name in catalog.names()}
+    known = {name: name for name in catalog.CORPORA}
     known |= {path.stem: display_path(path.name) for path in list_texts(folder)}
     known |= {path.stem: display_path(path) for path in list_texts(Path(spec).parent)}
     by_lower = {name.lower(): text for name, text in known.items()}

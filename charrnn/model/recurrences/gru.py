@@ -31,9 +31,8 @@ class GRU(Recurrence):
         return nn.GRU(input_size, hidden_size)
 
     def gate_values(self, from_input: Mapping[str, Tensor], from_hidden: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        gates = {
-            gate: self.gates[gate](from_input[gate] + from_hidden[gate]) for gate in from_input if gate != "candidate"
-        }
+        others = {gate: values for gate, values in from_input.items() if gate != "candidate"}
+        gates = super().gate_values(others, from_hidden)
         if "candidate" in from_input:
             gates["candidate"] = torch.tanh(from_input["candidate"] + gates["reset"] * from_hidden["candidate"])
         return gates
