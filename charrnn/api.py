@@ -335,7 +335,6 @@ class Model:
             self.network.recurrence.find_signal(signal),
             None if chosen is None else chosen.of(self.characters(encoded, language)),
             None if chosen is None else chosen.title,
-            "graded" if chosen is None else chosen.kind,
         )
 
     def profile(self, cell: CellName, text: TextLike = None, *, characters: int = PROFILE_CHARACTERS) -> CellProfile:

@@ -13,6 +13,7 @@ from charrnn.discovery.study import Split
 from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.trace import Cell, trace_streams
 from charrnn.model.network import CharRNN
+from charrnn.properties.catalog import Kind
 from charrnn.text.encoded_text import EncodedText
 
 SETTLED = 0.9
@@ -24,14 +25,13 @@ MIN_RANK_CORRELATION = 0.1
 class History:
     """The rank correlation of a cell with a property, within the current character, at each checkpoint.
 
-    property_name: None where the cell is compared with itself at the last checkpoint. kind: of the property, binary or
-    graded.
+    property_name: None where the cell is compared with itself at the last checkpoint.
     """
 
     cell: Cell
     signal: str
     property_name: str | None
-    kind: str
+    kind: Kind
     steps: tuple[int, ...]
     rank_correlations: tuple[float, ...]
 
@@ -62,12 +62,11 @@ def cell_history(
     signal: str,
     values: np.ndarray | None = None,
     property_name: str | None = None,
-    kind: str = "graded",
 ) -> History:
     """Measure a cell at each checkpoint, on the CONFIRM half of a text.
 
-    load: step → network. values: of the property, (N,); None: the cell itself at the last checkpoint. property_name,
-    kind: of the property.
+    load: step → network. values: of the property, (N,); None: the cell itself at the last checkpoint. property_name:
+    of the property.
 
     A checkpoint that `load` raises CharrnnError for is skipped with a CharrnnWarning. Where all are, the first of these
     errors is raised.
@@ -89,6 +88,7 @@ def cell_history(
     correlations = [
         float(rank_correlation(ranked(column[:, None], strata)[0], labels)[0, 0]) for column in recorded.values()
     ]
+    kind: Kind = "binary" if values is not None and values.dtype == bool else "graded"
     return History(cell, signal, property_name, kind, tuple(recorded), tuple(correlations))
 
 
