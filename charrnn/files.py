@@ -94,7 +94,10 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give the temporary path of a folder to fill with `write_and_sync`. It becomes `path`, which must not exist."""
+    """Give the temporary path of a folder to fill with `write_and_sync`. It becomes `path`.
+
+    Raises FileExistsError where `path` exists by then and is not empty.
+    """
     temporary = _temporary(path)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -103,8 +106,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         sync_folder(temporary)
         temporary.rename(path)
         sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno == errno.ENOTEMPTY:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
         raise
 
 

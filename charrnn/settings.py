@@ -31,6 +31,7 @@ class Option:
 
     help: one sentence, shown by `--help`. at_least, at_most: inclusive bounds; above, below: exclusive bounds.
     choices: the allowed values. pattern: a regular expression that the whole value must match; metavar describes it.
+    longest: the largest number of characters.
     flags: names on the command line, by default the field's name with dashes. panel: heading in the help.
     chosen: `charrnn train` chooses the value unless one is given.
     if_missing: the value in runs written before the option existed, by default the option's default.
@@ -45,6 +46,7 @@ class Option:
     below: float | None = None
     choices: Sequence[str] | None = None
     pattern: str | None = None
+    longest: int | None = None
     flags: tuple[str, ...] = ()
     panel: str = "Options"
     metavar: str | None = None
@@ -87,6 +89,8 @@ class Option:
             return None if value in self.choices else "one of " + ", ".join(self.choices)
         if self.pattern is not None:
             return None if re.fullmatch(self.pattern, value) else f"of the form {self.metavar}"
+        if self.longest is not None:
+            return None if len(value) <= self.longest else f"at most {self.longest:,} characters"
         if isinstance(value, float) and not math.isfinite(value):
             return "a finite number"
         bounds: tuple[tuple[float | None, str, Callable[[float], bool]], ...] = (
@@ -191,6 +195,7 @@ def only_one_of(**flags: Any) -> None:
 
 
 SEARCHED_CHARACTERS, SEARCH_SEED = 200_000, 1  # defaults of a search for cells
+LONGEST_EXPRESSION = 1000  # characters of a regular expression
 RECURRENCE_NAMES = [
     module.name
     for module in pkgutil.iter_modules([str(Path(__file__).parent / "model" / "recurrences")])
@@ -296,6 +301,7 @@ class TrainingSettings(Settings):
         None,
         "Treat the text as independent documents: its lines, its files, or what a regular expression separates.",
         metavar="lines|files|REGEX",
+        longest=LONGEST_EXPRESSION,
         panel=DATA,
     )
     seed: int = option(

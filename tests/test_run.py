@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +18,7 @@ from torch import Tensor
 
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.model.checkpoint import Checkpoint, Progress, training_shapes
-from charrnn.model.lookup import check_new_name, free_name, open_run, run_names
+from charrnn.model.lookup import NameTakenError, check_new_name, free_name, open_run, run_names
 from charrnn.model.network import CharRNN, parameter_shapes
 from charrnn.model.run import Run
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
@@ -169,6 +172,70 @@ def test_second_trainer_is_refused(tmp_path: Path) -> None:
     with new_run(tmp_path) as writer, pytest.raises(CharrnnError, match="another process is training run"):
         RunWriter.open(writer.run)
     RunWriter.open(writer.run).close()
+
+
+def test_a_reader_does_not_keep_a_trainer_from_starting(tmp_path: Path) -> None:
+    """`is_being_trained` holds a shared lock for a moment."""
+    new_run(tmp_path).close()
+    with (tmp_path / "run" / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        release = threading.Timer(0.05, fcntl.flock, (lock, fcntl.LOCK_UN))
+        release.start()
+        RunWriter.open(open_run("run", tmp_path)).close()
+        release.join()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP])
+def test_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    new_run(tmp_path).close()
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    run = open_run("run", tmp_path)
+    assert not run.is_being_trained()
+    with pytest.warns(CharrnnWarning, match="a file system without locks"), RunWriter.open(run) as writer:
+        save(writer, 1)
+    assert run.checkpoint_steps() == [1]
+
+
+def test_name_taken_while_the_run_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "file").touch()
+    monkeypatch.setattr("charrnn.model.writer.check_new_name", lambda name, folder: name)
+    with pytest.raises(NameTakenError, match="there is a run run already"):
+        new_run(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_deleted_checkpoints_folder_is_created_again(tmp_path: Path) -> None:
+    with new_run(tmp_path) as writer:
+        save(writer, 1)
+        shutil.rmtree(writer.run.checkpoints_folder)
+        save(writer, 2)
+    assert writer.run.checkpoint_steps() == [2]
+
+
+def test_moved_run_is_saved_once_it_is_back(tmp_path: Path) -> None:
+    with new_run(tmp_path) as writer:
+        writer.run.path.rename(tmp_path / "elsewhere")
+        with pytest.raises(CharrnnError, match=r"the run is no longer in .*run: move it back"):
+            save(writer, 1)
+        (tmp_path / "elsewhere").rename(writer.run.path)
+        save(writer, 2)
+    assert writer.run.checkpoint_steps() == [2]
+
+
+def test_huge_sparse_metrics_are_refused_at_once(tmp_path: Path) -> None:
+    new_run(tmp_path).close()
+    with (tmp_path / "run" / "metrics.jsonl").open("wb") as file:
+        file.truncate(40_000_000_000)
+    run = open_run("run", tmp_path)
+    with pytest.raises(CharrnnError, match="too large"):
+        run.metrics()
+    with pytest.raises(CharrnnError, match="has a line of more than"):
+        RunWriter.open(run)
 
 
 def test_is_being_trained(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.model.lookup import runs_folder
+from charrnn.model.writer import RunWriter
 from charrnn.text.corpus import load_corpus
 from charrnn.training.events import Event, Finished, Requests
 from charrnn.training.options import TrainOptions
@@ -93,3 +96,18 @@ def test_a_short_corpus_is_refused(home: Path) -> None:
 def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         TrainOptions(**options)
+
+
+def test_a_name_taken_during_the_preparation_is_not_used(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = RunWriter.create
+
+    def lose_the_race(name: str, *arguments: Any) -> RunWriter:
+        if name in ("mine", "named"):
+            (runs_folder() / name).mkdir(parents=True)
+        return create(name, *arguments)
+
+    monkeypatch.setattr(RunWriter, "create", lose_the_race)
+    with training_session(["mine"], TrainOptions(SETTINGS, device="cpu")) as session:
+        assert session.run.name == "mine-2"
+    with pytest.raises(UsageError, match="there is a run named already"):
+        trained(["mine"], TrainOptions(SETTINGS, name="named", device="cpu"))

@@ -46,6 +46,12 @@ def test_invalid_value_is_refused(values: dict[str, object], message: str) -> No
     assert message in caught.value.message
 
 
+def test_long_document_rule_is_refused() -> None:
+    with pytest.raises(CharrnnError, match=r"run\.json: --documents must be at most 1,000 characters") as caught:
+        TrainingSettings.from_json({"documents": "(" * 420_000}, "run.json")
+    assert len(str(caught.value)) < 200
+
+
 def test_int_is_accepted_for_float() -> None:
     assert type(SampleSettings(temperature=1).temperature) is float
 

@@ -59,14 +59,21 @@ def open_run(name: str | None = None, folder: Path | None = None) -> Run:
     raise UsageError(f"no run called {name!r} in {folder}", hint)
 
 
+class NameTakenError(UsageError):
+    """A new run has the name of an existing one."""
+
+    def __init__(self, name: str):
+        super().__init__(
+            f"there is a run {name} already", f"choose another --name, or resume it with --resume --name {name}"
+        )
+
+
 def check_new_name(name: str, folder: Path) -> str:
-    """Return the name. Raises UsageError where it is taken, or not of letters, digits, `.`, `_` and `-`."""
+    """Return the name. Raises NameTakenError, or UsageError unless it is made of letters, digits, `.`, `_` and `-`."""
     if not SAFE_NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be a run's name", "use letters, digits, '.', '_' and '-'")
     if (folder / name).exists():
-        raise UsageError(
-            f"there is a run {name} already", f"choose another --name, or resume it with --resume --name {name}"
-        )
+        raise NameTakenError(name)
     return name
 
 

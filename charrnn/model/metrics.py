@@ -12,6 +12,7 @@ from typing import Any
 from charrnn.errors import CharrnnError
 from charrnn.files import BLOCK, from_json_bytes, open_regular, read_bounded
 from charrnn.model.manifest import LARGEST_JSON
+from charrnn.units import file_size
 
 METRICS_FILE = "metrics.jsonl"
 LARGEST_METRICS = 64_000_000  # bytes
@@ -37,7 +38,8 @@ class MetricsWriter:
         self._path = path
         if os.path.lexists(path):
             with open_regular(path, os.O_RDWR) as file:
-                os.ftruncate(file.fileno(), _line_start(file, file.seek(0, os.SEEK_END)))
+                start, lines = _last_lines(file, path)
+                os.ftruncate(file.fileno(), start + len(lines))
         self._file = open_regular(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._backlog = b""
 
@@ -61,14 +63,13 @@ class MetricsWriter:
     def discard_after(self, step: int) -> None:
         """Remove the entries at the end of the file that belong to later steps."""
         with open_regular(self._path, os.O_RDWR) as file:
-            end = file.seek(0, os.SEEK_END)
-            while end > 0:
-                start = _line_start(file, end - 1)
-                file.seek(start)
-                if end - start > LARGEST_JSON or _step_of(file.read(end - start)) <= step:
+            start, lines = _last_lines(file, self._path)
+            while lines:
+                line_start = lines.rfind(b"\n", 0, -1) + 1
+                if _step_of(lines[line_start:]) <= step:
                     break
-                end = start
-            os.ftruncate(file.fileno(), end)
+                del lines[line_start:]
+            os.ftruncate(file.fileno(), start + len(lines))
 
     def close(self) -> None:
         """Write what is left and close the file."""
@@ -76,21 +77,25 @@ class MetricsWriter:
         self._file.close()
 
 
-def _line_start(file: FileIO, end: int) -> int:
-    """Return where the line starts that contains the byte before `end`: after the last newline before it."""
-    while end > 0:
-        start = max(0, end - BLOCK)
-        file.seek(start)
-        newline = (file.read(end - start) or b"").rfind(b"\n")
-        if newline >= 0:
-            return start + newline + 1
-        end = start
-    return 0
+def _last_lines(file: FileIO, path: Path) -> tuple[int, bytearray]:
+    """Return the complete lines in the last LARGEST_METRICS bytes of a file, and the position where that part starts.
+
+    Raises CharrnnError where one line is longer than that.
+    """
+    start = max(0, file.seek(0, os.SEEK_END) - LARGEST_METRICS)
+    file.seek(start)
+    data = bytearray()
+    while block := file.read(BLOCK):
+        data += block
+    length = data.rfind(b"\n") + 1
+    if start and not length:
+        raise CharrnnError(f"{path} is damaged: it has a line of more than {file_size(LARGEST_METRICS)}", "rename it")
+    return start, data[:length]
 
 
-def _step_of(line: bytes) -> int:
+def _step_of(line: bytearray) -> int:
     try:
-        step = json.loads(line)["step"]
+        step = json.loads(line)["step"] if len(line) <= LARGEST_JSON else 0
     except (ValueError, TypeError, KeyError, RecursionError):
         return 0
     return step if type(step) is int else 0

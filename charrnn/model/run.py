@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.files import from_json_bytes, open_regular, read_bounded
+from charrnn.files import from_json_bytes, read_bounded
 from charrnn.model.checkpoint import (
     MODEL_FILE,
     TRAINING_FILE,
@@ -31,6 +30,7 @@ from charrnn.model.checkpoint import (
     skip_damaged,
     training_shapes,
 )
+from charrnn.model.lock import is_locked
 from charrnn.model.manifest import Manifest
 from charrnn.model.metrics import METRICS_FILE, read_metrics
 from charrnn.model.network import CharRNN, parameter_shapes
@@ -45,7 +45,6 @@ from charrnn.text.vocabulary import Vocabulary
 VOCABULARY_FILE = "vocabulary.json"
 HELD_OUT_FILE = "held_out.bin"
 STEPS_FILE = "steps.json"
-LOCK_FILE = "lock"
 HELD_OUT_CHARACTERS = 2_000_000
 LARGEST_VOCABULARY = 5_000_000  # bytes; all of Unicode takes 4.4 million
 LARGEST_STEPS_FILE = 1000  # bytes
@@ -180,14 +179,7 @@ class Run:
 
     def is_being_trained(self) -> bool:
         """Return whether a process holds the run's lock."""
-        try:
-            with open_regular(self.path / LOCK_FILE) as lock:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        except (OSError, CharrnnError):
-            return False
-        return False
+        return is_locked(self.path)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Return what training logged, oldest first."""

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
-import fcntl
 import math
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from io import FileIO
@@ -24,7 +22,6 @@ from charrnn.files import (
     atomic_folder,
     is_real_folder,
     make_folder,
-    open_regular,
     remove_folder,
     remove_leftovers,
     to_json_bytes,
@@ -38,10 +35,11 @@ from charrnn.model.checkpoint import (
     folder_name,
     training_shapes,
 )
-from charrnn.model.lookup import check_new_name
+from charrnn.model.lock import lock_run
+from charrnn.model.lookup import NameTakenError, check_new_name
 from charrnn.model.manifest import LARGEST_JSON, write_with_manifest
 from charrnn.model.metrics import METRICS_FILE, MetricsWriter
-from charrnn.model.run import HELD_OUT_FILE, LOCK_FILE, STEPS_FILE, VOCABULARY_FILE, Run
+from charrnn.model.run import HELD_OUT_FILE, STEPS_FILE, VOCABULARY_FILE, Run
 from charrnn.model.run_format import CHECKPOINTS_FOLDER, FORMAT, PROGRESS_FILE, RUN_FILE, with_version
 from charrnn.model.run_settings import CorpusIdentity, RunSettings
 from charrnn.text.vocabulary import Vocabulary
@@ -71,7 +69,7 @@ class RunWriter:
         """Create a run and lock it.
 
         held_out: the encoded start of the held-out text. first: the initial weights, saved as the checkpoint of step 0.
-        Raises CharrnnError where the name is taken, the corpus has too many files, or the disk fails.
+        Raises NameTakenError, or CharrnnError where the corpus has too many files, or the disk fails.
         """
         path = folder / check_new_name(name, folder)
         files = {
@@ -86,14 +84,17 @@ class RunWriter:
             make_folder(folder)
             remove_leftovers(folder)
             _check_free_space(folder, sum(map(len, files.values())) + 3 * 4 * sum(map(math.prod, shapes.values())))
-            with atomic_folder(path) as new:
-                write_with_manifest(new, files)
-                checkpoints = new / CHECKPOINTS_FOLDER[FORMAT]
-                checkpoints.mkdir()
-                if first is not None:
-                    zeros = {name: torch.zeros(shape) for name, shape in shapes.items()}
-                    with atomic_folder(checkpoints / folder_name(0)) as checkpoint:
-                        write_with_manifest(checkpoint, _checkpoint_files(Progress(), first, zeros))
+            try:
+                with atomic_folder(path) as new:
+                    write_with_manifest(new, files)
+                    checkpoints = new / CHECKPOINTS_FOLDER[FORMAT]
+                    checkpoints.mkdir()
+                    if first is not None:
+                        zeros = {name: torch.zeros(shape) for name, shape in shapes.items()}
+                        with atomic_folder(checkpoints / folder_name(0)) as checkpoint:
+                            write_with_manifest(checkpoint, _checkpoint_files(Progress(), first, zeros))
+            except FileExistsError:
+                raise NameTakenError(name) from None
         return cls.open(Run(path))
 
     @classmethod
@@ -101,9 +102,8 @@ class RunWriter:
         """Lock an existing run. Raises CharrnnError where another process holds the lock, or the disk fails."""
         folder = run.checkpoints_folder
         with _disk_errors(run.path):
-            lock = open_regular(run.path / LOCK_FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+            lock = lock_run(run.path)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if not folder.exists():
                     make_folder(folder)
                 if not is_real_folder(folder):
@@ -111,9 +111,6 @@ class RunWriter:
                 for each in (run.path, folder):
                     remove_leftovers(each, exclusive=True)
                 return cls(run, lock)
-            except BlockingIOError:
-                lock.close()
-                raise CharrnnError(f"another process is training {run.name}", "wait for it, or stop it") from None
             except BaseException:
                 lock.close()
                 raise
@@ -121,12 +118,16 @@ class RunWriter:
     def save(self, progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor]) -> None:
         """Save a checkpoint, then remove those that are no longer needed.
 
-        Raises CharrnnError for non-finite values, OSError where the disk fails; older checkpoints are kept then.
+        Raises CharrnnError for non-finite values or a run that was moved, OSError where the disk fails. Older
+        checkpoints are kept then.
         """
         for name, tensor in {**model, **training}.items():
             if not bool(torch.isfinite(tensor).all()):
                 raise CharrnnError(f"{name} has non-finite values; no checkpoint is saved")
+        if not (self.run.path / RUN_FILE).is_file():
+            raise CharrnnError(f"the run is no longer in {self.run.path}: move it back to save checkpoints again")
         path = self.run.checkpoints_folder / folder_name(progress.step)
+        make_folder(path.parent)  # it may have been deleted
         files = _checkpoint_files(progress, model, training)
         _check_free_space(path.parent, sum(map(len, files.values())))
         if path.exists():  # its last sync failed
@@ -189,8 +190,6 @@ def _disk_errors(path: Path) -> Iterator[None]:
     """Raise OSErrors as CharrnnErrors."""
     try:
         yield
-    except BlockingIOError:
-        raise
     except OSError as error:
         raise CharrnnError(f"{error.filename or path} cannot be written: {error.strerror or error}") from None
 

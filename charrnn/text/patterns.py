@@ -25,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import CharrnnError
+from charrnn.settings import LONGEST_EXPRESSION
 
-LONGEST_EXPRESSION = 1000  # characters
 TIME_LIMIT = 30.0  # seconds
 MEMORY_LIMIT = 4 << 30  # bytes
 SHORT_TEXT = 100  # characters

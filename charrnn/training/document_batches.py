@@ -40,7 +40,7 @@ class DocumentBatches:
         rows: Callable[[int], slice] | None = None,
         min_rows: int = 1,
     ):
-        """rows: maps a number of rows to those of this process; None is all. min_rows: of a window, padded if needed."""
+        """rows: maps a number of rows to those of this process; None is all. min_rows: of a window, with padding."""
         self._documents, self._batch_size, self._seq_length = documents, batch_size, seq_length
         self._seed, self._device, self._rows, self._min_rows = seed, device, rows, min_rows
         self._starts_of_blocks = np.searchsorted(documents.starts, np.arange(0, len(documents), BLOCK)).tolist()

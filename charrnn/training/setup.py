@@ -17,7 +17,7 @@ from torch import Tensor
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device, choose_precision, device_name
-from charrnn.model.lookup import check_new_name, free_name, open_run, runs_folder
+from charrnn.model.lookup import NameTakenError, check_new_name, free_name, open_run, runs_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import HELD_OUT_CHARACTERS, Run
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
@@ -80,7 +80,8 @@ def prepare_new_run(
     to initialize from.
     """
     device, folder = choose_device(options.device), runs_folder()
-    name = free_name(corpus.name, folder) if options.name is None else check_new_name(options.name, folder)
+    if options.name is not None:
+        check_new_name(options.name, folder)
     explicit, weights = dict(options.settings), None
     if options.init_from is not None:
         explicit, weights, corpus = _initialize_from(open_run(options.init_from), explicit, corpus)
@@ -108,14 +109,15 @@ def prepare_new_run(
     origin = Origin.here(device_name(device) + ranks, chosen.because)
     settings = RunSettings(model, training, _identity(corpus, texts, training), origin)
     held_out = corpus.vocabulary.decode(texts[1].ids)
-    writer = RunWriter.create(
-        name,
-        settings,
-        corpus.vocabulary,
-        held_out.encode() if isinstance(held_out, str) else held_out,
-        folder,
-        first=network.state_dict(),
-    )
+    held_out = held_out.encode() if isinstance(held_out, str) else held_out
+    writer = None
+    while writer is None:
+        name = options.name or free_name(corpus.name, folder)
+        try:
+            writer = RunWriter.create(name, settings, corpus.vocabulary, held_out, folder, network.state_dict())
+        except NameTakenError:  # by another process, since the name was chosen
+            if options.name is not None:
+                raise
     return PreparedRun(settings, network.to(device), corpus, *texts, writer, plan=plan, forecast_nats=forecast_nats)
 
 

@@ -182,7 +182,7 @@ attack("settings-endless-number", "parse a number of a million digits", "is dama
     "run.json", b'{"format": ' + b"9" * 900_000 + b"}"))  # fmt: skip
 attack("settings-of-another-type", "use a list as a number", "must be a whole number", make=settings(layers=[1]))
 attack("settings-true-for-one", "use true as a number", "must be a whole number", make=settings(layers=True))
-attack("documents-long", "compile an expression for minutes", "longer than 1,000 characters",
+attack("documents-long", "compile an expression for minutes", "at most 1,000 characters",
        make=settings(documents="(?i)" + "[\0-\U0010ffff]" * 15_000))  # fmt: skip
 attack("documents-nested", "overflow the stack while compiling", "must be lines, files or a regular expression",
        make=settings(documents="(" * 500 + ")" * 500))  # fmt: skip
