@@ -269,6 +269,13 @@ def test_function_is_binary_or_graded_by_its_values(tmp_path):
         short.of(Text("hello"))
 
 
+@pytest.mark.parametrize("value", ["float('nan')", "1e300", "-2**63", "'a'"])
+def test_values_of_a_users_function_are_bounded_numbers(tmp_path, value):
+    (tmp_path / "mine.py").write_text(f"def mine(text):\n    return [{value} for c in text]\n")
+    with pytest.raises(CharrnnError, match="not numbers from"):
+        find_property(f"{tmp_path / 'mine.py'}:mine").of(Text("hello"))
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [

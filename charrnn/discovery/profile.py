@@ -22,13 +22,13 @@ MIN_DISTANCE = 80
 
 @dataclass(frozen=True)
 class CellProfile:
-    """memory: in characters; None without a memory gate. gates: saturation of the cell's gates.
+    """What a cell does over a text.
 
-    promoted, suppressed: ids of the characters whose logits h of this cell raises and lowers most, with the logits per
-    unit of h. Empty below the last layer, which alone is connected to the output.
+    memory: in characters; None without a memory gate. gates: saturation of the cell's gates. promoted, suppressed: ids
+    of the characters whose logits h of this cell raises and lowers most, with the logits per unit of h. They are empty
+    below the last layer, which alone is connected to the output.
     """
 
-    cell: Cell
     memory: float | None
     gates: list[GateSaturation]
     promoted: list[tuple[int, float]]
@@ -57,7 +57,7 @@ def cell_profile(network: CharRNN, text: EncodedText, cell: Cell) -> CellProfile
         promoted, suppressed = (
             [(one, float(weights[one])) for one in ids[:LOGITS_SHOWN]] for ids in (order, order[::-1])
         )
-    return CellProfile(cell, memory, gates, promoted, suppressed)
+    return CellProfile(memory, gates, promoted, suppressed)
 
 
 def contradictions(

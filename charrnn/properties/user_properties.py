@@ -18,6 +18,9 @@ from charrnn.errors import CharrnnError, UsageError
 from charrnn.properties.catalog import CATALOG, Kind, Property, Text
 from charrnn.text.patterns import TIME_LIMIT, Pattern, PatternError
 
+LARGEST_VALUE = 1e15
+"""The squares of larger values overflow in sums over a text."""
+
 
 def find_property(argument: str) -> Property:
     """Return the property named by `--property`: a name or a part of one, NAME=REGEX, or FILE.py:function.
@@ -83,8 +86,8 @@ def from_function(file: Path, function: str) -> Property:
 
     def values(text: Text) -> NDArray[Any]:
         result = call(text.characters)
-        if result.dtype.kind not in "biuf" or (result.dtype.kind == "f" and not np.isfinite(result).all()):
-            raise CharrnnError(f"property {function!r} returns values that are not finite numbers")
+        if result.dtype.kind not in "biuf" or not (np.abs(result.astype(np.float64)) <= LARGEST_VALUE).all():
+            raise CharrnnError(f"property {function!r} returns values that are not numbers from −10¹⁵ to 10¹⁵")
         return result
 
     kind: Kind = "binary" if call("one sentence.\n").dtype == bool else "graded"
