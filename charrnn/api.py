@@ -35,7 +35,6 @@ from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN, State, overflow_error, parameter_count
-from charrnn.model.reading import HELD_OUT, read_for
 from charrnn.model.run import Run
 from charrnn.properties.catalog import CATALOG, Property, Text
 from charrnn.properties.user_properties import find_property
@@ -154,7 +153,7 @@ class Model:
     def read(self, text: TextLike = None, *, skip_unknown: bool = False) -> tuple[str, EncodedText]:
         """Return the title of a text, and the text as `encode` does."""
         if text is None:
-            return HELD_OUT, self.run.held_out_text()
+            return "held-out text", self.run.held_out_text()
         if isinstance(text, EncodedText):
             return "text", text
         if isinstance(text, np.ndarray):
@@ -162,7 +161,7 @@ class Model:
         if isinstance(text, str):
             return "text", self.run.encoded_text(self.vocabulary.encode(text, skip_unknown=skip_unknown))
         spec = fspath(text)
-        return "standard input" if spec == "-" else spec, read_for(self.run, spec, skip_unknown=skip_unknown)
+        return "standard input" if spec == "-" else spec, self.run.read(spec, skip_unknown=skip_unknown)
 
     # Sampling
 

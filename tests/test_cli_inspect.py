@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from charrnn.display.export import FORMATS, Format, register
 from charrnn.inspection.trace import Cell, state_after, trace
@@ -158,6 +159,12 @@ def test_bytes_are_escaped(home):
 )
 def test_mistake_is_one_line(run, arguments, message):
     assert message in refused(*arguments)
+
+
+def test_seed_out_of_range(run) -> None:
+    result = CliRunner().invoke(app, ["inspect", "--seed", str(2**64)])
+    assert result.exit_code == 2
+    assert "--seed" in result.output
 
 
 def test_search(home, short_text):

@@ -356,6 +356,7 @@ def test_full_disk(runs: Path, monkeypatch: pytest.MonkeyPatch, form: tuple[str,
         (("--temperature", "0"), "--temperature must be at least 0.01"),
         (("--top-p", "0"), "--top-p must be above 0"),
         (("--length", "-1"), "--length must be at least 0"),
+        (("--seed", str(2**64)), "--seed must be at least 0 and at most"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

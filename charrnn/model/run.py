@@ -38,6 +38,7 @@ from charrnn.model.run_format import CHECKPOINTS_FOLDER, RUN_FILE
 from charrnn.model.run_settings import RunSettings
 from charrnn.model.tensors import read_tensors
 from charrnn.settings import TrainingSettings
+from charrnn.text.corpus import load_corpus, read_text
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
@@ -101,6 +102,26 @@ class Run:
         except UnicodeDecodeError as error:
             raise CharrnnError(f"{source} is damaged: {error.reason} at byte {error.start}") from None
         return self.encoded_text(self.vocabulary.encode(text, source=source), [int(length) for length in lengths])
+
+    def read(self, spec: str, *, skip_unknown: bool = False) -> EncodedText:
+        """Return a file, a folder, a corpus by name, or standard input (`-`) as `encoded_text` does.
+
+        skip_unknown: leave out characters that the run does not know. Raises CharrnnError where there is no such text,
+        or it holds unknown characters.
+        """
+
+        def encode(text: str | bytes, source: str) -> np.ndarray:
+            hint = "use --skip-unknown to leave them out"
+            return self.vocabulary.encode(text, source=source, skip_unknown=skip_unknown, hint=hint)
+
+        as_bytes = self.vocabulary.kind == "bytes"
+        if self.settings.training.documents != "files" or spec == "-":
+            text = read_text(spec, as_bytes=as_bytes)
+            return self.encoded_text(encode(text, "standard input" if spec == "-" else spec))
+        corpus = load_corpus([spec], as_bytes=as_bytes)
+        pieces = np.split(corpus.ids, np.cumsum(corpus.lengths)[:-1])
+        ids = [encode(corpus.vocabulary.decode(piece), file) for piece, file in zip(pieces, corpus.files, strict=True)]
+        return self.encoded_text(np.concatenate(ids), [len(each) for each in ids])
 
     # Checkpoints
 
