@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from charrnn.cli.app import app
 from charrnn.display.export import FORMATS, Format, register
 from charrnn.inspection.trace import Cell, state_after, trace
 from charrnn.model.run import Run
