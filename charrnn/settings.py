@@ -216,22 +216,13 @@ class ModelSettings(Settings):
     """The architecture of a network, apart from the vocabulary size."""
 
     recurrence: str = option(
-        "lstm",
-        "Kind of recurrent layer.",
-        choices=RECURRENCE_NAMES,
-        flags=("--model",),
-        panel=MODEL,
+        "lstm", "Kind of recurrent layer.", choices=RECURRENCE_NAMES, flags=("--model",), panel=MODEL
     )
     layers: int = option(1, "Number of recurrent layers.", at_least=1, at_most=64, panel=MODEL)
     hidden_size: int = option(384, "Hidden size of each layer.", at_least=1, at_most=65536, panel=MODEL, chosen=True)
     embedding_size: int = option(64, "Embedding size.", at_least=1, at_most=65536, panel=MODEL)
     dropout: float = option(
-        0.0,
-        "Dropout probability, between layers and before the output.",
-        at_least=0,
-        below=1,
-        panel=MODEL,
-        chosen=True,
+        0.0, "Dropout probability, between layers and before the output.", at_least=0, below=1, panel=MODEL, chosen=True
     )
 
 
@@ -254,23 +245,14 @@ class TrainingSettings(Settings):
         1.2e-2, "Peak learning rate of AdamW, after the warm-up.", above=0, at_most=10, panel=TRAINING, chosen=True
     )
     warmup_steps: int = option(
-        100,
-        "Steps of linear warm-up, at most a tenth of the run.",
-        at_least=0,
-        at_most=1_000_000_000,
-        panel=TRAINING,
+        100, "Steps of linear warm-up, at most a tenth of the run.", at_least=0, at_most=1_000_000_000, panel=TRAINING
     )
     grad_clip: float = option(1.0, "Maximum gradient norm. 0: no clipping.", at_least=0, panel=TRAINING)
     weight_decay: float = option(
         0.1, "Decoupled weight decay of the weight matrices.", at_least=0, at_most=10, panel=TRAINING, chosen=True
     )
     steps: int = option(
-        1000,
-        "Train for this many steps.",
-        at_least=1,
-        at_most=10_000_000_000,
-        panel=LENGTH,
-        chosen=True,
+        1000, "Train for this many steps.", at_least=1, at_most=10_000_000_000, panel=LENGTH, chosen=True
     )
     evaluations: int = option(
         10,

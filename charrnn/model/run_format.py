@@ -57,9 +57,7 @@ def _find_object(content: Json, keys: list[str], *, create: bool = False) -> Jso
     return place if isinstance(place, dict) else None
 
 
-MIGRATIONS: dict[int, tuple[Change, ...]] = {
-    1: (move(RUN_FILE, "origin.charrnn", "charrnn"),),
-}
+MIGRATIONS: dict[int, tuple[Change, ...]] = {1: (move(RUN_FILE, "origin.charrnn", "charrnn"),)}
 """Format → the changes that lead to the next format."""
 
 

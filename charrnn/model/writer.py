@@ -27,14 +27,7 @@ from charrnn.files import (
     to_json_bytes,
     write_and_sync,
 )
-from charrnn.model.checkpoint import (
-    MODEL_FILE,
-    TRAINING_FILE,
-    Checkpoint,
-    Progress,
-    folder_name,
-    training_shapes,
-)
+from charrnn.model.checkpoint import MODEL_FILE, TRAINING_FILE, Checkpoint, Progress, folder_name, training_shapes
 from charrnn.model.lock import lock_run
 from charrnn.model.lookup import NameTakenError, check_new_name
 from charrnn.model.manifest import LARGEST_JSON, write_with_manifest

@@ -237,6 +237,5 @@ def _refuse_contradictions(settings: ModelSettings | TrainingSettings, explicit:
     for name, option in settings.options().items():
         if explicit.get(name) not in (None, getattr(settings, name)):
             raise UsageError(
-                f"{owner} has {option.flag} {getattr(settings, name)}, not {explicit[name]}",
-                f"leave {option.flag} out",
+                f"{owner} has {option.flag} {getattr(settings, name)}, not {explicit[name]}", f"leave {option.flag} out"
             )
