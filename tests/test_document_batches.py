@@ -11,21 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
-from charrnn.model.network import CharRNN, detach_state
+from charrnn.model.network import detach_state
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import score
 from charrnn.settings import RECURRENCE_NAMES, ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training import document_batches as documents_module
 from charrnn.training.batches import NOT_COUNTED
 from charrnn.training.distributed import ProcessGroup
 from charrnn.training.document_batches import DocumentBatches
-from charrnn.training.events import Evaluated, Finished, Requests
-from charrnn.training.loop import train
+from charrnn.training.events import Evaluated
 from charrnn.training.trainer import Trainer
 from tests.conftest import small_network
+from tests.test_loop import run_through
 
 CPU = torch.device("cpu")
 OPENING = 4
@@ -52,43 +51,38 @@ def numbered(lengths: list[int]) -> EncodedText:
 def test_an_epoch_predicts_every_character_once_from_its_own_document(
     lengths: list[int], batch_size: int, seq_length: int, block: int, longest: int
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents_module, "BLOCK", block)
-        patch.setattr(documents_module, "WINDOWS_PER_PIECE", longest)
-        documents = numbered(lengths)
-        batches = DocumentBatches(documents, batch_size, seq_length, 1, CPU)
-        starts = set((documents.starts + 1).tolist())
-        for epoch in range(2):
-            predicted: list[int] = []
-            ends = torch.zeros(0)
-            continues = False
-            for index in range(batches.windows_per_epoch):
-                window = batches.window(epoch * batches.windows_per_epoch + index)
-                assert window.begins != continues
-                real = window.targets != NOT_COUNTED
-                assert window.weight == pytest.approx(int(real.sum()) / (batch_size * seq_length))
-                assert real.any()
-                if continues or window.continues:
-                    assert len(real) == batch_size
-                inside = real.clone()
-                inside[:, 0] &= continues
-                assert torch.equal(window.inputs[inside] + 1, window.targets[inside])
-                if continues:  # each row continues until its document ends
-                    assert torch.equal(window.inputs[real[:, 0], 0], ends[real[:, 0]])
-                for read, character in zip(
-                    window.inputs[:, 0][real[:, 0]], window.targets[:, 0][real[:, 0]], strict=True
-                ):
-                    if not continues:
-                        begins = int(character) in starts
-                        assert int(read) == (0 if begins else int(character) - 1)
-                        assert begins or longest == 2
-                    else:
-                        assert int(character) not in starts
-                ends = window.targets[:, -1]
-                continues = window.continues
-                predicted += window.targets[real].tolist()
-            assert not continues
-            assert sorted(predicted) == list(range(1, sum(lengths) + 1))
+    documents = numbered(lengths)
+    batches = DocumentBatches(documents, batch_size, seq_length, 1, CPU, block=block, windows_per_piece=longest)
+    starts = set((documents.starts + 1).tolist())
+    for epoch in range(2):
+        predicted: list[int] = []
+        ends = torch.zeros(0)
+        continues = False
+        for index in range(batches.windows_per_epoch):
+            window = batches.window(epoch * batches.windows_per_epoch + index)
+            assert window.begins != continues
+            real = window.targets != NOT_COUNTED
+            assert window.weight == pytest.approx(int(real.sum()) / (batch_size * seq_length))
+            assert real.any()
+            if continues or window.continues:
+                assert len(real) == batch_size
+            inside = real.clone()
+            inside[:, 0] &= continues
+            assert torch.equal(window.inputs[inside] + 1, window.targets[inside])
+            if continues:  # each row continues until its document ends
+                assert torch.equal(window.inputs[real[:, 0], 0], ends[real[:, 0]])
+            for read, character in zip(window.inputs[:, 0][real[:, 0]], window.targets[:, 0][real[:, 0]], strict=True):
+                if not continues:
+                    begins = int(character) in starts
+                    assert int(read) == (0 if begins else int(character) - 1)
+                    assert begins or longest == 2
+                else:
+                    assert int(character) not in starts
+            ends = window.targets[:, -1]
+            continues = window.continues
+            predicted += window.targets[real].tolist()
+        assert not continues
+        assert sorted(predicted) == list(range(1, sum(lengths) + 1))
 
 
 def test_epochs_differ_and_are_reproducible() -> None:
@@ -189,31 +183,12 @@ def trained(folder: Path, stops: list[int]) -> tuple[RunWriter, list[tuple[float
     """Train a run, stopping after each of these steps. Return it and the training and validation losses."""
     vocabulary = Vocabulary.of(NAMES)
     ids = vocabulary.encode(NAMES)
-    documents = EncodedText(ids, np.flatnonzero(np.append(True, ids[:-1] == 0)), 0)
-    parts = documents.split(0.2)
+    parts = EncodedText(ids, np.flatnonzero(np.append(True, ids[:-1] == 0)), 0).split(0.2)
     identity = CorpusIdentity(name="a", specs="a", sha256="0" * 64, characters=len(ids), held_out=len(parts[1]))
     settings = RunSettings(MODEL, TRAINING, identity, Origin.here("cpu", ""))
-    losses, step = [], 0
     with RunWriter.create("run", settings, vocabulary, b"a", folder) as writer:
-        resume = None
-        for stop in [*stops, None]:
-            network = CharRNN(MODEL, len(vocabulary))
-            network.initialize(torch.Generator().manual_seed(3))
-            requests = Requests()
-
-            def count(module: CharRNN, *_: object, stop: int | None = stop, requests: Requests = requests) -> None:
-                nonlocal step
-                step += module.training
-                requests.stop = step == stop
-
-            network.register_forward_hook(count)
-            for event in train(network, TRAINING, *parts, writer=writer, resume=resume, requests=requests):
-                if isinstance(event, Evaluated):
-                    losses.append((event.train_nats, event.validation_nats))
-            assert isinstance(event, Finished)
-            assert event.progress.step == (stop or TRAINING.steps)
-            resume = writer.run.checkpoint("last")
-    return writer, losses
+        events = run_through(writer, stops, parts)
+    return writer, [(event.train_nats, event.validation_nats) for event in events if isinstance(event, Evaluated)]
 
 
 def test_resume_on_documents_is_bit_exact(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def new_run(
     return writer.create("run", settings, VOCABULARY, b"abc", folder)
 
 
-def new_network(model: ModelSettings = MODEL) -> CharRNN:
-    network = CharRNN(model, len(VOCABULARY))
+def new_network(model: ModelSettings = MODEL, vocabulary: Vocabulary = VOCABULARY) -> CharRNN:
+    network = CharRNN(model, len(vocabulary))
     network.initialize(torch.Generator().manual_seed(TRAINING.seed))
     return network
 
@@ -62,6 +62,7 @@ def new_network(model: ModelSettings = MODEL) -> CharRNN:
 def events_of(
     writer: RunWriter,
     network: CharRNN | None = None,
+    texts: tuple[EncodedText, EncodedText] = (TRAIN_TEXT, VALIDATION_TEXT),
     *,
     resume: Checkpoint | None = None,
     requests: Requests | None = None,
@@ -72,8 +73,7 @@ def events_of(
     return train(
         network or new_network(settings.model),
         settings.training,
-        TRAIN_TEXT,
-        VALIDATION_TEXT,
+        *texts,
         writer=writer,
         resume=resume,
         requests=requests,
@@ -82,12 +82,17 @@ def events_of(
     )
 
 
-def run_through(writer: RunWriter, stops: Iterable[int] = ()) -> list[Event]:
+def run_through(
+    writer: RunWriter,
+    stops: Iterable[int] = (),
+    texts: tuple[EncodedText, EncodedText] = (TRAIN_TEXT, VALIDATION_TEXT),
+) -> list[Event]:
     """Train to the end. Stop after each of these steps and resume with a network of other weights."""
     events: list[Event] = []
     resume, step = None, 0
     for stop in [*stops, None]:
-        network, requests = new_network() if resume is None else CharRNN(MODEL, len(VOCABULARY)), Requests()
+        model, vocabulary, requests = writer.run.settings.model, writer.run.vocabulary, Requests()
+        network = new_network(model, vocabulary) if resume is None else CharRNN(model, len(vocabulary))
 
         def count(module: CharRNN, *_: object, stop: int | None = stop, requests: Requests = requests) -> None:
             nonlocal step
@@ -95,7 +100,7 @@ def run_through(writer: RunWriter, stops: Iterable[int] = ()) -> list[Event]:
             requests.stop = step == stop
 
         network.register_forward_hook(count)
-        events += events_of(writer, network, resume=resume, requests=requests)
+        events += events_of(writer, network, texts, resume=resume, requests=requests)
         if stop is not None:
             assert isinstance(events[-1], Finished)
             assert (events[-1].reason, events[-1].progress.step) == ("stopped", stop)

@@ -11,7 +11,7 @@ import charrnn.model
 from charrnn.errors import CharrnnError
 from charrnn.model.checkpoint import Progress
 from charrnn.model.lookup import runs_folder
-from charrnn.model.run_format import migrate, move, with_version
+from charrnn.model.run_format import migrate, with_version
 from charrnn.model.run_settings import CorpusIdentity, Origin
 from charrnn.settings import ModelSettings, Option, Settings, TrainingSettings
 from tests.test_run import new_run, save
@@ -44,29 +44,15 @@ def test_page_describes_every_file(tmp_path: Path) -> None:
 # Migrations
 
 
-def test_move_renames_a_key() -> None:
-    change = move("run.json", "training.grad_clip", "training.max_norm")
-    before = {"training": {"grad_clip": 1.0, "seed": 1}}
-    assert change("run.json", before) == {"training": {"max_norm": 1.0, "seed": 1}}
-    assert before == {"training": {"grad_clip": 1.0, "seed": 1}}
-
-
-def test_move_creates_the_new_object() -> None:
-    change = move("run.json", "training.seed", "random.seed")
-    assert change("run.json", {"training": {"seed": 1}}) == {"training": {}, "random": {"seed": 1}}
-
-
-def test_move_leaves_other_files_as_they_are() -> None:
-    assert move("run.json", "step", "steps")("progress.json", {"step": 1}) == {"step": 1}
-
-
 @pytest.mark.parametrize("content", [{}, {"origin": {}}, {"origin": [1]}, {"origin": "charrnn"}])
-def test_move_tolerates_a_missing_key(content: dict[str, object]) -> None:
-    assert move("run.json", "origin.charrnn", "charrnn")("run.json", content) == content
+def test_format_1_without_a_version_is_migrated(content: dict[str, object]) -> None:
+    assert migrate("run.json", {"format": 1, **content}, "file").content == content
 
 
 def test_format_1_is_migrated() -> None:
-    migrated = migrate("run.json", {"format": 1, "model": {}, "origin": {"charrnn": "0.1.0", "device": "cpu"}}, "file")
+    stored = {"format": 1, "model": {}, "origin": {"charrnn": "0.1.0", "device": "cpu"}}
+    migrated = migrate("run.json", stored, "file")
+    assert stored["origin"] == {"charrnn": "0.1.0", "device": "cpu"}
     assert migrated.content == {"model": {}, "origin": {"device": "cpu"}}
     assert (migrated.format, migrated.writer) == (1, "charrnn 0.1.0")
 

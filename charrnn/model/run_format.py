@@ -6,7 +6,6 @@ and its JSON files are migrated whenever they are read.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,37 +27,17 @@ Change = Callable[[str, Json], Json]
 """(file name, content in one format) → content in the next format. The argument is not modified."""
 
 
-def move(file: str, old: str, new: str) -> Change:
-    """Return a change that renames a key of a file or moves it to another object, where the file has it.
-
-    Keys are dotted paths: `move("run.json", "training.grad_clip", "training.max_norm")`.
-    """
-    (*old_parents, old_key), (*new_parents, new_key) = old.split("."), new.split(".")
-
-    def change(name: str, content: Json) -> Json:
-        source = _find_object(content, old_parents)
-        if name != file or source is None or old_key not in source:
-            return content
-        content = copy.deepcopy(content)
-        source, target = _find_object(content, old_parents), _find_object(content, new_parents, create=True)
-        if source is not None and target is not None:
-            target[new_key] = source.pop(old_key)
+def _from_format_1(file: str, content: Json) -> Json:
+    """Move the version of charrnn from the origin to the top level of run.json."""
+    origin = content.get("origin")
+    if file != RUN_FILE or not isinstance(origin, dict) or "charrnn" not in origin:
         return content
-
-    return change
-
-
-def _find_object(content: Json, keys: list[str], *, create: bool = False) -> Json | None:
-    place: Any = content
-    for key in keys:
-        if not isinstance(place, dict):
-            return None
-        place = place.setdefault(key, {}) if create else place.get(key)
-    return place if isinstance(place, dict) else None
+    rest = {key: value for key, value in origin.items() if key != "charrnn"}
+    return {**content, "origin": rest, "charrnn": origin["charrnn"]}
 
 
-MIGRATIONS: dict[int, tuple[Change, ...]] = {1: (move(RUN_FILE, "origin.charrnn", "charrnn"),)}
-"""Format → the changes that lead to the next format."""
+MIGRATIONS: dict[int, Change] = {1: _from_format_1}
+"""Format → the change that leads to the next format."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +73,7 @@ def migrate(file: str, data: Any, source: str) -> Migrated:
             f"{_writer(data)} wrote it: use that or a newer one",
         )
     for older in range(number, FORMAT):
-        for change in MIGRATIONS[older]:
-            data = change(file, data)
+        data = MIGRATIONS[older](file, data)
     content = {key: value for key, value in data.items() if key not in ("format", "charrnn")}
     return Migrated(content, number, _writer(data))
 

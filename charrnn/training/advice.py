@@ -20,13 +20,7 @@ def advice(
     more than half of what the training loss improved. Otherwise a gap between the two is overfitting, unless the text
     was read less than twice.
 
-    Args:
-        model: Settings of the model.
-        finished: The last event.
-        evaluations: All evaluations, in order.
-        steps: Planned number of steps.
-        epochs: How often the text was read.
-        held_out: Number of characters in the validation text.
+    steps: planned. epochs: how often the text was read. held_out: characters of the validation text.
     """
     progress = finished.progress
     if progress.skipped_steps:

@@ -39,11 +39,17 @@ class DocumentBatches:
         device: torch.device,
         rows: Callable[[int], slice] | None = None,
         min_rows: int = 1,
+        block: int = BLOCK,
+        windows_per_piece: int = WINDOWS_PER_PIECE,
     ):
-        """rows: maps a number of rows to those of this process; None is all. min_rows: of a window, with padding."""
+        """rows: maps a number of rows to those of this process; None is all. min_rows: of a window, with padding.
+
+        block: characters whose documents are sorted at a time. windows_per_piece: of the longest piece.
+        """
+        self._longest_piece = windows_per_piece * seq_length
         self._documents, self._batch_size, self._seq_length = documents, batch_size, seq_length
         self._seed, self._device, self._rows, self._min_rows = seed, device, rows, min_rows
-        self._starts_of_blocks = np.searchsorted(documents.starts, np.arange(0, len(documents), BLOCK)).tolist()
+        self._starts_of_blocks = np.searchsorted(documents.starts, np.arange(0, len(documents), block)).tolist()
         self._windows_of_blocks: dict[int, int] = {}
         self._last_plan: tuple[tuple[int, int], _Plan] | None = None
 
@@ -93,7 +99,7 @@ class DocumentBatches:
         first, after = (*self._starts_of_blocks, len(self._documents.starts))[block : block + 2]
         bounds = np.append(self._documents.starts[first : after + 1], len(self._documents))[: after - first + 1]
         starts, lengths = bounds[:-1], np.diff(bounds)
-        longest = WINDOWS_PER_PIECE * self._seq_length
+        longest = self._longest_piece
         count = -(-lengths // longest)
         number = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         begun = number * longest

@@ -58,20 +58,11 @@ def train(
     first process provides the weights, evaluates, and writes the run; `validation_text`, `writer`, `resume` and
     `deadline` of the others are ignored.
 
-    Args:
-        network: On the device to train on, with its initial weights.
-        settings: The number of steps may change, see `deadline`.
-        train_text: Text to learn.
-        validation_text: Text to evaluate on.
-        writer: Run that checkpoints and metrics are written to; None keeps neither.
-        resume: Checkpoint of that run to continue from.
-        requests: Set its flags to request a stop or a checkpoint while training runs.
-        group: The processes that train together.
-        deadline: When a new run has to end; the number of steps is corrected for it after the warm-up.
-        clock: Seconds, monotonic.
-
-    Raises:
-        CharrnnError: Training exploded repeatedly, or without a checkpoint to return to.
+    network: on the device to train on, with initial weights. writer: the run to write checkpoints and metrics to, if
+    any. resume: a checkpoint of that run to continue from. requests: its flags request a stop or a checkpoint.
+    deadline: when a new run has to end; the number of steps is corrected for it after the warm-up. clock: in seconds,
+    monotonic.
+    Raises CharrnnError where training explodes repeatedly, or without a checkpoint to return to.
     """
     trainer = Trainer(network, settings, train_text, group)
     schedule = Schedule(settings, deadline, clock)

@@ -69,14 +69,8 @@ def choose_settings(
 
     The number of steps keeps its default: `planning.make_plan` finds it, by timing the chosen model.
 
-    Args:
-        characters: Length of the training text.
-        vocabulary_size: Number of different characters.
-        device: To train on.
-        budget: Length of the run.
-        explicit: Settings by field name that are not to be chosen.
-        group: The processes that train together.
-        speed: Returns multiply-adds per second of training; None measures them.
+    explicit: settings by name that are not to be chosen. speed: returns multiply-adds per second of training; None
+    measures them.
     """
     model = settings_from(ModelSettings, explicit)
     training = _defaults_for(device, characters).changed(

@@ -78,19 +78,19 @@ def training_session(
     Where torchrun started several processes, each of them calls this with the same arguments. They join a group, and
     the first one prepares the run. After a restart by torchrun a run that exists is resumed.
 
-    Args:
-        corpus: A corpus, or the specs of one as `load_corpus` takes them; None to resume with the run's own.
-        options: What the user asked for.
-        load: Loads the corpus, for example with a progress bar; `load_corpus` if None.
-
-    Raises:
-        CharrnnError: The corpus cannot be read, or the run cannot be created or resumed.
+    corpus: a corpus, or its specs as `load_corpus` takes them; None to resume with the run's own. load: loads the
+    corpus, for example with a progress bar; `load_corpus` if None.
+    Raises CharrnnError where the corpus cannot be read, or the run cannot be created or resumed.
     """
     load = load or (lambda specs, as_bytes: load_corpus(specs, as_bytes=as_bytes))
     with process_group(options.device) as group:
         if group.is_first:
-            with _failure_broadcast(group):
+            try:
                 prepared, specs = _prepare(corpus, options, load, group)
+            except BaseException:
+                with contextlib.suppress(CharrnnError):
+                    group.broadcast_object(None)  # the other processes wait for a description of the run
+                raise
             settings, vocabulary = prepared.settings.to_json(), prepared.corpus.vocabulary.to_json()
             group.broadcast_object({"settings": settings, "vocabulary": vocabulary, "specs": list(specs)})
         else:
@@ -127,17 +127,6 @@ def _is_restart(name: str | None) -> bool:
     if name is None and may_restart():
         raise UsageError("a restart needs to know which run to resume", "give it a --name")
     return restart_count() > 0 and name in run_names(runs_folder())
-
-
-@contextlib.contextmanager
-def _failure_broadcast(group: ProcessGroup) -> Iterator[None]:
-    """Tell the other processes, which wait for a description of the run, if there is none."""
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(CharrnnError):
-            group.broadcast_object(None)
-        raise
 
 
 def _join(device_name: str, group: ProcessGroup) -> PreparedRun:
