@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from charrnn.errors import UsageError
+from charrnn.settings import LONGEST_EXPRESSION
 from charrnn.text.corpus import MEMORY_LIMIT
 from charrnn.text.corpus_cache import map_blocks
 from charrnn.text.encoded_text import EncodedText
-from charrnn.text.patterns import LONGEST_EXPRESSION, TIME_LIMIT, Pattern, PatternError, PatternTimeoutError
+from charrnn.text.patterns import TIME_LIMIT, Pattern, PatternError, PatternTimeoutError
 from charrnn.text.sources import corpora_folder
 from charrnn.text.vocabulary import Vocabulary
 

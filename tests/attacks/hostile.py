@@ -385,7 +385,7 @@ attack("lock-fifo", "wait for ever", "is not a regular file", then=lambda path: 
 attack("checkpoints-link-to-write", "write and remove checkpoints outside the run", "is a link or a file",
        then=lambda path: move_and_link(path / "checkpoints"),
        command="train --resume")  # fmt: skip
-attack("metrics-huge", "read ten gigabytes", "bytes, where its settings require", make=settings(batch_size=99),
+attack("metrics-huge", "read a gigabyte", "it has a line of more than 64.0 MB", make=settings(batch_size=99),
        then=lambda path: ((path / "metrics.jsonl").touch(), os.truncate(path / "metrics.jsonl", 10**9)),
        command="train --resume")  # fmt: skip
 
