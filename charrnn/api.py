@@ -224,6 +224,15 @@ class Model:
             raise overflow_error()
         return result
 
+    def score_continuation(self, prime: np.ndarray, ids: np.ndarray) -> Score:
+        """Return the cross-entropy of ids (T,) that continue a prime, as `generate` yields them.
+
+        Without a prime they follow the character that a text starts after.
+        """
+        opened = len(prime) or self.run.document_separator is not None
+        before = prime if opened else np.array([self.vocabulary.opening_id], prime.dtype)
+        return Score(self.score(np.concatenate([before, ids])).nats[-len(ids) :])
+
     def trace(
         self,
         text: TextLike = None,

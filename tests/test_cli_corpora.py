@@ -54,7 +54,7 @@ def here(tmp_path, monkeypatch):
 def ran(*arguments: str):
     app = typer.Typer()
     app.callback()(lambda: None)
-    corpora.register(app)
+    app.add_typer(corpora.corpora_app, name="corpora")
     return CliRunner().invoke(app, ["corpora", *arguments])
 
 

@@ -13,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from charrnn.cli import runs
+from charrnn.cli.options import add_command
 from charrnn.model.checkpoint import Progress
 from charrnn.model.network import CharRNN
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
@@ -29,7 +30,7 @@ VOCABULARY = Vocabulary.of("abcdefgh\n")
 def ran(*arguments: str, width: int = 200):
     app = typer.Typer()
     app.callback()(lambda: None)
-    runs.register(app)
+    add_command(app, runs.runs)
     return CliRunner().invoke(app, ["runs", *arguments], env={"COLUMNS": str(width), "NO_COLOR": "1"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import stat
@@ -15,14 +16,17 @@ from typer.exceptions import TyperException
 
 from charrnn import __version__
 from charrnn.cli import corpora, evaluate, gates, history, inspect, runs, sample, train
+from charrnn.cli.options import Group, add_command
 from charrnn.display.terminal import safe_text, write
 from charrnn.errors import CharrnnError, CharrnnWarning, ExitCode
 
 MAX_MESSAGE = 2000  # characters; parts of a message may come from an untrusted file
+WRITE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF, errno.EIO)  # without a file name: of stdout
 _show_other_warning = warnings.showwarning
 
 app = typer.Typer(
     name="charrnn",
+    cls=Group,
     invoke_without_command=True,
     pretty_exceptions_enable=False,  # show bugs as plain tracebacks, without the values of local variables
     rich_markup_mode="rich",
@@ -45,51 +49,92 @@ def program(
 ) -> None:
     """Train a character-level recurrent network on a text, sample from it, and interpret its cells.
 
-    [bold]charrnn train shakespeare.txt[/bold] · [bold]charrnn sample --temperature 0.8[/bold] ·
+    [bold]charrnn train shakespeare.txt[/bold]
+    [bold]charrnn sample --temperature 0.8[/bold]
     [bold]charrnn inspect --cell 42[/bold]
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), nl=False)  # prints the help, and returns an empty string
 
 
-for module in (train, sample, inspect, gates, history, evaluate, runs, corpora):
-    module.register(app)
+for command in (
+    train.train,
+    sample.sample,
+    inspect.inspect,
+    gates.gates,
+    history.history,
+    evaluate.evaluate,
+    runs.runs,
+):
+    add_command(app, command)
+app.add_typer(corpora.corpora_app, name="corpora")
 
 
 def main() -> None:
     """Run the program and exit with one of `ExitCode`."""
     warnings.showwarning = _show_warning
     try:
-        code = app(standalone_mode=False)
-        sys.stdout.flush()  # raises here if the reader of a pipe has gone
-    except CharrnnError as error:
-        code = _report(str(error), error.exit_code)
-    except TyperException as error:  # a wrong command line
-        command = getattr(getattr(error, "ctx", None), "command_path", "charrnn")
-        code = _report(f"{error.format_message().rstrip('.')}; see {command} --help", ExitCode.USAGE)
-    except KeyboardInterrupt:  # outside a command; typer handles those inside
-        code = ExitCode.INTERRUPTED
-    except typer.Abort:
-        code = _report("aborted", ExitCode.FAILURE)
-    except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
-            raise
-        code = _report(
-            "out of memory; try a smaller --hidden-size, --batch-size or --num",
-            ExitCode.FAILURE,
-        )
+        code = _run()
+        sys.stdout.flush()  # raises here if the reader of a pipe has gone, or a disk is full
     except BrokenPipeError:
         _exit_by_signal(signal.SIGPIPE)
     except OSError as error:
-        if not _terminal_is_closed(error):
+        if _terminal_is_closed(error):
+            _exit_by_signal(signal.SIGHUP)
+        if error.filename is not None or error.errno not in WRITE_ERRORS:
             raise
-        _exit_by_signal(signal.SIGHUP)
+        _discard(sys.stdout)
+        code = _report(f"standard output cannot be written: {error.strerror}", ExitCode.FAILURE)
     sys.exit(code)
+
+
+def _run() -> ExitCode:
+    """Run the program. Return an exit code; raise only OSErrors and bugs."""
+    try:
+        _prepare_streams()
+        return app(standalone_mode=False) or ExitCode.SUCCESS
+    except CharrnnError as error:
+        return _report(str(error), error.exit_code)
+    except TyperException as error:  # a wrong command line
+        command = getattr(getattr(error, "ctx", None), "command_path", "charrnn")
+        return _report(f"{error.format_message().rstrip('.')}; see {command} --help", ExitCode.USAGE)
+    except KeyboardInterrupt:  # outside a command; typer handles those inside
+        return ExitCode.INTERRUPTED
+    except typer.Abort:
+        return _report("aborted", ExitCode.FAILURE)
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _report("out of memory; try a smaller --hidden-size, --batch-size or --num", ExitCode.FAILURE)
+
+
+def _prepare_streams() -> None:
+    """Open closed standard streams, and let all of them write any character. Raise CharrnnError for a closed stdout."""
+    stdout_is_closed = sys.stdout is None
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):  # each opens the lowest free descriptor
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123 - open until the program ends
+    if stdout_is_closed:
+        raise CharrnnError("standard output is closed", "redirect it to a file or to /dev/null")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _discard(stream: TextIO) -> None:
+    """Let a stream lead nowhere, so that what is buffered does not fail again when the program ends."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stream.fileno())
+    os.close(devnull)
 
 
 def _report(message: str, code: ExitCode) -> ExitCode:
     line = safe_text(message[:MAX_MESSAGE], keep_newlines=False)
-    write(sys.stderr, f"charrnn: {line}{'…' if len(message) > MAX_MESSAGE else ''}\n")
+    try:
+        write(sys.stderr, f"charrnn: {line}{'…' if len(message) > MAX_MESSAGE else ''}\n")
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)
     return code
 
 
@@ -122,7 +167,6 @@ def _terminal_is_closed(error: OSError) -> bool:
 
 def _exit_by_signal(number: signal.Signals) -> None:
     """Exit as other tools do when nobody reads their output, as in `charrnn sample | head`."""
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())  # for what is still buffered
+    _discard(sys.stdout)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.options import JsonListOption
+from charrnn.cli.options import Command, Group, JsonListOption
 from charrnn.cli.progress import transfer_bar
 from charrnn.errors import UsageError
 from charrnn.units import file_size
@@ -22,14 +22,11 @@ if TYPE_CHECKING:
 MIN_TABLE_COLUMNS = 72
 
 corpora_app = typer.Typer(
+    cls=Group,
     help="List the available training texts, or fetch one.",
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-def register(app: typer.Typer) -> None:
-    app.add_typer(corpora_app, name="corpora")
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ def corpora(
         )
 
 
-@corpora_app.command("get")
+@corpora_app.command("get", cls=Command)
 def get(
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from the list of `charrnn corpora`.")],
 ) -> None:

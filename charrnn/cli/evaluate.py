@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -17,20 +16,10 @@ from charrnn.cli.options import (
     JsonOption,
     RunArgument,
     SkipUnknownOption,
-    help_of,
     read_text,
 )
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.units import bits, count, perplexity
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from charrnn.text.vocabulary import Vocabulary
-
-
-def register(app: typer.Typer) -> None:
-    app.command("evaluate", help=help_of(evaluate))(evaluate)
 
 
 def evaluate(
@@ -57,9 +46,11 @@ def evaluate(
     documents reads each from a zero state and scores all characters. A single argument that is not the name of a run
     is the text.
 
-    [bold]charrnn evaluate notes.txt[/bold]  ·  [bold]charrnn evaluate shakespeare sonnets.txt --per-line[/bold]
+    [bold]charrnn evaluate notes.txt[/bold]
+    [bold]charrnn evaluate shakespeare sonnets.txt --per-line[/bold]
     """
     from charrnn.api import load
+    from charrnn.scoring.score import score_lines
 
     run, text = _run_and_text(run, text)
     model = load(run, checkpoint=checkpoint, device=device)
@@ -71,13 +62,17 @@ def evaluate(
         "run": model.name,
         "step": model.checkpoint.step,
         "text": title,
+        "is_training_text": model.run.is_corpus(encoded.ids),
         "characters": len(score),
         "nats_per_character": score.mean,
         "bits_per_character": score.bits_per_character,
         "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,  # JSON has no infinity
     }
     if per_line:
-        result["lines"] = _lines(model.vocabulary, encoded.ids, score.nats)
+        result["lines"] = [
+            {"line": one.number, "text": one.text, "characters": one.characters, "nats_per_character": one.nats}
+            for one in score_lines(score, encoded, model.vocabulary)
+        ]
     if as_json:
         print(json.dumps(result))
     else:
@@ -101,21 +96,6 @@ def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | 
     return run, None
 
 
-def _lines(vocabulary: Vocabulary, ids: np.ndarray, nats: np.ndarray) -> list[dict[str, Any]]:
-    """Return number, text, characters and mean nats of each line. A newline belongs to the line that it ends."""
-    unscored = len(ids) - len(nats)  # the first character, except of documents
-    newline = vocabulary.encode("\n", skip_unknown=True)
-    ends = [place + 1 for place in (ids == newline[0]).nonzero()[0].tolist()] if len(newline) else []
-    bounds = [0, *ends, *([len(ids)] if not ends or ends[-1] < len(ids) else [])]
-    lines = []
-    for number, (start, stop) in enumerate(itertools.pairwise(bounds), start=1):
-        costs = nats[max(0, start - unscored) : stop - unscored]
-        mean = float(costs.mean(dtype=float)) if len(costs) else None
-        text = vocabulary.text(ids[start:stop]).removesuffix("\n")
-        lines.append({"line": number, "text": text, "characters": len(costs), "nats_per_character": mean})
-    return lines
-
-
 def _print(result: dict[str, Any]) -> None:
     from charrnn.display.tables import key_values
     from charrnn.display.terminal import Terminal
@@ -129,6 +109,7 @@ def _print(result: dict[str, Any]) -> None:
     rows = [
         ("run", f"{result['run']}, step {count(result['step'])}"),
         ("text", f"{result['text']}, {count(result['characters'])} characters scored"),
+        *([("note", "the run was trained on this text")] if result["is_training_text"] else []),
         ("loss", f"{result['nats_per_character']:.4f} nats per character"),
         ("", f"{result['bits_per_character']:.4f} bits per character"),
         ("perplexity", f"{perplexity(result['nats_per_character']):.3f}"),

@@ -6,8 +6,6 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from charrnn.cli.options import (
     CheckpointOption,
     DeviceOption,
@@ -15,7 +13,6 @@ from charrnn.cli.options import (
     RunArgument,
     SkipUnknownOption,
     TextOption,
-    help_of,
     read_text,
     with_settings,
 )
@@ -30,10 +27,6 @@ if TYPE_CHECKING:
 
 CHARACTERS = 50_000
 MAX_WIDTH = 72
-
-
-def register(app: typer.Typer) -> None:
-    app.command("gates", help=help_of(gates))(gates)
 
 
 @with_settings(InspectSettings, only=("color",))
@@ -52,7 +45,8 @@ def gates(
     Each dot is a cell: the fraction of characters at which a gate is shut (below .1) and wide open (above .9), as in
     Karpathy, Johnson & Fei-Fei (2015). A forget gate that is always wide open makes a cell with a long memory.
 
-    [bold]charrnn gates[/bold]  ·  [bold]charrnn gates shakespeare --text sonnets.txt --json[/bold]
+    [bold]charrnn gates[/bold]
+    [bold]charrnn gates shakespeare --text sonnets.txt --json[/bold]
     """
     from charrnn.api import load
     from charrnn.display.terminal import Terminal

@@ -16,7 +16,6 @@ from charrnn.cli.options import (
     RunArgument,
     SkipUnknownOption,
     TextOption,
-    help_of,
     read_text,
     with_settings,
 )
@@ -44,10 +43,6 @@ PropertyOption = Annotated[
 LanguageOption = Annotated[str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT)]
 
 
-def register(app: typer.Typer) -> None:
-    app.command("history", help=help_of(history))(history)
-
-
 @with_settings(InspectSettings, only=("signal", "color"))
 def history(
     run: RunArgument = None,
@@ -66,8 +61,8 @@ def history(
     Without --property, and without a search that found one, each checkpoint is compared with the last. Train with
     --keep every:N to keep more checkpoints.
 
-    [bold]charrnn history --cell 42[/bold]  ·  [bold]charrnn history shakespeare --cell 1:17 --property "line
-    position"[/bold]
+    [bold]charrnn history --cell 42[/bold]
+    [bold]charrnn history shakespeare --cell 1:17 --property "line position"[/bold]
     """
     from charrnn.api import load
     from charrnn.display.terminal import Terminal

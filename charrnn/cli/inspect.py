@@ -18,7 +18,6 @@ from charrnn.cli.options import (
     RunArgument,
     SkipUnknownOption,
     TextOption,
-    help_of,
     read_text,
     with_settings,
 )
@@ -91,10 +90,6 @@ SeedOption = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.command("inspect", help=help_of(inspect))(inspect)
-
-
 @with_settings(InspectSettings)
 def inspect(
     run: RunArgument = None,
@@ -123,7 +118,8 @@ def inspect(
     A cell is named only if the result holds on text that did not select it, and beats untrained networks, meaningless
     labels and the last five characters.
 
-    [bold]charrnn inspect[/bold]  ·  [bold]charrnn inspect --cell 42[/bold]  ·
+    [bold]charrnn inspect[/bold]
+    [bold]charrnn inspect --cell 42[/bold]
     [bold]charrnn inspect shakespeare --cell 2:17 --signal forget[/bold]
     """
     from charrnn.api import load

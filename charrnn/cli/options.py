@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import DEVICES, Option, Settings
@@ -101,10 +102,33 @@ def _shown_default(option: Option) -> str | None:
     return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
 
 
-def help_of(command: Callable[..., None]) -> str:
-    """Return a command's docstring with each paragraph on one line, for the terminal to wrap."""
+class _PlainFlags:
+    """Mixin for commands whose help shows no type after flags."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the command class
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+        return params
+
+
+class Command(_PlainFlags, TyperCommand):
+    """A command of the program."""
+
+
+class Group(_PlainFlags, TyperGroup):
+    """The program, or a command with subcommands."""
+
+
+def add_command(app: typer.Typer, command: Callable[..., None]) -> None:
+    """Add a function to the program, under its name and with its docstring as help.
+
+    The terminal wraps paragraphs; examples, in bold, keep their lines.
+    """
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    help = "\n\n".join(one if one.startswith("[bold]") else " ".join(one.split()) for one in paragraphs)
+    app.command(command.__name__, cls=Command, help=help)(command)
 
 
 def read_text(model: Model, spec: str | None, *, skip_unknown: bool) -> tuple[str, EncodedText]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import JsonListOption, help_of
+from charrnn.cli.options import JsonListOption
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.units import bits, count
@@ -26,10 +26,6 @@ HEADERS = ("run", "corpus", "model", "parameters", "steps", "nats", "bpc", "minu
 NUMBERS = ("parameters", "nats", "bpc", "minutes")
 IN_COLUMNS = ("recurrence", "layers", "hidden_size", "steps")
 NONE = "–"
-
-
-def register(app: typer.Typer) -> None:
-    app.command("runs", help=help_of(runs))(runs)
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,8 @@ def runs(
     The run trained last comes first, unless you give names. nats and bpc (bits per character) are the best validation
     loss; minutes is the training time.
 
-    [bold]charrnn runs[/bold]  ·  [bold]charrnn runs wide narrow --json[/bold]
+    [bold]charrnn runs[/bold]
+    [bold]charrnn runs wide narrow --json[/bold]
     """
     from charrnn.display.terminal import Terminal, safe_text
     from charrnn.model.lookup import run_names, runs_folder

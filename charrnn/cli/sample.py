@@ -9,7 +9,8 @@ import os
 import re
 import sys
 import time
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from array import array
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,14 +19,13 @@ from charrnn.cli.options import (
     DeviceOption,
     RunArgument,
     SkipUnknownOption,
-    help_of,
     with_settings,
 )
-from charrnn.errors import CharrnnError, ExitCode, UsageError
+from charrnn.display.terminal import is_terminal, write
+from charrnn.errors import ExitCode, UsageError
 from charrnn.sampling.filters import FILTERS
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import only_one_of, settings_from
-from charrnn.units import bits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from charrnn.text.vocabulary import Vocabulary
 
 FLUSH_SECONDS = {"terminal": 0.05, "pipe": 0.5}
-BLOCK = 4096  # characters of each text stacked into one array
 
 
 PrimeOption = Annotated[
@@ -52,10 +51,6 @@ JsonLinesOption = Annotated[
 RawOption = Annotated[
     bool, typer.Option("--raw", help="Print control characters unchanged on a terminal too.", rich_help_panel="Output")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    app.command("sample", help=help_of(sample))(sample)
 
 
 @with_settings(SampleSettings)
@@ -78,7 +73,8 @@ def sample(
     shows control characters as signs. Several texts are printed one after the other, each ending with a newline; --json
     keeps them apart.
 
-    [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]  ·  [bold]charrnn sample --num 20 --stop "."[/bold]  ·
+    [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]
+    [bold]charrnn sample --num 20 --stop "."[/bold]
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
     """
     if "stop" in given:
@@ -86,11 +82,11 @@ def sample(
     settings = settings_from(SampleSettings, given)
     _check_greedy(settings, given)
     only_one_of(prime=prime, prime_file=prime_file)
-    if prime_file not in (None, "-") and not os.path.isfile(prime_file):  # noqa: PTH113 - Path.is_file may raise
+    # A pipe, as in --prime-file <(command), is a file too. Path.exists may raise.
+    if prime_file not in (None, "-") and (not os.path.exists(prime_file) or os.path.isdir(prime_file)):  # noqa: PTH110, PTH112
         raise UsageError(f"there is no file {prime_file}", "check the path given to --prime-file")
 
     from charrnn.api import load
-    from charrnn.display.terminal import is_terminal
     from charrnn.sampling.generate import fresh_seed
 
     model = load(run, checkpoint=checkpoint, device=device)
@@ -103,21 +99,17 @@ def sample(
     if settings.seed is None:
         settings = settings.changed(seed=fresh_seed())
         if is_terminal(sys.stderr) and not settings.greedy and not as_json:
-            _write(sys.stderr, f"{model.name} · seed {settings.seed}\n")
+            write(sys.stderr, f"{model.name} · seed {settings.seed}\n")
             sys.stderr.flush()
     drawn = model.generate(prime_ids, **settings.to_json())
     try:
         if as_json:
-            _print_json(model, _collect(drawn, settings.num), prime_ids, settings)
+            _print_json(model, drawn, prime_ids, settings)
         else:
             echoed = prime_ids[:0] if no_echo else prime_ids
             _print_texts(drawn, echoed, settings.num, _Output(model.vocabulary, raw))
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise CharrnnError(f"standard output cannot be written: {error.strerror}") from None
 
 
 def _unescaped(text: str) -> str:
@@ -151,67 +143,36 @@ def _read_prime(prime: str | None, prime_file: str | None, vocabulary: Vocabular
 
 def _print_texts(drawn: Iterator[np.ndarray], echoed: np.ndarray, num: int, output: _Output) -> None:
     """Print the first text as it is generated, then the others, generated in parallel."""
-    pending = _PendingTexts()
+    others = [array("i") for _ in range(num - 1)]
     output.start(1, num)
     try:
         output.put(echoed)
         for ids in drawn:
             if ids[0] >= 0:
                 output.put(ids[:1])
-            if num > 1:
-                pending.add(ids)
+            _append(others, ids[1:])
     except KeyboardInterrupt:
         output.end(newline=num > 1)
         raise
     output.end(newline=num > 1)
-    for stream in range(1, num):
-        output.start(stream + 1, num)
+    for number, text in enumerate(others, start=2):
+        output.start(number, num)
         output.put(echoed)
-        output.put(pending.text(stream))
+        output.put(text)
         output.end(newline=True)
 
 
-class _PendingTexts:
-    """The characters generated for several texts so far."""
-
-    def __init__(self) -> None:
-        self._blocks: list[np.ndarray] = []
-        self._latest: list[np.ndarray] = []
-
-    def add(self, ids: np.ndarray) -> None:
-        """Add one character of each text (num,); −1 for a text that has ended."""
-        self._latest.append(ids)
-        if len(self._latest) == BLOCK:
-            self._stack()
-
-    def text(self, stream: int) -> np.ndarray:
-        """Return the ids (T,) of one text."""
-        import numpy as np
-
-        self._stack()
-        ids = np.concatenate([np.empty(0, np.int32), *(block[stream] for block in self._blocks)])
-        return ids[ids >= 0]
-
-    def _stack(self) -> None:
-        import numpy as np
-
-        if self._latest:
-            self._blocks.append(np.stack(self._latest, axis=1).astype(np.int32))
-            self._latest = []
-
-
-def _collect(drawn: Iterator[np.ndarray], num: int) -> list[np.ndarray]:
-    pending = _PendingTexts()
-    for ids in drawn:
-        pending.add(ids)
-    return [pending.text(stream) for stream in range(num)]
+def _append(texts: list[array[int]], ids: np.ndarray) -> None:
+    """Append one character to each text; −1 stands for none."""
+    for text, one in zip(texts, ids.tolist(), strict=True):
+        if one >= 0:
+            text.append(one)
 
 
 class _Output:
     """Writes ids to standard output: safe on a terminal, exact elsewhere, flushed often enough to watch."""
 
     def __init__(self, vocabulary: Vocabulary, raw: bool):
-        from charrnn.display.terminal import is_terminal
         from charrnn.text.vocabulary import StreamDecoder
 
         self._vocabulary = vocabulary
@@ -226,10 +187,10 @@ class _Output:
     def start(self, number: int, total: int) -> None:
         """Print a heading before each of several texts if both streams go to a terminal."""
         if total > 1 and self._headings:
-            _write(sys.stderr, f"── {number}/{total} ──\n")
+            write(sys.stderr, f"── {number}/{total} ──\n")
             sys.stderr.flush()
 
-    def put(self, ids: np.ndarray) -> None:
+    def put(self, ids: np.ndarray | array[int]) -> None:
         """Write ids (T,) of the current text."""
         self._pending += ids.tolist()
         if time.monotonic() - self._flushed >= self._interval:
@@ -247,7 +208,7 @@ class _Output:
         """End the text, with a newline on a terminal or if asked, unless the text ends with one."""
         self.flush()
         if self._decoder is not None:
-            _write(sys.stdout, self._decoder.end())
+            write(sys.stdout, self._decoder.end())
         ended = self._last_id is not None and self._vocabulary.text([self._last_id]) == "\n"
         if (self._to_terminal or newline) and not ended:
             sys.stdout.write("\n")
@@ -256,30 +217,23 @@ class _Output:
 
     def _write_ids(self, ids: list[int]) -> None:
         if self._decoder is not None:
-            _write(sys.stdout, self._decoder.feed(ids))
+            write(sys.stdout, self._decoder.feed(ids))
             return
         text = self._vocabulary.decode(ids)
         sys.stdout.flush()
         sys.stdout.buffer.write(text if isinstance(text, bytes) else text.encode("utf-8"))
 
 
-def _write(stream: TextIO, text: str) -> None:
-    from charrnn.display.terminal import write
-
-    write(stream, text)
-
-
-def _print_json(model: Model, texts: list[np.ndarray], prime: np.ndarray, settings: SampleSettings) -> None:
-    """Print a line for each text, with its loss per character under the model at temperature 1."""
+def _print_json(model: Model, drawn: Iterator[np.ndarray], prime: np.ndarray, settings: SampleSettings) -> None:
+    """Print a line for each text, with its loss under the model at temperature 1."""
     import numpy as np
 
-    vocabulary = model.vocabulary
-    before = prime if len(prime) or model.run.document_separator else np.array([vocabulary.opening_id], prime.dtype)
-    for stream, ids in enumerate(texts):
-        text, nats = vocabulary.text(ids), None
-        if len(ids):
-            scored = model.score(np.concatenate([before, ids]))
-            nats = float(scored.nats[-len(ids) :].mean(dtype=float))
+    vocabulary, texts = model.vocabulary, [array("i") for _ in range(settings.num)]
+    for drawn_ids in drawn:
+        _append(texts, drawn_ids)
+    for stream, ids in enumerate(np.array(one, np.int32) for one in texts):
+        text = vocabulary.text(ids)
+        score = model.score_continuation(prime, ids) if len(ids) else None
         entry = {
             "run": model.name,
             "step": model.checkpoint.step,
@@ -289,8 +243,8 @@ def _print_json(model: Model, texts: list[np.ndarray], prime: np.ndarray, settin
             "text": text,
             "characters": len(ids),
             "stopped": text.endswith(settings.stop),
-            "nats_per_character": nats,
-            "bits_per_character": None if nats is None else bits(nats),
+            "nats_per_character": None if score is None else score.mean,
+            "bits_per_character": None if score is None else score.bits_per_character,
         }
         decoded = vocabulary.decode(ids)
         if isinstance(decoded, bytes):

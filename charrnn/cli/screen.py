@@ -34,12 +34,12 @@ MAX_WIDTH = 100
 class TrainingScreen:
     """Draws the events of a training: lines to `out`, the progress bar to stderr.
 
-    If `out` is a pipe and its reader exits, a stop is requested and `reader_exited` becomes True.
+    If `out` is a pipe and its reader exits, a stop is requested. output_error: the first error of a write to `out`.
     """
 
     def __init__(self, out: TextIO, requests: Requests):
-        self.terminal = Terminal.of(_DurableStream(out, self._stop))
-        self.reader_exited = False
+        self.terminal = Terminal.of(_DurableStream(out, self._on_output_error))
+        self.output_error: OSError | None = None
         self._requests = requests
         self._training_losses: list[tuple[float, float]] = []
         self._evaluations: list[Evaluated] = []
@@ -55,8 +55,10 @@ class TrainingScreen:
         if self._bar is not None:
             self._bar.refresh()
 
-    def _stop(self) -> None:
-        self.reader_exited = self._requests.stop = True
+    def _on_output_error(self, error: OSError) -> None:
+        self.output_error = error
+        if isinstance(error, BrokenPipeError):
+            self._requests.stop = True
 
     def show_plan(self, prepared: PreparedRun, run: Run) -> None:
         """Show what is trained, why, and the forecast; of a resumed run, where it continues."""
@@ -203,10 +205,10 @@ class TrainingScreen:
 
 
 class _DurableStream:
-    """A stream that leads nowhere once its terminal is closed or its reader exits, so that training can continue."""
+    """A stream that leads nowhere after the first error, such as a closed terminal, so that training can continue."""
 
-    def __init__(self, stream: TextIO, on_pipe_closed: Callable[[], None]):
-        self._stream, self._on_pipe_closed = stream, on_pipe_closed
+    def __init__(self, stream: TextIO, on_error: Callable[[OSError], None]):
+        self._stream, self._on_error = stream, on_error
         self.encoding = stream.encoding
         self.isatty, self.fileno = stream.isatty, stream.fileno
 
@@ -226,8 +228,7 @@ class _DurableStream:
         except OSError as error:
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
-            if isinstance(error, BrokenPipeError):
-                self._on_pipe_closed()
+            self._on_error(error)
 
 
 def _model_line(run: Run) -> str:

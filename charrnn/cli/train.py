@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.options import DeviceOption, help_of, with_settings
+from charrnn.cli.options import DeviceOption, with_settings
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.settings import DATA, LENGTH, ModelSettings, TrainingSettings
 from charrnn.training.options import TrainOptions
@@ -63,10 +64,6 @@ SummaryJsonOption = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.command("train", help=help_of(train))(train)
-
-
 @with_settings(ModelSettings, TrainingSettings)
 def train(
     corpus: CorpusArgument = None,
@@ -87,7 +84,8 @@ def train(
     By default, model size and training length are chosen for the corpus and the device, to finish in about five minutes
     (three on a GPU).
 
-    [bold]charrnn train shakespeare.txt[/bold]  ·  [bold]charrnn train src/ --minutes 20 --name mine[/bold]  ·
+    [bold]charrnn train shakespeare.txt[/bold]
+    [bold]charrnn train src/ --minutes 20 --name mine[/bold]
     [bold]charrnn train shakespeare.txt --resume[/bold]
     """
     options = TrainOptions(given, epochs, minutes, name, resume, init_from, as_bytes, device)
@@ -128,6 +126,9 @@ def train(
         print(json.dumps(screen.summary_json(session.run, finished)))
     if signals.exit_code != ExitCode.SUCCESS:
         raise typer.Exit(signals.exit_code)
+    error = screen.output_error
+    if error is not None and error.errno != errno.EIO and not as_json:  # EIO: the terminal was closed
+        raise error
 
 
 def _train(session: TrainingSession, screen: TrainingScreen, requests: Requests, board: Board | None) -> Finished:
@@ -142,8 +143,8 @@ def _train(session: TrainingSession, screen: TrainingScreen, requests: Requests,
             screen.show(event, session.run)
             if isinstance(event, Finished):
                 finished = event
-    if screen.reader_exited:
-        raise BrokenPipeError
+    if isinstance(screen.output_error, BrokenPipeError):
+        raise screen.output_error
     assert finished is not None, "the last event of a training is Finished"
     if finished.unsaved is not None:
         raise CharrnnError(

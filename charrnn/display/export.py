@@ -56,12 +56,13 @@ def find_format(path: Path) -> Format:
 
 
 def export(path: Path, views: Sequence[View], facts: dict[str, str]) -> None:
-    """Write views of one text, at least one, to a file, atomically.
+    """Write views of one text, at least one, to a file, atomically. Its folder is created.
 
     Raises UsageError for an unknown suffix, CharrnnError if the file cannot be written.
     """
     content = find_format(path).content(views, facts)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as aside:
             aside.write_bytes(content.encode("utf-8", "backslashreplace"))
     except OSError as error:

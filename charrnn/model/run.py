@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -122,6 +123,14 @@ class Run:
         pieces = np.split(corpus.ids, np.cumsum(corpus.lengths)[:-1])
         ids = [encode(corpus.vocabulary.decode(piece), file) for piece, file in zip(pieces, corpus.files, strict=True)]
         return self.encoded_text(np.concatenate(ids), [len(each) for each in ids])
+
+    def is_corpus(self, ids: np.ndarray) -> bool:
+        """Return whether these are the ids of the text that the run was trained on, by its SHA-256."""
+        corpus = self.settings.corpus
+        if len(ids) != corpus.characters:
+            return False
+        text = self.vocabulary.decode(ids)
+        return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest() == corpus.sha256
 
     # Checkpoints
 

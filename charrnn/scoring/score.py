@@ -10,6 +10,7 @@ Documents are independent and are read in batches of similar length.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN, State
 from charrnn.text.encoded_text import EncodedText
+from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import bits, count, perplexity
 
 SEGMENTS = 64
@@ -77,6 +79,30 @@ class Score:
             f"Score({self.bits_per_character:.4f} bits per character, {self.mean:.4f} nats, "
             f"perplexity {self.perplexity:.4g}, {count(len(self))} characters)"
         )
+
+
+@dataclass(frozen=True)
+class LineScore:
+    """The cross-entropy of a line. nats: the mean of its scored characters, None if it has none."""
+
+    number: int
+    text: str
+    characters: int
+    nats: float | None
+
+
+def score_lines(score: Score, text: EncodedText, vocabulary: Vocabulary) -> list[LineScore]:
+    """Split the score of a text into lines. A newline belongs to the line that it ends."""
+    unscored = len(text) - len(score)  # the first character, except of documents
+    newline = vocabulary.encode("\n", skip_unknown=True)
+    ends = [position + 1 for position in np.isin(text.ids, newline).nonzero()[0].tolist()]
+    bounds = [0, *ends, len(text)] if not ends or ends[-1] < len(text) else [0, *ends]
+    lines = []
+    for number, (start, stop) in enumerate(itertools.pairwise(bounds), start=1):
+        nats = score.nats[max(0, start - unscored) : stop - unscored]
+        mean = float(nats.mean(dtype=float)) if len(nats) else None
+        lines.append(LineScore(number, vocabulary.text(text.ids[start:stop]).removesuffix("\n"), len(nats), mean))
+    return lines
 
 
 class ScoringStopped(Exception):  # noqa: N818 - requested, not an error
