@@ -18,7 +18,7 @@ from torch import Tensor
 
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.model.checkpoint import Checkpoint, Progress, training_shapes
-from charrnn.model.lookup import NameTakenError, check_new_name, free_name, open_run, run_names
+from charrnn.model.lookup import check_new_name, free_name, open_run, run_names
 from charrnn.model.network import CharRNN, parameter_shapes
 from charrnn.model.run import Run
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
@@ -198,15 +198,6 @@ def test_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.warns(CharrnnWarning, match="a file system without locks"), RunWriter.open(run) as writer:
         save(writer, 1)
     assert run.checkpoint_steps() == [1]
-
-
-def test_name_taken_while_the_run_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "file").touch()
-    monkeypatch.setattr("charrnn.model.writer.check_new_name", lambda name, folder: name)
-    with pytest.raises(NameTakenError, match="there is a run run already"):
-        new_run(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 def test_deleted_checkpoints_folder_is_created_again(tmp_path: Path) -> None:

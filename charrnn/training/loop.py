@@ -139,6 +139,7 @@ class _Loop:
         self._report.start()
 
     def events(self) -> Iterator[Event]:
+        """Do what is due at the current step: recover, evaluate, save, end, or make the next step."""
         while self.reason is None:
             evaluate, save = self._evaluation_is_due(), self._checkpoint_is_due()
             if (evaluate or save) and not self.trainer.is_finite():
@@ -177,7 +178,7 @@ class _Loop:
         )
 
     def _evaluation_is_due(self) -> bool:
-        """Also where a resumed run had been stopped during this evaluation."""
+        """Return whether this step has to be evaluated, also if an earlier session was stopped while it did so."""
         step = self.trainer.step
         return self.schedule.evaluates_after(step) and self.progress.evaluated_step != step
 
@@ -191,7 +192,8 @@ class _Loop:
         if step == self.schedule.settings.warmup_steps and self._correct_steps():
             yield StepsCorrected(step, self.schedule.settings.steps)
         # Reading the counter of skipped steps waits for the device, which costs nothing on a CPU.
-        if (report or self.trainer.device.type == "cpu") and self._has_exploded():
+        check = report or self.trainer.device.type == "cpu"
+        if check and self.trainer.skipped_in_a_row.item() >= MAX_SKIPPED_IN_A_ROW:
             yield self._recover()
         elif report or self._evaluation_is_due():
             yield self._report.finish()
@@ -210,7 +212,7 @@ class _Loop:
         return True
 
     def _evaluate(self) -> Iterator[Event]:
-        """Score the validation text and save. Ends training where that got worse, or a stop was requested."""
+        """Score the validation text and save. Training ends if its loss got worse, or a stop was requested."""
         nats = self.group.broadcast_object(self._validation_nats())
         if nats is None:
             self.reason = "stopped"
@@ -264,9 +266,6 @@ class _Loop:
             validation_nats=self.progress.validation_nats if evaluated_here else None,
             finished=finished or (step == self.schedule.settings.steps and evaluated_here),
         )
-
-    def _has_exploded(self) -> bool:
-        return self.trainer.skipped_in_a_row.item() >= MAX_SKIPPED_IN_A_ROW
 
     def _recover(self) -> Exploded:
         """Return to the last checkpoint with half the learning rate."""

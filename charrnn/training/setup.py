@@ -93,7 +93,10 @@ def prepare_new_run(
             f"{corpus.name} is too short: of {amount(len(corpus), 'character')} none is left to validate on",
             "give more text, or a larger --val-fraction",
         )
-    budget = _budget(options, device, time.perf_counter() if started is None else started)
+    steps, minutes = explicit.get("steps"), options.minutes
+    if steps is None and options.epochs is None and minutes is None:
+        minutes = DEFAULT_MINUTES[device.type]
+    budget = Budget(steps, options.epochs, minutes, time.perf_counter() if started is None else started)
     chosen, plan = _choose_and_plan(texts, len(corpus.vocabulary), device, budget, explicit, group)
     model, training = chosen.model, chosen.training
     forecast_nats = None
@@ -129,13 +132,6 @@ def _initialize_from(
     network, _ = parent.load_network("best")
     vocabulary = parent.vocabulary.extended_with(corpus.vocabulary.characters)
     return {**parent.settings.model.to_json(), **explicit}, network.state_dict(), corpus.with_vocabulary(vocabulary)
-
-
-def _budget(options: TrainOptions, device: torch.device, started: float) -> Budget:
-    steps, epochs, minutes = options.settings.get("steps"), options.epochs, options.minutes
-    if steps is None and epochs is None and minutes is None:
-        minutes = DEFAULT_MINUTES[device.type]
-    return Budget(steps, epochs, minutes, started)
 
 
 def _choose_and_plan(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from charrnn.errors import CharrnnError
-from charrnn.model.lookup import run_names
+from charrnn.model.lookup import NameTakenError, run_names
 from charrnn.model.run import Run
 from charrnn.model.writer import RunWriter
 from charrnn.training.events import CheckpointFailed, CheckpointSaved, Event, Finished, Requests
@@ -96,6 +96,16 @@ def test_run_that_cannot_be_created_leaves_nothing(folder: Path, number: int) ->
         else:
             new_run(checkpoints).close()
         assert_resumable(checkpoints)
+
+
+def test_name_taken_while_a_run_is_written(folder: Path) -> None:
+    def take_the_name(call: Call, _: Arguments) -> None:
+        if call.target == folder / NAME:
+            (folder / NAME / "checkpoints").mkdir(parents=True)
+
+    with watch_calls(folder, take_the_name), pytest.raises(NameTakenError, match=f"there is a run {NAME} already"):
+        new_run(folder)
+    assert [path.name for path in folder.iterdir()] == [NAME]
 
 
 def events_with_failures(folder: Path, fails: Callable[[Call], bool], number: int) -> list[Event]:
