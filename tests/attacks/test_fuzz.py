@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.fuzz import Generator, Line, Sandbox, commands, fuzz
+from tests.attacks.command_lines import Generator, Line, commands
+from tests.attacks.fuzz import Sandbox, fuzz
 
 
 def test_150_command_lines(folder: Path) -> None:
