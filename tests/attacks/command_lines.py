@@ -31,7 +31,17 @@ WEIGHTS = {
 EXCLUDED = {"--install-completion"}  # changes the files of the user's shell
 TINY = {"--hidden-size": "6", "--embedding-size": "4", "--batch-size": "2", "--seq-length": "8", "--device": "cpu"}
 
-PREPARED = ("lstm", "gru", "documents", "bytes", "found", "damaged")
+PREPARED = ("lstm", "gru", "documents", "bytes", "found", "control", "two-characters")
+DAMAGED = {
+    "damaged": ("checkpoints/*/model.safetensors", b"damaged"),
+    "damaged-last": ("checkpoints/00000006/model.safetensors", b""),
+    "damaged-settings": ("run.json", b"[]"),
+    "damaged-text": ("held_out.bin", b"\xff"),
+    "damaged-vocabulary": ("vocabulary.json", b'{"kind": "bytes"}'),
+    "damaged-metrics": ("metrics.jsonl", b'{"event": NaN}\n\xff\n[]\n{"event": "evaluation", "step": "x"}'),
+    "damaged-progress": ("checkpoints/*/progress.json", b"{}"),
+}
+"""Damaged copies of lstm: the files that are replaced, and their content."""
 PROPERTIES = {
     "good": "return [c.isupper() for c in text]",
     "numbers": "return [float(i) for i in range(len(text))]",
@@ -53,24 +63,27 @@ EXPRESSIONS = [
 FILES = [
     "text.txt", "-", "files", "empty.txt", "binary.bin", "fifo", "loop", "unreadable", "missing.txt", "/dev/null",
     "/dev/full", "/dev/zero", "files/a.txt", "bom.txt", "checkpoints", "corpora/prose.txt", "checkpoints/lstm/run.json",
-    "text.txt/", "socket", "nul.txt", "crlf.txt", "one.txt", "/proc/self/mem", "line.txt",
+    "text.txt/", "control.txt", "\x1b[31mred.txt", "\udcff.txt", "nul.txt", "crlf.txt", "one.txt", "line.txt",
+    "/proc/self/mem", "same.txt",
 ]  # fmt: skip
 BIG = ["64", "65536", "100000", "1000000", "9999999999", "1000000000000", "1e6", "1e9", "9223372036854775807"]
 NUMBERS = [
     "0", "1", "2", "-1", "-0", "1.5", "0.5", "1e-320", "1e309", "-1e309", "nan", "inf", "-inf", "2147483648",
-    "4294967296", "9223372036854775808", "18446744073709551616", "9" * 5000, "٣", "１２", "1_000", "0x10", "+1", " 1 ", "1e2",
-    "", "NaN", "1e999999999", "00", "1,000", "½", "0.1", "1e-9", "0.999999999999",
+    "4294967296", "9223372036854775808", "18446744073709551616", "9" * 5000, "٣", "１２", "1_000", "0x10", "+1", " 1 ",
+    "1e2", "", "NaN", "1e999999999", "00", "1,000", "½", "0.1", "1e-9", "0.999999999999",
 ]  # fmt: skip
 STRINGS = [
     "", " ", "-", "--", "a", "the", "\n", "a\nb", "\r", "\t", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\x9b31m",
     "\x7f", "\u202eabc", "\ufeff", "\u2028", "\udcff", "a\udc80\udcfe", "é", "🙂", "x" * 120_000, "é" * 50_000, ".",
-    "..", "../outside/evil", "/dev/null", "%s%n", "{}", "{0}", "[red]x[/red]", "[/]", "[bold", "true", "None", "null", "'", '"', ";", "*",
-    "[", "~", "~nobody", "$HOME", "*.txt", "files/*", "files/**", "\\", "\\n", "\\x", "\\u12", "=", "a=b", ":", "1:", ":1",
-    "0:0", "-h", "--json", "CON", "a/b", "a b", "٣", "lstm:1", "@file", "Line 1", "\u0301", "\U0010ffff", "\ud7ff",
+    "..", "../outside/evil", "/dev/null", "%s%n", "{}", "{0}", "[red]x[/red]", "[/]", "[bold", "true", "None", "null",
+    "'", '"', ";", "*", "[", "~", "~nobody", "$HOME", "*.txt", "files/*", "files/**", "\\", "\\n", "\\x", "\\u12",
+    "=", "a=b", ":", "1:", ":1", "0:0", "-h", "--json", "CON", "a/b", "a b", "٣", "lstm:1", "@file", "Line 1",
+    "\u0301", "\U0010ffff", "\ud7ff",
 ]  # fmt: skip
 VALID = {
-    "run": [*PREPARED, "checkpoints/lstm", "./checkpoints/gru"],
-    "init_from": [*PREPARED],
+    "run": [*PREPARED, *PREPARED, *DAMAGED, "file", "empty", "\x1b[31mred", "lstm/", "checkpoints/lstm",
+            "./checkpoints/gru"],
+    "init_from": [*PREPARED, *DAMAGED],
     "name": ["new", "new-2", "x.y_z", "lstm", "gru", "damaged"],
     "text": [*FILES, *["text.txt", "files/a.txt", "-"] * 8],
     "prime_file": [*FILES, *["text.txt", "files/a.txt", "-"] * 8],
@@ -94,6 +107,8 @@ VALID = {
 ENVIRONMENTS: list[dict[str, str]] = [
     {"COLUMNS": "1"}, {"COLUMNS": "20"}, {"COLUMNS": "100000"}, {"COLUMNS": "0"}, {"COLUMNS": "x"}, {"LC_ALL": "C"},
     {"FORCE_COLOR": "1"}, {"NO_COLOR": "1"}, {"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"},
+    {"CHARRNN_HOME": "missing"}, {"CHARRNN_HOME": "text.txt"}, {"CHARRNN_HOME": "fifo"}, {"CHARRNN_HOME": "\udcff"},
+    {"CHARRNN_HOME": "/dev/null"}, {"CHARRNN_HOME": "x" * 5000}, {"TMPDIR": "missing"}, {"COLUMNS": "9" * 5000},
     {"TERM": "dumb"}, {"TERM": ""}, {"PYTHONUTF8": "1"}, {"COLORTERM": "truecolor"},
 ]  # fmt: skip
 
@@ -116,6 +131,7 @@ class Line:
     stdout: str = "file"
     stderr: str = "file"
     environment: dict[str, str] = field(default_factory=dict)
+    in_deleted_folder: bool = False
     as_process: bool = False
 
     def __str__(self) -> str:
@@ -123,7 +139,8 @@ class Line:
         shell = " ".join(shlex.quote(ascii(word)[1:-1] if not word.isprintable() else word) for word in words)
         kinds = {"stdin": self.stdin, "stdout": self.stdout, "stderr": self.stderr}
         streams = [f"{name}={kind}" for name, kind in kinds.items() if kind not in ("null", "file")]
-        settings = [f"{name}={value}" for name, value in self.environment.items()]
+        streams += ["in a deleted folder"] * self.in_deleted_folder
+        settings = [f"{name}={ascii(value)[1:60]}" for name, value in self.environment.items()]
         return " ".join([*settings, "charrnn", shell, *(f"[{stream}]" for stream in streams)])
 
     @property
@@ -167,7 +184,8 @@ class Generator:
         stdin = draw.choices(list(STDIN), [1, 6, 1, 1, 1] if reads else [30, 1, 1, 1, 2])[0]
         stdout, stderr = (draw.choices(["file", "closed", "full"], [w, 1, 1])[0] for w in (40, 80))
         environment = draw.choice(ENVIRONMENTS) if draw.random() < 0.25 else {}
-        return Line(tuple(arguments), stdin, stdout, stderr, environment, draw.random() < self._processes)
+        deleted, as_process = draw.random() < 0.01, draw.random() < self._processes
+        return Line(tuple(arguments), stdin, stdout, stderr, environment, deleted, as_process)
 
     def _arguments(self, draw: random.Random, path: tuple[str, ...]) -> list[str]:
         parameters, validity = self._commands[path], draw.choice([1.0, 0.97, 0.7])

@@ -41,14 +41,16 @@ from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.settings import ModelSettings
 from charrnn.training import planning
-from tests.attacks.command_lines import PROPERTIES, STDIN, TEXT, TINY, Generator, Line
+from tests.attacks.command_lines import DAMAGED, PROPERTIES, STDIN, TEXT, TINY, Generator, Line
 
 SECONDS = 20.0  # that a command line may take
+CONTROL_TEXT = "".join(f"{character} Line \x1b[31mred\x1b]0;title\x07\n" for character in map(chr, range(700))) + TEXT
 LAZY = ("rich.console", "rich.table", "rich.text", "rich.box", "rich.padding", "tqdm", "typer.rich_utils")
 PATIENCE = 0.7  # before Ctrl-C, for a command line that may rightly take long, or wait for a writer of a FIFO
 MEMORY = 3_000_000_000  # bytes that a command line may allocate
 PROXY = "http://127.0.0.1:9"  # refuses connections
 TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Exception ignored|Fatal Python error")
+INTERNAL = re.compile(r"\[Errno|<class '|object at 0x|NoneType|Traceback")
 RAW_WARNING = re.compile(r"^\S+:\d+: \w*Warning: |^\[W\d+ |^\w+Warning: ", re.MULTILINE)
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -101,12 +103,13 @@ class Sandbox:
             "text.txt": TEXT, "corpora/prose.txt": TEXT[::-1], "files/a.txt": TEXT[:400], "files/b.txt": TEXT[400:900],
             "empty.txt": "", "bom.txt": "\ufeff" + TEXT, "nul.txt": "a\0b" * 100,
             "crlf.txt": TEXT.replace("\n", "\r\n"), "one.txt": "L", "line.txt": TEXT.replace("\n", " "),
-            "unreadable": TEXT, "broken.py": "def f(:",
+            "unreadable": TEXT, "same.txt": "LLLLLLLLL\n" * 2000, "control.txt": CONTROL_TEXT,
+            "\x1b[31mred.txt": TEXT, "\udcff.txt": TEXT, "corpora/\x1b[31mred.txt": TEXT, "broken.py": "def f(:",
             "props.py": "".join(f"def {name}(text):\n    {body}\n" for name, body in PROPERTIES.items()),
         }  # fmt: skip
         for name, content in contents.items():
             (home / name).write_text(content, newline="")
-        (home / "binary.bin").write_bytes(bytes(range(256)) * 8)
+        (home / "binary.bin").write_bytes(bytes(range(256)) * 50)
         (home / "unreadable").chmod(0)
         for name in ("fifo", "fifo.py"):
             os.mkfifo(home / name)
@@ -115,22 +118,28 @@ class Sandbox:
 
     def _make_runs(self) -> None:
         tiny = [word for pair in TINY.items() for word in pair]
-        train = ["train", "text.txt", *tiny, "--steps", "6", "--evaluations", "2", "--keep", "every:2"]
+        train = ["train", *tiny, "--steps", "6", "--evaluations", "2", "--keep", "every:2"]
         train += ["--val-fraction", "0.5", "--name"]
         for arguments in (
-            [*train, "lstm", "--layers", "2"],
-            [*train, "gru", "--model", "gru"],
-            [*train, "documents", "--documents", "lines"],
-            [*train, "bytes", "--bytes"],
-            [*train, "found"],
+            [*train, "lstm", "text.txt", "--layers", "2"],
+            [*train, "gru", "text.txt", "--model", "gru"],
+            [*train, "documents", "text.txt", "--documents", "lines"],
+            [*train, "bytes", "binary.bin", "--bytes"],
+            [*train, "control", "control.txt"],
+            [*train, "two-characters", "same.txt"],
+            [*train, "found", "text.txt"],
             ["inspect", "found", "-p", "vowels=[aeiou]"],
         ):
             outcome = self.run(Line(tuple(arguments)))
             assert outcome.code == 0, outcome.err
         runs = self.home / "checkpoints"
-        shutil.copytree(runs / "lstm", runs / "damaged")
-        for path in (runs / "damaged").rglob("model.safetensors"):
-            path.write_bytes(b"damaged")
+        for name, (pattern, content) in DAMAGED.items():
+            shutil.copytree(runs / "lstm", runs / name)
+            for path in list((runs / name).glob(pattern)):
+                path.write_bytes(content)
+        (runs / "file").touch()
+        (runs / "empty").mkdir()
+        shutil.copytree(runs / "lstm", runs / "\x1b[31mred")
 
     def _snapshot_outside(self) -> dict[str, Any]:
         return {name: snapshot(self.folder / name) for name in ("outside", "user", "tmp")} | {
@@ -181,6 +190,10 @@ class Sandbox:
         own = {"HOME": "user", "TMPDIR": "tmp"}
         os.environ.update({name: str(self.folder / value) for name, value in own.items()})
         os.environ.update({"https_proxy": PROXY, "http_proxy": PROXY, **line.environment})
+        if line.in_deleted_folder:
+            os.environ["CHARRNN_HOME"] = str(self.home)
+            os.chdir(tempfile.mkdtemp(dir=self.folder))
+            Path.cwd().rmdir()
         _redirect(0, self._streams / "in", line.stdin)
         _redirect(1, self._streams / "out", line.stdout)
         _redirect(2, self._streams / "err", line.stderr)
@@ -198,6 +211,10 @@ class Sandbox:
             found.append("hangs after Ctrl-C" if outcome.interrupted else "hangs")
         elif code not in (0, 1, 2, 130):
             found.append(f"exit code {code}")
+        elif code == 130 and not outcome.interrupted:
+            found.append("130 without Ctrl-C")
+        if code == 2 and out:
+            found.append(f"stdout before a usage error: {out[:80]!r}")
         if TRACEBACK.search(err):
             lines = err.rstrip().splitlines()
             places = re.findall(r'File ".*/(charrnn/.*)", line (\d+)', err)
@@ -207,6 +224,8 @@ class Sandbox:
             other = [row for row in err.splitlines() if row and not row.startswith("charrnn: ")]
             if len(own) != 1 or not err.endswith("\n"):
                 found.append(f"{len(own)} error lines")
+            elif len(own[0]) > 2100 or INTERNAL.search(own[0]):
+                found.append(f"message: {own[0][:160]}")
             elif other and not (line.arguments[:1] == ("train",) and _is_json(line)):
                 found.append(f"other lines on stderr: {other[0][:100]!r}")
         if RAW_WARNING.search(err):
@@ -230,14 +249,14 @@ class Sandbox:
         if after == self._before:
             return found
         changed = {path for path in {*after, *self._before} if after.get(path) != self._before.get(path)}
-        words = " ".join(line.arguments)
+        words = " ".join([*line.arguments, *line.environment.values()])
         for path in sorted(changed):
             name = Path(path).name
             if name.startswith(".aside") or not (path.startswith("checkpoints") or path.split("/")[0] in words):
                 found.append(f"changed: {path}")
-            elif path.startswith("checkpoints/damaged/"):
+            elif path.startswith("checkpoints/damaged"):
                 found.append(f"changed a damaged run: {path}")
-        for run in sorted({Path(path).parts[1] for path in changed if path.startswith("checkpoints/")} - {"damaged"}):
+        for run in sorted({Path(path).parts[1] for path in changed if path.startswith("checkpoints/")} - {*DAMAGED}):
             try:
                 Run(self.home / "checkpoints" / run).load_network("last")
             except Exception as error:
