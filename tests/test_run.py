@@ -340,6 +340,12 @@ def test_valid_name_is_accepted(tmp_path: Path) -> None:
     assert check_new_name("Shake_speare-2.5", tmp_path) == "Shake_speare-2.5"
 
 
+def test_name_in_a_folder_whose_path_is_too_long_is_free() -> None:
+    """The error comes when the run is created, in one line."""
+    folder = Path("x" * 5000)
+    assert check_new_name("a", folder) == free_name("a", folder) == "a"
+
+
 def test_free_name_is_valid_and_not_taken(tmp_path: Path) -> None:
     assert free_name("../tiny shakespeare!", tmp_path) == "tiny-shakespeare"
     assert free_name("漢字", tmp_path) == "run"

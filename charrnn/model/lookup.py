@@ -72,7 +72,7 @@ def check_new_name(name: str, folder: Path) -> str:
     """Return the name. Raises NameTakenError, or UsageError unless it is made of letters, digits, `.`, `_` and `-`."""
     if not SAFE_NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be a run's name", "use letters, digits, '.', '_' and '-'")
-    if (folder / name).exists():
+    if os.path.exists(folder / name):  # noqa: PTH110 - as above
         raise NameTakenError(name)
     return name
 
@@ -81,6 +81,6 @@ def free_name(wanted: str, folder: Path) -> str:
     """Return a name close to `wanted` that is valid and not taken, adding -2, -3, … if necessary."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:80] or "run"
     number = 1
-    while (folder / (name := stem if number == 1 else f"{stem}-{number}")).exists():
+    while os.path.exists(folder / (name := stem if number == 1 else f"{stem}-{number}")):  # noqa: PTH110 - as above
         number += 1
     return name

@@ -254,7 +254,7 @@ class Sandbox:
             name = Path(path).name
             if name.startswith(".aside") or not (path.startswith("checkpoints") or path.split("/")[0] in words):
                 found.append(f"changed: {path}")
-            elif path.startswith("checkpoints/damaged"):
+            elif path.startswith("checkpoints/damaged/"):
                 found.append(f"changed a damaged run: {path}")
         for run in sorted({Path(path).parts[1] for path in changed if path.startswith("checkpoints/")} - {*DAMAGED}):
             try:
