@@ -456,3 +456,31 @@ def test_torchrun_restart_resumes(program: Program, text: Path, monkeypatch: pyt
 def unfinish(run: Run) -> None:
     """Remove the last checkpoint, as if training had been killed before it."""
     shutil.rmtree(run.path / "checkpoints" / f"{run.checkpoint_steps()[-1]:08d}")
+
+
+def test_screen_shows_where_weights_come_from(program: Program, trained: Run) -> None:
+    arguments = ("--device", "cpu", "--steps", "2", "--init-from", trained.name, "--name", "child")
+    code, out, err = program("train", "text.txt", *arguments)
+    assert code == 0, err
+    best = trained.checkpoint()
+    nats = best.progress.validation_nats
+    assert re.search(rf"weights +from {trained.name}, step {best.step}, validation loss {nats:.3f} nats", out)
+
+
+def test_reason_names_the_planned_characters(program: Program, trained: Run) -> None:
+    training = trained.settings.training
+    read = training.steps * training.batch_size * training.seq_length
+    assert trained.settings.origin.chosen_because.startswith(f"{read:,} characters, ")
+
+
+def test_evaluate_names_the_training_text(program: Program, trained: Run, home: Path) -> None:
+    _, out, _ = program("evaluate", trained.name, "text.txt")
+    assert "the run was trained on this text" in out
+    (home / "other.txt").write_text((home / "text.txt").read_text()[::-1])
+    assert json.loads(program("evaluate", trained.name, "other.txt", "--json")[1])["is_training_text"] is False
+
+
+def test_output_folder_is_created(program: Program, trained: Run, home: Path) -> None:
+    code, _, err = program("inspect", trained.name, "--cell", "1", "-o", "figures/new/a.svg")
+    assert code == 0, err
+    assert (home / "figures/new/a.svg").is_file()

@@ -128,6 +128,19 @@ def test_damaged_runs(three: None, home: Path) -> None:
     assert "progress.json" in by_name["old"]["warnings"][0]
 
 
+def test_renamed_folder_is_shown_with_its_path(home: Path) -> None:
+    a_run(home, "old", Progress(step=1)).close()
+    (home / "checkpoints/old").rename(home / "checkpoints/my run (copy)")
+    assert ran().stdout.splitlines()[2].startswith("/")
+
+
+def test_absurd_values_stay_short(home: Path) -> None:
+    a_run(home, "odd", Progress(step=1, seconds=1e300, best_nats=1e300, best_step=1)).close()
+    lines = ran().stdout.splitlines()
+    assert "1e+300" in lines[2]
+    assert len(lines[2]) < 120
+
+
 def test_no_runs(home: Path) -> None:
     assert json.loads(ran("--json").stdout) == []
     result = ran()

@@ -322,6 +322,17 @@ def test_closed_pipe_is_silent(runs: Path) -> None:
         assert process.wait(timeout=60) != 0
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="no files for descriptors")
+def test_prime_from_a_pipe(run: Callable[..., bytes]) -> None:
+    reader, writer = os.pipe()
+    os.write(writer, b"abc")
+    os.close(writer)
+    try:
+        assert run("letters", "--prime-file", f"/dev/fd/{reader}", "--length", "5").startswith(b"abc")
+    finally:
+        os.close(reader)
+
+
 # Mistakes
 
 

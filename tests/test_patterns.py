@@ -118,3 +118,7 @@ def test_no_process_is_left() -> None:
     assert done.stderr == ""
     for pid in done.stdout.split():
         assert subprocess.run(["ps", "-p", pid], capture_output=True).returncode == 1
+
+
+def test_ambiguous_set_raises_no_warning() -> None:
+    assert Pattern("[[a]").spans("[a").tolist() == [[0, 1], [1, 2]]

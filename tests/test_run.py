@@ -363,6 +363,13 @@ def test_newest_run_is_the_one_trained_last(tmp_path: Path) -> None:
     assert open_run(None, tmp_path).name == "first"
 
 
+def test_renamed_folder_stays_a_run(tmp_path: Path) -> None:
+    new_run(tmp_path).close()
+    (tmp_path / "run").rename(tmp_path / "my run (copy)")
+    assert run_names(tmp_path) == ["my run (copy)"]
+    assert open_run("my run (copy)", tmp_path).path == tmp_path / "my run (copy)"
+
+
 def test_run_is_opened_by_path(tmp_path: Path) -> None:
     new_run(tmp_path).close()
     assert repr(open_run(str(tmp_path / "run"))) == repr(Run(tmp_path / "run"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from charrnn.cli.completion import complete_corpus
 from charrnn.cli.options import Command, Group, JsonListOption
 from charrnn.cli.progress import transfer_bar
 from charrnn.errors import UsageError
@@ -78,7 +79,12 @@ def corpora(
 
 @corpora_app.command("get", cls=Command)
 def get(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from the list of `charrnn corpora`.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...", help="Names from the list of `charrnn corpora`.", autocompletion=complete_corpus
+        ),
+    ],
 ) -> None:
     """Download or build corpora from the catalog and print their paths. Existing files stay as they are."""
     from charrnn.display.terminal import Terminal

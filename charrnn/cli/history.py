@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.completion import complete_cell, complete_property
 from charrnn.cli.options import (
     LANGUAGE_DEFAULT,
     LANGUAGE_HELP,
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
 LAST = "at the last checkpoint"
 
 
-CellOption = Annotated[str, typer.Option("--cell", "-c", help="Cell: 42, or LAYER:INDEX as 2:17.", metavar="CELL")]
+CellOption = Annotated[
+    str,
+    typer.Option(
+        "--cell", "-c", help="Cell: 42, or LAYER:INDEX as 2:17.", metavar="CELL", autocompletion=complete_cell
+    ),
+]
 PropertyOption = Annotated[
     str | None,
     typer.Option(
@@ -38,6 +44,7 @@ PropertyOption = Annotated[
         help="Property to compare with: a name, NAME=REGEX or FILE.py:function.",
         metavar="PROPERTY",
         show_default="what the last search found",
+        autocompletion=complete_property,
     ),
 ]
 LanguageOption = Annotated[str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT)]

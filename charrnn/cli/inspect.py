@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli.completion import complete_cell, complete_corpus, complete_property
 from charrnn.cli.options import (
     LANGUAGE_DEFAULT,
     LANGUAGE_HELP,
@@ -30,7 +31,13 @@ SEARCH = "Search (without --cell)"
 
 CellsOption = Annotated[
     list[str] | None,
-    typer.Option("--cell", "-c", help="Cell to show: 42, or LAYER:INDEX as 2:17. Repeatable.", metavar="CELL"),
+    typer.Option(
+        "--cell",
+        "-c",
+        help="Cell to show: 42, or LAYER:INDEX as 2:17. Repeatable.",
+        metavar="CELL",
+        autocompletion=complete_cell,
+    ),
 ]
 LayerOption = Annotated[
     int | None, typer.Option(help="Layer that --cell counts in, or that --all lists, from 1.", metavar="LAYER")
@@ -51,6 +58,7 @@ PropertiesOption = Annotated[
         "value for each character). Repeatable.",
         metavar="PROPERTY",
         show_default="the whole catalog",
+        autocompletion=complete_property,
         rich_help_panel=SEARCH,
     ),
 ]
@@ -63,6 +71,7 @@ CorpusOption = Annotated[
         help="The corpus that the run was trained on, to fit the 5-gram baseline.",
         metavar="CORPUS",
         show_default="looked up in corpora/",
+        autocompletion=complete_corpus,
         rich_help_panel=SEARCH,
     ),
 ]

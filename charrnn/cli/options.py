@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from charrnn.cli.completion import complete_run
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import DEVICES, Option, Settings
 
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 COMPUTE = "Model and device"
 
 RunArgument = Annotated[
-    str | None, typer.Argument(help="Name or folder of a run.", metavar="RUN", show_default="the newest")
+    str | None,
+    typer.Argument(
+        help="Name or folder of a run.", metavar="RUN", show_default="the newest", autocompletion=complete_run
+    ),
 ]
 TextOption = Annotated[
     str | None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.completion import complete_run
 from charrnn.cli.options import JsonListOption
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.settings import ModelSettings, TrainingSettings
@@ -17,6 +18,7 @@ from charrnn.units import bits, count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from charrnn.display.terminal import Terminal
     from charrnn.model.checkpoint import Progress
@@ -26,6 +28,7 @@ HEADERS = ("run", "corpus", "model", "parameters", "steps", "nats", "bpc", "minu
 NUMBERS = ("parameters", "nats", "bpc", "minutes")
 IN_COLUMNS = ("recurrence", "layers", "hidden_size", "steps")
 NONE = "–"
+MAX_CHARACTERS = 40  # of a corpus name or a path
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,14 @@ class Summary:
         settings, progress = self.run.settings, self.progress
         model, nats = settings.model, progress.best_nats
         return [
-            self.name,
-            settings.corpus.name,
+            _title(self.run.path),
+            _shortened(settings.corpus.name),
             f"{model.recurrence} {model.layers}×{model.hidden_size}",
             count(self.parameters),
             f"{count(progress.step)} of {count(settings.training.steps)}",
-            NONE if nats is None else f"{nats:.4f}",
-            NONE if nats is None else f"{bits(nats):.4f}",
-            f"{progress.seconds / 60:.1f}",
+            NONE if nats is None else _number(nats, 4),
+            NONE if nats is None else _number(bits(nats), 4),
+            _number(progress.seconds / 60, 1),
             self.state,
         ]
 
@@ -106,7 +109,12 @@ class Summary:
 def runs(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Names or folders of runs.", metavar="RUN...", show_default="all in checkpoints/"),
+        typer.Argument(
+            help="Names or folders of runs.",
+            metavar="RUN...",
+            show_default="all in checkpoints/",
+            autocompletion=complete_run,
+        ),
     ] = None,
     as_json: JsonListOption = False,
 ) -> None:
@@ -175,8 +183,24 @@ def _print(listed: Sequence[Summary | Damaged], terminal: Terminal) -> None:
         options = {**ModelSettings.options(), **TrainingSettings.options()}
         headers = [options[name].flag.removeprefix("--") for name in names]
         terminal.write("\n")
-        rows = ([entry.name, *(_format(entry.options[name]) for name in names)] for entry in intact)
+        rows = ([_title(entry.run.path), *(_format(entry.options[name]) for name in names)] for entry in intact)
         table(["run", *headers], rows, terminal, right=headers)
+
+
+def _title(path: Path) -> str:
+    """Return the name of a run, or its path if the folder was renamed to something that no run is called."""
+    from charrnn.model.lookup import SAFE_NAME
+
+    return path.name if SAFE_NAME.fullmatch(path.name) else _shortened(str(path))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+
+
+def _number(value: float, decimals: int) -> str:
+    """Format a number; an absurd one of a damaged run stays short."""
+    return f"{value:.{decimals}f}" if abs(value) < 1e7 else f"{value:.3g}"
 
 
 def _format(value: Any) -> str:

@@ -88,6 +88,7 @@ class TrainingScreen:
                 f"{amount(training.evaluations, 'evaluation')}: about {duration(seconds)}{loss}",
             ),
             ("reason", origin.chosen_because),
+            *([("weights", _origin_of_weights(prepared.initialized_from))] if prepared.initialized_from else []),
             ("device", f"{origin.device}, {training.precision}"),
             ("run", str(run.path)),
         ]
@@ -229,6 +230,12 @@ class _DurableStream:
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
             self._on_error(error)
+
+
+def _origin_of_weights(checkpoint: Checkpoint) -> str:
+    nats = checkpoint.progress.validation_nats
+    loss = "" if nats is None else f", validation loss {nats:.3f} nats"
+    return f"from {checkpoint.path.parent.parent.name}, step {count(checkpoint.step)}{loss}"
 
 
 def _model_line(run: Run) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.completion import complete_corpus, complete_run
 from charrnn.cli.options import DeviceOption, with_settings
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.settings import DATA, LENGTH, ModelSettings, TrainingSettings
@@ -33,16 +34,26 @@ CorpusArgument = Annotated[
         help="Files, folders, glob patterns, - for standard input, or names (see: charrnn corpora).",
         metavar="CORPUS...",
         show_default=False,
+        autocompletion=complete_corpus,
     ),
 ]
 NameOption = Annotated[
-    str | None, typer.Option(help="Name of the run.", rich_help_panel=RUN, show_default="after the corpus")
+    str | None,
+    typer.Option(
+        help="Name of the run.", rich_help_panel=RUN, show_default="after the corpus", autocompletion=complete_run
+    ),
 ]
 ResumeOption = Annotated[
     bool, typer.Option("--resume", help="Resume a run (--name, or the newest).", rich_help_panel=RUN)
 ]
 InitFromOption = Annotated[
-    str | None, typer.Option(help="Initialize from another run's weights.", metavar="RUN", rich_help_panel=RUN)
+    str | None,
+    typer.Option(
+        help="Initialize from another run's weights.",
+        metavar="RUN",
+        rich_help_panel=RUN,
+        autocompletion=complete_run,
+    ),
 ]
 EpochsOption = Annotated[float | None, typer.Option(help="Train for this many epochs.", rich_help_panel=LENGTH)]
 MinutesOption = Annotated[

@@ -7,11 +7,14 @@ import difflib
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.files import home_folder
-from charrnn.model.run import Run
 from charrnn.model.run_format import CHECKPOINTS_FOLDER, RUN_FILE
+
+if TYPE_CHECKING:
+    from charrnn.model.run import Run
 
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -22,10 +25,10 @@ def runs_folder() -> Path:
 
 
 def run_names(folder: Path) -> list[str]:
-    """Return the names of the runs in a folder, the one trained last first."""
+    """Return the names of the runs in a folder, the one trained last first. Hidden folders are left out."""
     try:
         # Unlike Path.is_file, os.path.isfile returns False for a folder without permission.
-        paths = [p for p in folder.iterdir() if SAFE_NAME.fullmatch(p.name) and os.path.isfile(p / RUN_FILE)]  # noqa: PTH113
+        paths = [p for p in folder.iterdir() if p.name[0] != "." and os.path.isfile(p / RUN_FILE)]  # noqa: PTH113
     except OSError:
         return []
     return [p.name for p in sorted(paths, key=lambda p: (_time_trained(p), p.name), reverse=True)]
@@ -43,13 +46,16 @@ def open_run(name: str | None = None, folder: Path | None = None) -> Run:
 
     folder: where names are looked up, by default `runs_folder()`. Raises CharrnnError where there is no such run.
     """
+    from charrnn.model.run import Run  # loads PyTorch, which the completion of names does not need
+
     folder = folder if folder is not None else runs_folder()
     names = run_names(folder)
     if name is None:
         if not names:
             raise CharrnnError(f"no run in {folder}", "train one first: charrnn train")
         return Run(folder / names[0])
-    for path in [folder / name, Path(name)] if SAFE_NAME.fullmatch(name) else [Path(name)]:
+    is_path = os.sep in name or name.startswith(".")
+    for path in [Path(name)] if is_path else [folder / name, Path(name)]:
         # Unlike Path.exists, os.path.exists returns False for a name that cannot be a path.
         if os.path.exists(path / RUN_FILE):  # noqa: PTH110
             return Run(path)

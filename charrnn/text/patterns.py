@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import threading
+import warnings
 import weakref
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ class Pattern:
         self._cheap: re.Pattern[Any] | None = None
         if _is_cheap(expression):
             try:
-                self._cheap = re.compile(expression, re.MULTILINE)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", FutureWarning)  # of sets that may change their meaning
+                    self._cheap = re.compile(expression, re.MULTILINE)
             except (re.error, OverflowError) as error:
                 raise PatternError(str(error)) from None
         else:

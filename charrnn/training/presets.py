@@ -29,7 +29,7 @@ from charrnn.training import planning
 from charrnn.training.batches import windows_per_epoch
 from charrnn.training.distributed import SINGLE_PROCESS, ProcessGroup
 from charrnn.training.planning import Budget, seconds_per_step
-from charrnn.units import count, duration
+from charrnn.units import duration
 
 DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}
 HIDDEN_SIZES = (64, 96, 128, 192, 256, 384, 512, 640, 768, 1024, 1536, 2048)
@@ -97,7 +97,6 @@ def choose_settings(
             reasons.append(f"windows of {shorter.seq_length} characters for more steps")
         training = shorter
     epochs = read / characters
-    reasons.insert(0, f"about {count(_rounded(read))} characters, {epochs:,.{1 if epochs < 10 else 0}f} epochs")
     if "learning_rate" not in explicit:
         training = training.changed(learning_rate=_at(epochs, LEARNING_RATE))
     regularizers = []
@@ -162,8 +161,3 @@ def _multiply_adds_per_second(
     ids = np.arange(2 * training.batch_size * training.seq_length + training.seq_length, dtype=np.uint8) % 64
     seconds = seconds_per_step(model, training, 64, EncodedText(ids), device, planning.TIMING_SECONDS, group)
     return 3 * parameter_count(model, 64) * training.batch_size * training.seq_length / seconds
-
-
-def _rounded(number: float) -> float:
-    """Round to two significant digits."""
-    return round(number, 1 - math.floor(math.log10(max(1.0, number))))

@@ -33,7 +33,7 @@ from charrnn.training.forecast import LossForecast
 from charrnn.training.options import TrainOptions
 from charrnn.training.planning import Budget, Plan, make_plan, measure_timing
 from charrnn.training.presets import DEFAULT_MINUTES, ChosenSettings, choose_settings
-from charrnn.units import amount
+from charrnn.units import amount, count
 
 CORPUS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -44,6 +44,7 @@ class PreparedRun:
 
     corpus: in the run's vocabulary. writer: None on all processes of a group but the first. checkpoint: to resume from.
     plan, forecast_nats: of a new run; the validation loss to expect is None where the settings were not chosen.
+    initialized_from: the checkpoint of another run whose weights a new run starts from.
     """
 
     settings: RunSettings
@@ -55,6 +56,7 @@ class PreparedRun:
     checkpoint: Checkpoint | None = None
     plan: Plan | None = None
     forecast_nats: float | None = None
+    initialized_from: Checkpoint | None = None
 
 
 def split_corpus(corpus: Corpus, training: TrainingSettings) -> tuple[EncodedText, EncodedText]:
@@ -82,9 +84,9 @@ def prepare_new_run(
     device, folder = choose_device(options.device), runs_folder()
     if options.name is not None:
         check_new_name(options.name, folder)
-    explicit, weights = dict(options.settings), None
+    explicit, weights, parent = dict(options.settings), None, None
     if options.init_from is not None:
-        explicit, weights, corpus = _initialize_from(open_run(options.init_from), explicit, corpus)
+        explicit, weights, corpus, parent = _initialize_from(open_run(options.init_from), explicit, corpus)
     recurrence = settings_from(ModelSettings, explicit).recurrence
     explicit["precision"] = choose_precision(explicit.get("precision", "auto"), device, recurrence)
     texts = split_corpus(corpus, settings_from(TrainingSettings, explicit))
@@ -121,17 +123,29 @@ def prepare_new_run(
         except NameTakenError:  # by another process, since the name was chosen
             if options.name is not None:
                 raise
-    return PreparedRun(settings, network.to(device), corpus, *texts, writer, plan=plan, forecast_nats=forecast_nats)
+    return PreparedRun(
+        settings,
+        network.to(device),
+        corpus,
+        *texts,
+        writer,
+        plan=plan,
+        forecast_nats=forecast_nats,
+        initialized_from=parent,
+    )
 
 
 def _initialize_from(
     parent: Run, explicit: dict[str, Any], corpus: Corpus
-) -> tuple[dict[str, Any], dict[str, Tensor], Corpus]:
-    """Return the settings with the parent's model, the parent's weights, and the corpus in an extended vocabulary."""
+) -> tuple[dict[str, Any], dict[str, Tensor], Corpus, Checkpoint]:
+    """Return the settings with the parent's model, its best weights, the corpus in an extended vocabulary, and the
+    checkpoint of these weights.
+    """
     _refuse_contradictions(parent.settings.model, explicit, f"{parent.name}, whose weights this run starts from,")
-    network, _ = parent.load_network("best")
+    network, checkpoint = parent.load_network("best")
     vocabulary = parent.vocabulary.extended_with(corpus.vocabulary.characters)
-    return {**parent.settings.model.to_json(), **explicit}, network.state_dict(), corpus.with_vocabulary(vocabulary)
+    settings = {**parent.settings.model.to_json(), **explicit}
+    return settings, network.state_dict(), corpus.with_vocabulary(vocabulary), checkpoint
 
 
 def _choose_and_plan(
@@ -149,7 +163,11 @@ def _choose_and_plan(
     evaluations = explicit.get("evaluations")
     plan = make_plan(budget, timing, texts[0], chosen.training, evaluations, time.perf_counter())
     training = chosen.training.changed(steps=plan.steps, evaluations=plan.evaluations)
-    return dataclasses.replace(chosen, training=training), plan
+    read = training.steps * training.batch_size * training.seq_length
+    epochs = read / len(texts[0])
+    length = f"{count(read)} characters, {f'{epochs:,.0f}' if epochs >= 10 else f'{epochs:.2g}'} epochs"
+    because = "; ".join(filter(None, [length, chosen.because]))
+    return dataclasses.replace(chosen, training=training, because=because), plan
 
 
 def _identity(corpus: Corpus, texts: tuple[EncodedText, EncodedText], training: TrainingSettings) -> CorpusIdentity:
