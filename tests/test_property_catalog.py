@@ -284,6 +284,7 @@ def test_values_of_a_users_function_are_bounded_numbers(tmp_path, value):
             "mine of .* fails: ZeroDivisionError: .*, line 2 of mine.py",
         ),
         ("def mine(text) return 0\n", "mine.py fails: SyntaxError: .*line 1"),
+        ("def mine(text):\n    raise SystemExit(7)\n", "mine of .* fails: SystemExit: 7, line 2 of mine.py"),
         ("import nothing_of_this_name\n", "fails: ModuleNotFoundError: .*, line 1 of mine.py"),
     ],
 )

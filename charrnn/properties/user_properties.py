@@ -100,7 +100,7 @@ def _errors_named(what: str) -> Iterator[None]:
     """Turn an exception of a user's code into a CharrnnError with its line."""
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         line = f", line {frame.lineno} of {Path(frame.filename).name}" if not isinstance(error, SyntaxError) else ""
         raise CharrnnError(f"--property: {what} fails: {type(error).__name__}: {error}{line}") from error

@@ -28,7 +28,7 @@ WEIGHTS = {
     ("corpora",): 3,
     ("corpora", "get"): 2,
 }
-EXCLUDED = {"--install-completion"}  # changes the files of the user's shell
+EXCLUDED = {"--install-completion", "--show-completion"}  # Typer's own; they depend on the parent process
 TINY = {"--hidden-size": "6", "--embedding-size": "4", "--batch-size": "2", "--seq-length": "8", "--device": "cpu"}
 
 PREPARED = ("lstm", "gru", "documents", "bytes", "found", "control", "two-characters")
@@ -140,7 +140,7 @@ class Line:
         kinds = {"stdin": self.stdin, "stdout": self.stdout, "stderr": self.stderr}
         streams = [f"{name}={kind}" for name, kind in kinds.items() if kind not in ("null", "file")]
         streams += ["in a deleted folder"] * self.in_deleted_folder
-        settings = [f"{name}={ascii(value)[1:60]}" for name, value in self.environment.items()]
+        settings = [f"{name}={ascii(value)[1:-1][:60]}" for name, value in self.environment.items()]
         return " ".join([*settings, "charrnn", shell, *(f"[{stream}]" for stream in streams)])
 
     @property

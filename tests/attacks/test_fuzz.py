@@ -11,17 +11,17 @@ from tests.attacks.command_lines import Generator, Line, commands
 from tests.attacks.fuzz import Sandbox, fuzz
 
 
-def test_150_command_lines(folder: Path) -> None:
-    report = fuzz(folder, range(150), seed=1, processes=0.01, patience=0.3)
-    assert not report.problems, report
-    assert report.codes[0] > 30, report
+def test_120_command_lines(folder: Path) -> None:
+    report = fuzz(folder, range(120), seed=1, processes=0.01, patience=0.3)
+    assert not report.problems, str(report)
+    assert report.codes[0] > 25, str(report)
 
 
 @pytest.mark.slow
 def test_5000_command_lines(folder: Path) -> None:
     report = fuzz(folder, range(5000), seed=2)
     print(report)
-    assert not report.problems, report
+    assert not report.problems, str(report)
 
 
 def test_every_option_is_fuzzed() -> None:
