@@ -398,3 +398,17 @@ def test_view_lengths_must_agree():
 def test_empty_text():
     assert layout(view_of(""), 80) == []
     assert list(render(view_of(""), terminal()))[-1] == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("a word that is long enough", ["a·word·that·is·long·", "enough"]),
+        ("unbroken" * 4, ["unbroken" * 2 + "unbr", "oken" + "unbroken"]),
+        (" " + "漢" * 9 + "x漢", ["·" + "漢" * 9 + "x", "漢"]),
+        ("exactly twenty chars and", ["exactly·twenty·chars", "·and"]),
+    ],
+)
+def test_lines_end_after_words(text: str, lines: list[str]) -> None:
+    shown = layout(View(list(text), [0.0] * len(text), "h"), 20)
+    assert ["".join(glyph.text for glyph in line) for line in shown] == lines

@@ -192,10 +192,15 @@ def test_fragment_is_well_formed_and_has_inline_styles_only():
     assert "".join(root.findall("pre")[0].itertext()).startswith("<script>alert(1)</script>")
 
 
-def test_missing_folder(tmp_path):
+def test_folder_is_created(tmp_path: Path) -> None:
+    export(tmp_path / "new/figures/a.txt", views_of("a"), {})
+    assert (tmp_path / "new/figures/a.txt").is_file()
+
+
+def test_file_instead_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(CharrnnError, match=r"cannot be written"):
-        export(tmp_path / "missing" / "out.txt", views_of("a"), {})
-    assert list(tmp_path.iterdir()) == []
+        export(tmp_path / "file/a.txt", views_of("a"), {})
 
 
 def test_existing_file_is_replaced(tmp_path):

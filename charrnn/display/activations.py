@@ -190,7 +190,7 @@ def merge_glyphs(line: Line) -> Iterator[Span]:
 
 
 def layout(view: View, width: int | None, *, unicode: bool = True) -> list[Line]:
-    """Break a view's text into lines of at most `width` columns (None: at newlines only).
+    """Break a view's text into lines of at most `width` columns (None: at newlines only), after words where possible.
 
     Every character of the view is in exactly one glyph. Without `unicode`, the output is ASCII.
     """
@@ -202,14 +202,24 @@ def layout(view: View, width: int | None, *, unicode: bool = True) -> list[Line]
         symbol = view.symbols[glyph.first]
         columns = TAB_STOP - column % TAB_STOP if symbol == "\t" else 0
         if column + max(columns, glyph.columns) > limit:
-            lines.append(line)
-            line, column, columns = [], 0, TAB_STOP if columns else 0
+            head, rest = (line, []) if symbol in " \t\n" else _split_after_blank(view, line)
+            if sum(one.columns for one in rest) + glyph.columns > limit:
+                head, rest = line, []
+            lines.append(head)
+            line, column, columns = rest, sum(one.columns for one in rest), TAB_STOP if columns else 0
         line.append(glyph.padded_to(columns))
         column += line[-1].columns
         if symbol == "\n":
             lines.append(line)
             line, column = [], 0
     return [*lines, line] if line else lines
+
+
+def _split_after_blank(view: View, line: Line) -> tuple[Line, Line]:
+    """Split a line after its last blank, if it has one."""
+    blanks = (place for place in range(len(line), 0, -1) if view.symbols[line[place - 1].first] in " \t")
+    place = next(blanks, len(line))
+    return line[:place], line[place:]
 
 
 def _glyphs(view: View, unicode: bool, *, separate_marks: bool = False) -> Iterator[Glyph]:
