@@ -382,18 +382,19 @@ def fuzz(
     """Run command lines and check the invariants. show: called with each failure."""
     start, report = time.perf_counter(), Report()
     sandbox, generator = Sandbox(folder), Generator(seed, processes)
-    for number in numbers:
-        line = generator.line(number)
-        outcome = sandbox.run(line, patience=patience)
-        problems = sandbox.problems(line, outcome)
-        report.lines += 1
-        report.codes[outcome.code] += 1
-        report.slowest = max(report.slowest, (outcome.seconds, str(line)))
-        for problem in problems:
-            report.problems.setdefault(problem, []).append(f"{number}: {line}")
-        if problems:
-            show(f"{number}: {line}\n    {problems}\n    exit code {outcome.code}, {outcome.seconds:.1f} s\n"
-                 + "".join(f"    | {row}\n" for row in outcome.err[-1500:].splitlines()[-12:]))  # fmt: skip
+    with contextlib.suppress(KeyboardInterrupt):  # report what was run
+        for number in numbers:
+            line = generator.line(number)
+            outcome = sandbox.run(line, patience=patience)
+            problems = sandbox.problems(line, outcome)
+            report.lines += 1
+            report.codes[outcome.code] += 1
+            report.slowest = max(report.slowest, (outcome.seconds, str(line)))
+            for problem in problems:
+                report.problems.setdefault(problem, []).append(f"{number}: {line}")
+            if problems:
+                show(f"{number}: {line}\n    {problems}\n    exit code {outcome.code}, {outcome.seconds:.1f} s\n"
+                     + "".join(f"    | {row}\n" for row in outcome.err[-1500:].splitlines()[-12:]))  # fmt: skip
     report.seconds = time.perf_counter() - start
     return report
 
