@@ -51,6 +51,7 @@ MEMORY = 3_000_000_000  # bytes that a command line may allocate
 PROXY = "http://127.0.0.1:9"  # refuses connections
 TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Exception ignored|Fatal Python error")
 INTERNAL = re.compile(r"\[Errno|<class '|object at 0x|NoneType|Traceback")
+QUOTED = re.compile(r"\x1b(\[31mred|\]0;title|(?=[^\[\]]))")  # in a prepared text or name; a pipe gets them unchanged
 RAW_WARNING = re.compile(r"^\S+:\d+: \w*Warning: |^\[W\d+ |^\w+Warning: ", re.MULTILINE)
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -233,7 +234,8 @@ class Sandbox:
         colored = "FORCE_COLOR" in line.environment or any("--color" in argument for argument in line.arguments)
         if not colored and CONTROL.search(err):
             found.append(f"control character on stderr: {CONTROL.search(err)[0]!r}")
-        if not colored and "\x1b" in out and (line.arguments[:1] != ("sample",) or _is_json(line)):
+        quoted = any("\x1b" in argument for argument in line.arguments)
+        if not colored and not quoted and "\x1b" in QUOTED.sub("", out) and line.arguments[:1] != ("sample",):
             found.append("escape sequence on stdout")
         if code == 0 and line.stdout == "file" and _is_json(line) and not _parses(out):
             found.append(f"stdout is not JSON: {out[:80]!r}")
