@@ -225,21 +225,24 @@ def test_train_json(program: Program, text: Path) -> None:
 def test_minutes_become_steps(program: Program, text: Path) -> None:
     code, out, _ = program("train", "text.txt", *SMALL, "--minutes", "0.02", "--warmup-steps", "5")
     assert code == 0
-    steps = open_run().settings.training.steps
-    assert f"plan    {steps:,} steps of" in out
-    assert open_run().checkpoint("last").step == steps > 1
+    run = open_run()
+    steps = run.settings.training.steps
+    planned = run.corrections[0].steps if run.corrections else steps
+    assert f"plan    {planned:,} steps of" in out
+    assert run.checkpoint("last").step == steps > 1
 
 
-def test_steps_are_corrected_after_warmup(program: Program, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_are_corrected(program: Program, text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "seconds_per_step", lambda *_, **__: 0.015)
-    options = ("--minutes", "0.09", "--warmup-steps", "20", "--evaluations", "2")
-    code, out, _ = program("train", "text.txt", *SMALL, *options)
+    code, out, _ = program("train", "text.txt", *SMALL, "--minutes", "0.06", "--evaluations", "2")
     assert code == 0
-    steps = open_run().settings.training.steps
-    assert f"step 20: now {steps:,} steps in total, so that the run still ends on time" in out
-    assert f"plan    {steps:,} steps of" not in out
+    run = open_run()
+    plan, first, *_ = run.corrections
+    assert f"plan    {plan.steps:,} steps of" in out
+    assert f"step {first.step:,}: now {first.steps:,} steps in total, so that the run still ends on time" in out
+    steps = run.settings.training.steps
     assert f"steps            {steps:,} of {steps:,}" in out
-    assert open_run().checkpoint("last").step == steps
+    assert run.checkpoint("last").step == steps
 
 
 def test_epochs_become_steps(program: Program, text: Path) -> None:

@@ -158,7 +158,7 @@ def run_process(folder: Path) -> None:
         out["signal"] = summary(resume("signal", folder, None if first else 17, group))
         network = new_network() if first else poison(new_network(), range(23, 33))
         out["exploded"] = summary(resume("exploded", folder, None, group, network=network))
-        deadline = Deadline(at=130.0, per_step=1.0, for_evaluations=0.0) if first else None
+        deadline = Deadline(at=130.0, budget=130.0, per_step=1.0, per_evaluation=0.1) if first else None
         out["corrected"] = summary(resume("corrected", folder, None, group, training=TIMED, deadline=deadline))
         (folder / f"rank-{group.rank}.json").write_text(json.dumps(out))
         if not first:
@@ -230,9 +230,9 @@ def test_rows_are_shared_without_gap_or_overlap() -> None:
 def test_collectives(both: list[dict[str, Any]]) -> None:
     assert [rank["rows"] for rank in both] == [[0, 2], [2, 5]]
     for rank in both:
-        assert rank["reduce_flags"] == [True, False, True]
+        assert rank["reduce_flags"] == [True, False, True, False]
         assert rank["broadcast_object"] == {"a": [1.5, None, "é"]}
-        assert rank["flags"] == [False, True, False]
+        assert rank["flags"] == [False, True, False, False]
         assert rank["sums"] == [[3.0] * 3, [[20.0] * 2] * 2]
         assert rank["all_gather"] == [[0.0], [1.0], [2.0], [3.0], [4.0]]
 

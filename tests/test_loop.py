@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from charrnn.errors import CharrnnError
 from charrnn.model.checkpoint import Checkpoint, Progress
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
-from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
+from charrnn.model.run_settings import CorpusIdentity, Correction, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -29,7 +30,6 @@ from charrnn.training.events import (
     Exploded,
     Finished,
     Requests,
-    StepsCorrected,
     StepsTaken,
 )
 from charrnn.training.loop import train
@@ -226,7 +226,7 @@ class FailingWriter(RunWriter):
             raise OSError(28, "No space left on device")
         super().save(progress, *tensors)
 
-    def correct_steps(self, steps: int) -> None:
+    def correct_steps(self, corrections: Sequence[Correction]) -> None:
         raise OSError(28, "No space left on device")
 
 
@@ -270,56 +270,85 @@ def test_every_nth_step_is_kept(tmp_path: Path) -> None:
 # Correction of the number of steps
 
 TIMED = TRAINING.changed(warmup_steps=20, steps=300)
-STEP = 1000.0  # seconds
+BUDGET = 300.0  # seconds
 
 
-def train_until(folder: Path, steps: int, *, stop: bool = False, writer: type[RunWriter] = RunWriter) -> RunWriter:
-    """Train with a deadline after `steps` steps, of which evaluations take eighty; a step is planned to take twice
-    as long as it does. stop: when the number of steps has been corrected."""
-    network, requests, now = new_network(), Requests(), 0.0
+def train_until(
+    folder: Path, slowness: Callable[[int], float], *, stop: int | None = None, writer: type[RunWriter] = RunWriter
+) -> RunWriter:
+    """Train with a deadline. slowness: of each step, which is planned to take one second. stop: after this step."""
+    network, requests, now, step = new_network(), Requests(), 0.0, 0
 
     def advance(module: CharRNN, *_: object) -> None:
-        nonlocal now
-        now += STEP * module.training
+        nonlocal now, step
+        step += module.training
+        now += slowness(step) if module.training else 0.0
+        requests.stop = step == stop
 
     network.register_forward_hook(advance)
-    deadline = Deadline(steps * STEP, per_step=2 * STEP, for_evaluations=160 * STEP)
     run = new_run(folder, TIMED, writer=writer)
-    for event in events_of(run, network, requests=requests, deadline=deadline, clock=lambda: now):
-        if isinstance(event, StepsCorrected):
-            assert event.step == 20
-            requests.stop = stop
+    deadline = Deadline(BUDGET, BUDGET, per_step=1.0, per_evaluation=1.0)
+    for _ in events_of(run, network, requests=requests, deadline=deadline, clock=lambda: now):
+        pass
+    assert stop is not None or writer is FailingWriter or 0.85 * BUDGET < now < 1.15 * BUDGET
     return run
 
 
-def test_corrected_run_equals_one_planned_so(tmp_path: Path) -> None:
-    with train_until(tmp_path / "corrected", 350) as writer:
-        assert Run(writer.run.path).settings.training == writer.run.settings.training
-        steps = writer.run.settings.training.steps
-        assert steps == 350 - 80
-        assert writer.run.checkpoint_steps()[-1] == steps
-        assert writer.run.checkpoint("last").progress.finished
-        corrected = last_weights(writer)
-    with new_run(tmp_path / "right", TIMED.changed(steps=steps)) as writer:
-        assert [e.step for e in run_through(writer) if isinstance(e, Evaluated)] == [68, 135, 202, 270]
-        assert_equal(corrected, last_weights(writer))
+def slower_from_60(step: int) -> float:
+    return 3.0 if step > 60 else 1.0
 
 
-def test_corrected_run_resumes_to_the_corrected_end(tmp_path: Path) -> None:
-    with train_until(tmp_path / "stopped", 350, stop=True) as writer:
-        assert writer.run.checkpoint_steps()[-1] == 20
-    run = Run(tmp_path / "stopped" / "run")
-    with RunWriter.open(run) as writer:
-        *_, finished = events_of(writer, CharRNN(MODEL, len(VOCABULARY)), resume=run.checkpoint("last"))
-        stopped = last_weights(writer)
-    assert (finished.reason, finished.progress.step) == ("done", 270)
-    with train_until(tmp_path / "whole", 350) as writer:
-        assert_equal(stopped, last_weights(writer))
+def faster_from_30(step: int) -> float:
+    return 5.0 if step <= 30 else 0.5
+
+
+@pytest.mark.parametrize("slowness", [slower_from_60, faster_from_30])
+@pytest.mark.parametrize("stop", [10, 64, 80, 110])
+def test_corrected_run_resumes_exactly(slowness: Callable[[int], float], stop: int, tmp_path: Path) -> None:
+    """The checkpoint to resume from is older than most corrections, which are recorded."""
+    with train_until(tmp_path / "whole", slowness) as writer:
+        run, whole = writer.run, last_weights(writer)
+        evaluated = [m["step"] for m in run.metrics() if m["event"] == "evaluation"]
+        assert len(run.corrections) > 2
+    train_until(tmp_path / "stopped", slowness, stop=stop).close()
+    shutil.copy(run.path / "steps.json", tmp_path / "stopped" / "run" / "steps.json")
+    stopped = Run(tmp_path / "stopped" / "run")
+    assert stopped.corrections == run.corrections
+    assert stopped.settings.training == run.settings.training
+    with RunWriter.open(stopped) as writer:
+        *_, finished = events_of(writer, CharRNN(MODEL, len(VOCABULARY)), resume=stopped.checkpoint(str(stop)))
+        assert_equal(last_weights(writer), whole)
+    assert (finished.reason, finished.progress.step) == ("done", run.corrections[-1].steps)
+    assert [m["step"] for m in stopped.metrics() if m["event"] == "evaluation"] == evaluated
 
 
 def test_plan_stays_if_its_correction_cannot_be_written(tmp_path: Path) -> None:
-    with train_until(tmp_path, 350, writer=FailingWriter) as writer:
+    with train_until(tmp_path, slower_from_60, writer=FailingWriter) as writer:
         assert writer.run.checkpoint_steps()[-1] == TIMED.steps
+
+
+PLAN = Correction(0, 300, 4)
+WRONG_CORRECTIONS = (
+    *("[]", "7", "null, 3", '"a"', "[[0, 270]]", "[[0, 270, 4, 1]]", "[[0, 270.0, 4]]", "[[0, true, 4]]"),
+    "[[0, 300, 4]]",
+    "[[0, 270, 5]]",
+    "[[1, 270, 4]]",
+    "[[0, 300, 4], [20, 270, 0]]",
+    "[[0, 300, 4], [20, 270, 100000]]",
+    "[[0, 300, 4], [300, 270, 1]]",
+    "[[0, 300, 4], [290, 270, 1]]",
+    "[[0, 300, 4], [20, 280, 4], [20, 270, 4]]",
+    str([[step, 500, 4] for step in range(150)] + [[150, 270, 1]]),
+)
+
+
+def test_corrections_are_read_back(tmp_path: Path) -> None:
+    corrections = (PLAN, Correction(20, 270, 3), Correction(100, 400, 2))
+    with new_run(tmp_path, TIMED) as writer:
+        writer.correct_steps(corrections[:2])
+        writer.correct_steps(corrections)
+    assert Run(tmp_path / "run").corrections == corrections
+    assert Run(tmp_path / "run").settings.training.steps == 400
 
 
 @pytest.mark.parametrize("call", ["charrnn.model.writer.write_and_sync", "charrnn.files.sync_folder"])
@@ -330,7 +359,7 @@ def test_failed_correction_leaves_no_file(call: str, tmp_path: Path, monkeypatch
     with new_run(tmp_path, TIMED) as writer:
         monkeypatch.setattr(call, refuse)
         with pytest.raises(OSError, match="No space"):
-            writer.correct_steps(270)
+            writer.correct_steps([PLAN, Correction(20, 270, 3)])
         assert writer.run.settings.training == TIMED
         assert [path.name for path in writer.run.path.iterdir() if "steps" in path.name] == []
 
@@ -339,6 +368,7 @@ def test_failed_correction_leaves_no_file(call: str, tmp_path: Path, monkeypatch
     "content",
     [
         *("", "[]", "7", '{"seed": 3}', '{"steps": 9, "seed": 3}'),
+        *(f'{{"steps": 270, "corrections": {corrections}}}' for corrections in WRONG_CORRECTIONS),
         *(f'{{"steps": {value}}}' for value in ("0", "1.5", '"9"', "1e99", "true", "9" * 2000)),
     ],
 )

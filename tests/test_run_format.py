@@ -12,7 +12,7 @@ from charrnn.errors import CharrnnError
 from charrnn.model.checkpoint import Progress
 from charrnn.model.lookup import runs_folder
 from charrnn.model.run_format import migrate, with_version
-from charrnn.model.run_settings import CorpusIdentity, Origin
+from charrnn.model.run_settings import CorpusIdentity, Correction, Origin
 from charrnn.settings import ModelSettings, Option, Settings, TrainingSettings
 from tests.test_run import new_run, save
 
@@ -34,7 +34,7 @@ def test_page_describes_every_setting(settings: type[Settings]) -> None:
 def test_page_describes_every_file(tmp_path: Path) -> None:
     with new_run(tmp_path) as writer:
         save(writer, 1200)
-        writer.correct_steps(2000)
+        writer.correct_steps([Correction(0, 2000, 10)])
     names = [path.name for path in writer.run.path.rglob("*")]
     assert len(names) > 10
     assert [name for name in names if name not in PAGE] == []

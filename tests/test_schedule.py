@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Callable
 
 import pytest
 
 from charrnn.settings import TrainingSettings
-from charrnn.training.schedule import Deadline, Schedule, evaluation_steps, learning_rate, steps_within
+from charrnn.training.schedule import Deadline, Schedule, steps_within
 
-SETTINGS = TrainingSettings(steps=1000, warmup_steps=50, evaluations=4)
-
-
-def test_learning_rate_warms_up_and_decays_to_zero() -> None:
-    peak = SETTINGS.learning_rate
-    rates = [learning_rate(SETTINGS, step) for step in range(1000)]
-    assert rates[:50] == pytest.approx([peak * k / 50 for k in range(1, 51)])
-    assert max(rates) == rates[50] == peak
-    assert all(one > later for one, later in itertools.pairwise(rates[50:]))
-    assert rates[525] == pytest.approx(peak / 2, rel=1e-6)
-    assert rates[-1] < 1e-5 * peak
-
-
-def test_warmup_is_at_most_a_tenth() -> None:
-    assert learning_rate(SETTINGS.changed(steps=100), 10) == SETTINGS.learning_rate
-
-
-def test_evaluations_are_evenly_spaced() -> None:
-    assert evaluation_steps(SETTINGS) == {250, 500, 750, 1000}
-    assert evaluation_steps(SETTINGS.changed(steps=3)) == {1, 2, 3}
+BUDGET = 100.0
+SETTINGS = TrainingSettings(warmup_steps=100, evaluations=6)
 
 
 def test_slow_evaluations_leave_most_of_the_time_to_training() -> None:
@@ -37,39 +19,107 @@ def test_slow_evaluations_leave_most_of_the_time_to_training() -> None:
     assert steps_within(0, per_step=0.5, for_evaluations=20) == 1
 
 
-def test_deadline_scales_evaluations_like_steps() -> None:
-    """An evaluation is taken to be slower than planned by the same factor as a step."""
-    deadline = Deadline(at=150.0, per_step=0.1, for_evaluations=10.0)
-    assert deadline.steps(made=100, seconds=10.0, now=50.0) == 100 + (100 - 10) / 0.1
-    assert deadline.steps(made=100, seconds=20.0, now=50.0) == 100 + (100 - 20) / 0.2
-    assert deadline.steps(made=100, seconds=50.0, now=50.0) == 100 + 0.7 * 100 / 0.5
-    assert deadline.steps(made=100, seconds=10.0, now=150.0) == 101
+def simulate(
+    slowness: Callable[[float, int], float],
+    *,
+    planned: int = 2000,
+    per_step: float = 0.045,
+    per_evaluation: float = 1.5,
+) -> tuple[float, Schedule]:
+    """Return when a run with a budget of 100 s ends, and its schedule.
 
-
-TIMED = TrainingSettings(steps=300, warmup_steps=20, evaluations=4)
-
-
-@pytest.mark.parametrize(
-    ("steps", "settings", "corrected"),
-    [
-        (430, TIMED, 350),
-        (390, TIMED, None),  # within 5 % of the plan
-        (270, TIMED, None),  # fewer than ten times the warm-up
-        (520, TIMED.changed(steps=150), None),  # the planned warm-up was shorter
-        (520, TIMED.changed(evaluations=20), None),  # an evaluation may be over
-    ],
-)
-def test_steps_are_corrected_only_if_the_past_stays_as_it_was(
-    steps: int, settings: TrainingSettings, corrected: int | None
-) -> None:
-    """The time is enough for `steps` steps, of which the evaluations take eighty; twenty steps took 20 s."""
+    slowness: of a time and a step; what its steps and evaluations take, in units of `per_step` and `per_evaluation`.
+    """
     now = 0.0
-    schedule = Schedule(settings, Deadline(float(steps), per_step=2.0, for_evaluations=160.0), clock=lambda: now)
-    now = 20.0
-    assert schedule.corrected_steps(20) == corrected
-    assert schedule.corrected_steps(20) is None
+    deadline = Deadline(BUDGET, BUDGET, per_step, per_evaluation)
+    schedule = Schedule(SETTINGS.changed(steps=planned), deadline=deadline, clock=lambda: now)
+    schedule.start(0, 0.0)
+    step = 0
+    while step < schedule.timetable.steps:
+        now += per_step * slowness(now, step)
+        step += 1
+        if schedule.forecast_is_due(step) and (correction := schedule.correction(step)):
+            schedule.correct([*schedule.timetable.corrections, correction])
+        if schedule.timetable.evaluates_after(step):
+            start = now
+            now += per_evaluation * slowness(now, step)
+            schedule.evaluated(start)
+    return now, schedule
 
 
-def test_few_steps_do_not_correct_the_plan() -> None:
-    schedule = Schedule(TIMED, Deadline(520.0, per_step=2.0, for_evaluations=160.0), clock=lambda: 10.0)
-    assert schedule.corrected_steps(10) is None
+def blocks(now: float, step: int) -> float:
+    return 3.0 if now % 20 > 10 else 1.0
+
+
+def noise(now: float, step: int) -> float:
+    return 0.6 + (step * 0.618034) % 1 * 0.8
+
+
+CHANGES: dict[str, Callable[[float, int], float]] = {
+    **{
+        f"{factor} times slower from {at}": lambda now, step, at=at, factor=factor: factor if now > at else 1.0
+        for at in (1, 10, 50, 80, 95)
+        for factor in (2, 3, 10)
+    },
+    **{
+        f"{factor} times slower until {at}": lambda now, step, at=at, factor=factor: factor if now < at else 1.0
+        for at in (1, 10, 50, 80, 95)
+        for factor in (2, 3, 10)
+    },
+    "a pause": lambda now, step: 400.0 if step == 500 else 1.0,
+    "blocks": blocks,
+}
+QUIET: dict[str, Callable[[float, int], float]] = {
+    "constant": lambda now, step: 1.0,
+    "three times as slow as timed": lambda now, step: 3.0,
+    "three times as fast as timed": lambda now, step: 1 / 3,
+    "a thousand times as fast as timed": lambda now, step: 1 / 1000,
+    "a hundred times as slow as timed": lambda now, step: 100.0,
+    "every other step slow": lambda now, step: 1.0 + 2.0 * (step % 2),
+    "noise": noise,
+}
+
+
+@pytest.mark.parametrize("name", QUIET)
+def test_a_run_ends_at_its_deadline(name: str) -> None:
+    end, _ = simulate(QUIET[name], per_evaluation=0.01 if "hundred" in name else 1.5)
+    assert 0.85 * BUDGET <= end <= 1.15 * BUDGET
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_run_ends_at_its_deadline_on_a_machine_that_changes(name: str) -> None:
+    end, _ = simulate(CHANGES[name])
+    assert 0.7 * BUDGET <= end <= 1.3 * BUDGET
+
+
+def test_a_plan_of_a_few_steps_grows_before_the_rate_has_decayed() -> None:
+    """As after a timing that was disturbed: 20 steps are planned where 2,000 fit."""
+    end, schedule = simulate(lambda now, step: 0.01, planned=20, per_step=4.5)
+    assert 0.85 * BUDGET <= end <= 1.15 * BUDGET
+    rates = [schedule.timetable.learning_rate(step) for step in range(schedule.timetable.steps)]
+    assert sum(rates) / len(rates) > 0.45 * SETTINGS.learning_rate  # that of a cosine is half the peak
+
+
+@pytest.mark.parametrize("name", ["constant", "every other step slow", "noise"])
+def test_a_plan_that_is_good_enough_stays(name: str) -> None:
+    scale = {"every other step slow": 0.5}.get(name, 1.0)
+    _, schedule = simulate(lambda now, step: scale * QUIET[name](now, step))
+    assert len(schedule.timetable.corrections) == 1
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_corrections_are_few(name: str) -> None:
+    _, schedule = simulate(CHANGES[name])
+    assert len(schedule.timetable.corrections) <= 25
+
+
+def test_evaluations_that_no_longer_fit_are_dropped() -> None:
+    end, schedule = simulate(lambda now, step: 1.0, per_evaluation=15.0, planned=1000)
+    assert end <= 1.15 * BUDGET
+    assert schedule.timetable.evaluations_left(0) < 6
+
+
+def test_without_a_deadline_nothing_is_corrected() -> None:
+    schedule = Schedule(SETTINGS, clock=lambda: 0.0)
+    assert not schedule.forecast_is_due(20)
+    assert schedule.correction(20) is None

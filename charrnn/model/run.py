@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -36,7 +37,7 @@ from charrnn.model.manifest import Manifest
 from charrnn.model.metrics import METRICS_FILE, read_metrics
 from charrnn.model.network import CharRNN, parameter_shapes
 from charrnn.model.run_format import CHECKPOINTS_FOLDER, RUN_FILE
-from charrnn.model.run_settings import RunSettings
+from charrnn.model.run_settings import LARGEST_COUNT, MAX_CORRECTIONS, MAX_EVALUATIONS_LEFT, Correction, RunSettings
 from charrnn.model.tensors import read_tensors
 from charrnn.settings import TrainingSettings
 from charrnn.text.corpus import load_corpus, read_text
@@ -49,7 +50,7 @@ HELD_OUT_FILE = "held_out.bin"
 STEPS_FILE = "steps.json"
 HELD_OUT_CHARACTERS = 2_000_000
 LARGEST_VOCABULARY = 5_000_000  # bytes; all of Unicode takes 4.4 million
-LARGEST_STEPS_FILE = 1000  # bytes
+LARGEST_STEPS_FILE = 50_000  # bytes
 T = TypeVar("T")
 
 
@@ -64,7 +65,8 @@ class Run:
         self.name = path.name
         self._manifest = Manifest.read(path, {RUN_FILE, VOCABULARY_FILE, HELD_OUT_FILE})
         settings = RunSettings.from_json(self._manifest.read_json(RUN_FILE), str(path / RUN_FILE))
-        self.settings = dataclasses.replace(settings, training=_with_corrected_steps(settings.training, path))
+        training, self.corrections = _corrected(settings.training, path)
+        self.settings = dataclasses.replace(settings, training=training)
         vocabulary = self._manifest.read_json(VOCABULARY_FILE, LARGEST_VOCABULARY)
         self.vocabulary = Vocabulary.from_json(vocabulary, str(path / VOCABULARY_FILE))
 
@@ -231,15 +233,39 @@ def _check_removal(path: Path) -> Iterator[None]:
         raise
 
 
-def _with_corrected_steps(training: TrainingSettings, path: Path) -> TrainingSettings:
-    """Return the settings with the number of steps in a run's steps.json, if there is one."""
+def _corrected(training: TrainingSettings, path: Path) -> tuple[TrainingSettings, tuple[Correction, ...]]:
+    """Return the settings with the number of steps in a run's steps.json, and its corrections, if there are any."""
     file = path / STEPS_FILE
     if not os.path.lexists(file):
-        return training
-    corrected = from_json_bytes(read_bounded(file, LARGEST_STEPS_FILE), str(file))
-    if not isinstance(corrected, dict) or set(corrected) != {"steps"}:
+        return training, ()
+    content = from_json_bytes(read_bounded(file, LARGEST_STEPS_FILE), str(file))
+    if not isinstance(content, dict) or not {"steps"} <= set(content) <= {"steps", "corrections"}:
         raise CharrnnError(f"{file} is damaged: it does not hold a number of steps")
-    return TrainingSettings.from_json({**training.to_json(), **corrected}, str(file))
+    stored = content.pop("corrections", None)
+    training = TrainingSettings.from_json({**training.to_json(), **content}, str(file))
+    if stored is None:
+        return training, ()
+    try:
+        corrections = tuple(Correction(*each) for each in stored)
+    except TypeError:
+        corrections = ()
+    if not _are_corrections(corrections, training):
+        raise CharrnnError(f"{file} is damaged: its corrections do not lead to its number of steps")
+    return training, corrections
+
+
+def _are_corrections(corrections: tuple[Correction, ...], training: TrainingSettings) -> bool:
+    """Return whether a training with these settings could have made these corrections."""
+    if not 0 < len(corrections) <= 1 + MAX_CORRECTIONS or any(type(n) is not int for each in corrections for n in each):
+        return False
+    first, last = corrections[0], corrections[-1]
+    if first.step != 0 or first.evaluations != training.evaluations or last.steps != training.steps:
+        return False
+    if not all(each.step < each.steps <= LARGEST_COUNT for each in corrections):
+        return False
+    if not all(0 < each.evaluations <= MAX_EVALUATIONS_LEFT for each in corrections[1:]):
+        return False
+    return all(one.step < after.step < one.steps for one, after in itertools.pairwise(corrections))
 
 
 def _validation_nats(checkpoint: Checkpoint) -> tuple[float, int]:

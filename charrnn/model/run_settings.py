@@ -6,7 +6,7 @@ import platform
 import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -16,6 +16,8 @@ from charrnn.settings import ModelSettings, Settings, TrainingSettings, option
 from charrnn.units import shortened
 
 LARGEST_COUNT = 10**15  # steps or characters
+MAX_CORRECTIONS = 100  # of the number of steps of one run
+MAX_EVALUATIONS_LEFT = 1000  # after a correction
 PARTS = ("model", "training", "corpus", "origin")
 S = TypeVar("S", bound=Settings)
 
@@ -54,6 +56,14 @@ class Origin(Settings):
         """Return the origin of a run created now by this process."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return cls(now, device, str(torch.__version__), platform.python_version(), chosen_because)
+
+
+class Correction(NamedTuple):
+    """From the step after `step` on, a run has this many steps in total, and this many evaluations left."""
+
+    step: int
+    steps: int
+    evaluations: int
 
 
 @dataclass(frozen=True)

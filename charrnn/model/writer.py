@@ -7,7 +7,7 @@ import dataclasses
 import errno
 import math
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from charrnn.model.manifest import LARGEST_JSON, write_with_manifest
 from charrnn.model.metrics import METRICS_FILE, MetricsWriter
 from charrnn.model.run import HELD_OUT_FILE, STEPS_FILE, VOCABULARY_FILE, Run
 from charrnn.model.run_format import CHECKPOINTS_FOLDER, FORMAT, PROGRESS_FILE, RUN_FILE, with_version
-from charrnn.model.run_settings import CorpusIdentity, RunSettings
+from charrnn.model.run_settings import CorpusIdentity, Correction, RunSettings
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
 
@@ -150,17 +150,26 @@ class RunWriter:
                     (folder / folder_name(step)).rename(damaged)
             self._metrics.discard_after(checkpoint.step)
 
-    def correct_steps(self, steps: int) -> None:
-        """Change the run's number of steps. Raises OSError where the disk fails; the number stays the same then."""
+    def correct_steps(self, corrections: Sequence[Correction]) -> None:
+        """Change the run's number of steps to that of the last correction; the first one is the plan.
+
+        Raises OSError where the disk fails. The number stays the same then.
+        """
+        steps = corrections[-1].steps
+        content = to_json_bytes({"steps": steps, "corrections": [list(each) for each in corrections]})
         path = self.run.path / STEPS_FILE
         try:
             with atomic_file(path) as new:
-                write_and_sync(new, to_json_bytes({"steps": steps}))
-        except OSError:
-            path.unlink(missing_ok=True)  # it may have been renamed already, but not synced
-            raise
+                write_and_sync(new, content)
+        except OSError:  # the file may have been renamed already, but not synced
+            if not self.run.corrections:
+                path.unlink(missing_ok=True)
+                raise
+            if path.read_bytes() != content:
+                raise
         settings = self.run.settings
         self.run.settings = dataclasses.replace(settings, training=settings.training.changed(steps=steps))
+        self.run.corrections = tuple(corrections)
 
     def log(self, event: str, **values: Any) -> None:
         """Log an entry to the run's metrics."""

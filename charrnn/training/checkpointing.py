@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from charrnn.errors import CharrnnError
 from charrnn.model.checkpoint import Checkpoint, Progress, training_shapes
+from charrnn.model.run_settings import Correction
 from charrnn.model.writer import RunWriter
 from charrnn.training.distributed import ProcessGroup
 from charrnn.training.events import CheckpointFailed, CheckpointSaved
@@ -103,11 +105,11 @@ class Checkpointer:
         if self._writer is not None:
             self._writer.log(event, **values)
 
-    def record_steps(self, steps: int) -> bool:
-        """Change the run's number of steps. Return whether that succeeded."""
+    def record(self, corrections: Sequence[Correction]) -> bool:
+        """Record the corrections of the run's number of steps. Return whether that succeeded."""
         with contextlib.suppress(OSError):
             if self._writer is not None:
-                self._writer.correct_steps(steps)
+                self._writer.correct_steps(corrections)
             return True
         return False
 

@@ -39,6 +39,7 @@ class ControlFlags(NamedTuple):
     stop: bool = False
     checkpoint: bool = False
     report: bool = False
+    forecast: bool = False
 
 
 @dataclass(frozen=True)

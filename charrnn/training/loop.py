@@ -14,6 +14,7 @@ from charrnn.errors import CharrnnError
 from charrnn.model.checkpoint import Checkpoint, Progress
 from charrnn.model.device import synchronize
 from charrnn.model.network import CharRNN
+from charrnn.model.run_settings import Correction
 from charrnn.model.writer import RunWriter
 from charrnn.scoring.score import ScoringStopped, score
 from charrnn.settings import TrainingSettings
@@ -60,12 +61,14 @@ def train(
 
     network: on the device to train on, with initial weights. writer: the run to write checkpoints and metrics to, if
     any. resume: a checkpoint of that run to continue from. requests: its flags request a stop or a checkpoint.
-    deadline: when a new run has to end; the number of steps is corrected for it after the warm-up. clock: in seconds,
-    monotonic.
+    deadline: when a new run has to end; the number of steps is corrected for it. clock: in seconds, monotonic.
     Raises CharrnnError where training explodes repeatedly, or without a checkpoint to return to.
     """
     trainer = Trainer(network, settings, train_text, group)
-    schedule = Schedule(settings, deadline, clock)
+    recorded = writer.run.corrections if writer is not None and resume is not None else ()
+    corrections = [Correction(*each) for each in group.broadcast_object(recorded)]
+    schedule = Schedule(settings, corrections, deadline, clock)
+    trainer.timetable = schedule.timetable
     checkpointer = Checkpointer(trainer, group, writer, clock)
     loop = _Loop(trainer, schedule, checkpointer, validation_text, requests or Requests(), group)
     loop.start(resume)
@@ -135,7 +138,7 @@ class _Loop:
             self.progress = self.checkpointer.restore(resume)
         else:
             self.group.broadcast(list(self.trainer.parameters.values()))
-        self.schedule.resume(self.progress.seconds)
+        self.schedule.start(self.trainer.step, self.progress.seconds)
         self._report.start()
 
     def events(self) -> Iterator[Event]:
@@ -149,7 +152,7 @@ class _Loop:
             elif save:
                 self.requests.checkpoint = False
                 yield self._save()
-            elif self.trainer.step >= self.schedule.settings.steps:
+            elif self.trainer.step >= self.schedule.timetable.steps:
                 self.reason = "done"
             elif self._flags().stop:
                 self.reason = "stopped"
@@ -175,12 +178,13 @@ class _Loop:
             stop=self.requests.stop,
             checkpoint=self.requests.checkpoint or self.checkpointer.is_due(),
             report=self._report.is_due(),
+            forecast=self.schedule.forecast_is_due(self.trainer.step),
         )
 
     def _evaluation_is_due(self) -> bool:
         """Return whether this step has to be evaluated, also if an earlier session was stopped while it did so."""
         step = self.trainer.step
-        return self.schedule.evaluates_after(step) and self.progress.evaluated_step != step
+        return self.schedule.timetable.evaluates_after(step) and self.progress.evaluated_step != step
 
     def _checkpoint_is_due(self) -> bool:
         if not self.checkpointer.can_save():
@@ -188,9 +192,10 @@ class _Loop:
         return self._flags().checkpoint or self.schedule.settings.keeps(self.trainer.step)
 
     def _after_step(self) -> Iterator[Event]:
-        step, report = self.trainer.step, self._flags().report
-        if step == self.schedule.settings.warmup_steps and self._correct_steps():
-            yield StepsCorrected(step, self.schedule.settings.steps)
+        step, flags = self.trainer.step, self._flags()
+        report = flags.report
+        if flags.forecast and self._correct_steps():
+            yield StepsCorrected(step, self.schedule.timetable.steps)
         # Reading the counter of skipped steps waits for the device, which costs nothing on a CPU.
         check = report or self.trainer.device.type == "cpu"
         if check and self.trainer.skipped_in_a_row.item() >= MAX_SKIPPED_IN_A_ROW:
@@ -201,18 +206,22 @@ class _Loop:
     def _correct_steps(self) -> bool:
         """Correct the number of steps for the deadline. Return whether it changed."""
         synchronize(self.trainer.device)
-        steps = self.schedule.corrected_steps(self.trainer.step)
-        if steps is not None and not self.checkpointer.record_steps(steps):
-            steps = None
-        steps = self.group.broadcast_object(steps)
-        if steps is None:
+        corrections: list[Correction] | None = None
+        correction = self.schedule.correction(self.trainer.step)
+        if correction is not None:
+            corrections = [*self.schedule.timetable.corrections, correction]
+            if not self.checkpointer.record(corrections):
+                corrections = None
+        corrections = self.group.broadcast_object(corrections)
+        if corrections is None:
             return False
-        self.schedule.set_steps(steps)
-        self.trainer.settings = self.schedule.settings
+        self.schedule.correct([Correction(*each) for each in corrections])
+        self.trainer.timetable = self.schedule.timetable
         return True
 
     def _evaluate(self) -> Iterator[Event]:
         """Score the validation text and save. Training ends if its loss got worse, or a stop was requested."""
+        start = self.schedule.clock()
         nats = self.group.broadcast_object(self._validation_nats())
         if nats is None:
             self.reason = "stopped"
@@ -236,6 +245,7 @@ class _Loop:
         ends_early = _got_worse(self.progress, self.schedule.settings.patience)
         if self.checkpointer.is_enabled:
             yield self._save(finished=ends_early)
+        self.schedule.evaluated(start)
         self.reason = "early" if ends_early else None
 
     def _validation_nats(self) -> float | None:
@@ -264,7 +274,7 @@ class _Loop:
             **self.trainer.progress(),
             seconds=self.schedule.seconds(),
             validation_nats=self.progress.validation_nats if evaluated_here else None,
-            finished=finished or (step == self.schedule.settings.steps and evaluated_here),
+            finished=finished or (step == self.schedule.timetable.steps and evaluated_here),
         )
 
     def _recover(self) -> Exploded:
@@ -279,6 +289,7 @@ class _Loop:
         self.progress = progress
         self.trainer.rate_scale = scale
         self.trainer.skipped_in_a_row.zero_()
+        self.schedule.restart(self.trainer.step)
         self._report.start()
         self.checkpointer.log("explosion", step=progress.step, rate_scale=scale)
         return Exploded(progress.step, scale)

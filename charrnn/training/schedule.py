@@ -1,43 +1,39 @@
-"""When things happen in a training: learning rate, evaluations, reports, and the number of steps before a deadline.
+"""The clock of a training: reports, and corrections of the number of steps, by which a run ends at its deadline.
 
-The number of steps that fit into the requested minutes is planned before the first step, by timing a few. It is
-corrected once, at the end of the warm-up: the machine may have been busy when it was timed. Until then nothing depends
-on the number of steps, so the corrected run equals, bit for bit, one planned so from the start.
+The number of steps that fit into the requested minutes is planned before the first step, by timing a few. Other
+processes may slow the machine down at any time, or stop doing so. So the end is forecast all the time, from the steps
+and evaluations of late. Where it misses the deadline by more than TOLERANCE, the number of steps is corrected.
 """
 
 from __future__ import annotations
 
-import math
+import itertools
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from charrnn.model.run_settings import MAX_CORRECTIONS, MAX_EVALUATIONS_LEFT, Correction
 from charrnn.settings import TrainingSettings
+from charrnn.training.timetable import Timetable
 
 Clock = Callable[[], float]
 
-STEPS_PER_WARMUP_STEP = 10  # at least: a short run gets a shorter warm-up
-MIN_TRAINING_SHARE = 0.7  # of the time, even where a single evaluation takes longer than the rest
-MIN_TIMED_STEPS = 20  # fewer are too few to correct the plan by
-MIN_CORRECTION = 0.05  # relative change of the number of steps
 REPORT_INTERVAL = 0.1  # seconds
+MIN_TRAINING_SHARE = 0.7  # of the time, even where a single evaluation takes longer than the rest
 
+# Shares of the requested time
+TOLERANCE = 0.05  # between the forecast end and the deadline
+FORECAST_INTERVAL = 0.01
+CORRECTION_INTERVAL = 0.04
+WINDOW = 0.04  # of the steps that a forecast is based on …
+WINDOW_OF_REST = 0.1  # … and this share of the time that is left: an early forecast need not be quick
 
-def learning_rate(settings: TrainingSettings, step: int) -> float:
-    """Return the rate of step number `step` (from 0): linear warm-up, then half a cosine down to zero.
-
-    Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5, without restarts.
-    """
-    warmup = min(settings.warmup_steps, settings.steps // STEPS_PER_WARMUP_STEP)
-    if step < warmup:
-        return settings.learning_rate * (step + 1) / warmup
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (settings.steps - warmup)))
-
-
-def evaluation_steps(settings: TrainingSettings) -> set[int]:
-    """Return the steps after which the model is evaluated: evenly spaced, the last one at the end."""
-    count = min(settings.evaluations, settings.steps)
-    return {round(settings.steps * k / count) for k in range(1, count + 1)}
+FORECAST_STEPS = 0.02  # share of the steps left: after so many, the end is forecast before its interval is over
+MIN_TIMED_STEPS = 3
+MIN_STRETCHES = 3  # between forecasts, that a forecast is based on
+LARGE_MISS = 1.5  # ratio of forecast and available time; corrected without waiting for the interval
+MAX_GROWTH = 10.0  # of the number of steps left, in one correction
 
 
 def steps_within(seconds: float, per_step: float, for_evaluations: float) -> int:
@@ -47,56 +43,136 @@ def steps_within(seconds: float, per_step: float, for_evaluations: float) -> int
 
 @dataclass(frozen=True)
 class Deadline:
-    """When a run has to end, by the clock, and the seconds planned for one step and for all evaluations."""
+    """When a run has to end, by the clock, and what was planned, in seconds.
+
+    budget: all of the requested time. per_step, per_evaluation: as timed before the first step.
+    """
 
     at: float
+    budget: float
     per_step: float
-    for_evaluations: float
+    per_evaluation: float
 
-    def steps(self, made: int, seconds: float, now: float) -> int:
-        """Return the total number of steps to make, given that `made` of them took `seconds`.
 
-        Evaluations are assumed to deviate from the plan by the same factor as steps.
-        """
-        per_step = seconds / made
-        return made + steps_within(self.at - now, per_step, self.for_evaluations * per_step / self.per_step)
+class _Forecaster:
+    """Forecasts the end of a run that has a deadline, and corrects its number of steps."""
+
+    def __init__(self, deadline: Deadline, now: float):
+        self._deadline = deadline
+        self._evaluation = (deadline.per_evaluation, deadline.per_step)  # seconds, and those of a step at that time
+        self._per_step = self._latest = deadline.per_step
+        self._corrected_at = -float("inf")
+        self._marks: deque[tuple[float, int]] = deque()
+        self.start(0, now)
+
+    def start(self, step: int, now: float) -> None:
+        """Forget the earlier steps."""
+        self._marks.clear()
+        self._marks.append((now, step))
+        self._forecast_at = now
+
+    def skip(self, seconds: float) -> None:
+        """Leave an evaluation of this length out of the time of steps."""
+        self._marks = deque((at + seconds, step) for at, step in self._marks)
+        self._evaluation = (seconds, self._latest)
+
+    def is_due(self, step: int, steps: int, now: float) -> bool:
+        if now - self._forecast_at >= FORECAST_INTERVAL * self._deadline.budget:
+            return True
+        forecast_step = self._marks[-1][1]
+        return step - forecast_step >= FORECAST_STEPS * (steps - forecast_step)
+
+    def correction(self, step: int, timetable: Timetable, now: float) -> Correction | None:
+        """Return how to change the number of steps, or None where the forecast meets the deadline well enough."""
+        deadline, budget, steps = self._deadline, self._deadline.budget, timetable.steps
+        left, rest = steps - step, deadline.at - now
+        self._measure(step, rest, now)
+        taken = step - self._marks[0][1]
+        if taken < max(1, min(MIN_TIMED_STEPS, left // 10)):
+            return None
+        evaluation = self._evaluation[0] * self._per_step / self._evaluation[1]
+        evaluations = timetable.evaluations_left(step)
+        needed = left * self._per_step + evaluations * evaluation
+        is_large = not rest / LARGE_MISS < needed < rest * LARGE_MISS
+        interval = CORRECTION_INTERVAL * budget
+        if abs(needed - rest) <= TOLERANCE * budget or (now - self._corrected_at < interval and not is_large):
+            return None
+        affordable = int((1 - MIN_TRAINING_SHARE) * max(0.0, rest) / max(evaluation, 1e-9))
+        evaluations = max(1, min(evaluations, affordable, MAX_EVALUATIONS_LEFT))
+        fitting = (rest - evaluations * evaluation) / self._per_step
+        corrected = step + max(1, round(min(fitting, MAX_GROWTH * left)))
+        if corrected == steps:
+            return None
+        self._corrected_at = now
+        return Correction(step, corrected, evaluations)
+
+    def _measure(self, step: int, rest: float, now: float) -> None:
+        """Take the mean time of the steps of late, without the slowest stretch: it may have been a pause."""
+        self._forecast_at = now
+        self._marks.append((now, step))
+        window = WINDOW * self._deadline.budget + WINDOW_OF_REST * max(0.0, rest)
+        while len(self._marks) > MIN_STRETCHES + 1 and self._marks[1][0] <= now - window:
+            self._marks.popleft()
+        stretches = [(b - a, n - m) for (a, m), (b, n) in itertools.pairwise(self._marks) if n > m]
+        if not stretches:
+            return
+        self._latest = max(1e-9, stretches[-1][0] / stretches[-1][1])
+        if len(stretches) >= MIN_STRETCHES:
+            stretches.remove(max(stretches, key=lambda stretch: stretch[0] / stretch[1]))
+        seconds, steps = map(sum, zip(*stretches, strict=True))
+        self._per_step = max(1e-9, seconds / steps)
 
 
 class Schedule:
-    """The settings and the clock of one training."""
+    """The settings, the timetable and the clock of one training."""
 
-    def __init__(self, settings: TrainingSettings, deadline: Deadline | None = None, clock: Clock = time.perf_counter):
+    def __init__(
+        self,
+        settings: TrainingSettings,
+        corrections: Sequence[Correction] = (),
+        deadline: Deadline | None = None,
+        clock: Clock = time.perf_counter,
+    ):
         self.settings, self.clock = settings, clock
-        self._deadline = deadline
-        self._evaluate_at = evaluation_steps(settings)
+        self.timetable = Timetable(settings, corrections)
+        self._forecaster = None if deadline is None else _Forecaster(deadline, clock())
         self._started = clock()
 
-    def resume(self, seconds: float) -> None:
-        """Start the clock, with the seconds that earlier sessions trained."""
+    def start(self, step: int, seconds: float) -> None:
+        """Start the clock at a step, with the seconds that were trained before."""
         self._started = self.clock() - seconds
+        self.restart(step)
+
+    def restart(self, step: int) -> None:
+        """Continue from an earlier step."""
+        if self._forecaster is not None:
+            self._forecaster.start(step, self.clock())
 
     def seconds(self) -> float:
         """Return the time trained, over all sessions."""
         return self.clock() - self._started
 
-    def evaluates_after(self, step: int) -> bool:
-        return step in self._evaluate_at
+    def evaluated(self, start: float) -> None:
+        """Note that an evaluation, with what belongs to it, took the time since `start`."""
+        if self._forecaster is not None:
+            self._forecaster.skip(self.clock() - start)
 
-    def set_steps(self, steps: int) -> None:
-        self.settings = self.settings.changed(steps=steps)
-        self._evaluate_at = evaluation_steps(self.settings)
+    def forecast_is_due(self, step: int) -> bool:
+        """Return whether to ask for a correction after this step. A step made again is not corrected again."""
+        corrections = self.timetable.corrections
+        if self._forecaster is None or len(corrections) > MAX_CORRECTIONS:
+            return False
+        if not corrections[-1].step < step < self.timetable.steps:
+            return False
+        return self._forecaster.is_due(step, self.timetable.steps, self.clock())
 
-    def corrected_steps(self, made: int) -> int | None:
-        """Return the number of steps that meets the deadline, or None where the plan has to stay or is good enough.
-
-        The answer is given once: the plan is not corrected again after a return to an earlier checkpoint.
-        """
-        deadline, self._deadline = self._deadline, None
-        if deadline is None or made < MIN_TIMED_STEPS:
+    def correction(self, step: int) -> Correction | None:
+        """Return how to change the number of steps to meet the deadline, or None to leave it."""
+        if self._forecaster is None:
             return None
-        planned = self.settings.steps
-        steps = deadline.steps(made, self.seconds(), self.clock())
-        fewest = made * max(STEPS_PER_WARMUP_STEP, self.settings.evaluations + 1)  # else the past would have differed
-        if min(steps, planned) < fewest or abs(steps / planned - 1) < MIN_CORRECTION:
-            return None
-        return steps
+        return self._forecaster.correction(step, self.timetable, self.clock())
+
+    def correct(self, corrections: Sequence[Correction]) -> None:
+        """Change the number of steps to that of the last correction."""
+        self.settings = self.settings.changed(steps=corrections[-1].steps)
+        self.timetable = Timetable(self.settings, corrections)

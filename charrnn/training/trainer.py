@@ -18,7 +18,7 @@ from charrnn.training.batches import NOT_COUNTED, Batches, Window, derived_seed
 from charrnn.training.distributed import SINGLE_PROCESS, ControlFlags, ProcessGroup
 from charrnn.training.document_batches import DocumentBatches
 from charrnn.training.optimizer import AdamW
-from charrnn.training.schedule import learning_rate
+from charrnn.training.timetable import Timetable
 
 ADAM_BETAS = (0.9, 0.99)
 STEPS_BETWEEN_SCALES = 1000  # fp16: the loss scale doubles after this many steps
@@ -41,6 +41,7 @@ class Trainer:
         group: ProcessGroup = SINGLE_PROCESS,
     ):
         self.network, self.settings, self.group = network, settings, group
+        self.timetable = Timetable(settings)
         self.device = network.output.weight.device
         self.rows = group.rows(settings.batch_size)
         self.shard = None if group.is_single else Shard(settings.batch_size, self.rows)
@@ -80,7 +81,7 @@ class Trainer:
 
     def learning_rate(self) -> float:
         """Return the rate of the next step."""
-        return learning_rate(self.settings, self.step) * self.rate_scale
+        return self.timetable.learning_rate(self.step) * self.rate_scale
 
     def make_step(self, flags: ControlFlags = ControlFlags()) -> ControlFlags:
         """Read one window and update the weights. Return the flags that any process of the group passed.
