@@ -71,3 +71,22 @@ def test_unread_text_does_not_help() -> None:
     short, long = (LossForecast(1.7, 0.1, 400_000, characters) for characters in (1_000_000, 100_000_000))
     assert short.nats_after(1e6) == long.nats_after(1e6)
     assert short.nats_after(1e8) > long.nats_after(1e8)
+
+
+@pytest.mark.parametrize(
+    ("nats", "read", "vocabulary_size"),
+    [
+        (1.7, 50_000, 65),  # a few steps
+        (4.6, 1_000_000, 222),
+        (25.9, 1_000_000, 1000),
+        (0.01, 10_000_000, 65),
+    ],
+)
+def test_an_implausible_loss_is_not_forecast(nats: float, read: float, vocabulary_size: int) -> None:
+    forecast = LossForecast(nats, 0.0, 400_000, 1_000_000)
+    assert forecast.plausible_nats_after(read, vocabulary_size) is None
+
+
+def test_a_plausible_loss_is_forecast() -> None:
+    forecast = LossForecast(1.7, 0.1, 400_000, 1_000_000)
+    assert forecast.plausible_nats_after(1e6, 65) == forecast.nats_after(1e6)

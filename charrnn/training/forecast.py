@@ -20,6 +20,9 @@ SCORED = 40_000  # characters of the validation text
 PIECES = 20
 MIN_TRAINING_TEXT = 10_000  # shorter texts get no forecast
 MIN_VALIDATION_TEXT = 1_000
+MIN_READ = 100_000  # characters that training reads; after fewer, the loss is not foreseeable
+MIN_NATS = 0.05
+MAX_OF_UNIFORM = 0.8  # of the loss of guessing, ln of the vocabulary size
 ORDER = 6  # of the n-grams
 # The fraction is LIMIT + EXCESS · √(REFERENCE / characters read).
 LIMIT, EXCESS, REFERENCE = 0.83, 0.13, 1e6
@@ -49,6 +52,11 @@ class LossForecast:
             min(Contexts(_subsample(train_ids, size), scored, ORDER).nats()) for size in (counted, counted // 4)
         )
         return cls(nats, max(0.0, nats_of_quarter - nats) / 2, counted, len(train_ids))
+
+    def plausible_nats_after(self, read: float, vocabulary_size: int) -> float | None:
+        """Return `nats_after`, or None where little is read, or the loss would be that of guessing."""
+        nats = self.nats_after(read) if read >= MIN_READ else math.inf
+        return nats if MIN_NATS <= nats <= MAX_OF_UNIFORM * math.log(max(2, vocabulary_size)) else None
 
     def nats_after(self, read: float) -> float:
         """Return the validation loss to expect after reading this many characters."""

@@ -23,16 +23,16 @@ REPORT_INTERVAL = 0.1  # seconds
 MIN_TRAINING_SHARE = 0.7  # of the time, even where a single evaluation takes longer than the rest
 
 # Shares of the requested time
-TOLERANCE = 0.05  # between the forecast end and the deadline
+TOLERANCE = 0.06  # between the forecast end and the deadline
 FORECAST_INTERVAL = 0.01
-CORRECTION_INTERVAL = 0.04
-WINDOW = 0.04  # of the steps that a forecast is based on …
-WINDOW_OF_REST = 0.1  # … and this share of the time that is left: an early forecast need not be quick
+CORRECTION_INTERVAL = 0.08
+WINDOW = 0.05  # of the steps that a forecast is based on …
+WINDOW_OF_REST = 0.15  # … and this share of the time that is left: an early forecast need not be quick
 
 FORECAST_STEPS = 0.02  # share of the steps left: after so many, the end is forecast before its interval is over
 MIN_TIMED_STEPS = 3
 MIN_STRETCHES = 3  # between forecasts, that a forecast is based on
-LARGE_MISS = 1.5  # ratio of forecast and available time; corrected without waiting for the interval
+LARGE_MISS = 2.0  # ratio of forecast and available time; corrected without waiting for the interval
 MAX_GROWTH = 10.0  # of the number of steps left, in one correction
 
 

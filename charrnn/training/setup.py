@@ -43,7 +43,7 @@ class PreparedRun:
     """All that `loop.train` needs.
 
     corpus: in the run's vocabulary. writer: None on all processes of a group but the first. checkpoint: to resume from.
-    plan, forecast_nats: of a new run; the validation loss to expect is None where the settings were not chosen.
+    plan, forecast_nats: of a new run; the validation loss to expect is None where it cannot be foreseen.
     initialized_from: the checkpoint of another run whose weights a new run starts from.
     """
 
@@ -105,7 +105,8 @@ def prepare_new_run(
     if weights is None and not {"hidden_size", "recurrence"} & explicit.keys():
         forecast = LossForecast.fit(*texts)
         characters = training.steps * training.batch_size * training.seq_length
-        forecast_nats = None if forecast is None else forecast.nats_after(characters)
+        if forecast is not None:
+            forecast_nats = forecast.plausible_nats_after(characters, len(corpus.vocabulary))
     network = CharRNN(model, len(corpus.vocabulary))
     network.initialize(torch.Generator().manual_seed(training.seed))
     if weights is not None:
