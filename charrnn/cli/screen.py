@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -28,17 +29,22 @@ if TYPE_CHECKING:
 
 SKIPPED_NAMED = 3
 SAMPLE_CHARACTERS = 160
+SAMPLE_INTERVAL = 15.0  # seconds
 MAX_WIDTH = 100
 
 
 class TrainingScreen:
     """Draws the events of a training: lines to `out`, the progress bar to stderr.
 
-    If `out` is a pipe and its reader exits, a stop is requested. output_error: the first error of a write to `out`.
+    On a terminal, a sample from the current network follows each evaluation, and appears every SAMPLE_INTERVAL without
+    one. If `out` is a pipe and its reader exits, a stop is requested. output_error: the first error of a write to
+    `out`. clock: in seconds, monotonic.
     """
 
-    def __init__(self, out: TextIO, requests: Requests):
+    def __init__(self, out: TextIO, requests: Requests, clock: Callable[[], float] = time.monotonic):
         self.terminal = Terminal.of(_DurableStream(out, self._on_output_error))
+        self._clock, self._sampled_at = clock, clock()
+        self._network: CharRNN | None = None
         self.output_error: OSError | None = None
         self._requests = requests
         self._training_losses: list[tuple[float, float]] = []
@@ -63,6 +69,7 @@ class TrainingScreen:
     def show_plan(self, prepared: PreparedRun, run: Run) -> None:
         """Show what is trained, why, and the forecast; of a resumed run, where it continues."""
         corpus, plan, nats = prepared.corpus, prepared.plan, prepared.forecast_nats
+        self._network, self._sampled_at = prepared.network, self._clock()
         if prepared.checkpoint is not None:
             self._show_resumed(run, prepared.checkpoint)
             return
@@ -135,6 +142,8 @@ class TrainingScreen:
                     speed = f"{event.characters_per_second / 1e3:.1f}k ch/s"
                     self._bar.set_postfix_str(f" {event.nats:.3f} nats {bits(event.nats):.2f} bpc {speed}", False)
                     self._bar.update(event.step - self._bar.n)
+                if self._network is not None and self._clock() - self._sampled_at >= SAMPLE_INTERVAL:
+                    self._show_sample(self._network, run, event.step, f"step {count(event.step):>7}")
             case events.Evaluated():
                 self._evaluations.append(event)
                 self._show_evaluation(event, run)
@@ -154,11 +163,19 @@ class TrainingScreen:
             f"step {count(event.step):>7}  train {event.train_nats:.3f}  validation {event.validation_nats:.3f} nats"
             f" ({bits(event.validation_nats):.3f} bpc){'  best' if event.is_best else ''}  {duration(event.seconds)}"
         )
-        if self.terminal.is_terminal:
-            width = max(20, min(MAX_WIDTH, self.terminal.width - 2))
-            for line in _sample(event.network, run, event.step).strip("\n").split("\n"):
-                for row in textwrap.wrap(safe_text(line), width - 4, drop_whitespace=False) or [""]:
-                    self.line(f"    {row}", wrap=False)
+        self._show_sample(event.network, run, event.step)
+
+    def _show_sample(self, network: CharRNN, run: Run, step: int, title: str | None = None) -> None:
+        """Draw a sample on a terminal. It has its own random generator: training stays bit for bit as without it."""
+        if not self.terminal.is_terminal:
+            return
+        if title is not None:
+            self.line(title)
+        width = max(20, min(MAX_WIDTH, self.terminal.width - 2))
+        for line in _sample(network, run, step).strip("\n").split("\n"):
+            for row in textwrap.wrap(safe_text(line), width - 4, drop_whitespace=False) or [""]:
+                self.line(f"    {row}", wrap=False)
+        self._sampled_at = self._clock()
 
     def show_summary(self, run: Run, finished: Finished) -> None:
         """Show the losses, the curve, advice, and what to do next."""

@@ -1,0 +1,73 @@
+"""charrnn.cli.screen"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from pathlib import Path
+
+import pytest
+import torch
+
+from charrnn.cli.screen import SAMPLE_INTERVAL, TrainingScreen
+from charrnn.training.events import Requests
+from charrnn.training.options import TrainOptions
+from charrnn.training.session import training_session
+
+SETTINGS = {"hidden_size": 8, "embedding_size": 4, "batch_size": 2, "seq_length": 8, "steps": 40, "evaluations": 4}
+OPTIONS = {"dropout": 0.3, "precision": "fp32"}
+
+
+class FakeTerminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def text(home: Path, short_text: str) -> Path:
+    path = home / "corpora" / "mine.txt"
+    path.write_text(short_text[:1000])
+    return path
+
+
+def trained(out: io.StringIO, name: str, seconds_per_look: float) -> dict[str, torch.Tensor]:
+    """Train with a screen whose clock advances at each look. Return the weights.
+
+    Steps are reported before each of the four evaluations at least.
+    """
+    requests, ticks = Requests(), itertools.count()
+    with training_session(["mine"], TrainOptions(SETTINGS | OPTIONS, name=name, device="cpu")) as session:
+        screen = TrainingScreen(out, requests, clock=lambda: seconds_per_look * next(ticks))
+        screen.show_plan(session.prepared, session.run)
+        out.truncate(0)
+        for event in session.events(requests):
+            screen.show(event, session.run)
+        return session.run.read_model(session.run.checkpoint("last"))
+
+
+def test_a_sample_appears_without_an_evaluation(text: Path) -> None:
+    out = FakeTerminal()
+    trained(out, "often", SAMPLE_INTERVAL)
+    lines = out.getvalue().replace("\0", "").splitlines()
+    titles = [index for index, line in enumerate(lines) if line.split() == ["step", "40"]]
+    assert titles
+    assert lines[titles[0] + 1].startswith("    ")
+
+
+def test_samples_wait_for_their_interval(text: Path) -> None:
+    out = FakeTerminal()
+    trained(out, "rarely", 0.001)
+    assert [line for line in out.getvalue().splitlines() if line.split() == ["step", "40"]] == []
+
+
+def test_a_pipe_gets_no_sample(text: Path) -> None:
+    out = io.StringIO()
+    trained(out, "pipe", SAMPLE_INTERVAL)
+    assert not any(line.startswith("    ") for line in out.getvalue().splitlines())
+
+
+def test_samples_do_not_change_training(text: Path) -> None:
+    often, rarely = trained(FakeTerminal(), "often", SAMPLE_INTERVAL), trained(FakeTerminal(), "rarely", 0.001)
+    assert all(torch.equal(often[name], rarely[name]) for name in often)
