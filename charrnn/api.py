@@ -88,8 +88,8 @@ def train(
     corpus: files, folders, glob patterns or names of corpora. name: of the run. minutes, epochs, or `steps` among the
     settings: the length of the run. resume: continue the run `name` (or the newest). init_from: a run whose weights
     to start from. on_event: called with each event of `charrnn.training.events`. requests: to stop, or to ask for a
-    checkpoint, from another thread. settings: fields of `ModelSettings` and `TrainingSettings`; those left out are
-    chosen for the corpus and the device.
+    checkpoint, from another thread. settings: fields of `ModelSettings` and `TrainingSettings`, those left out are
+    chosen for the corpus and the device; and of `ReadSettings`: encoding, newlines, include, exclude.
     Raises UsageError for settings out of bounds, CharrnnError where training cannot start or continue.
     """
     specs = [corpus] if isinstance(corpus, str | PathLike) else list(corpus)
@@ -150,8 +150,11 @@ class Model:
         """
         return self.read(text, skip_unknown=skip_unknown)[1]
 
-    def read(self, text: TextLike = None, *, skip_unknown: bool = False) -> tuple[str, EncodedText]:
-        """Return the title of a text, and the text as `encode` does."""
+    def read(self, text: TextLike = None, *, skip_unknown: bool = False, **reading: Any) -> tuple[str, EncodedText]:
+        """Return the title of a text, and the text as `encode` does.
+
+        reading: fields of `ReadSettings` for a file or folder, where they differ from those of the run.
+        """
         if text is None:
             return "held-out text", self.run.held_out_text()
         if isinstance(text, EncodedText):
@@ -161,7 +164,7 @@ class Model:
         if isinstance(text, str):
             return "text", self.run.encoded_text(self.vocabulary.encode(text, skip_unknown=skip_unknown))
         spec = fspath(text)
-        return "standard input" if spec == "-" else spec, self.run.read(spec, skip_unknown=skip_unknown)
+        return "standard input" if spec == "-" else spec, self.run.read(spec, skip_unknown=skip_unknown, **reading)
 
     # Sampling
 

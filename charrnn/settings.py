@@ -7,6 +7,8 @@ option, add a field.
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -161,8 +163,10 @@ class Settings:
         unknown = sorted(data.keys() - options.keys())
         if unknown:
             raise CharrnnError(f"{source}: unknown setting {shortened(unknown[0])}", hint)
+        values = {name: data.get(name, option.missing_value) for name, option in options.items()}
+        lists = {name for name, option in options.items() if option.repeatable and isinstance(values[name], list)}
         try:
-            return cls(**{name: data.get(name, option.missing_value) for name, option in options.items()})
+            return cls(**{name: tuple(value) if name in lists else value for name, value in values.items()})
         except UsageError as error:
             raise CharrnnError(f"{source}: {error.message}") from None
 
@@ -299,6 +303,71 @@ class TrainingSettings(Settings):
     def keeps(self, step: int) -> bool:
         """Return whether `keep` saves a checkpoint at this step and keeps it."""
         return self.keep is not None and step % int(self.keep.removeprefix("every:")) == 0
+
+
+NOT_ENCODINGS = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
+"""Codecs of Python for text that no file is stored in."""
+
+
+@dataclass(frozen=True)
+class ReadSettings(Settings):
+    """Which files of a folder are read, and how the bytes of a file become characters.
+
+    The fields take a str, or for patterns a sequence. encoding: stored as Python's name for it, such as iso8859-1 for
+    latin-1.
+    """
+
+    encoding: str = option(
+        "utf-8", "Encoding of the files, such as latin-1, cp1252 or utf-16.", longest=40, metavar="NAME", panel=DATA
+    )
+    newlines: str = option(
+        "lf",
+        "Line ends. lf: convert CRLF and CR to LF. keep: change nothing.",
+        choices=("keep", "lf"),
+        panel=DATA,
+        if_missing="keep",
+    )
+    include: tuple[str, ...] = option(
+        (),
+        "In folders and patterns, read only these files: a name, or a path below the folder; * and ** match parts. "
+        "Repeatable.",
+        longest=LONGEST_EXPRESSION,
+        metavar="GLOB",
+        panel=DATA,
+    )
+    exclude: tuple[str, ...] = option(
+        (),
+        "In folders and patterns, leave out these files and folders. Repeatable.",
+        longest=LONGEST_EXPRESSION,
+        metavar="GLOB",
+        panel=DATA,
+    )
+
+    def __post_init__(self) -> None:
+        for name in ("include", "exclude"):
+            value = getattr(self, name)
+            if isinstance(value, str | list):
+                object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        super().__post_init__()
+        object.__setattr__(self, "encoding", _encoding_name(self.encoding))
+
+    @property
+    def decoding(self) -> tuple[str, str]:
+        """Encoding and newlines: what determines the characters of a file."""
+        return self.encoding, self.newlines
+
+
+def _encoding_name(name: str) -> str:
+    """Return Python's name of an encoding. Raises UsageError where there is none that a file can be read in."""
+    try:
+        codec = codecs.lookup(name)
+        with contextlib.suppress(UnicodeError):
+            b"a".decode(name)  # raises LookupError for codecs such as base64
+    except (LookupError, ValueError):
+        codec = None
+    if codec is None or codec.incrementaldecoder is None or codec.name in NOT_ENCODINGS:
+        raise UsageError(f"unknown encoding {shortened(name)}", "use one such as utf-8, latin-1, cp1252 or utf-16")
+    return codec.name
 
 
 PALETTES = ("blue-red", "purple-orange", "karpathy")

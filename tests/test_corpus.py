@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.files import ProgressCallback
+from charrnn.settings import ReadSettings
 from charrnn.text import catalog
 from charrnn.text.catalog import Entry
 from charrnn.text.corpus import Corpus, load_corpus, read_text
@@ -90,9 +91,9 @@ def test_load_a_file() -> None:
     assert corpus.sha256 == hashlib.sha256(b"banana\n").hexdigest()
 
 
-def test_line_endings_and_nuls_are_kept() -> None:
-    put("a.txt", b"a\r\nb\rc\n\0\x1b")
-    assert whole(load_corpus(["a.txt"])) == "a\r\nb\rc\n\0\x1b"
+def test_control_characters_are_kept() -> None:
+    put("a.txt", b"a\nb\0\x1b")
+    assert whole(load_corpus(["a.txt"])) == "a\nb\0\x1b"
 
 
 def test_byte_order_mark_is_dropped() -> None:
@@ -408,7 +409,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     stdin_of(monkeypatch, b"\xef\xbb\xbfa\r\nb")
     put("a.txt", "<")
     corpus = load_corpus(["a.txt", "-"])
-    assert whole(corpus) == "<a\r\nb"
+    assert whole(corpus) == "<a\nb"
     assert corpus.files == ["a.txt", "the standard input"]
 
 
@@ -547,7 +548,8 @@ def test_file_name_that_is_not_utf_8() -> None:
 
 def test_read_text(monkeypatch: pytest.MonkeyPatch) -> None:
     put("corpora/tale.txt", b"\xef\xbb\xbfa\r\n")
-    assert read_text("tale") == "a\r\n"
+    assert read_text("tale") == "a\n"
+    assert read_text("tale", reading=ReadSettings(newlines="keep")) == "a\r\n"
     assert read_text("tale", as_bytes=True) == b"\xef\xbb\xbfa\r\n"
     stdin_of(monkeypatch, b"piped")
     assert read_text("-") == "piped"
@@ -588,7 +590,7 @@ def test_mutated_text(rounds: int) -> None:
         raw = mutated("To be, or not – ça alors! 😀\r\n".encode(), chance)
         put("a.txt", raw)
         try:
-            corpus = load_corpus(["a.txt"])
+            corpus = load_corpus(["a.txt"], newlines="keep")
         except CharrnnError as error:
             assert error.message.startswith(("a.txt is not UTF-8", "a.txt holds only", "a.txt is empty"))
             outcomes.add("refused")

@@ -21,7 +21,8 @@ TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
 def row(option: Option) -> str:
-    kind = TYPES[option.value_type] + (" or null" if option.optional else "")
+    kind = "list of strings" if option.repeatable else TYPES[option.value_type]
+    kind += " or null" if option.optional else ""
     return f"| `{option.name}` | {kind} | `{json.dumps(option.default)}` | {option.help} |\n"
 
 

@@ -17,11 +17,14 @@ from charrnn.cli.options import (
     RunArgument,
     SkipUnknownOption,
     read_text,
+    with_settings,
 )
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.settings import ReadSettings
 from charrnn.units import bits, count, perplexity
 
 
+@with_settings(ReadSettings)
 def evaluate(
     run: RunArgument = None,
     text: Annotated[
@@ -39,12 +42,14 @@ def evaluate(
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
+    *,
+    given: dict[str, Any],
 ) -> None:
     """Score a text: nats and bits per character, and perplexity.
 
     The network reads the text in one pass from a zero state; the first character is not scored. A run trained on
-    documents reads each from a zero state and scores all characters. A single argument that is not the name of a run
-    is the text.
+    documents reads each from a zero state and scores all characters. A text is read in the encoding and with the
+    newlines of the run's corpus by default. A single argument that is not the name of a run is the text.
 
     [bold]charrnn evaluate notes.txt[/bold]
     [bold]charrnn evaluate shakespeare sonnets.txt --per-line[/bold]
@@ -54,7 +59,7 @@ def evaluate(
 
     run, text = _run_and_text(run, text)
     model = load(run, checkpoint=checkpoint, device=device)
-    title, encoded = read_text(model, text, skip_unknown=skip_unknown)
+    title, encoded = read_text(model, text, skip_unknown=skip_unknown, reading=given)
     if len(encoded) < 2:
         raise CharrnnError(f"{title} is too short to score: it has {len(encoded)} characters the model knows")
     score = model.score(encoded)

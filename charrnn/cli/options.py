@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from charrnn.cli.completion import complete_run
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.settings import DEVICES, Option, Settings
+from charrnn.settings import DEVICES, Option, ReadSettings, Settings
 
 if TYPE_CHECKING:
     from charrnn.api import Model
@@ -135,11 +135,26 @@ def add_command(app: typer.Typer, command: Callable[..., None]) -> None:
     app.command(command.__name__, cls=Command, help=help)(command)
 
 
-def read_text(model: Model, spec: str | None, *, skip_unknown: bool) -> tuple[str, EncodedText]:
-    """Return title and ids of the text that a command reads; the held-out text if the user named none."""
+def read_text(
+    model: Model, spec: str | None, *, skip_unknown: bool, reading: dict[str, Any] | None = None
+) -> tuple[str, EncodedText]:
+    """Return title and ids of the text that a command reads; the held-out text if the user named none.
+
+    reading: what the user set of `ReadSettings`, if the command has these options.
+    """
+    from charrnn.text.vocabulary import NotTextError
+
+    if spec is None and reading:
+        raise UsageError(f"{ReadSettings.options()[next(iter(reading))].flag} needs a text of your own")
     if spec is None and skip_unknown:
         raise UsageError("--skip-unknown needs a text of your own; the held-out text has no unknown characters")
-    title, encoded = model.read(None if spec is None else Path(spec), skip_unknown=skip_unknown)
+    try:
+        title, encoded = model.read(None if spec is None else Path(spec), skip_unknown=skip_unknown, **(reading or {}))
+    except NotTextError as error:
+        if reading is not None:
+            raise
+        encoding = model.run.read_settings().encoding
+        raise CharrnnError(error.message, f"convert it to {encoding}, which the run reads") from None
     if not len(encoded):
         raise CharrnnError(f"{title} has no characters{' that the model knows' if skip_unknown else ''}")
     return f"documents of {title}" if encoded.has_documents else title, encoded

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charrnn.api import Model
+    from charrnn.model.run import Run
     from charrnn.text.vocabulary import Vocabulary
 
 FLUSH_SECONDS = {"terminal": 0.05, "pipe": 0.5}
@@ -91,7 +92,7 @@ def sample(
 
     model = load(run, checkpoint=checkpoint, device=device)
     prime_ids = model.vocabulary.encode(
-        _read_prime(prime, prime_file, model.vocabulary),
+        _read_prime(prime, prime_file, model.run),
         source="the prime",
         skip_unknown=skip_unknown,
         hint="use --skip-unknown to skip them",
@@ -131,13 +132,13 @@ def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
         raise UsageError("--greedy always generates the same text", "leave out --num or --greedy")
 
 
-def _read_prime(prime: str | None, prime_file: str | None, vocabulary: Vocabulary) -> str | bytes:
-    as_bytes = vocabulary.kind == "bytes"
+def _read_prime(prime: str | None, prime_file: str | None, run: Run) -> str | bytes:
+    as_bytes = run.vocabulary.kind == "bytes"
     source = "-" if prime == "-" else prime_file
     if source is not None:
         from charrnn.text.corpus import read_text
 
-        return read_text(source, as_bytes=as_bytes)
+        return read_text(source, as_bytes=as_bytes, reading=run.read_settings())
     return os.fsencode(prime or "") if as_bytes else prime or ""
 
 

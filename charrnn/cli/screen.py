@@ -16,6 +16,7 @@ from charrnn.display.plots import loss_curve
 from charrnn.display.tables import key_values
 from charrnn.display.terminal import Terminal, safe_text
 from charrnn.errors import CharrnnError
+from charrnn.text.path_filter import FILTERED
 from charrnn.units import amount, bits, count, duration
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from charrnn.model.checkpoint import Checkpoint
     from charrnn.model.network import CharRNN
     from charrnn.model.run import Run
+    from charrnn.text.corpus import Corpus
     from charrnn.training.events import Evaluated, Event, Finished, Requests
     from charrnn.training.setup import PreparedRun
 
@@ -87,6 +89,7 @@ class TrainingScreen:
                 f"{len(run.vocabulary)} different; last {count(text.held_out)} held out{part}",
             ),
             *_skipped_rows(corpus.skipped_files),
+            *_newlines_rows(corpus),
             ("model", _model_line(run)),
             (
                 "plan",
@@ -286,10 +289,17 @@ def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str
 
 
 def _skipped_rows(skipped: dict[str, str]) -> list[tuple[str, str]]:
-    """Return the row that says what of a folder is not read, hidden files last; none if all is read."""
-    named = sorted(skipped, key=lambda name: skipped[name] == "hidden")[:SKIPPED_NAMED]
+    """Return the row that says what of a folder is not read, what nobody wants read last; none if all is read."""
+    named = sorted(skipped, key=lambda name: skipped[name] in ("hidden", *FILTERED))[:SKIPPED_NAMED]
     more = f" and {len(skipped) - len(named)} more" if len(skipped) > len(named) else ""
     return [("skipped", ", ".join(f"{name} ({skipped[name]})" for name in named) + more)] if skipped else []
+
+
+def _newlines_rows(corpus: Corpus) -> list[tuple[str, str]]:
+    """Return the row that says that line ends were converted; none if not."""
+    files = "" if len(corpus.files) == 1 else f" in {amount(corpus.converted, 'file')}"
+    text = f"CRLF or CR converted to LF{files} (--newlines keep leaves them)"
+    return [("newlines", text)] if corpus.converted else []
 
 
 def _loss(nats: float) -> str:

@@ -13,7 +13,7 @@ import typer
 from charrnn.cli.completion import complete_corpus, complete_run
 from charrnn.cli.options import DeviceOption, with_settings
 from charrnn.errors import CharrnnError, ExitCode, UsageError
-from charrnn.settings import DATA, LENGTH, ModelSettings, TrainingSettings
+from charrnn.settings import DATA, LENGTH, ModelSettings, ReadSettings, TrainingSettings
 from charrnn.training.options import TrainOptions
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ SummaryJsonOption = Annotated[
 ]
 
 
-@with_settings(ModelSettings, TrainingSettings)
+@with_settings(ModelSettings, TrainingSettings, ReadSettings)
 def train(
     corpus: CorpusArgument = None,
     name: NameOption = None,
@@ -176,9 +176,9 @@ def _default_corpus() -> str:
     raise UsageError("no corpus given", f"name one, such as: charrnn train {DEFAULT_CORPUS}")
 
 
-def _load(specs: Sequence[str], as_bytes: bool) -> Corpus:
+def _load(specs: Sequence[str], as_bytes: bool, reading: ReadSettings) -> Corpus:
     from charrnn.cli.progress import transfer_bar
     from charrnn.text.corpus import load_corpus
 
     with transfer_bar() as progress:
-        return load_corpus(specs, as_bytes=as_bytes, progress=progress)
+        return load_corpus(specs, as_bytes=as_bytes, progress=progress, **reading.to_json())

@@ -46,7 +46,8 @@ def training_ids(run: Run, spec: str | None = None) -> np.ndarray | None:
         return None
     try:
         as_bytes = run.vocabulary.kind == "bytes"
-        corpus = load_corpus([spec or str(file)], as_bytes=as_bytes, vocabulary=run.vocabulary)
+        reading = identity.reading.to_json()
+        corpus = load_corpus([spec or str(file)], as_bytes=as_bytes, vocabulary=run.vocabulary, **reading)
         if corpus.sha256 != identity.sha256:
             raise CharrnnError(f"{spec} is not the corpus that {run.name} was trained on", "leave --corpus out")
     except CharrnnError:

@@ -39,7 +39,7 @@ from charrnn.model.network import CharRNN, parameter_shapes
 from charrnn.model.run_format import CHECKPOINTS_FOLDER, RUN_FILE
 from charrnn.model.run_settings import LARGEST_COUNT, MAX_CORRECTIONS, MAX_EVALUATIONS_LEFT, Correction, RunSettings
 from charrnn.model.tensors import read_tensors
-from charrnn.settings import TrainingSettings
+from charrnn.settings import ReadSettings, TrainingSettings, check_names
 from charrnn.text.corpus import load_corpus, read_text
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
@@ -106,12 +106,19 @@ class Run:
             raise CharrnnError(f"{source} is damaged: {error.reason} at byte {error.start}") from None
         return self.encoded_text(self.vocabulary.encode(text, source=source), [int(length) for length in lengths])
 
-    def read(self, spec: str, *, skip_unknown: bool = False) -> EncodedText:
+    def read_settings(self, **changed: Any) -> ReadSettings:
+        """Return how this run reads a text: in the encoding and with the newlines of its corpus, unless changed."""
+        encoding, newlines = self.settings.corpus.decoding
+        return ReadSettings(**{"encoding": encoding, "newlines": newlines, **changed})
+
+    def read(self, spec: str, *, skip_unknown: bool = False, **changed: Any) -> EncodedText:
         """Return a file, a folder, a corpus by name, or standard input (`-`) as `encoded_text` does.
 
-        skip_unknown: leave out characters that the run does not know. Raises CharrnnError where there is no such text,
-        or it holds unknown characters.
+        skip_unknown: leave out characters that the run does not know. changed: as for `read_settings`.
+        Raises CharrnnError where there is no such text, or it holds unknown characters.
         """
+        check_names(changed, ReadSettings)
+        reading = self.read_settings(**changed)
 
         def encode(text: str | bytes, source: str) -> np.ndarray:
             hint = "use --skip-unknown to leave them out"
@@ -119,20 +126,27 @@ class Run:
 
         as_bytes = self.vocabulary.kind == "bytes"
         if self.settings.training.documents != "files" or spec == "-":
-            text = read_text(spec, as_bytes=as_bytes)
+            text = read_text(spec, as_bytes=as_bytes, reading=reading)
             return self.encoded_text(encode(text, "standard input" if spec == "-" else spec))
-        corpus = load_corpus([spec], as_bytes=as_bytes)
+        corpus = load_corpus([spec], as_bytes=as_bytes, **reading.to_json())
         pieces = np.split(corpus.ids, np.cumsum(corpus.lengths)[:-1])
         ids = [encode(corpus.vocabulary.decode(piece), file) for piece, file in zip(pieces, corpus.files, strict=True)]
         return self.encoded_text(np.concatenate(ids), [len(each) for each in ids])
 
     def is_corpus(self, ids: np.ndarray) -> bool:
-        """Return whether these are the ids of the text that the run was trained on, by its SHA-256."""
+        """Return whether these are the ids of the text that the run was trained on, by its SHA-256.
+
+        A text whose line ends were converted is recognized where all of them were CRLF.
+        """
         corpus = self.settings.corpus
         if len(ids) != corpus.characters:
             return False
         text = self.vocabulary.decode(ids)
-        return hashlib.sha256(text if isinstance(text, bytes) else text.encode()).hexdigest() == corpus.sha256
+        if isinstance(text, bytes):
+            return hashlib.sha256(text).hexdigest() == corpus.sha256
+        line_ends = ["\n", "\r\n"] if corpus.newlines == "lf" else ["\n"]
+        stored = (text.replace("\n", end).encode(corpus.encoding, "replace") for end in line_ends)
+        return any(hashlib.sha256(data).hexdigest() == corpus.sha256 for data in stored)
 
     # Checkpoints
 

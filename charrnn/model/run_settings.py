@@ -12,7 +12,7 @@ import torch
 
 from charrnn.errors import CharrnnError
 from charrnn.model.run_format import FORMAT, RUN_FILE, migrate, with_version
-from charrnn.settings import ModelSettings, Settings, TrainingSettings, option
+from charrnn.settings import ModelSettings, ReadSettings, Settings, TrainingSettings, option, settings_from
 from charrnn.units import shortened
 
 LARGEST_COUNT = 10**15  # steps or characters
@@ -23,15 +23,19 @@ S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True)
-class CorpusIdentity(Settings):
-    """The text that a run was trained on."""
+class CorpusIdentity(ReadSettings):
+    """The text that a run was trained on, and how it was read."""
 
     name: str = option("", "Name of the corpus.")
     specs: str = option("", "Arguments that named the corpus, as one shell-quoted string. Never opened.")
-    sha256: str = option("", "SHA-256 of the text, its files one after the other.")
+    sha256: str = option("", "SHA-256 of the bytes of the files, one after the other.")
     characters: int = option(0, "Length of the text.", at_least=0, at_most=LARGEST_COUNT)
     held_out: int = option(0, "Held-out characters, at its end.", at_least=0, at_most=LARGEST_COUNT)
     held_out_files: str = option("", "Lengths of the held-out files if files are documents, separated by spaces.")
+
+    @property
+    def reading(self) -> ReadSettings:
+        return settings_from(ReadSettings, self.to_json())
 
     def named(self) -> list[str]:
         """Return the specs as a list. Raises CharrnnError where they are not shell-quoted."""

@@ -13,10 +13,19 @@ import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.files import ProgressCallback
+from charrnn.settings import ReadSettings
 from charrnn.text import corpus_cache
 from charrnn.text.corpus_cache import Encoded
 from charrnn.text.encoder import Encoder, Survey
-from charrnn.text.sources import FoundCorpus, SourceFile, combine_names, corpora_folder, display_path, find_corpora
+from charrnn.text.path_filter import FILTERED
+from charrnn.text.sources import (
+    FoundCorpus,
+    SourceFile,
+    combine_names,
+    corpora_folder,
+    display_path,
+    find_corpora,
+)
 from charrnn.text.vocabulary import PIECE, Unknown, Vocabulary, code_points
 
 MEMORY_LIMIT = 64_000_000  # bytes of text; the ids of a larger one are kept in a file
@@ -28,8 +37,9 @@ class Corpus:
 
     name: short, after the file, folder or catalog entry. specs: as the user wrote them. files: those read, in order.
     skipped_files: name → reason, of what else a folder or pattern holds. ids: (N,), mapped from a file if many.
-    lengths: of each file, in ids. sha256, size: of the bytes of all files, one after the other, without byte order
-    marks (with them in a corpus of bytes).
+    lengths: of each file, in ids. sha256, size: of the bytes of all files as they are stored, one after the other; only
+    the byte order mark of UTF-8 is left out (not in a corpus of bytes). converted: files whose line ends were converted
+    to LF. reading: how the files were read.
     """
 
     name: str
@@ -41,6 +51,8 @@ class Corpus:
     lengths: list[int]
     sha256: str
     size: int
+    converted: int = 0
+    reading: ReadSettings = ReadSettings()  # noqa: RUF009 - frozen
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,6 +98,10 @@ def load_corpus(
     specs: Sequence[str],
     *,
     as_bytes: bool = False,
+    encoding: str = "utf-8",
+    newlines: str = "lf",
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     vocabulary: Vocabulary | None = None,
     folder: Path | None = None,
     progress: ProgressCallback | None = None,
@@ -96,28 +112,32 @@ def load_corpus(
     specs: each `-` for stdin, the path of a file or folder, a glob pattern, or a name in the corpora folder or the
         catalog, with or without `.txt`; the first of these that exists.
     as_bytes: use a vocabulary of bytes; nothing is decoded, a byte order mark stays.
+    encoding: of the files, such as latin-1. newlines: `lf` converts CRLF and CR, `keep` does not.
+    include, exclude: glob patterns of the files to read below a folder: a name, or a path from that folder.
     vocabulary: encode with this one (its kind overrides as_bytes); None: the text's own.
     folder: the corpora folder; `corpora_folder()` if None. progress: for a corpus that is downloaded, built or large.
     memory_limit: encode a text of more bytes into a file beside it, or into the corpora folder if it has several files
         or its folder cannot be written to (`charrnn.text.corpus_cache`). `MEMORY_LIMIT` if None.
 
-    Raises UsageError where a spec means nothing, CharrnnError where a file cannot be read, is not UTF-8 or is empty, or
-    the text has only one character to learn.
+    Raises UsageError where a spec means nothing, CharrnnError where a file cannot be read, is not in its encoding or is
+    empty, or the text has only one character to learn.
     """
     if vocabulary is not None:
         as_bytes = vocabulary.kind == "bytes"
+    include, exclude = ((each,) if isinstance(each, str) else tuple(each) for each in (include, exclude))
+    reading = ReadSettings(encoding, "keep" if as_bytes else newlines, include, exclude)
     folder = folder or corpora_folder()
     limit = MEMORY_LIMIT if memory_limit is None else memory_limit
-    found = find_corpora(specs, folder, progress)
+    found = find_corpora(specs, folder, progress, reading)
     name = combine_names([corpus.name for corpus in found])
     with contextlib.ExitStack() as exit_stack, _within_memory(specs):
         files = [file.without_pipe(folder, exit_stack, limit) for corpus in found for file in corpus.files]
         if sum(file.size for file in files) > limit:
-            encoded = _encode_large(files, name, folder, as_bytes, vocabulary, progress)
+            encoded = _encode_large(files, name, folder, as_bytes, reading, vocabulary, progress)
         else:
-            encoded = _encode_in_memory(files, as_bytes, vocabulary)
+            encoded = _encode_in_memory(files, as_bytes, reading, vocabulary)
     survey = encoded.survey
-    _check_not_empty(found, survey, as_bytes)
+    _check_not_empty(found, survey, as_bytes, reading)
     results = [(file.title, length) for file, length in zip(files, survey.lengths, strict=True)]
     read = [(title, length) for title, length in results if isinstance(length, int)]
     skipped = {title: reason for corpus in found for title, reason in corpus.skipped.items()}
@@ -135,31 +155,40 @@ def load_corpus(
         lengths=[length for _, length in read],
         sha256=survey.sha256,
         size=survey.size,
+        converted=survey.converted,
+        reading=reading,
     )
 
 
 def read_text(
-    spec: str, *, as_bytes: bool = False, folder: Path | None = None, progress: ProgressCallback | None = None
+    spec: str,
+    *,
+    as_bytes: bool = False,
+    reading: ReadSettings = ReadSettings(),
+    folder: Path | None = None,
+    progress: ProgressCallback | None = None,
 ) -> str | bytes:
     """Return the whole text that a spec of `load_corpus` means: a str without byte order mark, or the exact bytes.
 
     Raises UsageError and CharrnnError as `load_corpus` does, but accepts any characters, even none.
     """
-    found = find_corpora([spec], folder, progress)
+    found = find_corpora([spec], folder, progress, reading)
     with contextlib.ExitStack() as exit_stack, _within_memory([spec]):
         files = [file.without_pipe(Path(), exit_stack, sys.maxsize).in_memory() for file in found[0].files]
-        encoder = Encoder(files, as_bytes=as_bytes)
+        encoder = Encoder(files, as_bytes=as_bytes, reading=reading)
         survey = encoder.survey()
-        _check_not_empty(found, survey, as_bytes, may_be_empty=True)
+        _check_not_empty(found, survey, as_bytes, reading, may_be_empty=True)
         read = [file for file, length in zip(files, survey.lengths, strict=True) if isinstance(length, int)]
         blocks = [block for file in read for block in encoder.blocks(file)]
     if as_bytes:
         return b"".join(raw for raw, _ in blocks)
-    return "".join(raw.decode("ascii") if text is None else text for raw, text in blocks)
+    return "".join(text.decode("ascii") if isinstance(text, bytes) else text for _, text in blocks)
 
 
-def _encode_in_memory(files: list[SourceFile], as_bytes: bool, vocabulary: Vocabulary | None) -> Encoded:
-    encoder = Encoder([file.in_memory() for file in files], as_bytes=as_bytes)
+def _encode_in_memory(
+    files: list[SourceFile], as_bytes: bool, reading: ReadSettings, vocabulary: Vocabulary | None
+) -> Encoded:
+    encoder = Encoder([file.in_memory() for file in files], as_bytes=as_bytes, reading=reading)
     survey = encoder.survey(vocabulary)
     buffer = io.BytesIO()
     buffer.writelines(encoder.ids(survey))
@@ -171,6 +200,7 @@ def _encode_large(
     name: str,
     folder: Path,
     as_bytes: bool,
+    reading: ReadSettings,
     vocabulary: Vocabulary | None,
     progress: ProgressCallback | None,
 ) -> Encoded:
@@ -178,19 +208,34 @@ def _encode_large(
     if len(files) == 1 and files[0].path is not None:
         name, folders = files[0].path.name, [files[0].path.parent, folder]
     return corpus_cache.encode(
-        files, display_path(name), folders, as_bytes=as_bytes, vocabulary=vocabulary, progress=progress
+        files,
+        display_path(name),
+        folders,
+        as_bytes=as_bytes,
+        reading=reading,
+        vocabulary=vocabulary,
+        progress=progress,
     )
 
 
-def _check_not_empty(found: list[FoundCorpus], survey: Survey, as_bytes: bool, may_be_empty: bool = False) -> None:
+def _check_not_empty(
+    found: list[FoundCorpus], survey: Survey, as_bytes: bool, reading: ReadSettings, may_be_empty: bool = False
+) -> None:
     what = ", ".join(corpus.name for corpus in found)
     skipped = sum(isinstance(length, str) for length in survey.lengths)
     if not survey.lengths:
+        left_out = sum(reason in FILTERED for corpus in found for reason in corpus.skipped.values())
+        if left_out:
+            raise CharrnnError(
+                f"{what} holds no files but the {left_out:,} that --include and --exclude leave out",
+                "patterns match a name, or a path below the folder, as in --include '*.md' --exclude docs/old",
+            )
         raise CharrnnError(f"{what} holds no files")
     if skipped == len(survey.lengths):
+        name = "UTF-8" if reading.encoding == "utf-8" else reading.encoding
         raise CharrnnError(
-            f"{what} holds no text (binary or not UTF-8: {skipped})",
-            None if as_bytes else "use --bytes for text in another encoding",
+            f"{what} holds no text (binary or not {name}: {skipped})",
+            None if as_bytes else "use --encoding for another encoding, as in --encoding latin-1, or --bytes",
         )
     if not survey.characters and not may_be_empty:
         raise CharrnnError(f"{', '.join(file.title for corpus in found for file in corpus.files)} is empty")

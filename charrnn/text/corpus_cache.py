@@ -5,9 +5,9 @@ Two hidden files beside the text are found again the next time:
     .NAME.charrnn-HASH.npy     the ids; `numpy.load(path, mmap_mode="r")` opens them
     .NAME.charrnn-HASH.json    what they were made of, and a checksum of every block (`id_files.Manifest`)
 
-HASH depends on the text and the vocabulary, so files of one name have the same ids. A manifest is written after its
-array. The pair is used if the sources have the sizes and times they had, and random blocks of the array have their
-checksums. Otherwise it is written again.
+HASH depends on the text, its vocabulary, and how it was read, so files of one name have the same ids. A manifest is
+written after its array. The pair is used if the sources have the sizes and times they had, and random blocks of the
+array have their checksums. Otherwise it is written again.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.files import ProgressCallback, remove_leftovers
+from charrnn.settings import ReadSettings
 from charrnn.text.encoder import Encoder, Survey
 from charrnn.text.id_files import Manifest, array_path, map_array, map_unnamed, read_manifest, write_ids
 from charrnn.text.sources import SourceFile
@@ -48,11 +49,18 @@ class Encoded:
 class _Request:
     """What to look for: sources read in some way. vocabulary: None for the text's own."""
 
-    def __init__(self, sources: Sequence[SourceFile], name: str, as_bytes: bool, vocabulary: Vocabulary | None):
-        self.sources, self.vocabulary = sources, vocabulary
+    def __init__(
+        self,
+        sources: Sequence[SourceFile],
+        name: str,
+        as_bytes: bool,
+        reading: ReadSettings,
+        vocabulary: Vocabulary | None,
+    ):
+        self.sources, self.vocabulary, self.decoding = sources, vocabulary, _decoding(as_bytes, reading)
         self.stamps = [source.stamp for source in sources]
         self.prefix = f".{name.encode()[:LONGEST_NAME].decode('utf-8', 'ignore')}.charrnn-"
-        how = [as_bytes, [source.optional for source in sources]]
+        how = [as_bytes, [source.optional for source in sources], *self.decoding]
         self.hash = _hash_of([how, self.stamps])
         self.paths = _hash_of([how, [stamp and stamp[0] for stamp in self.stamps]])
 
@@ -85,17 +93,19 @@ def encode(
     folders: Sequence[Path],
     *,
     as_bytes: bool,
+    reading: ReadSettings = ReadSettings(),
     vocabulary: Vocabulary | None = None,
     progress: ProgressCallback | None = None,
 ) -> Encoded:
     """Return the ids of the sources, concatenated, from a file that was kept or is written now.
 
     name: what the file is called after. folders: where to keep it; the first that can be written to.
-    vocabulary: encode with this one; None: with the text's own. progress: called while sources are read.
+    reading: encoding and newlines. vocabulary: encode with this one; None: with the text's own. progress: called while
+    sources are read.
 
     Raises CharrnnError as `Encoder` does, and where no folder can be written to or has space.
     """
-    request = _Request(sources, name, as_bytes, vocabulary)
+    request = _Request(sources, name, as_bytes, reading, vocabulary)
     is_kept = all(stamp is not None for stamp in request.stamps)
     if is_kept and (encoded := request.find(folders)):
         return encoded
@@ -109,7 +119,7 @@ def encode(
         if is_kept and (encoded := request.find(folders)):  # written by the process this one waited for
             return encoded
         remove_leftovers(folder)
-        encoder = Encoder(sources, as_bytes=as_bytes, progress=progress)
+        encoder = Encoder(sources, as_bytes=as_bytes, reading=reading, progress=progress)
         survey = encoder.survey(vocabulary)
         if not survey.characters:
             return Encoded(survey, np.empty(0, survey.vocabulary.id_type))
@@ -133,7 +143,7 @@ def _write(encoder: Encoder, survey: Survey, request: _Request, folder: Path) ->
         if [source.stamp for source in request.sources] != request.stamps:
             raise encoder.changed()
 
-    content = _hash_of([survey.sha256, asdict(survey.vocabulary)])
+    content = _hash_of([survey.sha256, asdict(survey.vocabulary), *request.decoding])
     path = folder / f"{request.prefix}{content[:12]}.json"
     ids = write_ids(path, survey, encoder.ids(survey), request.hash, request.paths, check_unchanged)
     _remove_stale(folder, request)
@@ -152,6 +162,11 @@ def _remove_stale(folder: Path, request: _Request) -> None:
         if path.name.startswith(request.prefix) and (is_orphan or path.suffix == ".ids"):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _decoding(as_bytes: bool, reading: ReadSettings) -> tuple[str, ...]:
+    """Return encoding and newlines; none for bytes and for UTF-8 as it is, which was all that older versions read."""
+    return () if as_bytes or reading.decoding == ("utf-8", "keep") else reading.decoding
 
 
 def _hash_of(value: Any) -> str:

@@ -6,13 +6,15 @@ import codecs
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import AnyStr, BinaryIO
 
 import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.files import ProgressCallback
+from charrnn.settings import ReadSettings
 from charrnn.text.sources import SourceFile
-from charrnn.text.vocabulary import CODE_POINTS, NotTextError, Unknown, Vocabulary, code_points, not_utf8
+from charrnn.text.vocabulary import CODE_POINTS, NotTextError, Unknown, Vocabulary, code_points, not_decodable
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FIRST_BLOCK = 8192  # bytes in which a NUL marks an optional file as binary
@@ -25,7 +27,8 @@ class Survey:
     """The result of the first pass.
 
     has_own_vocabulary: the vocabulary is the sorted characters of the text. lengths: characters of each source; of a
-    skipped one the reason, such as `binary`. sha256, size: of the bytes of all other sources, without byte order marks.
+    skipped one the reason, such as `binary`. sha256, size: of the bytes of all other sources as they are stored; only
+    the byte order mark of UTF-8 is left out. converted: sources in which line ends were converted to LF.
     """
 
     vocabulary: Vocabulary
@@ -33,6 +36,7 @@ class Survey:
     lengths: list[int | str]
     sha256: str
     size: int
+    converted: int = 0
 
     @property
     def characters(self) -> int:
@@ -40,10 +44,21 @@ class Survey:
 
 
 class Encoder:
-    """The two passes over some sources. progress: called with bytes read, and the bytes of both passes."""
+    """The two passes over some sources.
 
-    def __init__(self, sources: Sequence[SourceFile], *, as_bytes: bool, progress: ProgressCallback | None = None):
-        self._sources, self._as_bytes, self._progress = sources, as_bytes, progress
+    reading: encoding and newlines, which do not matter as_bytes. progress: called with bytes read, and the bytes of
+    both passes.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[SourceFile],
+        *,
+        as_bytes: bool,
+        reading: ReadSettings = ReadSettings(),
+        progress: ProgressCallback | None = None,
+    ):
+        self._sources, self._as_bytes, self._reading, self._progress = sources, as_bytes, reading, progress
         self._done, self._total = 0, 2 * sum(source.size for source in sources)
 
     def survey(self, vocabulary: Vocabulary | None = None) -> Survey:
@@ -51,20 +66,21 @@ class Encoder:
 
         Raises CharrnnError where a source cannot be read, or is neither text nor optional.
         """
-        digest, size = hashlib.sha256(), 0
+        digest, size, converted = hashlib.sha256(), 0, 0
         characters = _CharacterSet()
         lengths: list[int | str] = []
         for source in self._sources:
             saved_digest, length, read = digest.copy(), 0, 0
+            newlines = LineFeeds()
             try:
-                for raw, text in self.blocks(source):
-                    if source.optional and b"\0" in raw[: max(0, FIRST_BLOCK - read)]:
+                for raw, text in self.blocks(source, newlines):
+                    if source.optional and self._has_nul(raw, text, FIRST_BLOCK - read):
                         raise NotTextError(source.title, "binary")
                     digest.update(raw)
                     read += len(raw)
-                    length += len(raw) if text is None else len(text)
+                    length += len(text)
                     if not self._as_bytes:
-                        characters.add(raw, text)
+                        characters.add(text)
             except NotTextError as error:
                 if not source.optional:
                     raise
@@ -75,8 +91,15 @@ class Encoder:
             characters.commit()
             lengths.append(length)
             size += read
+            converted += newlines.converted
         own = Vocabulary.of_bytes() if self._as_bytes or characters.is_empty() else characters.vocabulary()
-        return Survey(vocabulary or own, vocabulary in (None, own), lengths, digest.hexdigest(), size)
+        return Survey(vocabulary or own, vocabulary in (None, own), lengths, digest.hexdigest(), size, converted)
+
+    def _has_nul(self, raw: bytes, text: str | bytes, within: int) -> bool:
+        """Return whether the first `within` bytes hold a NUL; in UTF-16 and UTF-32 as many characters."""
+        if isinstance(text, str) and self._reading.encoding.startswith(("utf-16", "utf-32")):
+            return "\0" in text[: max(0, within)]
+        return b"\0" in raw[: max(0, within)]
 
     def ids(self, survey: Survey) -> Iterator[bytes]:
         """Read every source again and yield its ids as bytes, of the vocabulary's `id_type`.
@@ -89,13 +112,13 @@ class Encoder:
             if isinstance(length, str):
                 continue
             unknown, position = Unknown(), 0
-            for raw, text in self.blocks(source):
-                ids = table.encode(raw, text)
+            for _, text in self.blocks(source):
+                ids = table.encode(text)
                 if ids is None:
-                    unknown.add_text(raw.decode("ascii") if text is None else text, survey.vocabulary, position)
+                    unknown.add_text(_as_str(text), survey.vocabulary, position)
                 elif not unknown.first:
                     yield ids
-                position += len(raw) if text is None else len(text)
+                position += len(text)
             if unknown.first:
                 raise CharrnnError(f"{source.title} has unknown characters: {unknown.describe()}")
             encoded += position
@@ -107,35 +130,102 @@ class Encoder:
         what = self._sources[0].title if len(self._sources) == 1 else "the corpus"
         return CharrnnError(f"{what} changed while it was read", "try again once nothing writes to it")
 
-    def blocks(self, source: SourceFile) -> Iterator[tuple[bytes, str | None]]:
-        """Yield the bytes of a source without byte order mark, and their text; None for bytes and plain ASCII."""
+    def blocks(self, source: SourceFile, newlines: LineFeeds | None = None) -> Iterator[tuple[bytes, str | bytes]]:
+        """Yield the bytes of a source and their text: a str, or bytes where all are ASCII or the corpus is of bytes.
+
+        The byte order mark of UTF-8 is left out. A character that two blocks share comes with the second. newlines:
+        converts this source, if any is to be converted.
+        """
+        if self._as_bytes or self._reading.newlines == "keep":
+            yield from self._decoded(source)
+            return
+        newlines = newlines or LineFeeds()
+        for raw, text in self._decoded(source):
+            yield raw, newlines.convert(text)
+        if rest := newlines.end():
+            yield b"", rest
+
+    def _decoded(self, source: SourceFile) -> Iterator[tuple[bytes, str | bytes]]:
         try:
             with source.open() as file:
-                rest, offset, last = b"", 0, False
-                while not last:
-                    block = file.read(READ_AT_ONCE)
-                    last = not block
-                    self._report(len(block))
-                    raw = rest + block
-                    if offset == 0 and not self._as_bytes and raw.startswith(BYTE_ORDER_MARK):
-                        raw, offset = raw[len(BYTE_ORDER_MARK) :], len(BYTE_ORDER_MARK)
-                    text: str | None = None
-                    used = len(raw)
-                    if not self._as_bytes and not raw.isascii():
-                        try:
-                            text, used = codecs.utf_8_decode(raw, "strict", last)
-                        except UnicodeDecodeError as error:
-                            raise not_utf8(source.title, raw[error.start], offset + error.start) from None
-                    if used:
-                        yield raw[:used], text
-                    rest, offset = raw[used:], offset + used
+                yield from self._utf8(source, file) if self._is_utf8 else self._in_encoding(source, file)
         except OSError as error:
             raise CharrnnError(f"{source.title} cannot be read: {error.strerror or error}") from None
+
+    @property
+    def _is_utf8(self) -> bool:
+        return self._as_bytes or self._reading.encoding == "utf-8"
+
+    def _utf8(self, source: SourceFile, file: BinaryIO) -> Iterator[tuple[bytes, str | bytes]]:
+        rest, offset = b"", 0
+        for block in self._read(file):
+            raw = rest + block
+            if offset == 0 and not self._as_bytes and raw.startswith(BYTE_ORDER_MARK):
+                raw, offset = raw[len(BYTE_ORDER_MARK) :], len(BYTE_ORDER_MARK)
+            text: str | bytes = raw
+            used = len(raw)
+            if not self._as_bytes and not raw.isascii():
+                try:
+                    text, used = codecs.utf_8_decode(raw, "strict", not block)
+                except UnicodeDecodeError as error:
+                    raise not_decodable(source.title, error, offset + error.start) from None
+            if used:
+                yield raw[:used], text
+            rest, offset = raw[used:], offset + used
+
+    def _in_encoding(self, source: SourceFile, file: BinaryIO) -> Iterator[tuple[bytes, str]]:
+        decoder, offset = codecs.getincrementaldecoder(self._reading.encoding)(), 0
+        for block in self._read(file):
+            offset += len(block)
+            try:
+                text = decoder.decode(block, not block)
+            except UnicodeDecodeError as error:  # its object also holds what was left of earlier blocks
+                start = offset - len(error.object) + error.start
+                raise not_decodable(source.title, error, start, self._reading.encoding) from None
+            except UnicodeError as error:
+                raise not_decodable(source.title, error, 0, self._reading.encoding) from None
+            if block or text:
+                yield block, text
+
+    def _read(self, file: BinaryIO) -> Iterator[bytes]:
+        """Yield the blocks of a file, and an empty one at the end."""
+        block = b"."
+        while block:
+            block = file.read(READ_AT_ONCE)
+            self._report(len(block))
+            yield block
 
     def _report(self, size: int) -> None:
         self._done += size
         if self._progress is not None:
             self._progress(min(self._done, self._total), self._total)
+
+
+class LineFeeds:
+    """Converts CRLF and lone CR to LF in one text, block by block. converted: whether it held any."""
+
+    def __init__(self) -> None:
+        self.converted = False
+        self._ends_in_cr = False
+
+    def convert(self, text: str | bytes) -> str | bytes:
+        """Return a block, converted. A CR at its end comes with the next block, or with `end`."""
+        return self._convert(text, b"\r", b"\n") if isinstance(text, bytes) else self._convert(text, "\r", "\n")
+
+    def _convert(self, text: AnyStr, cr: AnyStr, lf: AnyStr) -> AnyStr:
+        if not text or not (self._ends_in_cr or cr in text):
+            return text
+        if self._ends_in_cr:
+            text = cr + text
+        self.converted = True
+        self._ends_in_cr = text.endswith(cr)
+        if self._ends_in_cr:
+            text = text[:-1]
+        return text.replace(cr + lf, lf).replace(cr, lf)
+
+    def end(self) -> bytes:
+        """Return what is left at the end of the text."""
+        return b"\n" if self._ends_in_cr else b""
 
 
 class _CharacterSet:
@@ -146,9 +236,9 @@ class _CharacterSet:
         self._seen_ascii = b""
         self._uncommitted: list[np.ndarray] = []
 
-    def add(self, raw: bytes, text: str | None) -> None:
-        if text is None:  # deleting the bytes seen before usually leaves none, and is fast
-            points = np.frombuffer(bytes(set(raw.translate(None, self._seen_ascii))), np.uint8)
+    def add(self, text: str | bytes) -> None:
+        if isinstance(text, bytes):  # deleting the bytes seen before usually leaves none, and is fast
+            points = np.frombuffer(bytes(set(text.translate(None, self._seen_ascii))), np.uint8)
         else:
             points = code_points(text)
             points = np.unique(points[~self._seen[points]])
@@ -191,11 +281,15 @@ class _IdTable:
                 table[point] = vocabulary.characters.index(chr(point))
             self._table = bytes(table)
 
-    def encode(self, raw: bytes, text: str | None) -> bytes | None:
+    def encode(self, text: str | bytes) -> bytes | None:
         """Return the ids of a block; None where a character is unknown."""
-        if text is None and self._table is not None:
-            return None if raw.translate(None, self._known) else raw.translate(self._table)
+        if isinstance(text, bytes) and self._table is not None:
+            return None if text.translate(None, self._known) else text.translate(self._table)
         try:
-            return self._vocabulary.encode(raw.decode("ascii") if text is None else text).tobytes()
+            return self._vocabulary.encode(text).tobytes()
         except CharrnnError:
             return None
+
+
+def _as_str(text: str | bytes) -> str:
+    return text.decode("ascii") if isinstance(text, bytes) else text

@@ -28,7 +28,7 @@ BLOCKS_CHECKED = 8
 LARGEST_MANIFEST = 256_000_000
 TRUSTED = (0,)  # users whose files are used, besides our own
 KINDS = {"vocabulary": dict, "has_own_vocabulary": bool, "lengths": list, "sha256": str, "size": int,
-         "request": str, "paths": str, "checksums": list}  # fmt: skip
+         "converted": int, "request": str, "paths": str, "checksums": list}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ def read_manifest(path: Path, sources: int) -> Manifest:
         data = _read_at(file, 0, size)
     blocks = array_path(path).lstat().st_size // CHECKED_BLOCK
     value = from_json_bytes(data, str(path), MAX_JSON_PARTS + sources + blocks)
+    if isinstance(value, dict):
+        value.setdefault("converted", 0)  # not counted by older versions
     if not isinstance(value, dict) or {name: type(part) for name, part in value.items()} != KINDS:
         raise damaged
     if not all(type(length) is str or (type(length) is int and length >= 0) for length in value["lengths"]):

@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import errno
 import io
+import itertools
 import os
 import re
 import shutil
@@ -19,7 +20,9 @@ from typing import Any, BinaryIO
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.files import ProgressCallback, home_folder
+from charrnn.settings import ReadSettings
 from charrnn.text import catalog
+from charrnn.text.path_filter import FILTERED, filter_reason
 from charrnn.units import amount
 
 STDIN = "-"
@@ -139,16 +142,19 @@ class FoundCorpus:
     skipped: dict[str, str] = field(default_factory=dict)
 
 
-def find_corpora(specs: Sequence[str], folder: Path | None, progress: ProgressCallback | None) -> list[FoundCorpus]:
+def find_corpora(
+    specs: Sequence[str], folder: Path | None, progress: ProgressCallback | None, reading: ReadSettings
+) -> list[FoundCorpus]:
     """Find what each spec of `charrnn.text.corpus.load_corpus` means. Download or build a corpus of the catalog.
 
+    reading: what to include and exclude below a folder.
     Raises UsageError where a spec means nothing, CharrnnError where a path cannot be examined.
     """
     if not specs:
         raise UsageError("no corpus is named", "name a file, a folder, or one that `charrnn corpora` lists")
     if list(specs).count(STDIN) > 1:
         raise UsageError(f"`{STDIN}` is given twice, but the standard input can be read only once")
-    return [_find_corpus(spec, folder or corpora_folder(), progress) for spec in specs]
+    return [_find_corpus(spec, folder or corpora_folder(), progress, reading) for spec in specs]
 
 
 def combine_names(names: Sequence[str]) -> str:
@@ -165,7 +171,7 @@ def list_texts(folder: Path) -> list[Path]:
     return _sorted(path for path in entries if path.name != "README.md")
 
 
-def _find_corpus(spec: str, folder: Path, progress: ProgressCallback | None) -> FoundCorpus:
+def _find_corpus(spec: str, folder: Path, progress: ProgressCallback | None, reading: ReadSettings) -> FoundCorpus:
     if spec == STDIN:
         return FoundCorpus("stdin", [SourceFile(None)])
     if not spec or "\0" in spec:
@@ -173,21 +179,21 @@ def _find_corpus(spec: str, folder: Path, progress: ProgressCallback | None) -> 
     other = spec.removesuffix(".txt") if spec.endswith(".txt") else spec + ".txt"
     for parent in (Path(), folder):
         if _status(parent / spec) is not None:
-            return _corpus_at(parent / spec)
+            return _corpus_at(parent / spec, reading)
         if _is_file(parent / other):
-            return _corpus_at(parent / other)
-        if parent == Path() and (corpus := _glob(spec)):
+            return _corpus_at(parent / other, reading)
+        if parent == Path() and (corpus := _glob(spec, reading)):
             return corpus
     entry = catalog.find(spec)
     if entry is not None:
-        return _corpus_at(catalog.ensure(entry, folder, progress))
+        return _corpus_at(catalog.ensure(entry, folder, progress), reading)
     raise UsageError(f"there is no file, folder or corpus {display_path(spec)!r}", _suggest(spec, folder))
 
 
-def _corpus_at(path: Path) -> FoundCorpus:
+def _corpus_at(path: Path, reading: ReadSettings) -> FoundCorpus:
     status = _status(path)
     is_folder = status is not None and stat.S_ISDIR(status.st_mode)
-    files, skipped = _files_below(path) if is_folder else ([SourceFile(path)], {})
+    files, skipped = _files_below(path, path, reading) if is_folder else ([SourceFile(path)], {})
     return FoundCorpus(_name_of(path), files, skipped)
 
 
@@ -199,10 +205,10 @@ def _optional(paths: Iterable[Path]) -> list[SourceFile]:
     return [SourceFile(path, optional=True) for path in _sorted(paths) if _is_file(path)]
 
 
-def _files_below(folder: Path) -> tuple[list[SourceFile], dict[str, str]]:
-    """Return the files below a folder, sorted, and what is skipped: hidden ones, and charrnn's own folders.
+def _files_below(folder: Path, root: Path, reading: ReadSettings) -> tuple[list[SourceFile], dict[str, str]]:
+    """Return the files below a folder, sorted, and what is skipped: hidden ones, charrnn's own folders, filtered files.
 
-    Linked folders may be loops and are left out.
+    root: what the patterns of `reading` start from. Linked folders may be loops and are left out.
     """
 
     def fail(error: OSError) -> None:
@@ -213,14 +219,22 @@ def _files_below(folder: Path) -> tuple[list[SourceFile], dict[str, str]]:
     for parent, folders, files in os.walk(folder, onerror=fail):
         reasons = {name: "hidden" for name in (*folders, *files) if name.startswith(".")}
         reasons |= {name: reason for name, reason in OWN_FOLDERS.items() if name in folders}
+        for name in (*folders, *files):
+            below = Path(parent, name).relative_to(root)
+            reason = filter_reason(below, reading.include, reading.exclude, is_folder=name in folders)
+            if reason is not None:
+                reasons.setdefault(name, reason)
         skipped |= {display_path(Path(parent, name)): reason for name, reason in sorted(reasons.items())}
         folders[:] = [name for name in folders if name not in reasons]
         paths += [Path(parent, name) for name in files if name not in reasons]
     return _optional(paths), skipped
 
 
-def _glob(pattern: str) -> FoundCorpus | None:
-    """Return the files that a glob pattern matches and those below matching folders, each once; None without any."""
+def _glob(pattern: str, reading: ReadSettings) -> FoundCorpus | None:
+    """Return the files that a glob pattern matches and those below matching folders, each once; None without any.
+
+    The patterns of `reading` start from the last folder before the first wildcard.
+    """
     if not any(sign in pattern for sign in "*?["):
         return None
     path = Path(pattern)
@@ -233,6 +247,7 @@ def _glob(pattern: str) -> FoundCorpus | None:
     except OSError as error:
         raise _unreadable(display_path(path), error) from None
     include_hidden = any(part.startswith(".") for part in path.parts if part != "..")
+    root = Path(*itertools.takewhile(lambda part: not any(sign in part for sign in "*?["), path.parts))
     files: set[SourceFile] = set()
     skipped: dict[str, str] = {}
     for match in matches:
@@ -241,11 +256,19 @@ def _glob(pattern: str) -> FoundCorpus | None:
         if own is not None:
             skipped[display_path(Path(*folders[: folders.index(own) + 1]))] = OWN_FOLDERS[own]
         elif include_hidden or not any(part.startswith(".") for part in match.parts if part != ".."):
-            found, skipped_below = _files_below(match) if match.is_dir() else (_optional([match]), {})
+            is_folder, below = match.is_dir(), match.relative_to(root)
+            reason = filter_reason(below, reading.include, reading.exclude, is_folder=is_folder)
+            if reason is not None:
+                skipped[display_path(match)] = reason
+                continue
+            found, skipped_below = _files_below(match, root, reading) if is_folder else (_optional([match]), {})
             files |= set(found)
             skipped |= skipped_below
     paths = _sorted(file.path for file in files if file.path is not None)
-    return FoundCorpus(combine_names([_name_of(path) for path in paths]), _optional(paths), skipped) if paths else None
+    if not paths and not any(reason in FILTERED for reason in skipped.values()):
+        return None
+    name = combine_names([_name_of(path) for path in paths]) if paths else display_path(pattern)
+    return FoundCorpus(name, _optional(paths), skipped)
 
 
 def _status(path: Path) -> os.stat_result | None:

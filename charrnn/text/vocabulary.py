@@ -19,7 +19,7 @@ NAMED = 8  # unknown characters in an error
 
 
 class NotTextError(CharrnnError):
-    """A file is not text, in UTF-8 unless read as bytes. reason: such as `binary`."""
+    """A file is not text in the expected encoding. reason: such as `binary`."""
 
     def __init__(self, source: str, reason: str, hint: str | None = None):
         super().__init__(f"{source} is {reason}", hint)
@@ -97,7 +97,7 @@ class Vocabulary:
             try:
                 text = text.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise not_utf8(source, error.object[error.start], error.start) from None
+                raise not_decodable(source, error, error.start) from None
         ids = np.empty(len(text), self.id_type)
         unknown = Unknown()
         filled = 0
@@ -243,7 +243,12 @@ def code_points(text: str) -> np.ndarray:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
-def not_utf8(source: str, byte: int, offset: int) -> NotTextError:
-    """Return the error for a text that cannot be decoded because of this byte."""
-    reason = f"not UTF-8: byte 0x{byte:02X} at offset {offset}"
-    return NotTextError(source, reason, "use --bytes to read any file as bytes")
+def not_decodable(source: str, error: UnicodeError, offset: int = 0, encoding: str = "utf-8") -> NotTextError:
+    """Return the error for a text that cannot be decoded. offset: of the first wrong byte in the file."""
+    name = "UTF-8" if encoding == "utf-8" else encoding
+    if not isinstance(error, UnicodeDecodeError):  # UTF-16 or UTF-32 without a byte order mark
+        return NotTextError(source, f"not {name}: {error}", f"--encoding {encoding}-le or {encoding}-be may read it")
+    byte = error.object[error.start]
+    other = "utf-16" if offset == 0 and byte in (0xFE, 0xFF) else "latin-1"
+    hint = f"--encoding {other} reads it, --bytes reads any file" if name == "UTF-8" else "name another encoding"
+    return NotTextError(source, f"not {name}: byte 0x{byte:02X} at offset {offset}", hint)

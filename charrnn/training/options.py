@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charrnn.errors import UsageError
-from charrnn.settings import ModelSettings, TrainingSettings, check_names, only_one_of, settings_from
+from charrnn.settings import ModelSettings, ReadSettings, TrainingSettings, check_names, only_one_of, settings_from
 
 MAX_LENGTH = 1e9  # epochs or minutes
 
@@ -16,9 +16,10 @@ MAX_LENGTH = 1e9  # epochs or minutes
 class TrainOptions:
     """What the user asked for, checked when it is made.
 
-    settings: fields of `ModelSettings` and `TrainingSettings` by name. For a new run the others are chosen; a run to
-    resume must have these values. epochs, minutes, or `steps` among the settings: length of a new run. name: of the
-    run; by default after the corpus, or the newest to resume. init_from: the run to initialize weights from.
+    settings: fields of `ModelSettings`, `TrainingSettings` and `ReadSettings` by name. For a new run the others are
+    chosen, or have their defaults; a run to resume must have these values. epochs, minutes, or `steps` among the
+    settings: length of a new run. name: of the run; by default after the corpus, or the newest to resume. init_from:
+    the run to initialize weights from.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -36,10 +37,18 @@ class TrainOptions:
         for flag, length in (("--epochs", self.epochs), ("--minutes", self.minutes)):
             if length is not None and not 0 < length < MAX_LENGTH:
                 raise UsageError(f"{flag} must be above 0 and below {MAX_LENGTH:g}, not {length:g}")
-        check_names(self.settings, ModelSettings, TrainingSettings)
+        check_names(self.settings, ModelSettings, TrainingSettings, ReadSettings)
         settings_from(ModelSettings, self.settings)
+        for name in ("encoding", "newlines") if self.as_bytes else ():
+            only_one_of(bytes=True, **{name: self.settings.get(name)})
+        _ = self.reading  # checks it
         training = settings_from(TrainingSettings, self.settings)
         if training.documents is not None:
             from charrnn.text.documents import DocumentSeparator
 
             DocumentSeparator(training.documents)
+
+    @property
+    def reading(self) -> ReadSettings:
+        """How the files of a new run's corpus are read."""
+        return settings_from(ReadSettings, self.settings)

@@ -14,6 +14,7 @@ from charrnn.model.lookup import open_run, run_names, runs_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.model.run_settings import RunSettings
+from charrnn.settings import ReadSettings
 from charrnn.text.corpus import Corpus, load_corpus
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.distributed import ProcessGroup, may_restart, process_group, restart_count
@@ -31,8 +32,8 @@ from charrnn.training.setup import (
 
 STDIN = "-"
 
-Loader = Callable[[Sequence[str], bool], Corpus]
-"""Loads a corpus from its specs, as bytes or as characters."""
+Loader = Callable[[Sequence[str], bool, ReadSettings], Corpus]
+"""Loads a corpus from its specs, as bytes or as characters that are read in some way."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def training_session(
     corpus, for example with a progress bar; `load_corpus` if None.
     Raises CharrnnError where the corpus cannot be read, or the run cannot be created or resumed.
     """
-    load = load or (lambda specs, as_bytes: load_corpus(specs, as_bytes=as_bytes))
+    load = load or _load
     with process_group(options.device) as group:
         if group.is_first:
             try:
@@ -110,16 +111,24 @@ def _prepare(
     if not group.is_single and STDIN in specs:
         raise UsageError("several ranks need a corpus that each of them can read", "name a file")
     if not resumes:
-        loaded = corpus if isinstance(corpus, Corpus) else load(specs, options.as_bytes)
+        loaded = corpus if isinstance(corpus, Corpus) else load(specs, options.as_bytes, options.reading)
         return prepare_new_run(loaded, options, started=time.perf_counter(), group=group), specs
     run = open_run(options.name)
     if restart_count():  # the command line is that of the new run, and its length may be given
         options = dataclasses.replace(options, epochs=None, minutes=None)
     refuse_changes(run, options)
     specs = specs or corpus_specs(run)
-    loaded = corpus if isinstance(corpus, Corpus) else load(specs, run.vocabulary.kind == "bytes")
+    loaded = (
+        corpus
+        if isinstance(corpus, Corpus)
+        else load(specs, run.vocabulary.kind == "bytes", run.settings.corpus.reading)
+    )
     precision = options.settings.get("precision")
     return prepare_resume(run, loaded, precision=precision, device=options.device), specs
+
+
+def _load(specs: Sequence[str], as_bytes: bool, reading: ReadSettings) -> Corpus:
+    return load_corpus(specs, as_bytes=as_bytes, **reading.to_json())
 
 
 def _is_restart(name: str | None) -> bool:
@@ -137,7 +146,7 @@ def _join(device_name: str, group: ProcessGroup) -> PreparedRun:
         raise CharrnnError("the first rank could not prepare the run", "see its message")
     settings = RunSettings.from_json(description["settings"], "the first rank")
     vocabulary = Vocabulary.from_json(description["vocabulary"], "the first rank")
-    corpus = load_corpus(description["specs"], vocabulary=vocabulary)
+    corpus = load_corpus(description["specs"], vocabulary=vocabulary, **settings.corpus.reading.to_json())
     if corpus.sha256 != settings.corpus.sha256:
         raise CharrnnError(f"rank {group.rank} reads another text as {corpus.name} than the first rank does")
     network = CharRNN(settings.model, len(vocabulary)).to(device)

@@ -22,7 +22,7 @@ from charrnn.model.network import CharRNN
 from charrnn.model.run import HELD_OUT_CHARACTERS, Run
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
-from charrnn.settings import ModelSettings, TrainingSettings, settings_from
+from charrnn.settings import ModelSettings, ReadSettings, Settings, TrainingSettings, settings_from
 from charrnn.text import catalog
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import DocumentSeparator
@@ -181,6 +181,7 @@ def _identity(corpus: Corpus, texts: tuple[EncodedText, EncodedText], training: 
         characters=len(corpus),
         held_out=len(corpus) - len(train_text),
         held_out_files=lengths,
+        **corpus.reading.to_json(),
     )
 
 
@@ -188,6 +189,9 @@ def refuse_changes(run: Run, options: TrainOptions) -> None:
     """Raise UsageError where the options would change the run to resume."""
     _refuse_contradictions(run.settings.model, options.settings, run.name)
     _refuse_contradictions(run.settings.training, {**options.settings, "precision": None}, run.name)
+    read = settings_from(ReadSettings, options.settings).to_json()
+    given = {name: value for name, value in read.items() if name in options.settings}
+    _refuse_contradictions(run.settings.corpus.reading, given, run.name)
     for flag, length in (("--epochs", options.epochs), ("--minutes", options.minutes)):
         if length is not None:
             raise UsageError(
@@ -228,6 +232,9 @@ def prepare_resume(run: Run, corpus: Corpus, *, precision: str | None = None, de
             f"{run.settings.corpus.sha256[:12]}…) than {corpus.name} ({corpus.sha256[:12]}…)",
             "name the text it was started with",
         )
+    if corpus.reading.decoding != (decoding := run.settings.corpus.decoding) and run.vocabulary.kind != "bytes":
+        read_as = ", ".join(decoding)
+        raise UsageError(f"{run.name} reads its text as {read_as}, not as {', '.join(corpus.reading.decoding)}")
     corpus = corpus.with_vocabulary(run.vocabulary)
     chosen_device = choose_device(device)
     training = run.settings.training
@@ -248,9 +255,12 @@ def prepare_resume(run: Run, corpus: Corpus, *, precision: str | None = None, de
     return PreparedRun(run.settings, network, corpus, *texts, writer, checkpoint)
 
 
-def _refuse_contradictions(settings: ModelSettings | TrainingSettings, explicit: Mapping[str, Any], owner: str) -> None:
+def _refuse_contradictions(settings: Settings, explicit: Mapping[str, Any], owner: str) -> None:
+    def shown(value: Any) -> str:
+        return (shlex.join(value) or "nothing") if isinstance(value, tuple) else str(value)
+
     for name, option in settings.options().items():
-        if explicit.get(name) not in (None, getattr(settings, name)):
+        if explicit.get(name) not in (None, value := getattr(settings, name)):
             raise UsageError(
-                f"{owner} has {option.flag} {getattr(settings, name)}, not {explicit[name]}", f"leave {option.flag} out"
+                f"{owner} has {option.flag} {shown(value)}, not {shown(explicit[name])}", f"leave {option.flag} out"
             )
