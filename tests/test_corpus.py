@@ -365,7 +365,7 @@ def test_folder_without_text() -> None:
     assert failure("texts").message == "texts holds no files"
     put("texts/latin.txt", b"caf\xe9")
     error = failure("texts")
-    assert error.message == "texts holds no text (binary or not UTF-8: 1)"
+    assert error.message == "texts holds no text: texts/latin.txt is not UTF-8: byte 0xE9 at offset 3"
     assert "--bytes" in error.hint
 
 

@@ -292,6 +292,8 @@ def _skipped_rows(skipped: dict[str, str]) -> list[tuple[str, str]]:
     """Return the row that says what of a folder is not read, what nobody wants read last; none if all is read."""
     named = sorted(skipped, key=lambda name: skipped[name] in ("hidden", *FILTERED))[:SKIPPED_NAMED]
     more = f" and {len(skipped) - len(named)} more" if len(skipped) > len(named) else ""
+    if any(reason.startswith("not UTF-8") for reason in skipped.values()):
+        more += "; --encoding latin-1 reads files that are not UTF-8"
     return [("skipped", ", ".join(f"{name} ({skipped[name]})" for name in named) + more)] if skipped else []
 
 

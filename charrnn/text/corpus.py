@@ -27,6 +27,7 @@ from charrnn.text.sources import (
     find_corpora,
 )
 from charrnn.text.vocabulary import PIECE, Unknown, Vocabulary, code_points
+from charrnn.units import amount
 
 MEMORY_LIMIT = 64_000_000  # bytes of text; the ids of a larger one are kept in a file
 
@@ -137,7 +138,7 @@ def load_corpus(
         else:
             encoded = _encode_in_memory(files, as_bytes, reading, vocabulary)
     survey = encoded.survey
-    _check_not_empty(found, survey, as_bytes, reading)
+    _check_not_empty(found, survey, as_bytes)
     results = [(file.title, length) for file, length in zip(files, survey.lengths, strict=True)]
     read = [(title, length) for title, length in results if isinstance(length, int)]
     skipped = {title: reason for corpus in found for title, reason in corpus.skipped.items()}
@@ -177,7 +178,7 @@ def read_text(
         files = [file.without_pipe(Path(), exit_stack, sys.maxsize).in_memory() for file in found[0].files]
         encoder = Encoder(files, as_bytes=as_bytes, reading=reading)
         survey = encoder.survey()
-        _check_not_empty(found, survey, as_bytes, reading, may_be_empty=True)
+        _check_not_empty(found, survey, as_bytes, may_be_empty=True)
         read = [file for file, length in zip(files, survey.lengths, strict=True) if isinstance(length, int)]
         blocks = [block for file in read for block in encoder.blocks(file)]
     if as_bytes:
@@ -218,9 +219,7 @@ def _encode_large(
     )
 
 
-def _check_not_empty(
-    found: list[FoundCorpus], survey: Survey, as_bytes: bool, reading: ReadSettings, may_be_empty: bool = False
-) -> None:
+def _check_not_empty(found: list[FoundCorpus], survey: Survey, as_bytes: bool, may_be_empty: bool = False) -> None:
     what = ", ".join(corpus.name for corpus in found)
     skipped = sum(isinstance(length, str) for length in survey.lengths)
     if not survey.lengths:
@@ -232,10 +231,11 @@ def _check_not_empty(
             )
         raise CharrnnError(f"{what} holds no files")
     if skipped == len(survey.lengths):
-        name = "UTF-8" if reading.encoding == "utf-8" else reading.encoding
+        first = next(file.title for corpus in found for file in corpus.files)
+        more = f", and so on: {amount(skipped, 'file')}" if skipped > 1 else ""
         raise CharrnnError(
-            f"{what} holds no text (binary or not {name}: {skipped})",
-            None if as_bytes else "use --encoding for another encoding, as in --encoding latin-1, or --bytes",
+            f"{what} holds no text: {first} is {survey.lengths[0]}{more}",
+            None if as_bytes else "--encoding latin-1 reads most texts that are not UTF-8, --bytes reads any file",
         )
     if not survey.characters and not may_be_empty:
         raise CharrnnError(f"{', '.join(file.title for corpus in found for file in corpus.files)} is empty")
