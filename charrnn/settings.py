@@ -164,9 +164,12 @@ class Settings:
         if unknown:
             raise CharrnnError(f"{source}: unknown setting {shortened(unknown[0])}", hint)
         values = {name: data.get(name, option.missing_value) for name, option in options.items()}
-        lists = {name for name, option in options.items() if option.repeatable and isinstance(values[name], list)}
+        for name in (name for name, option in options.items() if option.repeatable):
+            if not isinstance(values[name], list | tuple):
+                raise CharrnnError(f"{source}: {options[name].flag} must be a list, not {shortened(values[name])}")
+            values[name] = tuple(values[name])
         try:
-            return cls(**{name: tuple(value) if name in lists else value for name, value in values.items()})
+            return cls(**values)
         except UsageError as error:
             raise CharrnnError(f"{source}: {error.message}") from None
 

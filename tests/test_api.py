@@ -51,6 +51,22 @@ def test_train_reports_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert all(len(repr(event)) < 500 for event in events)
 
 
+def test_train_takes_encoding_newlines_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.md").write_bytes(b"caf\xe9\r\n" * 300)
+    (tmp_path / "notes" / "b.txt").write_text("no")
+    model = charrnn.train(
+        tmp_path / "notes", encoding="latin-1", newlines="keep", include=["*.md"], steps=2, hidden_size=4, device="cpu"
+    )
+    assert model.vocabulary.characters == "\n\racfé"
+    (tmp_path / "line.txt").write_text("café")
+    _, text = model.read(tmp_path / "line.txt", encoding="utf-8")
+    assert len(text) == 4
+    with pytest.raises(UsageError, match="'encodign'; use 'encoding'"):
+        model.read(tmp_path / "line.txt", encodign="utf-8")
+
+
 def test_train_refuses_an_unknown_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
     (tmp_path / "a.txt").write_text("abc\n" * 300)

@@ -21,7 +21,7 @@ from charrnn.model.device import choose_precision, supported_precisions
 from charrnn.model.lookup import open_run
 from charrnn.model.run import Run
 from charrnn.sampling.settings import SampleSettings
-from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.settings import ModelSettings, ReadSettings, TrainingSettings
 from charrnn.training import planning
 
 Program = Callable[..., tuple[int, str, str]]
@@ -132,7 +132,7 @@ def test_no_command_shows_help(program: Program) -> None:
 
 @pytest.mark.parametrize(
     ("command", "classes"),
-    [("train", (ModelSettings, TrainingSettings)), ("sample", (SampleSettings,))],
+    [("train", (ModelSettings, TrainingSettings, ReadSettings)), ("sample", (SampleSettings,))],
 )
 def test_help_shows_every_option(
     program: Program, monkeypatch: pytest.MonkeyPatch, command: str, classes: tuple
@@ -487,3 +487,81 @@ def test_output_folder_is_created(program: Program, trained: Run, home: Path) ->
     code, _, err = program("inspect", trained.name, "--cell", "1", "-o", "figures/new/a.svg")
     assert code == 0, err
     assert (home / "figures/new/a.svg").is_file()
+
+
+# How a corpus is read
+
+
+def trained_on_latin_1(program: Program, home: Path, text: str) -> str:
+    """Train a run called `old` on a file in latin-1 with CRLF, stopped early. Returns what the screen shows."""
+    (home / "old.txt").write_bytes(text.replace("the", "thé").replace("\n", "\r\n").encode("latin-1"))
+    code, out, err = program("train", "old.txt", *SMALL, "--steps", "4", "--encoding", "latin-1", "--name", "old")
+    assert code == 0, err
+    return out
+
+
+def test_file_in_another_encoding(program: Program, home: Path, short_text: str) -> None:
+    assert "CRLF or CR converted to LF (--newlines keep leaves them)" in trained_on_latin_1(program, home, short_text)
+    run = open_run("old")
+    assert run.settings.corpus.decoding == ("iso8859-1", "lf")
+    assert "é" in run.vocabulary.characters
+    assert "\r" not in run.vocabulary.characters
+    code, _, err = program("train", "old.txt", *SMALL, "--steps", "1")
+    assert code == 1
+    assert "old.txt is not UTF-8" in err
+    assert "--encoding latin-1 reads it" in err
+
+
+def test_commands_read_as_the_run_does(program: Program, home: Path, short_text: str) -> None:
+    trained_on_latin_1(program, home, short_text)
+    _, out, _ = program("evaluate", "old", "old.txt", "--json")
+    assert json.loads(out)["is_training_text"]
+    code, out, err = program("sample", "old", "--prime-file", "old.txt", "--length", "1")
+    assert code == 0, err
+    assert "thé" in out
+    assert "\r" not in out
+
+
+def test_evaluate_in_another_encoding(program: Program, home: Path, short_text: str) -> None:
+    trained_on_latin_1(program, home, short_text)
+    (home / "new.txt").write_text("A quick thé.\n")
+    assert "unknown characters" in program("evaluate", "old", "new.txt")[2]
+    code, out, _ = program("evaluate", "old", "new.txt", "--encoding", "utf-8", "--json")
+    assert (code, json.loads(out)["characters"]) == (0, 12)
+    code, _, err = program("evaluate", "old", "--encoding", "utf-8")
+    assert code == 2
+    assert "--encoding needs a text" in err
+
+
+def test_resume_reads_as_the_run_does(program: Program, home: Path, short_text: str) -> None:
+    trained_on_latin_1(program, home, short_text)
+    for file in (home / "checkpoints" / "old" / "checkpoints").iterdir():
+        if int(file.name) == 4:
+            shutil.rmtree(file)
+    code, _, err = program("train", "old.txt", "--resume", "--encoding", "cp1252")
+    assert code == 2
+    assert "old has --encoding iso8859-1, not cp1252" in err
+    code, out, err = program("train", "old.txt", "--resume", "--encoding", "latin1", "--device", "cpu")
+    assert code == 0, err
+    assert "resumed" in out
+
+
+def test_included_files_are_kept_with_the_run(program: Program, home: Path, short_text: str) -> None:
+    (home / "src").mkdir()
+    (home / "src" / "a.md").write_text(short_text)
+    (home / "src" / "b.py").write_text(short_text)
+    code, out, _ = program("train", "src", *SMALL, "--steps", "4", "--include", "*.md")
+    assert code == 0
+    assert "src/b.py (not included)" in " ".join(out.split())
+    assert open_run("src").settings.corpus.include == ("*.md",)
+    shutil.rmtree(home / "checkpoints" / "src" / "checkpoints" / "00000004")
+    code, _, err = program("train", "src", "--resume", "--device", "cpu")
+    assert code == 0, err
+
+
+def test_nothing_included(program: Program, home: Path) -> None:
+    (home / "src").mkdir()
+    (home / "src" / "a.md").write_text("abc")
+    code, _, err = program("train", "src", "--include", "*.py")
+    assert code == 1
+    assert "src holds no file that --include and --exclude choose" in err

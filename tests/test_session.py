@@ -91,6 +91,10 @@ def test_a_short_corpus_is_refused(home: Path) -> None:
         ({"settings": {"hidden_size": 0}}, "--hidden-size must be at least 1"),
         ({"settings": {"hiden_size": 8}}, "unknown setting 'hiden_size'"),
         ({"settings": {"documents": "("}}, "--documents"),
+        ({"settings": {"encoding": "klingon"}}, "unknown encoding 'klingon'"),
+        ({"settings": {"encoding": "latin-1"}, "as_bytes": True}, "--bytes and --encoding exclude each other"),
+        ({"settings": {"newlines": "lf"}, "as_bytes": True}, "--bytes and --newlines exclude each other"),
+        ({"settings": {"newlines": "cr"}}, "--newlines must be one of keep, lf"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:

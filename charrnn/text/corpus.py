@@ -223,10 +223,9 @@ def _check_not_empty(found: list[FoundCorpus], survey: Survey, as_bytes: bool, m
     what = ", ".join(corpus.name for corpus in found)
     skipped = sum(isinstance(length, str) for length in survey.lengths)
     if not survey.lengths:
-        left_out = sum(reason in FILTERED for corpus in found for reason in corpus.skipped.values())
-        if left_out:
+        if any(reason in FILTERED for corpus in found for reason in corpus.skipped.values()):
             raise CharrnnError(
-                f"{what} holds no files but the {left_out:,} that --include and --exclude leave out",
+                f"{what} holds no file that --include and --exclude choose",
                 "patterns match a name, or a path below the folder, as in --include '*.md' --exclude docs/old",
             )
         raise CharrnnError(f"{what} holds no files")

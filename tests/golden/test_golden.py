@@ -123,7 +123,7 @@ def test_missing_setting_takes_its_default(golden: Path, tmp_path: Path) -> None
             continue
         for name, option in settings.options().items():
             shutil.copytree(golden, run, dirs_exist_ok=True)
-            edit_json(run / "run.json", lambda content, part=part, name=name: content[part].pop(name))
+            edit_json(run / "run.json", lambda content, part=part, name=name: content[part].pop(name, None))
             assert getattr(Run(run).settings, part) == settings.changed(**{name: option.missing_value}), name
 
 
