@@ -214,7 +214,8 @@ def test_the_tour_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
     runpy.run_path(str(TOUR))
     shown = capsys.readouterr().out
-    assert "Model('book', lstm 1×64" in shown
+    assert "Model('book', lstm 1×48" in shown
+    assert "of 48 cells" in shown
     assert "nats per character on the held-out text" in shown
 
 

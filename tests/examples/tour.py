@@ -2,31 +2,31 @@
 # # A tour of charrnn
 #
 # Train a small character-level LSTM, sample from it, and look inside its cells. Run it as a script, or open it as a
-# notebook (VS Code, Spyder and Jupytext read the percent format). It takes about half a minute on two CPU cores.
+# notebook (VS Code, Spyder and Jupytext read the percent format). It takes about ten seconds on a CPU.
 
 # %%
 import random
+import textwrap
 from pathlib import Path
 
 import charrnn
 
 # %% [markdown]
 # ## A text
-# Any file of UTF-8 text will do. This one is dialogue from a small grammar, so that it has quotes and parentheses.
+# Any file of UTF-8 text will do. This one is random prose in wrapped lines, with parentheses.
 
 # %%
-NAMES = ["Anna", "Ben", "Clara", "David"]
 WORDS = ["rain", "snow", "wind", "light", "paper", "river", "window", "garden", "letter", "summer", "winter", "silver"]
 draw = random.Random(1)
 
 
-def sentence() -> str:
-    words = " ".join(draw.choices(WORDS, k=draw.randint(3, 8)))
-    aside = f" ({' '.join(draw.choices(WORDS, k=draw.randint(2, 6)))})" if draw.random() < 0.5 else ""
-    return f'{draw.choice(NAMES)} said: "The {words}."{aside}\n'
+def phrase() -> str:
+    words = " ".join(draw.choices(WORDS, k=draw.randint(2, 5)))
+    return draw.choice(["{}.", "({})"]).format(words)
 
 
-Path("book.txt").write_text("".join(sentence() for _ in range(3000)), encoding="utf-8")
+paragraphs = (textwrap.fill(" ".join(phrase() for _ in range(12)), 60) + "\n\n" for _ in range(2000))
+Path("book.txt").write_text("".join(paragraphs), encoding="utf-8")
 
 # %% [markdown]
 # ## Train
@@ -41,7 +41,7 @@ def watch(event: object) -> None:
         losses.append(event.validation_nats)
 
 
-model = charrnn.train("book.txt", steps=400, hidden_size=64, evaluations=4, seed=1, on_event=watch)
+model = charrnn.train("book.txt", steps=900, hidden_size=48, evaluations=4, seed=1, on_event=watch)
 print(model)
 print("validation loss:", " → ".join(f"{loss:.3f}" for loss in losses), "nats")
 
@@ -49,8 +49,8 @@ print("validation loss:", " → ".join(f"{loss:.3f}" for loss in losses), "nats"
 # ## Sample
 
 # %%
-print(model.sample("Anna said:", length=200, temperature=0.7, seed=1))
-for text in model.sample('Ben said: "', n=3, length=60, stop="\n", seed=2):
+print(model.sample("rain ", length=200, temperature=0.7, seed=1))
+for text in model.sample("(", n=3, length=60, stop=")", seed=2):
     print("-", text.strip())
 
 # %% [markdown]
@@ -58,7 +58,7 @@ for text in model.sample('Ben said: "', n=3, length=60, stop="\n", seed=2):
 # Nats per character, bits per character and perplexity; `score.nats` has one value for each character.
 
 # %%
-for text in ('Clara said: "The river rain."\n', "river rain Clara the said\n"):
+for text in ("river rain. (light snow)", "river rain) .light snow("):
     print(repr(text), model.score(text))
 
 # %% [markdown]
@@ -66,11 +66,10 @@ for text in ('Clara said: "The river rain."\n', "river rain Clara the said\n"):
 # Every state and gate of every cell, at every character.
 
 # %%
-trace = model.trace('David said: "The wind light." (snow paper)\n')
+trace = model.trace("wind light. (snow paper river) garden letter.")
 print(trace)
 print("c of all cells:", trace["c"].shape)
 print("the forget gate of cell 1:7:", trace["1:7", "forget"][:5].round(2))
-trace.show("1:7")
 
 # %% [markdown]
 # ## Find interpretable cells
@@ -78,16 +77,21 @@ trace.show("1:7")
 # the other, and compares them with untrained networks, 5-grams and meaningless labels.
 
 # %%
-findings = model.discover(properties=["inside “…”", "inside parentheses", "line position", r"name=[A-Z][a-z]+"])
+findings = model.discover(properties=["inside parentheses", "line position", r"rain=rain"])
 print(findings)
+
+# %%
+cell = max(findings.evidence, key=lambda evidence: evidence.rank_correlation).cell
+print("the best candidate is cell", cell)
+trace.show(cell)
 
 # %% [markdown]
 # ## Clamp a cell
-# A clamped model is a model like any other: hold a cell at a value and see what changes.
+# A clamped model is a model like any other. Held at the value that it has inside parentheses, the cell makes the model
+# close parentheses that it never opened.
 
 # %%
-cell = max(findings.evidence, key=lambda evidence: abs(evidence.rank_correlation)).cell
 held = model.clamp(cell, 0.9)
 print(held)
 print(f"{model.score().mean:.3f} → {held.score().mean:.3f} nats per character on the held-out text")
-print(held.sample("Anna said:", length=100, seed=1))
+print(held.sample("rain ", length=100, seed=1))
