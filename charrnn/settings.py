@@ -316,8 +316,7 @@ NOT_ENCODINGS = {"idna", "punycode", "raw-unicode-escape", "undefined", "unicode
 class ReadSettings(Settings):
     """Which files of a folder are read, and how the bytes of a file become characters.
 
-    The fields take a str, or for patterns a sequence. encoding: stored as Python's name for it, such as iso8859-1 for
-    latin-1.
+    encoding: becomes Python's name for it, such as iso8859-1 for latin-1. include, exclude: a list, or one str.
     """
 
     encoding: str = option(

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.model.lookup import runs_folder
+from charrnn.model.lookup import open_run, runs_folder
 from charrnn.model.writer import RunWriter
 from charrnn.text.corpus import load_corpus
 from charrnn.training.events import Event, Finished, Requests
 from charrnn.training.options import TrainOptions
 from charrnn.training.session import training_session
+from tests.golden.test_golden import edit_json
 
 SETTINGS = {"hidden_size": 8, "embedding_size": 4, "batch_size": 2, "seq_length": 8, "steps": 6, "evaluations": 2}
 
@@ -45,6 +46,29 @@ def test_a_session_resumes_the_newest_run_and_finds_its_corpus(text: Path) -> No
     resumed = trained(None, TrainOptions(resume=True, device="cpu"))
     assert stopped[-1].progress.step == 0
     assert resumed[-1].progress.step == 6
+
+
+def test_run_from_before_newlines_keeps_them(text: Path) -> None:
+    """It stores neither encoding nor newlines, and its text was read as it is."""
+    text.write_bytes(text.read_bytes().replace(b"\n", b"\r\n"))
+    options = TrainOptions({**SETTINGS, "newlines": "keep"}, device="cpu")
+    trained(["mine"], options, Requests(stop=True))
+    file = runs_folder() / "mine" / "run.json"
+    for name in ("encoding", "newlines", "include", "exclude"):
+        edit_json(file, lambda content, name=name: content["corpus"].pop(name))
+    assert trained(None, TrainOptions(resume=True, device="cpu"))[-1].progress.step == 6
+    run = open_run("mine")
+    assert "\r" in run.vocabulary.characters
+    assert len(run.read("mine").ids) == run.settings.corpus.characters
+
+
+def test_corpus_that_was_read_in_another_way_is_not_resumed(text: Path) -> None:
+    trained(["mine"], TrainOptions(SETTINGS, device="cpu"), Requests(stop=True))
+    with (
+        pytest.raises(UsageError, match="mine reads its text as utf-8, lf, not as utf-8, keep"),
+        training_session(load_corpus(["mine"], newlines="keep"), TrainOptions(resume=True, device="cpu")),
+    ):
+        pass
 
 
 def test_a_finished_run_is_not_resumed(text: Path) -> None:
