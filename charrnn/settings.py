@@ -286,6 +286,14 @@ class TrainingSettings(Settings):
     val_fraction: float = option(
         0.1, "Fraction of the text, at its end, held out for validation.", above=0, at_most=0.5, panel=DATA
     )
+    val_characters: int = option(
+        0,
+        "Validate on this many held-out characters during training, and on all of them at the end. 0: always on all.",
+        at_least=0,
+        at_most=10**12,
+        panel=DATA,
+        chosen=True,
+    )
     documents: str | None = option(
         None,
         "Treat the text as independent documents: its lines, its files, or what a regular expression separates.",

@@ -19,6 +19,7 @@ from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.model.run_settings import CorpusIdentity, Correction, Origin, RunSettings
 from charrnn.model.writer import RunWriter
+from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
@@ -265,6 +266,73 @@ def test_every_nth_step_is_kept(tmp_path: Path) -> None:
         run_through(writer)
     assert set(writer.run.checkpoint_steps()) >= {7, 14, 21, 28, 35}
     assert writer.run.checkpoint("last").step == 40
+
+
+# Validation on a part of the text
+
+PART = TRAINING.changed(val_characters=100)
+
+
+def test_evaluations_of_a_part_are_comparable_and_the_end_is_of_all(tmp_path: Path) -> None:
+    with new_run(tmp_path, PART) as writer:
+        *events, finished = run_through(writer)
+    network, _ = writer.run.load_network("last")
+    evaluated = [e.validation_nats for e in events if isinstance(e, Evaluated)]
+    assert evaluated[-1] == score(network, VALIDATION_TEXT[:100]).mean
+    assert finished.progress.best_nats == min(evaluated)
+    assert finished.held_out_nats == score(network, VALIDATION_TEXT).mean != evaluated[-1]
+    assert writer.run.metrics()[-1] == {"event": "held_out", "step": 40, "nats": finished.held_out_nats}
+
+
+def test_evaluations_of_all_are_not_repeated_at_the_end(tmp_path: Path) -> None:
+    with new_run(tmp_path, TRAINING.changed(val_characters=10**6)) as writer:
+        assert run_through(writer)[-1].held_out_nats is None
+
+
+def test_a_stop_ends_a_validation(tmp_path: Path) -> None:
+    """During an evaluation the run is stopped, and its resumption evaluates again; at the end it is done."""
+    requests = Requests()
+
+    def stop(fraction: float) -> None:
+        requests.stop = True
+
+    def events(writer: RunWriter, resume: Checkpoint | None) -> list[Event]:
+        network, settings = new_network(), writer.run.settings.training
+        texts = TRAIN_TEXT, VALIDATION_TEXT
+        return list(
+            train(network, settings, *texts, writer=writer, resume=resume, requests=requests, validation_progress=stop)
+        )
+
+    with new_run(tmp_path, PART.changed(evaluations=1)) as writer:
+        stopped = events(writer, None)
+        assert (stopped[-1].reason, stopped[-1].progress.step) == ("stopped", 40)
+        assert stopped[-1].progress.evaluated_step == 0
+        requests.stop = False
+        *_, finished = run_through_from(writer, requests)
+    assert finished.reason == "done"
+
+
+def run_through_from(writer: RunWriter, requests: Requests) -> list[Event]:
+    """Resume, and request a stop during the validation at the end."""
+    events = []
+    for event in events_of(writer, resume=writer.run.checkpoint("last"), requests=requests):
+        requests.stop = isinstance(event, CheckpointSaved)
+        events.append(event)
+    assert events[-1].held_out_nats is None
+    return events
+
+
+def test_no_validation_of_all_after_the_deadline(tmp_path: Path) -> None:
+    def held_out_nats(folder: str, final: float) -> float | None:
+        ticks = itertools.count()
+        with new_run(tmp_path / folder, PART) as writer:
+            deadline = Deadline(1e6, 1e6, per_step=1.0, per_evaluation=1.0, final=final)
+            *_, finished = events_of(writer, deadline=deadline, clock=lambda: 1e6 - 40 + 0.01 * next(ticks))
+        return finished.held_out_nats
+
+    assert held_out_nats("quick", 1.0) is not None
+    assert held_out_nats("slow", 1e9) is None
+    assert held_out_nats("none", 0.0) is None
 
 
 # Correction of the number of steps

@@ -118,3 +118,14 @@ def test_scoring_can_be_stopped(starts: list[int]) -> None:
     with pytest.raises(ScoringStopped):
         score(small_network(), text, limits=limits, should_stop=should_stop)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("starts", [[], [0, 5, 300, 301, 5000]])
+def test_progress_rises_to_one(starts: list[int]) -> None:
+    text = EncodedText(random_ids(9000), np.array(starts, np.int64))
+    fractions: list[float] = []
+    score(small_network(), text, progress=fractions.append)
+    assert len(fractions) > 3
+    assert fractions == sorted(fractions)
+    assert 0 < fractions[0] < 0.6
+    assert fractions[-1] == pytest.approx(1.0)

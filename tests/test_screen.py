@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,14 @@ def test_a_pipe_gets_no_sample(text: Path) -> None:
 def test_samples_do_not_change_training(text: Path) -> None:
     often, rarely = trained(FakeTerminal(), "often", SAMPLE_INTERVAL), trained(FakeTerminal(), "rarely", 0.001)
     assert all(torch.equal(often[name], rarely[name]) for name in often)
+
+
+def test_a_long_validation_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of them: after 1.1 s the first one is shown, and the second one ends within a second."""
+    times, err = iter([0.0, 0.0, 0.5, 1.1, 10.0, 10.5]), FakeTerminal()
+    monkeypatch.setattr("sys.stderr", err)
+    screen = TrainingScreen(FakeTerminal(), Requests(), clock=lambda: next(times))
+    with screen.progress_bar(10, 0):
+        for fraction in (0.1, 0.2, 0.4, 0.15, 0.3):
+            screen.show_validation(fraction)
+    assert {*re.findall(r"validating: (\d+)%", err.getvalue())} == {"40"}

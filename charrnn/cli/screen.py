@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SKIPPED_NAMED = 3
 SAMPLE_CHARACTERS = 160
 SAMPLE_INTERVAL = 15.0  # seconds
+VALIDATION_DELAY, VALIDATION_INTERVAL = 1.0, 0.2  # seconds before the progress of a validation appears and changes
 MAX_WIDTH = 100
 
 
@@ -47,6 +48,7 @@ class TrainingScreen:
         self.terminal = Terminal.of(_DurableStream(out, self._on_output_error))
         self._clock, self._sampled_at = clock, clock()
         self._network: CharRNN | None = None
+        self._validated, self._validation_shown_at = 1.0, 0.0
         self.output_error: OSError | None = None
         self._requests = requests
         self._training_losses: list[tuple[float, float]] = []
@@ -77,6 +79,8 @@ class TrainingScreen:
             return
         training, text, origin = run.settings.training, run.settings.corpus, run.settings.origin
         validated = len(prepared.validation_text)
+        if training.val_characters:
+            validated = min(validated, training.val_characters)
         part = f", {count(validated)} of them for validation" if validated < text.held_out else ""
         files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
         seconds = plan.seconds if plan is not None else 0.0
@@ -133,6 +137,16 @@ class TrainingScreen:
         """Acknowledge the first Ctrl-C, unless the signal arrived during a write to the same stream."""
         with contextlib.suppress(RuntimeError):
             self.line("stopping after this step; press Ctrl-C again to stop now without saving")
+
+    def show_validation(self, fraction: float) -> None:
+        """Draw the progress of a validation that takes longer than VALIDATION_DELAY, in place of the loss and speed."""
+        now = self._clock()
+        if fraction <= self._validated:  # another one has started
+            self._validation_shown_at = now + VALIDATION_DELAY
+        self._validated = fraction
+        if self._bar is not None and now >= self._validation_shown_at:
+            self._bar.set_postfix_str(f" validating: {fraction:.0%}")
+            self._validation_shown_at = now + VALIDATION_INTERVAL
 
     def show(self, event: Event, run: Run) -> None:
         """Draw an event."""
@@ -219,6 +233,7 @@ class TrainingScreen:
             "train_nats": finished.train_nats,
             "best_validation_nats": progress.best_nats,
             "best_step": progress.best_step,
+            "held_out_nats": finished.held_out_nats,
             "forecast": self._forecast,
             "model": run.settings.model.to_json(),
             "training": run.settings.training.to_json(),
@@ -279,7 +294,11 @@ def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str
         rows.append(("training loss", _loss(finished.train_nats)))
     if progress.best_nats is not None:
         at = "" if progress.best_step in (None, progress.step) else f", at step {count(progress.best_step)}"
-        rows.append(("validation loss", f"{_loss(progress.best_nats)}{at}"))
+        part = run.settings.training.val_characters
+        on = f", on the first {count(part)} held-out characters" if finished.held_out_nats is not None else ""
+        rows.append(("validation loss", f"{_loss(progress.best_nats)}{at}{on}"))
+    if finished.held_out_nats is not None:
+        rows.append(("on all held out", f"{_loss(finished.held_out_nats)}, at step {count(progress.step)}"))
     ending = {"done": "", "early": ", stopped early because the validation loss rose", "stopped": ", stopped"}
     rows.append(("steps", f"{count(progress.step)} of {count(run.settings.training.steps)}{ending[finished.reason]}"))
     rows.append(("trained on", f"{amount(read, 'character')}, {epochs:.1f} epochs"))

@@ -148,7 +148,7 @@ def _train(session: TrainingSession, screen: TrainingScreen, requests: Requests,
 
     checkpoint, finished = session.prepared.checkpoint, None
     with screen.progress_bar(session.prepared.settings.training.steps, checkpoint.step if checkpoint else 0):
-        for event in session.events(requests):
+        for event in session.events(requests, validation_progress=screen.show_validation):
             if board is not None:
                 board.log(event)
             screen.show(event, session.run)

@@ -113,6 +113,27 @@ def _never() -> bool:
     return False
 
 
+def _ignore(fraction: float) -> None:
+    pass
+
+
+class _Watch:
+    """Reports progress and stops the scoring on request. Each character counts twice: it may be read twice."""
+
+    def __init__(self, characters: int, should_stop: Callable[[], bool], progress: Callable[[float], None]):
+        self._total, self._should_stop, self._progress = 2 * characters, should_stop, progress
+        self._done = 0.0
+
+    def check(self) -> None:
+        if self._should_stop():
+            raise ScoringStopped
+
+    def read(self, characters: float) -> None:
+        """Count characters that are read for the first time, or will not be read again."""
+        self._done += characters
+        self._progress(min(1.0, self._done / self._total))
+
+
 @torch.inference_mode()
 def score(
     network: CharRNN,
@@ -121,23 +142,26 @@ def score(
     segments: int | None = None,
     limits: Limits = Limits(),
     should_stop: Callable[[], bool] = _never,
+    progress: Callable[[float], None] = _ignore,
 ) -> Score:
     """Return the cross-entropy of a text, read from a zero state; each document from its own.
 
-    segments: read in parallel; `segments_of` its length if None. should_stop: called about once a second.
+    segments: read in parallel; `segments_of` its length if None. should_stop: called about once a second. progress:
+    called with the fraction done, as often.
 
     Raises CharrnnError where the text has nothing to predict, ScoringStopped where `should_stop` returned True.
     """
     if text.predicted < 1:
         raise CharrnnError("the text is too short to score", "give it at least two characters")
     nats = torch.empty(text.predicted, dtype=_loss_dtype(network))
+    watch = _Watch(text.predicted, should_stop, progress)
     was_training = network.training
     network.eval()
     try:
         if text.has_documents:
-            _score_documents(network, text, nats, limits, should_stop)
+            _score_documents(network, text, nats, limits, watch)
         else:
-            _score_stream(network, text.ids, nats, segments, limits, should_stop)
+            _score_stream(network, text.ids, nats, segments, limits, watch)
     finally:
         network.train(was_training)
     return Score(nats.numpy())
@@ -158,7 +182,7 @@ def _score_stream(
     nats: Tensor,
     segments: int | None,
     limits: Limits,
-    should_stop: Callable[[], bool],
+    watch: _Watch,
 ) -> None:
     """Fill nats (N − 1,) from ids (N,), one part after the other."""
     segments = segments or segments_of(len(ids))
@@ -169,16 +193,15 @@ def _score_stream(
     state = network.initial_state(1)
     for start in range(0, len(nats), part):
         stop = min(start + part, len(nats))
-        reading = _ParallelReading(network, ids[start : stop + 1], state, segments, chunk, should_stop)
+        reading = _ParallelReading(network, ids[start : stop + 1], state, segments, chunk, watch)
         reading.read_all()
         reading.correct()
+        watch.read(stop - start)
         nats[start:stop] = reading.nats.flatten()[: stop - start]
         state = _select(reading.ends[-1], torch.tensor([segments - 1]))
 
 
-def _score_documents(
-    network: CharRNN, documents: EncodedText, nats: Tensor, limits: Limits, should_stop: Callable[[], bool]
-) -> None:
+def _score_documents(network: CharRNN, documents: EncodedText, nats: Tensor, limits: Limits, watch: _Watch) -> None:
     """Fill nats (N,), short documents in batches and long ones one by one."""
     lengths = np.array(documents.document_lengths())
     order = np.argsort(lengths, kind="stable")
@@ -187,15 +210,16 @@ def _score_documents(
     for document in order[len(short) :]:
         start, stop = documents.starts[document], documents.starts[document] + lengths[document]
         opened = np.concatenate([np.full(1, documents.opening, documents.ids.dtype), documents.ids[start:stop]])
-        _score_stream(network, opened, nats[start:stop], None, limits, should_stop)
+        _score_stream(network, opened, nats[start:stop], None, limits, watch)
     first = 0
     while first < len(short):
-        if should_stop():
-            raise ScoringStopped
+        watch.check()
         size = min(limits.documents, len(short) - first)
         while size > 1 and size * lengths[short[first + size - 1]] > min(limits.characters, logits):
             size //= 2
-        _score_batch(network, documents, short[first : first + size], lengths, nats)
+        batch = short[first : first + size]
+        _score_batch(network, documents, batch, lengths, nats)
+        watch.read(2 * int(lengths[batch].sum()))
         first += size
 
 
@@ -227,9 +251,9 @@ class _ParallelReading:
         state: State,
         segments: int,
         chunk: int,
-        should_stop: Callable[[], bool],
+        watch: _Watch,
     ):
-        self.network, self.ids, self.state, self.should_stop = network, ids, state, should_stop
+        self.network, self.ids, self.state, self.watch = network, ids, state, watch
         self.segments = segments
         self.length = -(-(len(ids) - 1) // segments)
         self.chunks = [slice(start, min(start + chunk, self.length)) for start in range(0, self.length, chunk)]
@@ -243,6 +267,7 @@ class _ParallelReading:
         for columns in self.chunks:
             state = self._read(rows, columns, state)
             self.ends.append(state)
+            self.watch.read((len(self.ids) - 1) * (columns.stop - columns.start) / self.length)
 
     def correct(self) -> None:
         """Read segments again from where the previous one ended, until no segment starts from another state.
@@ -266,8 +291,7 @@ class _ParallelReading:
         )
 
     def _read(self, rows: Tensor, columns: slice, state: State) -> State:
-        if self.should_stop():
-            raise ScoringStopped
+        self.watch.check()
         positions = rows.numpy()[:, None] * self.length + np.arange(columns.start, columns.stop + 1)
         ids = self.ids[np.minimum(positions, len(self.ids) - 1)].astype(np.int64)
         characters = torch.from_numpy(ids).to(self.network.output.weight.device)

@@ -76,13 +76,15 @@ class Finished:
     """Training ended. reason: `done`, `early` (validation got worse) or `stopped` (on request).
 
     train_nats: mean training loss since the evaluation before the last step. unsaved: why the last state could not be
-    saved, if it could not.
+    saved, if it could not. held_out_nats: validation loss of the last weights on all of the validation text, where
+    evaluations measure it on a part, and time was left.
     """
 
     reason: str
     progress: Progress
     train_nats: float | None
     unsaved: str | None = None
+    held_out_nats: float | None = None
 
 
 Event = StepsTaken | Evaluated | CheckpointSaved | CheckpointFailed | Exploded | StepsCorrected | Finished

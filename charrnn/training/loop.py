@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from charrnn.errors import CharrnnError
 from charrnn.model.checkpoint import Checkpoint, Progress
@@ -52,6 +52,7 @@ def train(
     group: ProcessGroup = SINGLE_PROCESS,
     deadline: Deadline | None = None,
     clock: Clock = time.perf_counter,
+    validation_progress: Callable[[float], None] = lambda fraction: None,
 ) -> Iterator[Event]:
     """Train a network and yield what happens.
 
@@ -62,6 +63,7 @@ def train(
     network: on the device to train on, with initial weights. writer: the run to write checkpoints and metrics to, if
     any. resume: a checkpoint of that run to continue from. requests: its flags request a stop or a checkpoint.
     deadline: when a new run has to end; the number of steps is corrected for it. clock: in seconds, monotonic.
+    validation_progress: called with the fraction of a validation that is done, about once a second.
     Raises CharrnnError where training explodes repeatedly, or without a checkpoint to return to.
     """
     trainer = Trainer(network, settings, train_text, group)
@@ -70,7 +72,7 @@ def train(
     schedule = Schedule(settings, corrections, deadline, clock)
     trainer.timetable = schedule.timetable
     checkpointer = Checkpointer(trainer, group, writer, clock)
-    loop = _Loop(trainer, schedule, checkpointer, validation_text, requests or Requests(), group)
+    loop = _Loop(trainer, schedule, checkpointer, validation_text, requests or Requests(), group, validation_progress)
     loop.start(resume)
     yield from loop.events()
 
@@ -124,8 +126,10 @@ class _Loop:
         validation_text: EncodedText,
         requests: Requests,
         group: ProcessGroup,
+        validation_progress: Callable[[float], None],
     ):
         self.trainer, self.schedule, self.checkpointer = trainer, schedule, checkpointer
+        self.validation_progress = validation_progress
         self.validation_text, self.requests, self.group = validation_text, requests, group
         self.progress = Progress()
         self.train_nats: float | None = None
@@ -222,7 +226,7 @@ class _Loop:
     def _evaluate(self) -> Iterator[Event]:
         """Score the validation text and save. Training ends if its loss got worse, or a stop was requested."""
         start = self.schedule.clock()
-        nats = self.group.broadcast_object(self._validation_nats())
+        nats = self.group.broadcast_object(self._validation_nats(self.schedule.settings.val_characters))
         if nats is None:
             self.reason = "stopped"
             return
@@ -248,14 +252,33 @@ class _Loop:
         self.schedule.evaluated(start)
         self.reason = "early" if ends_early else None
 
-    def _validation_nats(self) -> float | None:
-        """Return the validation loss on the first process; None on the others, or where a stop was requested."""
+    def _validation_nats(self, characters: int) -> float | None:
+        """Return the loss of the first characters of the validation text; 0 is all of it.
+
+        None where a stop was requested, and on all processes but the first.
+        """
         if not self.group.is_first:
             return None
+        text = self.validation_text[:characters] if characters else self.validation_text
         try:
-            return score(self.trainer.network, self.validation_text, should_stop=lambda: self.requests.stop).mean
+            return score(
+                self.trainer.network,
+                text,
+                should_stop=lambda: self.requests.stop,
+                progress=self.validation_progress,
+            ).mean
         except ScoringStopped:
             return None
+
+    def _held_out_nats(self) -> float | None:
+        """Return the loss of all of the validation text, where evaluations measure a part, and time is left."""
+        characters = self.schedule.settings.val_characters
+        if not 0 < characters < len(self.validation_text) or not self.schedule.has_time_for_final():
+            return None
+        nats = self._validation_nats(0)
+        if nats is not None:
+            self.checkpointer.log("held_out", step=self.trainer.step, nats=_finite(nats))
+        return nats
 
     def _mean_training_loss(self) -> float:
         """Return the mean since the last evaluation."""
@@ -304,7 +327,8 @@ class _Loop:
             event = self._save(finished=reason == "early")
             unsaved = event.reason if isinstance(event, CheckpointFailed) else None
             yield event
-        yield Finished(reason, self.progress, self.train_nats, unsaved)
+        held_out_nats = None if reason == "stopped" else self.group.broadcast_object(self._held_out_nats())
+        yield Finished(reason, self.progress, self.train_nats, unsaved, held_out_nats)
 
 
 def _evaluated(progress: Progress, step: int, nats: float) -> Progress:

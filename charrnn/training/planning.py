@@ -22,6 +22,10 @@ MAX_EVALUATIONS = 10
 TIMED_CHARACTERS = 32_000  # of the validation text
 TIMED_EVALUATIONS = 2  # the faster one counts
 EVALUATION_FACTOR = 2.0  # a trained network forgets later than the timed one, so `score` reads more characters twice
+MAX_EVALUATION_SHARE = 0.1  # of the time: where an evaluation takes longer, it gets a part of the validation text …
+PART_SHARE = 0.02  # … that takes this share
+MIN_PART = 20_000  # characters
+MAX_FINAL_SHARE = 0.3  # of the requested time, for all of the validation text at the end
 TIMING_SECONDS = 0.45
 TRIALS = 4
 MIN_PLANNED_STEPS = 20  # of a run with a deadline, which can be corrected only while it trains
@@ -50,12 +54,16 @@ class Timing:
 
 @dataclass(frozen=True)
 class Plan:
-    """The length of a run. seconds: the forecast for all of it. deadline: where the budget is in minutes."""
+    """The length of a run. seconds: the forecast for all of it. deadline: where the budget is in minutes.
+
+    val_characters: of the validation text that are evaluated during training; 0 is all of it.
+    """
 
     steps: int
     evaluations: int
     seconds: float
     deadline: Deadline | None = None
+    val_characters: int = 0
 
 
 def measure_timing(
@@ -123,26 +131,49 @@ def _seconds_per_evaluation(network: CharRNN, validation_text: EncodedText) -> f
 def make_plan(
     budget: Budget,
     timing: Timing,
-    train_text: EncodedText,
+    texts: tuple[EncodedText, EncodedText],
     training: TrainingSettings,
-    evaluations: int | None,
     now: float,
+    *,
+    evaluations: int | None = None,
+    val_characters: int | None = None,
 ) -> Plan:
-    """Turn a budget into a number of steps. evaluations: None to choose. now: by the clock of `budget.started`."""
+    """Turn a budget into a number of steps.
+
+    timing: of all of the validation text. texts: to train on, and to validate on. evaluations, val_characters: None to
+    choose. now: by the clock of `budget.started`.
+    """
     spent = now - budget.started
     remaining = 60 * (budget.minutes or 0) - spent
     steps = budget.steps
     if budget.epochs is not None:
-        steps = max(1, round(budget.epochs * steps_per_epoch(train_text, training)))
+        steps = max(1, round(budget.epochs * steps_per_epoch(texts[0], training)))
+    seconds = remaining if steps is None else steps * timing.step
+    if val_characters is None:
+        val_characters = _evaluated_characters(timing.evaluation, len(texts[1]), seconds)
+    evaluation, final = timing.evaluation, 0.0
+    if 0 < val_characters < len(texts[1]):
+        evaluation *= val_characters / len(texts[1])
+        final = timing.evaluation
+    if budget.minutes is not None and final > MAX_FINAL_SHARE * remaining:
+        final = 0.0
     if evaluations is None:
-        seconds = remaining if steps is None else steps * timing.step
-        evaluations = max(1, min(MAX_EVALUATIONS, round(EVALUATION_SHARE * seconds / timing.evaluation)))
-    for_evaluations = evaluations * timing.evaluation
+        evaluations = max(1, min(MAX_EVALUATIONS, round(EVALUATION_SHARE * seconds / evaluation)))
+    for_evaluations = evaluations * evaluation + final
     if steps is None:
         steps = steps_within(remaining, timing.step, for_evaluations)
     deadline = None
     if budget.minutes is not None:
         steps = max(steps, MIN_PLANNED_STEPS)
-        seconds = 60 * budget.minutes
-        deadline = Deadline(budget.started + seconds, seconds, timing.step, timing.evaluation)
-    return Plan(steps, evaluations, spent + steps * timing.step + for_evaluations, deadline)
+        deadline = Deadline(
+            budget.started + 60 * budget.minutes, 60 * budget.minutes, timing.step, evaluation, final / evaluation
+        )
+    return Plan(steps, evaluations, spent + steps * timing.step + for_evaluations, deadline, val_characters)
+
+
+def _evaluated_characters(evaluation: float, characters: int, seconds: float) -> int:
+    """Return how much of the validation text to evaluate in a run of this many seconds; 0 is all of it."""
+    if evaluation <= MAX_EVALUATION_SHARE * seconds:
+        return 0
+    part = max(MIN_PART, int(characters * PART_SHARE * seconds / evaluation) // 1000 * 1000)
+    return part if part < characters else 0

@@ -26,6 +26,7 @@ MIN_TRAINING_SHARE = 0.7  # of the time, even where a single evaluation takes lo
 TOLERANCE = 0.06  # between the forecast end and the deadline
 FORECAST_INTERVAL = 0.01
 CORRECTION_INTERVAL = 0.08
+MAX_OVERTIME = 0.1  # for the validation at the end
 WINDOW = 0.05  # of the steps that a forecast is based on …
 WINDOW_OF_REST = 0.15  # … and this share of the time that is left: an early forecast need not be quick
 
@@ -45,13 +46,15 @@ def steps_within(seconds: float, per_step: float, for_evaluations: float) -> int
 class Deadline:
     """When a run has to end, by the clock, and what was planned, in seconds.
 
-    budget: all of the requested time. per_step, per_evaluation: as timed before the first step.
+    budget: all of the requested time. per_step, per_evaluation: as timed before the first step. final: how long the
+    validation at the end takes, in units of `per_evaluation`.
     """
 
     at: float
     budget: float
     per_step: float
     per_evaluation: float
+    final: float = 0.0
 
 
 class _Forecaster:
@@ -90,8 +93,9 @@ class _Forecaster:
         taken = step - self._marks[0][1]
         if taken < max(1, min(MIN_TIMED_STEPS, left // 10)):
             return None
-        evaluation = self._evaluation[0] * self._per_step / self._evaluation[1]
+        evaluation = self._evaluation_seconds()
         evaluations = timetable.evaluations_left(step)
+        rest -= deadline.final * evaluation
         needed = left * self._per_step + evaluations * evaluation
         is_large = not rest / LARGE_MISS < needed < rest * LARGE_MISS
         interval = CORRECTION_INTERVAL * budget
@@ -105,6 +109,14 @@ class _Forecaster:
             return None
         self._corrected_at = now
         return Correction(step, corrected, evaluations)
+
+    def has_time_for_final(self, now: float) -> bool:
+        """Return whether the validation at the end was planned, and ends close to the deadline."""
+        seconds = self._deadline.final * self._evaluation_seconds()
+        return 0 < seconds <= self._deadline.at - now + MAX_OVERTIME * self._deadline.budget
+
+    def _evaluation_seconds(self) -> float:
+        return self._evaluation[0] * self._per_step / self._evaluation[1]
 
     def _measure(self, step: int, rest: float, now: float) -> None:
         """Take the mean time of the steps of late, without the slowest stretch: it may have been a pause."""
@@ -156,6 +168,10 @@ class Schedule:
         """Note that an evaluation, with what belongs to it, took the time since `start`."""
         if self._forecaster is not None:
             self._forecaster.skip(self.clock() - start)
+
+    def has_time_for_final(self) -> bool:
+        """Return whether all of the validation text can be scored at the end. Without a deadline it always can."""
+        return self._forecaster is None or self._forecaster.has_time_for_final(self.clock())
 
     def forecast_is_due(self, step: int) -> bool:
         """Return whether to ask for a correction after this step. A step made again is not corrected again."""

@@ -50,8 +50,16 @@ class TrainingSession:
             raise ValueError("only the first process of a group has the run")
         return self.prepared.writer.run
 
-    def events(self, requests: Requests | None = None) -> Iterator[Event]:
-        """Train to the end and yield what happens. requests: set its flags to request a stop or a checkpoint."""
+    def events(
+        self,
+        requests: Requests | None = None,
+        *,
+        validation_progress: Callable[[float], None] = lambda fraction: None,
+    ) -> Iterator[Event]:
+        """Train to the end and yield what happens.
+
+        requests: set its flags to request a stop or a checkpoint. validation_progress: as for `loop.train`.
+        """
         prepared = self.prepared
         return train(
             prepared.network,
@@ -63,6 +71,7 @@ class TrainingSession:
             requests=requests,
             group=self.group,
             deadline=None if prepared.plan is None else prepared.plan.deadline,
+            validation_progress=validation_progress,
         )
 
 

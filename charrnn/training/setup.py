@@ -161,9 +161,11 @@ def _choose_and_plan(
     chosen = choose_settings(len(texts[0]), vocabulary_size, device, budget, explicit, group=group)
     group.rows(chosen.training.batch_size)  # raises where there are too few rows, before a run is created
     timing = measure_timing(chosen.model, chosen.training, vocabulary_size, texts, device, budget, group)
-    evaluations = explicit.get("evaluations")
-    plan = make_plan(budget, timing, texts[0], chosen.training, evaluations, time.perf_counter())
-    training = chosen.training.changed(steps=plan.steps, evaluations=plan.evaluations)
+    fixed = {name: explicit.get(name) for name in ("evaluations", "val_characters")}
+    plan = make_plan(budget, timing, texts, chosen.training, time.perf_counter(), **fixed)
+    training = chosen.training.changed(
+        steps=plan.steps, evaluations=plan.evaluations, val_characters=plan.val_characters
+    )
     read = training.steps * training.batch_size * training.seq_length
     epochs = read / len(texts[0])
     length = f"{count(read)} characters, {f'{epochs:,.0f}' if epochs >= 10 else f'{epochs:.2g}'} epochs"
