@@ -520,6 +520,35 @@ def test_commands_read_as_the_run_does(program: Program, home: Path, short_text:
     assert code == 0, err
     assert "thé" in out
     assert "\r" not in out
+    (home / "new.txt").write_text("thé")
+    code, _, err = program("sample", "old", "--prime-file", "new.txt", "--length", "1")
+    assert code == 1
+    assert "unknown characters" in err
+
+
+def test_prime_in_another_encoding(program: Program, home: Path, trained: Run) -> None:
+    (home / "latin.txt").write_bytes(b"caf\xe9 ")
+    code, _, err = program("sample", "text", "--prime-file", "latin.txt")
+    assert code == 1
+    assert "convert it to utf-8, the encoding of the run's corpus" in err
+
+
+@pytest.mark.parametrize(
+    "command", [("inspect", "--cell", "1", "--length", "20"), ("gates",), ("history", "--cell", "1"), ("evaluate",)]
+)
+def test_commands_read_chosen_files(
+    program: Program, home: Path, trained: Run, short_text: str, command: tuple[str, ...]
+) -> None:
+    (home / "src").mkdir()
+    (home / "src" / "a.md").write_bytes(short_text.replace("\n", "\r\n").encode("utf-16"))
+    (home / "src" / "b.py").write_text("# ünknown", encoding="utf-16")
+    name, *options = command
+    text = [] if name == "evaluate" else ["--text"]
+    read = (name, "text", *text, "src", *options, "--encoding", "utf-16")
+    code, _, err = program(*read, "--exclude", "*.py")
+    assert code == 0, err
+    assert "unknown characters" in program(*read)[2]
+    assert "--include and --exclude" in program(*read, "--include", "*.tex")[2]
 
 
 def test_evaluate_in_another_encoding(program: Program, home: Path, short_text: str) -> None:

@@ -59,7 +59,7 @@ def evaluate(
 
     run, text = _run_and_text(run, text)
     model = load(run, checkpoint=checkpoint, device=device)
-    title, encoded = read_text(model, text, skip_unknown=skip_unknown, reading=given)
+    title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
     if len(encoded) < 2:
         raise CharrnnError(f"{title} is too short to score: it has {len(encoded)} characters the model knows")
     score = model.score(encoded)

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.options import (
+    READING,
     CheckpointOption,
     DeviceOption,
     JsonOption,
@@ -16,7 +17,7 @@ from charrnn.cli.options import (
     read_text,
     with_settings,
 )
-from charrnn.settings import InspectSettings, settings_from
+from charrnn.settings import InspectSettings, ReadSettings, settings_from
 from charrnn.units import count
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ CHARACTERS = 50_000
 MAX_WIDTH = 72
 
 
-@with_settings(InspectSettings, only=("color",))
+@with_settings(InspectSettings, ReadSettings, only=("color", *READING))
 def gates(
     run: RunArgument = None,
     text: TextOption = None,
@@ -53,7 +54,7 @@ def gates(
 
     settings = settings_from(InspectSettings, given)
     model = load(run, checkpoint=checkpoint, device=device)
-    title, encoded = read_text(model, text, skip_unknown=skip_unknown)
+    title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
     encoded = encoded[:CHARACTERS]
     found = model.gates(encoded)
     if as_json:

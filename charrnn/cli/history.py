@@ -12,6 +12,7 @@ from charrnn.cli.completion import complete_cell, complete_property
 from charrnn.cli.options import (
     LANGUAGE_DEFAULT,
     LANGUAGE_HELP,
+    READING,
     DeviceOption,
     JsonOption,
     RunArgument,
@@ -20,7 +21,7 @@ from charrnn.cli.options import (
     read_text,
     with_settings,
 )
-from charrnn.settings import InspectSettings, settings_from
+from charrnn.settings import InspectSettings, ReadSettings, settings_from
 from charrnn.units import amount, count
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ PropertyOption = Annotated[
 LanguageOption = Annotated[str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT)]
 
 
-@with_settings(InspectSettings, only=("signal", "color"))
+@with_settings(InspectSettings, ReadSettings, only=("signal", "color", *READING))
 def history(
     run: RunArgument = None,
     *,
@@ -76,7 +77,7 @@ def history(
 
     settings = settings_from(InspectSettings, given)
     model = load(run, device=device)
-    _, encoded = read_text(model, text, skip_unknown=skip_unknown)
+    _, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
     found = model.history(cell, property_name, text=encoded, signal=settings.signal, language=language)
     if as_json:
         scores = zip(found.steps, found.rank_correlations, strict=True)

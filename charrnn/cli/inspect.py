@@ -25,7 +25,7 @@ from charrnn.cli.options import (
 from charrnn.cli.progress import stage_bar
 from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
-from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, only_one_of, settings_from
+from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, ReadSettings, only_one_of, settings_from
 
 SEARCH = "Search (without --cell)"
 
@@ -99,7 +99,7 @@ SeedOption = Annotated[
 ]
 
 
-@with_settings(InspectSettings)
+@with_settings(InspectSettings, ReadSettings)
 def inspect(
     run: RunArgument = None,
     cell: CellsOption = None,
@@ -152,7 +152,7 @@ def inspect(
     if layer is not None:
         check_layer(layer, shape.layers, shape.hidden_size)
     cells = [find_cell(name, shape.layers, shape.hidden_size, layer) for name in cell or []]
-    title, encoded = read_text(model, text, skip_unknown=skip_unknown)
+    title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
     terminal = Terminal.of(sys.stdout, settings.color)
     if cells:
         show_cells(model, cells, title, encoded, settings, terminal, as_json=as_json, output=output)
@@ -173,7 +173,7 @@ def inspect(
 def _flags(given: dict[str, Any]) -> dict[str, Any]:
     """Return flag → value of the options of a picture."""
     options = InspectSettings.options()
-    return {options[name].flag: value for name, value in given.items() if name != "color"}
+    return {options[name].flag: value for name, value in given.items() if name in options.keys() - {"color"}}
 
 
 def _check_mode(cell: list[str] | None, like: str | None, picture: dict[str, Any], search: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from charrnn.text.encoded_text import EncodedText
 
 COMPUTE = "Model and device"
+READING = tuple(ReadSettings.options())
 
 RunArgument = Annotated[
     str | None,
@@ -135,26 +136,17 @@ def add_command(app: typer.Typer, command: Callable[..., None]) -> None:
     app.command(command.__name__, cls=Command, help=help)(command)
 
 
-def read_text(
-    model: Model, spec: str | None, *, skip_unknown: bool, reading: dict[str, Any] | None = None
-) -> tuple[str, EncodedText]:
+def read_text(model: Model, spec: str | None, *, skip_unknown: bool, given: dict[str, Any]) -> tuple[str, EncodedText]:
     """Return title and ids of the text that a command reads; the held-out text if the user named none.
 
-    reading: what the user set of `ReadSettings`, if the command has these options.
+    given: what the user set, of `ReadSettings` and other classes.
     """
-    from charrnn.text.vocabulary import NotTextError
-
+    reading = {name: value for name, value in given.items() if name in READING}
     if spec is None and reading:
         raise UsageError(f"{ReadSettings.options()[next(iter(reading))].flag} needs a text of your own")
     if spec is None and skip_unknown:
         raise UsageError("--skip-unknown needs a text of your own; the held-out text has no unknown characters")
-    try:
-        title, encoded = model.read(None if spec is None else Path(spec), skip_unknown=skip_unknown, **(reading or {}))
-    except NotTextError as error:
-        if reading is not None:
-            raise
-        encoding = model.run.read_settings().encoding
-        raise CharrnnError(error.message, f"convert it to {encoding}, which the run reads") from None
+    title, encoded = model.read(None if spec is None else Path(spec), skip_unknown=skip_unknown, **reading)
     if not len(encoded):
         raise CharrnnError(f"{title} has no characters{' that the model knows' if skip_unknown else ''}")
     return f"documents of {title}" if encoded.has_documents else title, encoded

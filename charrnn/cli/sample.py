@@ -22,7 +22,7 @@ from charrnn.cli.options import (
     with_settings,
 )
 from charrnn.display.terminal import is_terminal, write
-from charrnn.errors import ExitCode, UsageError
+from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.sampling.filters import FILTERS
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import only_one_of, settings_from
@@ -137,8 +137,14 @@ def _read_prime(prime: str | None, prime_file: str | None, run: Run) -> str | by
     source = "-" if prime == "-" else prime_file
     if source is not None:
         from charrnn.text.corpus import read_text
+        from charrnn.text.vocabulary import NotTextError
 
-        return read_text(source, as_bytes=as_bytes, reading=run.read_settings())
+        reading = run.read_settings()
+        try:
+            return read_text(source, as_bytes=as_bytes, reading=reading)
+        except NotTextError as error:
+            hint = f"convert it to {reading.encoding}, the encoding of the run's corpus"
+            raise CharrnnError(error.message, hint) from None
     return os.fsencode(prime or "") if as_bytes else prime or ""
 
 
