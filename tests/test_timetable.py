@@ -96,5 +96,5 @@ def test_correction_at_the_end_of_the_warmup_equals_a_plan() -> None:
 def test_evaluations_are_spread_again() -> None:
     corrections = [PLAN, Correction(300, 1150, 3), Correction(1000, 1100, 1)]
     assert evaluations(Timetable(SETTINGS, corrections)) == [250, 550, 850, 1100]
-    assert evaluations(Timetable(SETTINGS, [PLAN, Correction(240, 260, 4)])) == [260]
+    assert evaluations(Timetable(SETTINGS, [PLAN, Correction(240, 260, 2)])) == [250, 260]
     assert Timetable(SETTINGS, corrections).evaluations_left(900) == 1

@@ -3,7 +3,7 @@
 The number of steps may be corrected during a run. Then the rest of the cosine is stretched or compressed: the angle
 goes on from where it is, and reaches π at the new last step. The rate does not jump, and it still ends at zero. A
 correction during the warm-up moves the end of the warm-up in the same way. The evaluations that are left are spread
-evenly from the last one to the new end.
+evenly from the last one to the new end, or from the correction where the first of them would come before it.
 
 All of it follows from the settings and the corrections. A resumed run, which reads both from disk, ends bit for bit as
 one that was not interrupted.
@@ -81,7 +81,9 @@ class Timetable:
             return _Stage(0, steps, 0.0, warmed, 0.0, _evaluations(0, steps, evaluations))
         before = self._stages[-1]
         evaluated = max((e for stage in self._stages for e in stage.evaluate_at if e <= start), default=0)
-        evaluate_at = frozenset(e for e in _evaluations(evaluated, steps, evaluations) if e > start)
+        evaluate_at = _evaluations(evaluated, steps, evaluations)
+        if min(evaluate_at) <= start:
+            evaluate_at = _evaluations(start, steps, evaluations)
         if start >= before.warmed:
             return _Stage(start, steps, 0.0, start, _angle(before, start), evaluate_at)
         rate = before.rate + (self._peak - before.rate) * (start - before.start) / (before.warmed - before.start)
