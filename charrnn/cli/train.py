@@ -155,7 +155,7 @@ def _train(session: TrainingSession, screen: TrainingScreen, requests: Requests,
             if isinstance(event, Finished):
                 finished = event
     if isinstance(screen.output_error, BrokenPipeError):
-        raise screen.output_error
+        raise BrokenPipeError  # without errno.EPIPE, which click turns into exit code 1
     assert finished is not None, "the last event of a training is Finished"
     if finished.unsaved is not None:
         raise CharrnnError(
