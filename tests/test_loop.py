@@ -289,6 +289,11 @@ def test_evaluations_of_all_are_not_repeated_at_the_end(tmp_path: Path) -> None:
         assert run_through(writer)[-1].held_out_nats is None
 
 
+def test_the_smallest_part_can_be_scored(tmp_path: Path) -> None:
+    with new_run(tmp_path, TRAINING.changed(val_characters=1)) as writer:
+        assert run_through(writer)[-1].reason == "done"
+
+
 def test_a_stop_ends_a_validation(tmp_path: Path) -> None:
     """During an evaluation the run is stopped, and its resumption evaluates again; at the end it is done."""
     requests = Requests()

@@ -259,7 +259,7 @@ class _Loop:
         """
         if not self.group.is_first:
             return None
-        text = self.validation_text[:characters] if characters else self.validation_text
+        text = self.validation_text[: max(2, characters)] if characters else self.validation_text
         try:
             return score(
                 self.trainer.network,
