@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -594,3 +595,15 @@ def test_nothing_included(program: Program, home: Path) -> None:
     code, _, err = program("train", "src", "--include", "*.py")
     assert code == 1
     assert "src holds no file that --include and --exclude choose" in err
+
+
+@pytest.mark.parametrize("columns", ["9" * 5000, "²", "999999999999", "-1", "many"])
+def test_help_ignores_an_invalid_width(columns: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "charrnn", "--help"],
+        env={**os.environ, "COLUMNS": columns},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert max(map(len, done.stdout.splitlines())) <= 1000

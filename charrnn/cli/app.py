@@ -9,6 +9,7 @@ import signal
 import stat
 import sys
 import warnings
+from collections.abc import MutableMapping
 from typing import Annotated, TextIO
 
 import typer
@@ -17,7 +18,7 @@ from typer.exceptions import TyperException
 from charrnn import __version__
 from charrnn.cli import corpora, evaluate, gates, history, inspect, runs, sample, train
 from charrnn.cli.options import Group, add_command
-from charrnn.display.terminal import safe_text, write
+from charrnn.display.terminal import MAX_COLUMNS, safe_text, write
 from charrnn.errors import CharrnnError, CharrnnWarning, ExitCode
 
 MAX_MESSAGE = 2000  # characters; parts of a message may come from an untrusted file
@@ -91,6 +92,7 @@ def main() -> None:
 def _run() -> ExitCode:
     """Run the program. Return an exit code; raise only OSErrors and bugs."""
     try:
+        _ignore_invalid_width(os.environ)
         _prepare_streams()
         return app(standalone_mode=False) or ExitCode.SUCCESS
     except CharrnnError as error:
@@ -119,6 +121,13 @@ def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _ignore_invalid_width(environment: MutableMapping[str, str]) -> None:
+    """Remove COLUMNS where it is no plausible width: rich would fail, or allocate lines of that length."""
+    columns = environment.get("COLUMNS", "")
+    if not (columns.isascii() and columns.isdigit() and len(columns) <= len(str(MAX_COLUMNS))):
+        environment.pop("COLUMNS", None)
 
 
 def _discard(stream: TextIO) -> None:
