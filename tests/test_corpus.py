@@ -31,6 +31,7 @@ from charrnn.text.encoded_text import EncodedText
 from charrnn.text.encoder import FIRST_BLOCK
 from charrnn.text.sources import SourceFile, corpora_folder, display_path, list_texts
 from charrnn.text.vocabulary import Vocabulary
+from tests.corpus_files import failure, put, whole
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX has these files")
 
@@ -54,26 +55,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def put(name: str, data: bytes | str = "some text") -> Path:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    return path
-
-
 def stdin_of(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-
-
-def whole(corpus: Corpus) -> str:
-    return corpus.text(0, len(corpus))
-
-
-def failure(*specs: str, **options: object) -> CharrnnError:
-    with pytest.raises(CharrnnError) as caught:
-        load_corpus(specs, **options)
-    assert "\n" not in str(caught.value)
-    return caught.value
 
 
 # Encoding

@@ -14,8 +14,9 @@ from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.run_settings import CorpusIdentity
 from charrnn.settings import ReadSettings
 from charrnn.text import encoder
-from charrnn.text.corpus import Corpus, load_corpus, read_text
+from charrnn.text.corpus import load_corpus, read_text
 from charrnn.text.path_filter import matches
+from tests.corpus_files import failure, put, whole
 
 SIZES = pytest.mark.parametrize("memory_limit", [1_000_000, 10], ids=["small", "large"])
 WRITTEN = "Grüße, très déjà vu\r\nname\rlast\r\n" * 5
@@ -28,24 +29,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("CHARRNN_HOME", raising=False)
     monkeypatch.setattr(encoder, "READ_AT_ONCE", 3)
     return tmp_path
-
-
-def put(name: str, data: bytes | str = "some text") -> Path:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data if isinstance(data, bytes) else data.encode())
-    return path
-
-
-def whole(corpus: Corpus) -> str:
-    return corpus.text(0, len(corpus))
-
-
-def failure(*specs: str, **options: object) -> CharrnnError:
-    with pytest.raises(CharrnnError) as caught:
-        load_corpus(specs, **options)
-    assert "\n" not in str(caught.value)
-    return caught.value
 
 
 # Encodings
