@@ -369,7 +369,7 @@ def test_own_standard_library(tmp_path: Path) -> None:
 
 
 def test_find_with_and_without_suffix() -> None:
-    assert list(catalog.CORPORA) == ["python", "shakespeare", "names", "enwik8"]
+    assert list(catalog.CORPORA) == ["python", "shakespeare", "warpeace", "names", "enwik8"]
     for name in catalog.CORPORA:
         assert catalog.find(name) is catalog.find(f"{name}.txt") is catalog.CORPORA[name]
     assert catalog.find("nothing") is None
@@ -377,7 +377,7 @@ def test_find_with_and_without_suffix() -> None:
 
 def test_addresses_are_https_with_pinned_hashes() -> None:
     sources = [e.source for e in catalog.CORPORA.values() if not isinstance(e.source, StandardLibrary)]
-    assert len(sources) == 3
+    assert len(sources) == 4
     for source in sources:
         assert source.origin.startswith("https://")
         assert len(source.sha256) == 64

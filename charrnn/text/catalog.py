@@ -134,6 +134,18 @@ register(
 )
 register(
     Entry(
+        "warpeace",
+        "Tolstoy's War and Peace, in English",
+        Download(
+            "https://raw.githubusercontent.com/MrHereward/machine_learning_sandbox/"
+            "2d0fdf30f4afbcf01c1b8c7b408e738a0161d613/warpeace_input.txt",
+            3_196_228,
+            "b0fc81c399971eaf738c8be89809e6a0d95c151749112b04f06b6af648d8a39f",
+        ),
+    )
+)
+register(
+    Entry(
         "names",
         "32,033 first names, one a line",
         Download(
