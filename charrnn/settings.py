@@ -407,3 +407,9 @@ class InspectSettings(Settings):
         panel="Appearance",
     )
     color: str = option("auto", "Number of colors. auto: detect it.", choices=COLORS, panel="Appearance")
+    background: str = option(
+        "auto",
+        "Background that the colors start from. auto: as CHARRNN_BACKGROUND or COLORFGBG says, else ask the terminal.",
+        choices=("auto", "dark", "light"),
+        panel="Appearance",
+    )

@@ -22,10 +22,12 @@ from charrnn.display.activations import (
     value_rows,
 )
 from charrnn.display.palettes import (
+    BACKGROUNDS,
     BLUE,
     GREEN,
     ORANGE,
     PALETTES,
+    PAPER,
     PURPLE,
     RED,
     contrast,
@@ -237,31 +239,64 @@ def test_value_rows_round_trip(values):
             assert abs(abs(value) - (int(digit) + 0.5) / 10) <= 0.05 + 1e-9
 
 
+@pytest.mark.parametrize("background", BACKGROUNDS)
 @pytest.mark.parametrize("hue", HUES, ids=lambda hue: hue.name)
 @pytest.mark.parametrize("intensity", INTENSITIES)
-def test_ink_is_legible(hue, intensity):
-    colors = swatch(hue, intensity)
+def test_ink_is_legible(hue, intensity, background):
+    colors = swatch(hue, intensity, background)
     assert contrast(colors.ink, colors.background) >= 4.5
     assert contrast(rgb_of_256(colors.ink_256), rgb_of_256(colors.background_256)) >= 4.5
     assert contrast(colors.faded_ink, colors.background) >= 2.2
 
 
+@pytest.mark.parametrize("background", BACKGROUNDS)
 @pytest.mark.parametrize("hue", HUES, ids=lambda hue: hue.name)
-def test_colors_contrast_with_black_and_white(hue):
-    for intensity in INTENSITIES:
-        background = swatch(hue, intensity).background
-        assert contrast(background, (18, 18, 18)) >= 1.7
-        assert contrast(background, (255, 255, 255)) >= 1.7
+def test_larger_values_stand_out_more_from_the_page(hue, background):
+    page = PAPER[background]
+    levels = [swatch(hue, level / 5, background) for level in range(1, 6)]
+    for colors in ([one.background for one in levels], [rgb_of_256(one.background_256) for one in levels]):
+        contrasts = [1.0, *(contrast(color, page) for color in colors)]
+        assert contrasts == sorted(contrasts)
+        assert contrasts[-1] >= 3
 
 
+def test_levels_are_perceptually_even():
+    for hue, background in itertools.product(HUES, BACKGROUNDS):
+        levels = [oklab(swatch(hue, level / 5, background).background) for level in range(1, 6)]
+        steps = [math.dist(one, other) for one, other in itertools.pairwise(levels)]
+        assert max(steps) < 1.3 * min(steps)
+
+
+def oklab(color) -> tuple[float, ...]:
+    """Lightness, a and b (Ottosson 2020)."""
+    linear = [(c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4) for c in color]
+    cones = [
+        sum(a * b for a, b in zip(row, linear, strict=True)) ** (1 / 3)
+        for row in (
+            (0.4122214708, 0.5363325363, 0.0514459929),
+            (0.2119034982, 0.6806995451, 0.1073969566),
+            (0.0883024619, 0.2817188376, 0.6299787005),
+        )
+    ]
+    return tuple(
+        sum(a * b for a, b in zip(row, cones, strict=True))
+        for row in (
+            (0.2104542553, 0.7936177850, -0.0040720468),
+            (1.9779984951, -2.4285922050, 0.4505937099),
+            (0.0259040371, 0.7827717662, -0.8086757660),
+        )
+    )
+
+
+@pytest.mark.parametrize("background", BACKGROUNDS)
 @pytest.mark.parametrize("palette", PALETTES.values(), ids=PALETTES)
-def test_levels_have_different_colors(palette):
+def test_levels_have_different_colors(palette, background):
     for hue in (palette.negative, palette.positive):
-        signed = [swatch(hue, level / 5) for level in range(1, 6)]
+        signed = [swatch(hue, level / 5, background) for level in range(1, 6)]
         assert len({colors.background for colors in signed}) == 5
         assert len({colors.background_256 for colors in signed}) == 5
         assert len({colors.codes_16 for colors in signed}) == 2
-        assert len({swatch(hue, intensity).background for intensity in INTENSITIES}) == 10
+        assert len({swatch(hue, intensity, background).background for intensity in INTENSITIES}) == 10
 
 
 def as_seen_without_green_cones(color) -> tuple[float, ...]:
@@ -271,11 +306,12 @@ def as_seen_without_green_cones(color) -> tuple[float, ...]:
     return tuple(sum(a * b for a, b in zip(row, linear, strict=True)) for row in rows)
 
 
+@pytest.mark.parametrize("background", BACKGROUNDS)
 @pytest.mark.parametrize("palette", PALETTES.values(), ids=PALETTES)
-def test_palettes_suit_color_blind_readers(palette):
+def test_palettes_suit_color_blind_readers(palette, background):
     for tenths in (4, 6, 8, 10):
         negative, positive = (
-            as_seen_without_green_cones(swatch(hue, tenths / 10).background)
+            as_seen_without_green_cones(swatch(hue, tenths / 10, background).background)
             for hue in (palette.negative, palette.positive)
         )
         assert math.dist(negative, positive) > 0.05

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_cell, complete_corpus, complete_property
 from charrnn.cli.options import (
     LANGUAGE_DEFAULT,
@@ -23,7 +23,6 @@ from charrnn.cli.options import (
     with_settings,
 )
 from charrnn.cli.progress import stage_bar
-from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, ReadSettings, only_one_of, settings_from
 
@@ -153,7 +152,7 @@ def inspect(
         check_layer(layer, shape.layers, shape.hidden_size)
     cells = [find_cell(name, shape.layers, shape.hidden_size, layer) for name in cell or []]
     title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
-    terminal = Terminal.of(sys.stdout, settings.color)
+    terminal = output_terminal(settings.color, settings.background)
     if cells:
         show_cells(model, cells, title, encoded, settings, terminal, as_json=as_json, output=output)
     elif like is not None:
@@ -173,7 +172,9 @@ def inspect(
 def _flags(given: dict[str, Any]) -> dict[str, Any]:
     """Return flag → value of the options of a picture."""
     options = InspectSettings.options()
-    return {options[name].flag: value for name, value in given.items() if name in options.keys() - {"color"}}
+    return {
+        options[name].flag: value for name, value in given.items() if name in options.keys() - {"color", "background"}
+    }
 
 
 def _check_mode(cell: list[str] | None, like: str | None, picture: dict[str, Any], search: dict[str, Any]) -> None:

@@ -278,7 +278,7 @@ def render(view: View, terminal: Terminal) -> Iterator[str]:
     With colors, values are backgrounds; without, each line of text is followed by rows of values. Rows with the
     successors, if any, follow each line.
     """
-    paint = Paint(terminal.colors)
+    paint = Paint(terminal.colors, terminal.background)
     yield from _legend(view, terminal, paint)
     yield ""
     if view.successors is not None:

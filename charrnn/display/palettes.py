@@ -1,8 +1,8 @@
-"""Background colors for the intensities of a signal, with legible text colors, in true color, 256 and 16 colors.
+"""Diverging color ramps from a page's background to two strong hues, in true color, 256 and 16 colors.
 
-A palette has two hues that color-blind readers can tell apart. Lightness and chroma grow with intensity in OKLCH
-(Ottosson 2020, bottosson.github.io/posts/oklab), where equal steps look equal. Every intensity contrasts with a black
-page and with a white one, because a program cannot know which of them it draws on.
+A ramp starts at the background, so that a larger value always looks stronger: it gets lighter on a dark page and darker
+on a light one. Lightness and chroma are linear in the intensity in OKLCH, where equal steps look equal (Ottosson 2020,
+bottosson.github.io/posts/oklab). The two hues of a palette differ for color-blind readers too.
 """
 
 from __future__ import annotations
@@ -10,30 +10,49 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal, get_args
 
 RGB = tuple[int, int, int]
+Background = Literal["dark", "light"]
+BACKGROUNDS: tuple[Background, ...] = get_args(Background)
 BLACK: RGB = (0, 0, 0)
 WHITE: RGB = (255, 255, 255)
+PAPER: dict[Background, RGB] = {"dark": (18, 20, 23), "light": WHITE}
+"""Background of the pages that we write."""
+INK: dict[Background, RGB] = {"dark": (223, 226, 230), "light": (28, 30, 33)}
 MIN_CONTRAST = 4.5  # WCAG 2.2, success criterion 1.4.3
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """The colors of a hue on one background, from faint to strong.
+
+    start, stop: (lightness 0–1, chroma) in OKLCH at intensities 0 and 1. cube: five of the 256 colors. faint, strong:
+    SGR codes (text, background) among the 16 colors.
+    """
+
+    start: tuple[float, float]
+    stop: tuple[float, float]
+    cube: tuple[int, int, int, int, int]
+    faint: tuple[int, int]
+    strong: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Hue:
     """One side of a palette.
 
-    name: in the legend. angle: the hue in OKLCH, degrees. faint, strong: (lightness 0–1, chroma) of the lowest and the
-    highest intensity. cube: five of the 256 colors, faint to strong. dark, bright: SGR codes (text, background) among
-    the 16 colors. line: SGR code of thin lines among these.
+    name: in the legend. angle: the hue in OKLCH, degrees. line: SGR code of thin lines among the 16 colors.
     """
 
     name: str
     angle: float
-    faint: tuple[float, float]
-    strong: tuple[float, float]
-    cube: tuple[int, int, int, int, int]
-    dark: tuple[int, int]
-    bright: tuple[int, int]
+    dark: Ramp
+    light: Ramp
     line: int
+
+    def ramp(self, background: Background) -> Ramp:
+        return self.dark if background == "dark" else self.light
 
 
 @dataclass(frozen=True)
@@ -44,11 +63,41 @@ class Palette:
     positive: Hue
 
 
-BLUE = Hue("blue", 258, (0.40, 0.045), (0.57, 0.22), (17, 18, 19, 26, 27), (97, 44), (97, 104), 94)
-RED = Hue("red", 26, (0.40, 0.05), (0.57, 0.23), (52, 88, 124, 160, 196), (97, 41), (30, 101), 91)
-PURPLE = Hue("purple", 303, (0.40, 0.05), (0.56, 0.26), (53, 54, 91, 92, 93), (97, 45), (30, 105), 95)
-ORANGE = Hue("orange", 60, (0.42, 0.045), (0.76, 0.17), (94, 130, 172, 208, 214), (30, 43), (30, 103), 33)
-GREEN = Hue("green", 150, (0.38, 0.035), (0.54, 0.15), (22, 22, 28, 28, 34), (30, 42), (30, 102), 32)  # probabilities
+BLUE = Hue(
+    "blue",
+    258,
+    Ramp((0.24, 0.04), (0.60, 0.21), (17, 18, 19, 26, 27), (97, 44), (97, 104)),
+    Ramp((0.99, 0.015), (0.54, 0.22), (189, 147, 111, 69, 26), (97, 104), (97, 44)),
+    94,
+)
+RED = Hue(
+    "red",
+    26,
+    Ramp((0.24, 0.04), (0.60, 0.22), (52, 88, 124, 160, 196), (97, 41), (30, 101)),
+    Ramp((0.99, 0.015), (0.54, 0.22), (224, 217, 210, 203, 160), (30, 101), (97, 41)),
+    91,
+)
+PURPLE = Hue(
+    "purple",
+    303,
+    Ramp((0.24, 0.04), (0.58, 0.25), (53, 54, 91, 92, 93), (97, 45), (30, 105)),
+    Ramp((0.99, 0.015), (0.52, 0.25), (189, 183, 177, 135, 92), (30, 105), (97, 45)),
+    95,
+)
+ORANGE = Hue(
+    "orange",
+    60,
+    Ramp((0.26, 0.03), (0.76, 0.17), (58, 94, 136, 172, 214), (30, 43), (30, 103)),
+    Ramp((0.99, 0.015), (0.66, 0.17), (230, 223, 215, 208, 166), (30, 103), (30, 43)),
+    33,
+)
+GREEN = Hue(  # probabilities
+    "green",
+    150,
+    Ramp((0.24, 0.03), (0.58, 0.16), (22, 22, 28, 28, 34), (30, 42), (30, 102)),
+    Ramp((0.99, 0.015), (0.58, 0.16), (194, 157, 114, 71, 28), (30, 102), (30, 42)),
+    32,
+)
 
 # "karpathy": as in Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078), where blue is the excited end.
 PALETTES = {
@@ -72,21 +121,22 @@ class Swatch:
 
 
 @cache
-def swatch(hue: Hue, intensity: float) -> Swatch:
-    """Return the colors of a hue at an intensity in (0, 1]."""
-    lightness, chroma = (a + (b - a) * intensity for a, b in zip(hue.faint, hue.strong, strict=True))
-    background = oklch(lightness, chroma, hue.angle)
-    ink = ink_on(background)
-    index = hue.cube[math.ceil(5 * intensity - 1e-9) - 1]
+def swatch(hue: Hue, intensity: float, background: Background = "dark") -> Swatch:
+    """Return the colors of a hue at an intensity in (0, 1], on a page with a dark or light background."""
+    ramp = hue.ramp(background)
+    lightness, chroma = (a + (b - a) * intensity for a, b in zip(ramp.start, ramp.stop, strict=True))
+    color = oklch(lightness, chroma, hue.angle)
+    ink = ink_on(color)
+    index = ramp.cube[math.ceil(5 * intensity - 1e-9) - 1]
     white_on_index = ink_on(rgb_of_256(index)) == WHITE
     return Swatch(
-        background=background,
+        background=color,
         ink=ink,
-        faded_ink=_mix(ink, background),
+        faded_ink=_mix(ink, color),
         background_256=index,
         ink_256=231 if white_on_index else 16,
         faded_ink_256=252 if white_on_index else 236,
-        codes_16="{};{}".format(*(hue.dark if intensity <= 0.4 else hue.bright)),
+        codes_16="{};{}".format(*(ramp.faint if intensity <= 0.4 else ramp.strong)),
     )
 
 
@@ -147,10 +197,11 @@ def rgb_of_256(index: int) -> RGB:
 
 
 class Paint:
-    """Adds color sequences to text. colors: "truecolor", "256", "16" or "none"."""
+    """Adds color sequences to text. colors: "truecolor", "256", "16" or "none". background: of the page."""
 
-    def __init__(self, colors: str):
+    def __init__(self, colors: str, background: Background = "dark"):
         self.colors = colors
+        self.background = background
         self.colored = colors != "none"
 
     @property
@@ -171,7 +222,7 @@ class Paint:
         """Return text on a hue's background. faded: with less contrast. marked: emphasized."""
         if not self.colored:
             return text
-        colors = swatch(hue, intensity)
+        colors = swatch(hue, intensity, self.background)
         if self.colors == "truecolor":
             ink = colors.faded_ink if faded else colors.ink
             codes = "38;2;{};{};{};48;2;{};{};{}".format(*ink, *colors.background)
@@ -183,7 +234,7 @@ class Paint:
 
     def in_ink(self, text: str, hue: Hue) -> str:
         """Return text in a hue's strongest color, without a background."""
-        colors = swatch(hue, 1.0)
+        colors = swatch(hue, 1.0, self.background)
         codes = {
             "truecolor": "38;2;{};{};{}".format(*colors.background),
             "256": f"38;5;{colors.background_256}",

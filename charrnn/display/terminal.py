@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from charrnn.display.palettes import Background
+
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
@@ -124,6 +126,7 @@ class Terminal:
     """An output stream and what it can show.
 
     colors: "truecolor", "256", "16" or "none". width: columns. unicode: whether `↵`, `█`, `─` and `▚` can be written.
+    background: of the window.
     """
 
     is_terminal: bool
@@ -131,13 +134,15 @@ class Terminal:
     width: int
     unicode: bool
     stream: Stream | None = field(default=None, compare=False, repr=False)
+    background: Background = "dark"
 
     @classmethod
-    def of(cls, stream: Stream, color: str = "auto") -> Terminal:
+    def of(cls, stream: Stream, color: str = "auto", background: Background | None = None) -> Terminal:
         """Detect what a stream can show.
 
         color: "auto", or one of `colors`, which overrides the environment. For "auto", NO_COLOR (no-color.org) takes
-        precedence over FORCE_COLOR, and that over a pipe or TERM=dumb.
+        precedence over FORCE_COLOR, and that over a pipe or TERM=dumb. background: None: as the environment says, else
+        dark.
         """
         terminal = is_terminal(stream)
         return cls(
@@ -145,6 +150,7 @@ class Terminal:
             colors=_colors(terminal, os.environ) if color == "auto" else color,
             width=_width(stream, terminal),
             unicode=_can_encode(stream, "↵→·−…█▁─▚␛"),
+            background=background or background_from(os.environ) or "dark",
             stream=stream,
         )
 
@@ -233,6 +239,19 @@ def _colors(terminal: bool, environment: Mapping[str, str]) -> str:
     if name.endswith(("-direct", "-truecolor", "-kitty", "-ghostty")) or name in ("alacritty", "foot", "wezterm"):
         return "truecolor"
     return "256" if name.endswith("256color") else "16"
+
+
+def background_from(environment: Mapping[str, str]) -> Background | None:
+    """Return the background that CHARRNN_BACKGROUND or COLORFGBG names; None where neither does.
+
+    COLORFGBG, set by rxvt, Konsole and others, ends in the number of the background among the 16 colors.
+    """
+    if (named := environment.get("CHARRNN_BACKGROUND", "").lower()) in ("dark", "light"):
+        return "dark" if named == "dark" else "light"
+    number = environment.get("COLORFGBG", "").rpartition(";")[2]
+    if re.fullmatch(r"\d{1,2}", number, re.ASCII) is None:
+        return None
+    return "light" if int(number) in (7, *range(9, 16)) else "dark"
 
 
 def _width(stream: Stream, terminal: bool) -> int:
