@@ -260,7 +260,7 @@ class Model:
     def clamp(self, cell: CellName, value: float, signal: str = "h") -> Model:
         """Return a copy of the model in which one cell is held at a value after every character.
 
-        signal: "h", or "c" of an LSTM, then −1 < value < 1. Clamps add up. Raises UsageError where there is no such
+        signal: "h", or "c" of an LSTM. Clamps add up. Raises UsageError where there is no such
         cell or signal, the value is out of bounds, or the cell is already held.
         """
         clamps = (*self.clamps, Clamp(as_cell(cell, self.network), value, signal))

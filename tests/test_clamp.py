@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -75,7 +77,7 @@ def test_clamped_h_equals_overwritten_h(recurrence, layer, dtype, tolerance, val
 
 @pytest.mark.parametrize("layer", [1, 2])
 @pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
-@pytest.mark.parametrize("value", [0.0, 0.7, -0.999])
+@pytest.mark.parametrize("value", [0.0, 0.7, -0.999, 1.0, -1.0, 1.85, -10.9])
 def test_clamped_c_equals_overwritten_c(layer, dtype, tolerance, value):
     assert_equals_overwriting(network_of("lstm", dtype=dtype), [Clamp(Cell(layer, 3), value, "c")], tolerance)
 
@@ -93,22 +95,43 @@ def test_order_of_clamps_does_not_matter(dtype, tolerance):
         Clamp(Cell(2, 1), -0.6, "c"),  # its gates read the two cells with clamped h
         Clamp(Cell(1, 4), 0.8),
         Clamp(Cell(2, 5), 0.4),
-        Clamp(Cell(1, 2), 0.9, "c"),
+        Clamp(Cell(1, 2), -2.5, "c"),
         Clamp(Cell(1, 4), 0.1, "c"),
     ]
     for order in (clamps, clamps[::-1]):
         assert_equals_overwriting(network_of("lstm", dtype=dtype), order, tolerance)
 
 
-def test_clamped_c_is_traced_at_its_value():
-    edited, state = clamped(network_of("lstm"), [Clamp(Cell(2, 3), 0.25, "c")])
-    (chunk,) = trace(edited, EncodedText(some_ids(300)), signals=["c"], cells=[Cell(2, 3)], state=state)
-    np.testing.assert_allclose(chunk.signals["c"], 0.25, atol=1e-14)
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+@pytest.mark.parametrize("value", [0.25, 1.0, -7.5])
+def test_clamped_c_is_traced_at_its_value(value, dtype, tolerance):
+    edited, _ = clamped(network_of("lstm", dtype=dtype), [Clamp(Cell(2, 3), value, "c")])
+    text = EncodedText(some_ids(300), np.array([0, 40, 41, 250]))
+    for part in (EncodedText(text.ids), text):
+        (chunk,) = trace(edited, part, signals=["c"], cells=[Cell(2, 3)])
+        np.testing.assert_allclose(chunk.signals["c"], value, rtol=tolerance)
+
+
+def test_documents_start_from_the_clamped_value():
+    clamps = [Clamp(Cell(1, 3), 2.5, "c"), Clamp(Cell(2, 0), -1.6, "c"), Clamp(Cell(2, 1), 0.3)]
+    network = network_of("lstm")
+    edited, _ = clamped(network, clamps)
+    starts = np.array([0, 7, 60])
+    text = EncodedText(some_ids(90), starts, opening=4)
+    (found,) = trace(edited, text, predictions=True)
+    costs = score(edited, text).nats
+    zeros = [[part[0] for part in layer] for layer in network.initial_state(1)]
+    for start, stop in itertools.pairwise([*starts, 90]):
+        ids = np.concatenate([[4], text.ids[start:stop]])
+        with torch.no_grad():
+            expected = overwritten(network, ids, clamps, zeros).numpy()
+        np.testing.assert_allclose(found.log_probabilities[start:stop], expected[1:], atol=1e-12)
+        np.testing.assert_allclose(costs[start:stop], -expected[np.arange(len(ids) - 1), ids[1:]], atol=1e-12)
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-def test_initial_value_of_a_clamped_cell_is_not_read(recurrence):
-    clamps = [Clamp(Cell(1, 3), 0.7), *([Clamp(Cell(2, 1), 0.5, "c")] if recurrence == "lstm" else [])]
+def test_text_is_scored_from_the_clamped_state(recurrence):
+    clamps = [Clamp(Cell(1, 3), 0.7), *([Clamp(Cell(2, 1), -3.5, "c")] if recurrence == "lstm" else [])]
     edited, state = clamped(network_of(recurrence), clamps)
     ids = some_ids(100)
     (with_it,) = trace(edited, EncodedText(ids), state=state, predictions=True)
@@ -149,8 +172,6 @@ def test_network_is_not_modified(recurrence):
         ("lstm", [Clamp(Cell(3, 0), 0.5)], "cell 3:0 does not exist; this model has 2 layers of 7 cells"),
         ("lstm", [Clamp(Cell(1, 7), 0.5)], "cell 1:7 does not exist"),
         ("lstm", [Clamp(Cell(1, -1), 0.5)], "a cell is a number or LAYER:INDEX"),
-        ("lstm", [Clamp(Cell(1, 0), 1.0, "c")], "c of cell 1:0 cannot be clamped to 1; give a value between -1 and 1"),
-        ("lstm", [Clamp(Cell(1, 0), -2.0, "c")], "c of cell 1:0 cannot be clamped to -2"),
         ("lstm", [Clamp(Cell(1, 0), float("nan"), "c")], "c of cell 1:0 cannot be clamped to nan"),
         ("lstm", [Clamp(Cell(1, 0), float("inf"))], "h of cell 1:0 cannot be clamped to inf"),
         ("lstm", [Clamp(Cell(1, 0), 0.5, "forget")], "forget of cell 1:0 cannot be clamped"),

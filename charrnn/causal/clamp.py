@@ -23,7 +23,7 @@ from charrnn.model.network import CharRNN, State
 
 @dataclass(frozen=True)
 class Clamp:
-    """A cell held at a value after every character. signal: h, or c of an LSTM, which takes −1 < value < 1."""
+    """A cell held at a value after every character. signal: h, or c of an LSTM."""
 
     cell: Cell
     value: float
@@ -34,8 +34,8 @@ class Clamp:
 def clamped(network: CharRNN, clamps: Sequence[Clamp], state: State | None = None) -> tuple[CharRNN, State]:
     """Return a copy of a network in which cells are held, and the state it starts from.
 
-    state: to start from, (B, H) each; None: zeros for one stream. The returned state holds the clamped values, which
-    nothing reads: a start from zeros gives the same text and scores.
+    state: to start from, (B, H) each; None: the initial state of one stream. The returned state holds the clamped
+    values, as does the initial state of the returned network, which every text and document starts from.
 
     With h clamped, the cell's signals in a trace are those it would have if h were not overwritten. With c clamped,
     i, f, g and c are fixed and o and h are as computed.
@@ -52,7 +52,9 @@ def clamped(network: CharRNN, clamps: Sequence[Clamp], state: State | None = Non
     parts = tuple(network.recurrence.state_parts)
     for clamp in sorted(clamps, key=lambda clamp: parts.index(clamp.signal)):  # h first: it adds to biases that c sets
         _hold(edited, clamp)
-        state[clamp.cell.layer - 1][parts.index(clamp.signal)][:, clamp.cell.index] = clamp.value
+        layer, part, cell = clamp.cell.layer - 1, parts.index(clamp.signal), clamp.cell.index
+        edited.held[layer, part, cell] = clamp.value
+        state[layer][part][:, cell] = clamp.value
     return edited, state
 
 
@@ -61,12 +63,10 @@ def _check(clamp: Clamp, network: CharRNN) -> None:
     find_cell(str(clamp.cell), settings.layers, settings.hidden_size)
     recurrence.find_signal(clamp.signal)
     what = f"{clamp.signal} of cell {clamp.cell}"
-    if clamp.signal not in recurrence.clamp_ranges:
-        raise UsageError(f"{what} cannot be clamped", f"clamp {' or '.join(recurrence.clamp_ranges)}")
-    low, high = recurrence.clamp_ranges[clamp.signal]
-    if not (math.isfinite(clamp.value) and low < clamp.value < high):
-        wanted = f"a value between {low:g} and {high:g}" if math.isfinite(high - low) else "a finite value"
-        raise UsageError(f"{what} cannot be clamped to {clamp.value:g}", f"give {wanted}")
+    if clamp.signal not in recurrence.clampable:
+        raise UsageError(f"{what} cannot be clamped", f"clamp {' or '.join(recurrence.clampable)}")
+    if not math.isfinite(clamp.value):
+        raise UsageError(f"{what} cannot be clamped to {clamp.value:g}", "give a finite value")
 
 
 def _hold(network: CharRNN, clamp: Clamp) -> None:

@@ -48,6 +48,8 @@ class CharRNN(nn.Module):
             for layer in range(settings.layers)
         )
         self.output = nn.Linear(settings.hidden_size, vocabulary_size)
+        self.held: dict[tuple[int, int, int], float] = {}
+        """(layer, part of its state, cell), from 0 → value before any text, of cells that are held."""
 
     @property
     def recurrence(self) -> Recurrence:
@@ -80,9 +82,12 @@ class CharRNN(nn.Module):
             parameter[: len(weights[name])] = weights[name]
 
     def initial_state(self, batch_size: int) -> State:
-        """Return zeros, (B, H) each, on the device of the weights."""
+        """Return the state before a text or a document, (B, H) each: zeros, except in cells that are held."""
         zeros = self.output.weight.new_zeros(batch_size, self.settings.hidden_size)
-        return tuple(tuple(zeros.clone() for _ in self.recurrence.state_parts) for _ in self.recurrences)
+        state = tuple(tuple(zeros.clone() for _ in self.recurrence.state_parts) for _ in self.recurrences)
+        for (layer, part, cell), value in self.held.items():
+            state[layer][part][:, cell] = value
+        return state
 
     def advance(
         self, ids: Tensor, state: State, generator: torch.Generator | None = None, shard: Shard | None = None

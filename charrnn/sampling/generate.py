@@ -45,9 +45,9 @@ def generate(
 
     prime_ids: ids (P,) that every stream reads first. They are not yielded, and do not count for the stop texts.
     None or empty: the opening character, as if a line started.
-    state: before the prime, one row for all streams or N; None: zeros.
-    documents: of the training. The opening character is then read before the prime, and a stream restarts from zeros
-    after the end of each document.
+    state: before the prime, one row for all streams or N; None: the initial state.
+    documents: of the training. The opening character is then read before the prime, and a stream restarts from the
+    initial state after the end of each document.
 
     Yields ids (N,), int64, up to `settings.length` times. A stream that has generated one of the stop texts
     (`settings.stop`) yields `STOPPED` from then on; the iterator ends when all have.
@@ -66,7 +66,8 @@ def generate(
     state = read_prime(network, np.asarray(prime_ids)[:-1], network.initial_state(1) if state is None else state)
     state = tuple(tuple(part.expand(settings.num, -1).contiguous() for part in layer) for layer in state)
     ids = torch.full((settings.num,), int(prime_ids[-1]), dtype=torch.int64, device=network.output.weight.device)
-    ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num)
+    initial = network.initial_state(1)
+    ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num, initial)
     return _generate(FastStep(network, settings.num), settings, ids, state, network.vocabulary_size, stops, ends)
 
 
@@ -154,21 +155,26 @@ class _StopTexts:
 
 
 class _DocumentEnds:
-    """Finds the ends of documents in each stream."""
+    """Finds the ends of documents in each stream. initial: the state (1, H) that a document starts from."""
 
-    def __init__(self, documents: DocumentSeparator, vocabulary: Vocabulary, streams: int):
-        self._documents, self._vocabulary = documents, vocabulary
+    def __init__(self, documents: DocumentSeparator, vocabulary: Vocabulary, streams: int, initial: State):
+        self._documents, self._vocabulary, self._initial = documents, vocabulary, initial
         self._latest: list[deque[int]] = [deque(maxlen=LONGEST_END) for _ in range(streams)]
         self._characters = [vocabulary.text([character]) for character in range(len(vocabulary))]
 
     def restart_ended(self, drawn: np.ndarray, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the next ids and state: the opening and zeros for streams in which a document has ended."""
+        """Return the next ids and state: the opening and the initial state where a document has ended."""
         ended = [stream for stream, character in enumerate(drawn.tolist()) if self._has_ended(stream, character)]
         if not ended:
             return ids, state
         with torch.inference_mode():
             rows = torch.tensor(ended, device=ids.device)
-            state = tuple(tuple(part.index_fill(0, rows, 0.0) for part in layer) for layer in state)
+            state = tuple(
+                tuple(
+                    part.index_copy(0, rows, first.expand(len(ended), -1)) for part, first in zip(*layers, strict=True)
+                )
+                for layers in zip(state, self._initial, strict=True)
+            )
             return ids.index_fill(0, rows, self._vocabulary.opening_id), state
 
     def _has_ended(self, stream: int, character: int) -> bool:

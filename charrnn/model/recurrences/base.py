@@ -83,8 +83,8 @@ class Recurrence(ABC):
     """Signals that are displayed as tanh(signal), because the layer uses them so."""
     memory_gate: ClassVar[str | None] = None
     """The gate that the previous state is multiplied by."""
-    clamp_ranges: ClassVar[Mapping[str, Range]] = {"h": UNBOUNDED}
-    """Part of the state that can be clamped → range of values, exclusive."""
+    clampable: ClassVar[tuple[str, ...]] = ("h",)
+    """The parts of the state that `clamp` can hold."""
     is_fast_in_bf16_on_cpu: ClassVar[bool] = False
     """Whether bf16 is fast on CPUs with instructions for it, because oneDNN fuses the layer."""
 

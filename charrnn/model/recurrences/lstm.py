@@ -34,7 +34,7 @@ class LSTM(Recurrence):
     required_gates: ClassVar = {"c": ("input", "forget", "candidate")}
     tanh_signals = ("c",)
     memory_gate = "forget"
-    clamp_ranges: ClassVar = {"h": UNBOUNDED, "c": SIGNED}
+    clampable = ("h", "c")
     is_fast_in_bf16_on_cpu = True
 
     def build(self, input_size: int, hidden_size: int) -> nn.Module:
@@ -69,11 +69,20 @@ class LSTM(Recurrence):
         return found
 
     def clamp(self, layer: nn.Module, part: str, cell: int, value: float) -> None:
-        """Hold h as every recurrence does, or c by fixed gates: with i = 1, f = 0 and g = value, c = i ⊙ g."""
+        """Hold h as every recurrence does, or c by fixed gates with i = 1.
+
+        Below 1, f = 0 and g = value. From 1 on, g = ±1 and f = 1 − 1/|value|, so that c = f ⊙ value + g = value. Then c
+        has to start from the value.
+        """
         if part != "c":
             return super().clamp(layer, part, cell, value)
+        if abs(value) < 1:
+            forget, candidate = -SATURATED, math.atanh(value)
+        else:
+            forget = math.log(max(abs(value) - 1, math.exp(-SATURATED)))  # σ(ln(|a| − 1)) = 1 − 1/|a|
+            candidate = math.copysign(SATURATED, value)
         hidden_size = gate_weights(layer).hidden.shape[1]
-        for gate, bias in (("input", SATURATED), ("forget", -SATURATED), ("candidate", math.atanh(value))):
+        for gate, bias in (("input", SATURATED), ("forget", forget), ("candidate", candidate)):
             row = self.gate_rows(gate, hidden_size).start + cell
             for weights in gate_weights(layer, slice(row, row + 1)):
                 weights.zero_()
