@@ -311,6 +311,10 @@ class TrainingSettings(Settings):
         panel=TRAINING,
     )
 
+    threads: int | None = option(
+        None, "Threads of a training on the CPU.", at_least=1, at_most=1024, panel=TRAINING, chosen=True
+    )
+
     def keeps(self, step: int) -> bool:
         """Return whether `keep` saves a checkpoint at this step and keeps it."""
         return self.keep is not None and step % int(self.keep.removeprefix("every:")) == 0

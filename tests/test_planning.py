@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
+from charrnn.model.device import cpu_threads
 from charrnn.model.network import CharRNN
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training import planning
-from charrnn.training.planning import Budget, Timing, make_plan, measure_timing, seconds_per_step
+from charrnn.training.planning import (
+    Budget,
+    Timing,
+    fastest_step,
+    make_plan,
+    measure_timing,
+    plan_rest,
+    seconds_per_step,
+)
 from charrnn.training.schedule import Deadline
 
 TRAINING = TrainingSettings(batch_size=2, seq_length=25)
@@ -41,9 +53,19 @@ def test_evaluations_get_a_share_of_the_time() -> None:
 
 
 def test_a_slow_evaluation_leaves_most_of_the_time_to_training() -> None:
-    plan = make_plan(Budget(minutes=1, started=0.0), Timing(0.01, 1000.0), TEXTS, TRAINING, 0.0)
+    timing = Timing(0.01, 1000.0)
+    plan = make_plan(Budget(minutes=1, started=0.0), timing, TEXTS, TRAINING, 0.0, val_characters=0)
     assert plan.steps == 0.7 * 60 / 0.01
     assert plan.seconds > 1000
+
+
+@pytest.mark.parametrize("seconds", [1.0, 7.0, 30.0, 1000.0, 100_000.0])
+def test_evaluations_never_take_most_of_the_minutes(seconds: float) -> None:
+    """Not even of a text that takes longer than all of the run."""
+    plan = make_plan(Budget(minutes=1, started=0.0), Timing(0.01, seconds), LONG, TRAINING, 0.0)
+    assert plan.seconds == pytest.approx(60, rel=0.01)
+    assert plan.deadline.per_evaluation <= 6
+    assert plan.steps >= 0.7 * 60 / 0.01
 
 
 def test_timing_is_positive() -> None:
@@ -108,3 +130,44 @@ def test_a_given_part_is_kept() -> None:
     plan = make_plan(Budget(minutes=1, started=0.0), timing, LONG, TRAINING, 0.0, val_characters=500_000)
     assert plan.val_characters == 500_000
     assert plan.deadline.per_evaluation == 1.25
+
+
+@pytest.fixture
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Torch has two threads, and the user has not said how many to use."""
+    for name in planning.THREAD_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    with cpu_threads(2):
+        yield
+
+
+def threads_of(training: TrainingSettings, slow: int, monkeypatch: pytest.MonkeyPatch) -> int | None:
+    """Return the chosen number of threads if a step is slow with one of the numbers."""
+    monkeypatch.setattr(planning, "seconds_per_step", lambda *_, **__: 1.0 + (torch.get_num_threads() == slow))
+    before = torch.get_num_threads()
+    model = ModelSettings(hidden_size=4, embedding_size=2)
+    _, threads = fastest_step(model, training, 5, TEXT, torch.device("cpu"), 0.01)
+    assert torch.get_num_threads() == before
+    return threads
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_the_faster_number_of_threads_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert threads_of(TRAINING, 2, monkeypatch) == 1
+    assert threads_of(TRAINING, 1, monkeypatch) == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_a_given_number_of_threads_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert threads_of(TRAINING.changed(threads=3), 3, monkeypatch) == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert threads_of(TRAINING, 2, monkeypatch) == 2
+
+
+def test_a_resumed_run_has_the_minutes_that_are_left() -> None:
+    origin, training = Origin(minutes=2.0), TRAINING.changed(steps=500, val_characters=500_000)
+    run = RunSettings(ModelSettings(), training, CorpusIdentity(), origin)
+    plan = plan_rest(run, 90.0, Timing(0.01, 8.0), 2_000_000, started=1000.0)
+    assert (plan.steps, plan.seconds) == (500, 30.0)
+    assert plan.deadline == Deadline(1030.0, budget=120.0, per_step=0.01, per_evaluation=2.0, final=4.0)
+    assert plan_rest(run, 150.0, Timing(0.01, 8.0), 2_000_000, started=1000.0).deadline.at == 1000.0

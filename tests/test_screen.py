@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from charrnn.cli.screen import SAMPLE_INTERVAL, TrainingScreen
-from charrnn.training.events import Requests
+from charrnn.training.events import Requests, StepsCorrected
 from charrnn.training.options import TrainOptions
 from charrnn.training.session import training_session
 
@@ -83,3 +83,12 @@ def test_a_long_validation_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -
         for fraction in (0.1, 0.2, 0.4, 0.15, 0.3):
             screen.show_validation(fraction)
     assert {*re.findall(r"validating: (\d+)%", err.getvalue())} == {"40"}
+
+
+def test_only_large_corrections_are_shown() -> None:
+    out = io.StringIO()
+    screen = TrainingScreen(out, Requests())
+    with screen.progress_bar(1000, 0):
+        for step, steps in enumerate([1100, 1240, 1260, 1300, 1500, 1000], start=1):
+            screen.show(StepsCorrected(step, steps), run=None)
+    assert re.findall(r"step (\d): now ([\d,]+) steps", out.getvalue()) == [("3", "1,260"), ("6", "1,000")]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.lookup import open_run, runs_folder
@@ -75,6 +77,32 @@ def test_a_finished_run_is_not_resumed(text: Path) -> None:
     trained(["mine"], TrainOptions(SETTINGS, device="cpu"))
     with pytest.raises(UsageError, match="mine is finished, at step 6"):
         trained(None, TrainOptions(resume=True, device="cpu"))
+
+
+def test_the_number_of_threads_is_resumed(text: Path) -> None:
+    """It is set only while the run trains, not while its events are handled or afterwards."""
+    before = torch.get_num_threads()
+    options = TrainOptions({**SETTINGS, "threads": before + 1}, device="cpu")
+    with training_session(["mine"], options) as session:
+        assert next(session.events()) is not None
+        assert torch.get_num_threads() == before
+    with training_session(None, TrainOptions(resume=True, device="cpu")) as session:
+        used = set()
+        session.prepared.network.register_forward_hook(lambda *_: used.add(torch.get_num_threads()))
+        list(session.events())
+    assert used == {before + 1}
+    assert torch.get_num_threads() == before
+
+
+def test_the_minutes_of_a_resumed_run_are_those_left(text: Path) -> None:
+    options = TrainOptions({name: SETTINGS[name] for name in SETTINGS if name != "steps"}, minutes=0.5, device="cpu")
+    trained(["mine"], options, Requests(stop=True))
+    before = time.perf_counter()
+    with training_session(None, TrainOptions(resume=True, device="cpu")) as session:
+        deadline = session.prepared.plan.deadline
+    trained_before = session.prepared.checkpoint.progress.seconds
+    assert 0 < deadline.at - before - (30 - trained_before) < 5
+    assert deadline.budget == 30
 
 
 def test_a_restart_resumes_the_run(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from charrnn.model.run import Run
     from charrnn.text.corpus import Corpus
     from charrnn.training.events import Evaluated, Event, Finished, Requests
+    from charrnn.training.planning import Plan
     from charrnn.training.setup import PreparedRun
 
 SKIPPED_NAMED = 3
@@ -34,6 +35,7 @@ SAMPLE_CHARACTERS = 160
 SAMPLE_INTERVAL = 15.0  # seconds
 VALIDATION_DELAY, VALIDATION_INTERVAL = 1.0, 0.2  # seconds before the progress of a validation appears and changes
 MAX_WIDTH = 100
+MIN_CORRECTION = 1.25  # ratio of the number of steps to the one shown last; smaller corrections are not shown
 
 
 class TrainingScreen:
@@ -54,6 +56,7 @@ class TrainingScreen:
         self._training_losses: list[tuple[float, float]] = []
         self._evaluations: list[Evaluated] = []
         self._forecast: dict[str, float | None] | None = None
+        self._steps_shown = 0
         self._bar: tqdm[NoReturn] | None = None
 
     def line(self, text: str = "", *, wrap: bool = True) -> None:
@@ -75,7 +78,7 @@ class TrainingScreen:
         corpus, plan, nats = prepared.corpus, prepared.plan, prepared.forecast_nats
         self._network, self._sampled_at = prepared.network, self._clock()
         if prepared.checkpoint is not None:
-            self._show_resumed(run, prepared.checkpoint)
+            self._show_resumed(run, prepared.checkpoint, plan)
             return
         training, text, origin = run.settings.training, run.settings.corpus, run.settings.origin
         validated = len(prepared.validation_text)
@@ -109,9 +112,10 @@ class TrainingScreen:
         key_values(rows, self.terminal)
         self.line()
 
-    def _show_resumed(self, run: Run, checkpoint: Checkpoint) -> None:
+    def _show_resumed(self, run: Run, checkpoint: Checkpoint, plan: Plan | None) -> None:
         training = run.settings.training
-        resumed = f"at step {count(checkpoint.step)} of {count(training.steps)}, in {training.precision}"
+        left = "" if plan is None else f": {duration(plan.seconds)} left"
+        resumed = f"at step {count(checkpoint.step)} of {count(training.steps)}, in {training.precision}{left}"
         key_values([("run", str(run.path)), ("model", _model_line(run)), ("resumed", resumed)], self.terminal)
         self.line()
 
@@ -120,6 +124,7 @@ class TrainingScreen:
         """Draw a bar on stderr within this context, if stderr is a terminal."""
         from tqdm import tqdm
 
+        self._steps_shown = steps
         with tqdm(
             total=steps,
             initial=step,
@@ -167,13 +172,17 @@ class TrainingScreen:
             case events.CheckpointFailed():
                 self.line(f"checkpoint of step {count(event.step)} not saved: {event.reason}; the previous one stays")
             case events.StepsCorrected():
-                step, steps = count(event.step), count(event.steps)
-                self.line(f"step {step}: now {steps} steps in total, so that the run still ends on time")
-                if self._bar is not None:
-                    self._bar.total = event.steps
-                    self._bar.refresh()
+                self._show_correction(event.step, event.steps)
             case events.Exploded():
                 self.line(f"exploded: back to step {count(event.step)}, with the learning rate × {event.rate_scale:g}")
+
+    def _show_correction(self, step: int, steps: int) -> None:
+        if not self._steps_shown / MIN_CORRECTION < steps < self._steps_shown * MIN_CORRECTION:
+            self.line(f"step {count(step)}: now {count(steps)} steps in total, so that the run still ends on time")
+            self._steps_shown = steps
+        if self._bar is not None:
+            self._bar.total = steps
+            self._bar.refresh()
 
     def _show_evaluation(self, event: Evaluated, run: Run) -> None:
         self.line(
@@ -234,6 +243,7 @@ class TrainingScreen:
             "best_validation_nats": progress.best_nats,
             "best_step": progress.best_step,
             "held_out_nats": finished.held_out_nats,
+            "corrections": [correction._asdict() for correction in run.corrections],
             "forecast": self._forecast,
             "model": run.settings.model.to_json(),
             "training": run.settings.training.to_json(),
@@ -295,7 +305,7 @@ def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str
     if progress.best_nats is not None:
         at = "" if progress.best_step in (None, progress.step) else f", at step {count(progress.best_step)}"
         part = run.settings.training.val_characters
-        on = f", on the first {count(part)} held-out characters" if finished.held_out_nats is not None else ""
+        on = f", on the first {count(part)} held-out characters" if 0 < part < run.settings.corpus.held_out else ""
         rows.append(("validation loss", f"{_loss(progress.best_nats)}{at}{on}"))
     if finished.held_out_nats is not None:
         rows.append(("on all held out", f"{_loss(finished.held_out_nats)}, at step {count(progress.step)}"))

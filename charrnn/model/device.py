@@ -104,6 +104,20 @@ def tf32_allowed(precision: str) -> Iterator[None]:
         set_fp32_precision("ieee")
 
 
+@contextlib.contextmanager
+def cpu_threads(number: int | None) -> Iterator[None]:
+    """Compute on a CPU with this many threads, within the context. None: torch's number stays."""
+    before = torch.get_num_threads()
+    if number in (None, before):
+        yield
+        return
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def device_name(device: torch.device) -> str:
     """Return a name such as `NVIDIA H200` or `AMD EPYC, 2 threads`."""
     if device.type == "cuda":

@@ -54,12 +54,13 @@ class Origin(Settings):
     torch: str = option("", "Version of PyTorch.")
     python: str = option("", "Version of Python.")
     chosen_because: str = option("", "Why these settings were chosen.")
+    minutes: float | None = option(None, "Requested minutes, if the length was given in minutes.", above=0)
 
     @classmethod
-    def here(cls, device: str, chosen_because: str) -> Origin:
+    def here(cls, device: str, chosen_because: str, minutes: float | None = None) -> Origin:
         """Return the origin of a run created now by this process."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(now, device, str(torch.__version__), platform.python_version(), chosen_because)
+        return cls(now, device, str(torch.__version__), platform.python_version(), chosen_because, minutes)
 
 
 class Correction(NamedTuple):

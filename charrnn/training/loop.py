@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from charrnn.errors import CharrnnError
 from charrnn.model.checkpoint import Checkpoint, Progress
-from charrnn.model.device import synchronize
+from charrnn.model.device import cpu_threads, synchronize
 from charrnn.model.network import CharRNN
 from charrnn.model.run_settings import Correction
 from charrnn.model.writer import RunWriter
@@ -62,7 +62,7 @@ def train(
 
     network: on the device to train on, with initial weights. writer: the run to write checkpoints and metrics to, if
     any. resume: a checkpoint of that run to continue from. requests: its flags request a stop or a checkpoint.
-    deadline: when a new run has to end; the number of steps is corrected for it. clock: in seconds, monotonic.
+    deadline: when the run has to end; the number of steps is corrected for it. clock: in seconds, monotonic.
     validation_progress: called with the fraction of a validation that is done, about once a second.
     Raises CharrnnError where training explodes repeatedly, or without a checkpoint to return to.
     """
@@ -73,8 +73,13 @@ def train(
     trainer.timetable = schedule.timetable
     checkpointer = Checkpointer(trainer, group, writer, clock)
     loop = _Loop(trainer, schedule, checkpointer, validation_text, requests or Requests(), group, validation_progress)
-    loop.start(resume)
-    yield from loop.events()
+    events = loop.events(resume)
+    while True:
+        with cpu_threads(settings.threads):  # left before each yield: it would apply to the caller's code
+            event = next(events, None)
+        if event is None:
+            return
+        yield event
 
 
 class _Report:
@@ -137,7 +142,7 @@ class _Loop:
         self._report = _Report(trainer, schedule)
         self._group_flags = ControlFlags()
 
-    def start(self, resume: Checkpoint | None) -> None:
+    def _start(self, resume: Checkpoint | None) -> None:
         if self.group.broadcast_object(resume is not None):
             self.progress = self.checkpointer.restore(resume)
         else:
@@ -145,8 +150,9 @@ class _Loop:
         self.schedule.start(self.trainer.step, self.progress.seconds)
         self._report.start()
 
-    def events(self) -> Iterator[Event]:
+    def events(self, resume: Checkpoint | None) -> Iterator[Event]:
         """Do what is due at the current step: recover, evaluate, save, end, or make the next step."""
+        self._start(resume)
         while self.reason is None:
             evaluate, save = self._evaluation_is_due(), self._checkpoint_is_due()
             if (evaluate or save) and not self.trainer.is_finite():
@@ -252,10 +258,10 @@ class _Loop:
         self.schedule.evaluated(start)
         self.reason = "early" if ends_early else None
 
-    def _validation_nats(self, characters: int) -> float | None:
+    def _validation_nats(self, characters: int, *, is_last: bool = False) -> float | None:
         """Return the loss of the first characters of the validation text; 0 is all of it.
 
-        None where a stop was requested, and on all processes but the first.
+        None where a stop was requested, or the last one is overdue, and on all processes but the first.
         """
         if not self.group.is_first:
             return None
@@ -264,7 +270,7 @@ class _Loop:
             return score(
                 self.trainer.network,
                 text,
-                should_stop=lambda: self.requests.stop,
+                should_stop=lambda: self.requests.stop or (is_last and self.schedule.is_overdue()),
                 progress=self.validation_progress,
             ).mean
         except ScoringStopped:
@@ -275,7 +281,7 @@ class _Loop:
         characters = self.schedule.settings.val_characters
         if not 0 < characters < len(self.validation_text) or not self.schedule.has_time_for_final():
             return None
-        nats = self._validation_nats(0)
+        nats = self._validation_nats(0, is_last=True)
         if nats is not None:
             self.checkpointer.log("held_out", step=self.trainer.step, nats=_finite(nats))
         return nats

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass, field
 
 import torch
 
-from charrnn.model.device import synchronize
+from charrnn.model.device import cpu_threads, synchronize
 from charrnn.model.network import CharRNN, parameter_count
+from charrnn.model.run_settings import RunSettings
 from charrnn.scoring.score import score, segments_of
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -24,10 +26,11 @@ TIMED_EVALUATIONS = 2  # the faster one counts
 EVALUATION_FACTOR = 2.0  # a trained network forgets later than the timed one, so `score` reads more characters twice
 MAX_EVALUATION_SHARE = 0.1  # of the time: where an evaluation takes longer, it gets a part of the validation text …
 PART_SHARE = 0.02  # … that takes this share
-MIN_PART = 20_000  # characters
-MAX_FINAL_SHARE = 0.3  # of the requested time, for all of the validation text at the end
+MIN_PART = 20_000  # characters, where they do not take longer than MAX_EVALUATION_SHARE
+MAX_FINAL_SHARE = 0.15  # of the requested time, for all of the validation text at the end
 TIMING_SECONDS = 0.45
 TRIALS = 4
+THREAD_VARIABLES = {"OMP_NUM_THREADS", "MKL_NUM_THREADS"}  # by which a user chooses the number of threads
 MIN_PLANNED_STEPS = 20  # of a run with a deadline, which can be corrected only while it trains
 
 
@@ -46,10 +49,11 @@ class Budget:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that one step and one evaluation take."""
+    """Seconds that one step and one evaluation take. threads: with so many; None is torch's number."""
 
     step: float
     evaluation: float
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,42 @@ def measure_timing(
     """Time a throwaway network. texts: to train on, and to validate on."""
     train_text, validation_text = texts
     seconds = max(TIMING_SECONDS, min(2.0, 0.02 * 60 * (budget.minutes or 0)))
-    per_step = seconds_per_step(model, training, vocabulary_size, train_text, device, seconds, group)
+    per_step, threads = fastest_step(model, training, vocabulary_size, train_text, device, seconds, group)
     network = CharRNN(model, vocabulary_size).to(device)
     network.initialize(torch.Generator().manual_seed(training.seed))
-    return Timing(per_step, min(_seconds_per_evaluation(network, validation_text) for _ in range(TIMED_EVALUATIONS)))
+    trained_in_time = seconds / per_step * training.batch_size * training.seq_length
+    timed = int(min(TIMED_CHARACTERS, trained_in_time))
+    with cpu_threads(threads):
+        evaluation = min(_seconds_per_evaluation(network, validation_text, timed) for _ in range(TIMED_EVALUATIONS))
+    return Timing(per_step, evaluation, threads)
+
+
+def fastest_step(
+    model: ModelSettings,
+    training: TrainingSettings,
+    vocabulary_size: int,
+    train_text: EncodedText,
+    device: torch.device,
+    seconds: float,
+    group: ProcessGroup = SINGLE_PROCESS,
+) -> tuple[float, int | None]:
+    """Return the time of a step with the fastest number of threads, and this number: 1 or all on a CPU.
+
+    Threads synchronize at every operator, which takes longer than a small operator, above all where other processes use
+    the cores. A number from the settings or the environment is kept.
+    """
+    numbers = [training.threads]
+    if training.threads is None and device.type == "cpu" and group.is_single:
+        numbers = [torch.get_num_threads()]
+        if THREAD_VARIABLES.isdisjoint(os.environ) and numbers != [1]:
+            numbers = [1, *numbers]
+    timed: list[tuple[float, int | None]] = []
+    for number in numbers:
+        with cpu_threads(number):
+            share = seconds / len(numbers)
+            per_step = seconds_per_step(model, training, vocabulary_size, train_text, device, share, group)
+        timed.append((per_step, number))
+    return min(timed, key=lambda each: each[0])
 
 
 def seconds_per_step(
@@ -118,9 +154,9 @@ def seconds_per_step(
     return best + group.seconds_to_all_reduce(parameter_count(model, vocabulary_size), device)
 
 
-def _seconds_per_evaluation(network: CharRNN, validation_text: EncodedText) -> float:
+def _seconds_per_evaluation(network: CharRNN, validation_text: EncodedText, timed: int) -> float:
     """Time the start of the text, in as many segments as the whole text has, and extrapolate."""
-    ratio = max(1.0, len(validation_text) / TIMED_CHARACTERS)
+    ratio = max(1.0, len(validation_text) / timed)
     scored = max(2, int(len(validation_text) / ratio))
     segments = None if validation_text.has_documents else segments_of(len(validation_text))
     start = time.perf_counter()
@@ -150,11 +186,9 @@ def make_plan(
         steps = max(1, round(budget.epochs * steps_per_epoch(texts[0], training)))
     seconds = remaining if steps is None else steps * timing.step
     if val_characters is None:
-        val_characters = _evaluated_characters(timing.evaluation, len(texts[1]), seconds)
-    evaluation, final = timing.evaluation, 0.0
-    if 0 < val_characters < len(texts[1]):
-        evaluation *= val_characters / len(texts[1])
-        final = timing.evaluation
+        least = 2 if budget.minutes is not None else MIN_PART
+        val_characters = _evaluated_characters(timing.evaluation, len(texts[1]), seconds, least)
+    evaluation, final = _evaluation_seconds(timing, val_characters, len(texts[1]))
     if budget.minutes is not None and final > MAX_FINAL_SHARE * remaining:
         final = 0.0
     if evaluations is None:
@@ -171,9 +205,34 @@ def make_plan(
     return Plan(steps, evaluations, spent + steps * timing.step + for_evaluations, deadline, val_characters)
 
 
-def _evaluated_characters(evaluation: float, characters: int, seconds: float) -> int:
-    """Return how much of the validation text to evaluate in a run of this many seconds; 0 is all of it."""
+def plan_rest(run: RunSettings, trained: float, timing: Timing, characters: int, started: float) -> Plan:
+    """Return the plan of a resumed run that has a deadline, which has been trained for this many seconds.
+
+    characters: of the validation text. started: when the run was resumed, by `time.perf_counter`.
+    """
+    training, budget = run.training, 60 * (run.origin.minutes or 0)
+    remaining = max(0.0, budget - trained)
+    evaluation, final = _evaluation_seconds(timing, training.val_characters, characters)
+    final = 0.0 if final > MAX_FINAL_SHARE * budget else final
+    deadline = Deadline(started + remaining, budget, timing.step, evaluation, final / evaluation)
+    return Plan(training.steps, training.evaluations, remaining, deadline, training.val_characters)
+
+
+def _evaluation_seconds(timing: Timing, val_characters: int, characters: int) -> tuple[float, float]:
+    """Return the time of an evaluation, and of the one at the end of all of the text if evaluations measure a part."""
+    if 0 < val_characters < characters:
+        return timing.evaluation * val_characters / characters, timing.evaluation
+    return timing.evaluation, 0.0
+
+
+def _evaluated_characters(evaluation: float, characters: int, seconds: float, least: int) -> int:
+    """Return how much of the validation text to evaluate in a run of this many seconds; 0 is all of it.
+
+    least: characters, even where they take longer than MAX_EVALUATION_SHARE.
+    """
     if evaluation <= MAX_EVALUATION_SHARE * seconds:
         return 0
-    part = max(MIN_PART, int(characters * PART_SHARE * seconds / evaluation) // 1000 * 1000)
+    per_second = characters / evaluation
+    part = max(PART_SHARE * seconds * per_second, min(MIN_PART, MAX_EVALUATION_SHARE * seconds * per_second))
+    part = max(least, int(part if part < 1000 else part // 1000 * 1000))
     return part if part < characters else 0

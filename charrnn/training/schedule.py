@@ -26,7 +26,8 @@ MIN_TRAINING_SHARE = 0.7  # of the time, even where a single evaluation takes lo
 TOLERANCE = 0.06  # between the forecast end and the deadline
 FORECAST_INTERVAL = 0.01
 CORRECTION_INTERVAL = 0.08
-MAX_OVERTIME = 0.1  # for the validation at the end
+MAX_OVERTIME = 0.1  # for the validation of all of the text at the end …
+MAX_FINAL_TIME = 0.25  # … which is left out where it would take longer
 WINDOW = 0.05  # of the steps that a forecast is based on …
 WINDOW_OF_REST = 0.15  # … and this share of the time that is left: an early forecast need not be quick
 
@@ -95,7 +96,7 @@ class _Forecaster:
             return None
         evaluation = self._evaluation_seconds()
         evaluations = timetable.evaluations_left(step)
-        rest -= deadline.final * evaluation
+        rest -= self._final_seconds()
         needed = left * self._per_step + evaluations * evaluation
         is_large = not rest / LARGE_MISS < needed < rest * LARGE_MISS
         interval = CORRECTION_INTERVAL * budget
@@ -112,8 +113,16 @@ class _Forecaster:
 
     def has_time_for_final(self, now: float) -> bool:
         """Return whether the validation at the end was planned, and ends close to the deadline."""
+        return 0 < self._final_seconds() <= self._deadline.at - now + MAX_OVERTIME * self._deadline.budget
+
+    def is_overdue(self, now: float) -> bool:
+        """Return whether the validation at the end takes too long."""
+        return now > self._deadline.at + MAX_OVERTIME * self._deadline.budget
+
+    def _final_seconds(self) -> float:
+        """Return how long the validation of all of the text takes at the end, or 0 where it is left out."""
         seconds = self._deadline.final * self._evaluation_seconds()
-        return 0 < seconds <= self._deadline.at - now + MAX_OVERTIME * self._deadline.budget
+        return seconds if seconds <= MAX_FINAL_TIME * self._deadline.budget else 0.0
 
     def _evaluation_seconds(self) -> float:
         return self._evaluation[0] * self._per_step / self._evaluation[1]
@@ -172,6 +181,10 @@ class Schedule:
     def has_time_for_final(self) -> bool:
         """Return whether all of the validation text can be scored at the end. Without a deadline it always can."""
         return self._forecaster is None or self._forecaster.has_time_for_final(self.clock())
+
+    def is_overdue(self) -> bool:
+        """Return whether the validation at the end should stop. Without a deadline it never should."""
+        return self._forecaster is not None and self._forecaster.is_overdue(self.clock())
 
     def forecast_is_due(self, step: int) -> bool:
         """Return whether to ask for a correction after this step. A step made again is not corrected again."""

@@ -132,8 +132,7 @@ def _prepare(
         if isinstance(corpus, Corpus)
         else load(specs, run.vocabulary.kind == "bytes", run.settings.corpus.reading)
     )
-    precision = options.settings.get("precision")
-    return prepare_resume(run, loaded, precision=precision, device=options.device), specs
+    return prepare_resume(run, loaded, options, group=group), specs
 
 
 def _load(specs: Sequence[str], as_bytes: bool, reading: ReadSettings) -> Corpus:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.checkpoint import Checkpoint
-from charrnn.model.device import choose_device, choose_precision, device_name
+from charrnn.model.device import choose_device, choose_precision, cpu_threads, device_name
 from charrnn.model.lookup import NameTakenError, check_new_name, free_name, open_run, runs_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import HELD_OUT_CHARACTERS, Run
@@ -31,7 +31,7 @@ from charrnn.text.sources import corpora_folder
 from charrnn.training.distributed import SINGLE_PROCESS, ProcessGroup
 from charrnn.training.forecast import LossForecast
 from charrnn.training.options import TrainOptions
-from charrnn.training.planning import Budget, Plan, make_plan, measure_timing
+from charrnn.training.planning import Budget, Plan, make_plan, measure_timing, plan_rest
 from charrnn.training.presets import DEFAULT_MINUTES, ChosenSettings, choose_settings
 from charrnn.units import amount, count
 
@@ -43,7 +43,8 @@ class PreparedRun:
     """All that `loop.train` needs.
 
     corpus: in the run's vocabulary. writer: None on all processes of a group but the first. checkpoint: to resume from.
-    plan, forecast_nats: of a new run; the validation loss to expect is None where it cannot be foreseen.
+    plan: of a new run, or of a resumed one that has a deadline. forecast_nats: the validation loss to expect of a new
+    run; None where it cannot be foreseen.
     initialized_from: the checkpoint of another run whose weights a new run starts from.
     """
 
@@ -112,7 +113,8 @@ def prepare_new_run(
     if weights is not None:
         network.load_matching_weights(weights)
     ranks = f", {group.size} ranks" if group.size > 1 else ""
-    origin = Origin.here(device_name(device) + ranks, chosen.because)
+    with cpu_threads(training.threads):
+        origin = Origin.here(device_name(device) + ranks, chosen.because, budget.minutes)
     settings = RunSettings(model, training, _identity(corpus, texts, training), origin)
     held_out = corpus.vocabulary.decode(texts[1].ids)
     held_out = held_out.encode() if isinstance(held_out, str) else held_out
@@ -164,7 +166,10 @@ def _choose_and_plan(
     fixed = {name: explicit.get(name) for name in ("evaluations", "val_characters")}
     plan = make_plan(budget, timing, texts, chosen.training, time.perf_counter(), **fixed)
     training = chosen.training.changed(
-        steps=plan.steps, evaluations=plan.evaluations, val_characters=plan.val_characters
+        steps=plan.steps,
+        evaluations=plan.evaluations,
+        val_characters=plan.val_characters,
+        threads=timing.threads,
     )
     read = training.steps * training.batch_size * training.seq_length
     epochs = read / len(texts[0])
@@ -190,7 +195,8 @@ def _identity(corpus: Corpus, texts: tuple[EncodedText, EncodedText], training: 
 def refuse_changes(run: Run, options: TrainOptions) -> None:
     """Raise UsageError where the options would change the run to resume."""
     _refuse_contradictions(run.settings.model, options.settings, run.name)
-    _refuse_contradictions(run.settings.training, {**options.settings, "precision": None}, run.name)
+    of_this_machine = {"precision": None, "threads": None}
+    _refuse_contradictions(run.settings.training, {**options.settings, **of_this_machine}, run.name)
     read = settings_from(ReadSettings, options.settings).to_json()
     given = {name: value for name, value in read.items() if name in options.settings}
     _refuse_contradictions(run.settings.corpus.reading, given, run.name)
@@ -223,8 +229,12 @@ def corpus_specs(run: Run) -> list[str]:
     return found
 
 
-def prepare_resume(run: Run, corpus: Corpus, *, precision: str | None = None, device: str = "auto") -> PreparedRun:
-    """Open a run at its newest intact checkpoint. precision: if it may differ from the run's.
+def prepare_resume(
+    run: Run, corpus: Corpus, options: TrainOptions, *, group: ProcessGroup = SINGLE_PROCESS
+) -> PreparedRun:
+    """Open a run at its newest intact checkpoint. Only precision and threads may differ from the run's.
+
+    A run that was started for some minutes has those left that it has not been trained for.
 
     Raises UsageError where the corpus is not the run's, or the run is finished.
     """
@@ -237,11 +247,13 @@ def prepare_resume(run: Run, corpus: Corpus, *, precision: str | None = None, de
     if corpus.reading.decoding != (decoding := run.settings.corpus.decoding) and run.vocabulary.kind != "bytes":
         read_as = ", ".join(decoding)
         raise UsageError(f"{run.name} reads its text as {read_as}, not as {', '.join(corpus.reading.decoding)}")
+    started = time.perf_counter()
     corpus = corpus.with_vocabulary(run.vocabulary)
-    chosen_device = choose_device(device)
-    training = run.settings.training
+    device, model, training = choose_device(options.device), run.settings.model, run.settings.training
+    precision = options.settings.get("precision") or training.precision
     training = training.changed(
-        precision=choose_precision(precision or training.precision, chosen_device, run.settings.model.recurrence)
+        precision=choose_precision(precision, device, model.recurrence),
+        threads=options.settings.get("threads") or (training.threads if group.is_single else None),
     )
     run.settings = dataclasses.replace(run.settings, training=training)
     with contextlib.ExitStack() as on_error:
@@ -251,10 +263,14 @@ def prepare_resume(run: Run, corpus: Corpus, *, precision: str | None = None, de
             raise UsageError(
                 f"{run.name} is finished, at step {checkpoint.step:,}", f"train it further with --init-from {run.name}"
             )
-        network = CharRNN(run.settings.model, len(run.vocabulary)).to(chosen_device)
-        texts = split_corpus(corpus, training)
+        network = CharRNN(model, len(run.vocabulary)).to(device)
+        texts, plan = split_corpus(corpus, training), None
+        if (minutes := run.settings.origin.minutes) is not None:
+            budget = Budget(minutes=minutes, started=started)
+            timing = measure_timing(model, training, len(run.vocabulary), texts, device, budget, group)
+            plan = plan_rest(run.settings, checkpoint.progress.seconds, timing, len(texts[1]), started)
         on_error.pop_all()
-    return PreparedRun(run.settings, network, corpus, *texts, writer, checkpoint)
+    return PreparedRun(run.settings, network, corpus, *texts, writer, checkpoint, plan)
 
 
 def _refuse_contradictions(settings: Settings, explicit: Mapping[str, Any], owner: str) -> None:
