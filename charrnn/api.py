@@ -22,6 +22,7 @@ import numpy as np
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.discovery.cache import earlier_findings, search_run
 from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.excerpts import Excerpt, typical_excerpt
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.history import History, cell_history
 from charrnn.discovery.inputs import as_characters, characters_of, language_of
@@ -29,7 +30,7 @@ from charrnn.discovery.profile import CellProfile, Contradiction, cell_profile, 
 from charrnn.discovery.span_match import SpanMatch, find_occurrences, match_span
 from charrnn.discovery.study import Effort, Progress
 from charrnn.errors import CharrnnError
-from charrnn.inspection.gates import GateSaturation, gate_saturation
+from charrnn.inspection.gates import GateSaturation, gate_saturation, warm_up
 from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
 from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device
@@ -363,6 +364,31 @@ class Model:
             return []
         encoded = encoded[:characters]
         return contradictions(self.network, encoded, self.characters(encoded), claim, tracked)
+
+    def excerpt(
+        self,
+        cell: CellName,
+        property: str | None = None,
+        text: TextLike = None,
+        *,
+        signal: str = "auto",
+        characters: int = PROFILE_CHARACTERS,
+    ) -> Excerpt | None:
+        """Return a typical piece of text around an episode of a property, with the values of a cell.
+
+        property: as for `discover`; None: what a search claims of the cell. None where no search claims anything, or
+        the property does not change in the first `characters` of the text.
+        """
+        encoded = self.encode(text)
+        tracked = find_property(property) if property is not None else _claimed_property(self.claim(cell, encoded))
+        if tracked is None:
+            return None
+        encoded = encoded[:characters]
+        signal, first = self.network.recurrence.find_signal(signal), warm_up(len(encoded))
+        values = self.trace(encoded)[cell, signal]
+        positions, truth = np.arange(len(encoded)), tracked.of(self.characters(encoded))
+        kept = [part[first:] for part in (positions, encoded.ids, values, truth)]
+        return typical_excerpt(self.network.recurrence, signal, *kept)
 
     def match_span(self, span: str, text: TextLike = None, *, characters: int = SEARCHED_CHARACTERS) -> SpanMatch:
         """Return the cells that are on throughout a piece of the text and off around it, and where else they are on.

@@ -25,6 +25,7 @@ from charrnn.display.terminal import MIN_COLUMNS, Terminal, escape_character, sa
 
 TAB_STOP = 4
 GUTTER = 5  # columns for the names of the rows with successors
+LONGEST_WORD = 16  # characters that are left out at an end of an excerpt, at most
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 # Zero-width in some terminals only, or merged with the character before: escaped to keep the columns aligned.
@@ -131,6 +132,10 @@ class View:
         if len(lengths) != 1:
             raise ValueError(f"a view's characters and values differ in number: {sorted(lengths)}")
 
+    def part(self, start: int, stop: int) -> View:
+        """Return the characters from start to stop, without successors."""
+        return replace(self, symbols=self.symbols[start:stop], values=self.values[start:stop], successors=None)
+
     def hue(self, level: int) -> Hue:
         """Return the hue of a level: the positive side of the palette from 0 up."""
         palette = PALETTES[self.palette]
@@ -189,10 +194,11 @@ def merge_glyphs(line: Line) -> Iterator[Span]:
         yield Span("".join(g.text for g in members), sum(g.columns for g in members), level, substitute)
 
 
-def layout(view: View, width: int | None, *, unicode: bool = True) -> list[Line]:
-    """Break a view's text into lines of at most `width` columns (None: at newlines only), after words where possible.
+def layout(view: View, width: int | None, *, unicode: bool = True, newlines: bool = True) -> list[Line]:
+    """Break a view's text into lines of at most `width` columns (None: any number), after words where possible.
 
-    Every character of the view is in exactly one glyph. Without `unicode`, the output is ASCII.
+    Every character of the view is in exactly one glyph. Without `unicode`, the output is ASCII. newlines: also break
+    after each newline.
     """
     lines: list[Line] = []
     line: Line = []
@@ -209,7 +215,7 @@ def layout(view: View, width: int | None, *, unicode: bool = True) -> list[Line]
             line, column, columns = rest, sum(one.columns for one in rest), TAB_STOP if columns else 0
         line.append(glyph.padded_to(columns))
         column += line[-1].columns
-        if symbol == "\n":
+        if symbol == "\n" and newlines:
             lines.append(line)
             line, column = [], 0
     return [*lines, line] if line else lines
@@ -289,6 +295,45 @@ def render(view: View, terminal: Terminal) -> Iterator[str]:
         if not paint.colored:
             yield from (row for _, row in value_rows(view, line))
             yield ""
+
+
+def excerpt_lines(view: View, terminal: Terminal, width: int, *, rows: int = 1, focus: int | None = None) -> list[str]:
+    """Return a view's text in at most `rows` lines, without a legend; newlines are shown, but do not end a line.
+
+    A longer text is cut at both ends, so that the character `focus` (None: the middle one) stays in the middle where
+    possible. Words cut off at the ends are left out. Without colors, rows of values follow each line.
+    """
+    start, stop = 0, len(view.symbols)
+    focus = stop // 2 if focus is None else focus
+    while True:
+        first, last = _whole_words(view, start, stop, focus)
+        shown = view.part(first, last)
+        lines = layout(shown, width, unicode=terminal.unicode, newlines=False)
+        if len(lines) <= rows:
+            break
+        if stop - focus > focus - start:
+            stop = last - 1
+        else:
+            start = first + 1
+    paint = Paint(terminal.colors, terminal.background)
+    drawn = []
+    for line in lines:
+        drawn.append(_painted(shown, line, paint))
+        if not paint.colored:
+            drawn += [row for _, row in value_rows(shown, line)]
+    return drawn
+
+
+def _whole_words(view: View, start: int, stop: int, focus: int) -> tuple[int, int]:
+    """Return a smaller part of a text that begins and ends at blanks, unless these are far away or beyond focus."""
+    before, after = (
+        [view.symbols[place].isspace() for place in places]
+        for places in (
+            range(start, min(start + LONGEST_WORD, focus)),
+            range(stop - 1, max(stop - LONGEST_WORD, focus), -1),
+        )
+    )
+    return start + (before.index(True) + 1 if True in before else 0), stop - (after.index(True) if True in after else 0)
 
 
 def _painted(view: View, line: Line, paint: Paint) -> str:

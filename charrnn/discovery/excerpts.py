@@ -1,0 +1,122 @@
+"""A short piece of text around an episode of a property, with the values of a cell, to show what the cell does.
+
+The piece is typical, not the best one: among all episodes that fit, it is the one with the median contrast, which is
+the difference between the cell's mean value inside the episode and beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+
+from charrnn.discovery.checked import Count
+from charrnn.display.activations import SignalScale, View, excerpt_lines
+from charrnn.display.terminal import Terminal
+from charrnn.inspection.recorded_trace import display_symbols
+from charrnn.model.recurrences.base import Recurrence
+from charrnn.text.vocabulary import Vocabulary
+
+LENGTH = 150  # characters: two lines of 76 columns
+MARGIN = LENGTH // 8  # characters shown on each side of an episode, at least
+
+Value = Annotated[float, -1e6, 1e6]
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """A piece of text and the displayed values of a cell, in types that findings can store.
+
+    start: position of its first character in the text. focus: index of the character at which the episode begins.
+    ids, values: of each character. signal: whose values they are. contrast: mean value where the property holds, minus
+    the mean elsewhere.
+    """
+
+    start: Count
+    focus: Count
+    ids: tuple[Count, ...]
+    values: tuple[Value, ...]
+    signal: str
+    contrast: Value
+
+    def view(self, vocabulary: Vocabulary, recurrence: Recurrence, palette: str = "blue-red") -> View:
+        """Return the excerpt as text to color."""
+        symbols = display_symbols(vocabulary)
+        shown = [symbols[one] if one < len(symbols) else "\ufffd" for one in self.ids]
+        scale = displayed_scale(recurrence, self.signal, self.values)
+        return View(shown, self.values, recurrence.display_name(self.signal), scale, palette)
+
+    def lines(
+        self,
+        vocabulary: Vocabulary,
+        recurrence: Recurrence,
+        terminal: Terminal,
+        *,
+        width: int,
+        rows: int = 1,
+        palette: str = "blue-red",
+    ) -> list[str]:
+        """Return styled lines: at most `rows` of text, shortened around the beginning of the episode to fit.
+
+        Without colors, rows of values follow each line of text.
+        """
+        return excerpt_lines(self.view(vocabulary, recurrence, palette), terminal, width, rows=rows, focus=self.focus)
+
+
+def displayed_scale(recurrence: Recurrence, signal: str, values: Sequence[float] | np.ndarray) -> SignalScale:
+    """Return the scale on which displayed values of a signal are colored."""
+    low, high = recurrence.displayed_range(signal)
+    return SignalScale(low, high) if math.isfinite(high) else SignalScale.covering(values)
+
+
+def typical_excerpt(
+    recurrence: Recurrence, signal: str, positions: np.ndarray, ids: np.ndarray, values: np.ndarray, truth: np.ndarray
+) -> Excerpt | None:
+    """Return the excerpt with the median contrast; None where the property never changes.
+
+    positions: of the characters in the text, (N,); an excerpt does not cross a gap between them. values: of the signal,
+    not as displayed, (N,). truth: of the property, (N,); a graded one counts as on above its median.
+    """
+    values = recurrence.displayed(signal, np.asarray(values)).astype(np.float64)
+    holds = truth if truth.dtype == bool else truth > np.median(truth)
+    pieces = _pieces(positions, holds)
+    if not len(pieces):
+        return None
+    starts, stops, _ = pieces.T
+    inside, total, number = (
+        np.concatenate([[0.0], np.cumsum(sums)]) for sums in (np.where(holds, values, 0), values, holds)
+    )
+    within, whole, on = (sums[stops] - sums[starts] for sums in (inside, total, number))
+    contrasts = within / on - (whole - within) / (stops - starts - on)
+    chosen = np.argsort(contrasts, kind="stable")[(len(contrasts) - 1) // 2]
+    start, stop, focus = (int(one) for one in pieces[chosen])
+    return Excerpt(
+        start=int(positions[start]),
+        focus=focus - start,
+        ids=tuple(ids[start:stop].tolist()),
+        values=tuple(np.round(values[start:stop], 4).tolist()),
+        signal=signal,
+        contrast=float(contrasts[chosen]),
+    )
+
+
+def _pieces(positions: np.ndarray, holds: np.ndarray) -> np.ndarray:
+    """Return (start, stop, change) of a piece around each episode that fits; else around each beginning; (pieces, 3).
+
+    An episode is a run of the rarer class. Every piece shows both classes.
+    """
+    rarer = holds if holds.mean() <= 0.5 else ~holds
+    borders = np.flatnonzero(np.diff(positions) != 1) + 1  # first characters after a gap
+    edges = np.flatnonzero(np.diff(rarer.astype(np.int8), prepend=0, append=0))
+    begins, ends = edges[0::2], edges[1::2]
+    lows = np.concatenate([[0], borders])[np.searchsorted(borders, begins, side="right")]
+    highs = np.concatenate([borders, [len(positions)]])[np.searchsorted(borders, begins, side="right")]
+    fits = (ends - begins <= LENGTH - 2 * MARGIN) & (begins - MARGIN >= lows) & (ends + MARGIN <= highs)
+    if not fits.any():
+        fits, ends = (begins - MARGIN >= lows) & (begins + MARGIN <= highs), begins
+    begins, ends, lows, highs = begins[fits], ends[fits], lows[fits], highs[fits]
+    starts = np.maximum((begins + ends - LENGTH) // 2, lows)
+    return np.stack([starts, np.minimum(starts + LENGTH, highs), begins], axis=1)
