@@ -174,7 +174,7 @@ def test_search(home, short_text):
     assert shown.startswith("a · lstm 1×6 · ")
     assert "named: 0 of 6 cells" in shown
     assert "control labels named: 0 of 2" in shown
-    assert "nothing found: line position" in shown
+    assert "nothing found in any single cell: line position" in shown
     assert "not testable: " in shown
     assert "fitted on the SELECT half" in shown
     assert [line.split()[0] for line in shown.splitlines() if line.startswith("1:")] == [f"1:{k}" for k in range(6)]

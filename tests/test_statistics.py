@@ -140,7 +140,7 @@ def test_pearson_equals_scipy():
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
 def test_holm_equals_the_stepwise_rule(p_values):
     p_values = np.array(p_values)
-    adjusted = holm(p_values)
+    adjusted = holm(p_values, np.arange(len(p_values)))
     for level in (0.01, 0.05, 0.2):
         rejected = np.zeros(len(p_values), bool)
         for step, place in enumerate(np.argsort(p_values, kind="stable")):
@@ -148,6 +148,11 @@ def test_holm_equals_the_stepwise_rule(p_values):
                 break
             rejected[place] = True
         np.testing.assert_array_equal(adjusted <= level, rejected)
+
+
+def test_holm_counts_families():
+    adjusted = holm(np.array([0.01, 0.02, 0.03, 0.01]), np.array([0, 0, 1, 0]))
+    np.testing.assert_allclose(adjusted, [0.02, 0.04, 0.04, 0.02])
 
 
 def test_p_value_is_never_0():

@@ -25,7 +25,7 @@ def print_findings(
     if named:
         table(report.CLAIM_HEADERS, named, terminal, right=report.NUMERIC)
         terminal.write("\n")
-    for line in findings.related_lines():
+    for line in findings.correlates_lines():
         terminal.paragraph(line)
     if every_cell:
         table(report.CELL_HEADERS, findings.cell_table(layer), terminal, right=report.NUMERIC)

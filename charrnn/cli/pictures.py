@@ -87,11 +87,11 @@ def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
         searched = bool(model.earlier_findings(encoded))
         state = "no property found" if searched else "not searched yet; `charrnn inspect` finds what it tracks"
         return f"cell {cell}: {state}"
-    verb = "tracks" if evidence.verdict == "tracks" else "is related to"
+    verb = "tracks" if evidence.verdict == "tracks" else "correlates with"
     line = f"cell {cell} {verb} {evidence.property_name}: {measure(evidence)}|char {score_with_interval(evidence)}"
     if evidence.mean_inside is not None:
         line += f" · {evidence.signal} {evidence.mean_inside:.2f} inside, {evidence.mean_outside:.2f} outside"
-    return line + (f" · {evidence.failed[0]}" if evidence.failed else "")
+    return line + "".join(f" · {failed}" for failed in evidence.failed)
 
 
 def find_span(model: Model, span: str, encoded: EncodedText, terminal: Terminal, *, as_json: bool) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from charrnn.discovery.activations import Activations, record
 from charrnn.discovery.baselines import KgramBaseline, UntrainedBaseline
-from charrnn.discovery.evidence import RELATED, Evidence, Interval, Sign
+from charrnn.discovery.competition import SEGMENTS, compete
+from charrnn.discovery.evidence import MIN_AUC, MIN_RHO, Evidence, Sign
 from charrnn.discovery.scores import Scores
 from charrnn.discovery.statistics import (
     Strata,
@@ -26,12 +29,11 @@ from charrnn.discovery.statistics import (
 from charrnn.discovery.study import Progress, Study
 from charrnn.inspection.gates import memory_length
 from charrnn.model.network import CharRNN
+from charrnn.model.recurrences.base import Recurrence
 
-CANDIDATES = 3
-"""Cells of each property that go from SELECT to CONFIRM."""
+MIN_CANDIDATES, MAX_CANDIDATES = 3, 30
+"""Cells of each property that go from SELECT to CONFIRM, at least and at most."""
 INTERVAL_SEGMENTS = 40
-FAMILY_MARGIN = 0.005
-"""By how much a property must fit a cell better than another of its family."""
 
 
 class Candidate(NamedTuple):
@@ -42,22 +44,23 @@ class Candidate(NamedTuple):
     cell: int
 
 
-class _Intervals(NamedTuple):
-    interval: Interval | None = None
-    plain_interval: Interval | None = None
-    beyond_kgram: Interval | None = None
-    beyond_untrained: Interval | None = None
+def choose_candidates(study: Study, scores: Scores) -> tuple[list[Candidate], dict[str, int]]:
+    """Return the cells that go from SELECT to CONFIRM, each with its better signal, and how many were left out.
 
-
-def choose_candidates(study: Study, scores: Scores) -> list[Candidate]:
-    """Return the three cells that fit each searched property best on SELECT, each with its better signal."""
-    chosen = []
+    Of each searched property these are the cells whose score on SELECT would be high enough for a name, but at least
+    the best three and at most the best thirty. Left out: title → number of further cells, where there are any.
+    """
+    chosen, left_out = [], {}
     for k in study.searched:
-        best = np.abs(scores.select[k])
-        signal = best.argmax(axis=0)
-        for cell in np.argsort(-best.max(axis=0), kind="stable")[:CANDIDATES]:
+        one, fit = study.properties[k], np.abs(scores.select[k])
+        signal, best = fit.argmax(axis=0), fit.max(axis=0)
+        could_track = int((best >= (2 * MIN_AUC - 1 if one.kind == "binary" else MIN_RHO)).sum())
+        number = min(max(could_track, MIN_CANDIDATES), MAX_CANDIDATES)
+        for cell in np.argsort(-best, kind="stable")[:number]:
             chosen.append(Candidate(k, int(signal[cell]), int(cell)))
-    return chosen
+        if could_track > number:
+            left_out[one.title] = could_track - number
+    return chosen, left_out
 
 
 def gather_evidence(
@@ -77,105 +80,132 @@ def gather_evidence(
     p_values = np.array(
         [p_value(abs(scores.comparable[one]), scores.permuted[one.property_index]) for one in candidates]
     )
-    adjusted = holm(p_values)
+    adjusted = holm(p_values, np.array([one.property_index for one in candidates]))
+    gathering = _Gathering(study, scores, network.recurrence, values, kgrams, untrained)
     found = []
     for place, candidate in enumerate(candidates):
         progress("intervals", place / len(candidates))
-        k = candidate.property_index
-        p = (float(p_values[place]), float(adjusted[place]))
-        memory = memory_length(values.of(scores.cells[candidate.cell], gate)[1]) if gate else None
-        found.append(_evidence(study, scores, candidate, values, kgrams[k], untrained[k], p, memory))
+        found.append(gathering.evidence(candidate, float(p_values[place]), float(adjusted[place])))
     progress("intervals", 1.0)
     return tuple(found)
 
 
-def _evidence(
-    study: Study,
-    scores: Scores,
-    candidate: Candidate,
-    values: Activations,
-    kgram: KgramBaseline,
-    untrained: UntrainedBaseline,
-    p: tuple[float, float],
-    memory: float | None,
-) -> Evidence:
-    k, signal, cell = candidate
-    one, truth = study.properties[k], study.confirm.values[k]
-    select, confirm = values.of(scores.cells[cell], scores.signals[signal])
-    sign: Sign = 1 if scores.select[candidate] >= 0 else -1
-    reached = sign * float(scores.confirm[candidate])
-    binary = one.kind == "binary"
-    intervals = _Intervals()
-    if reached >= (2 * RELATED - 1 if binary else RELATED):
-        intervals = _intervals(study, k, sign * confirm, kgram, untrained)
-    competitor, competitor_unique, better_in_family = _competition(study, scores, candidate)
-    threshold = best_threshold(sign * select, study.select.values[k]) if binary else None
-    return Evidence(
-        property_name=one.title,
-        kind=one.kind,
-        cell=str(scores.cells[cell]),
-        signal=scores.signals[signal],
-        sign=sign,
-        selected=sign * float(scores.select[candidate]),
-        rank_correlation=reached,
-        plain=sign * float(scores.plain[candidate]),
-        **intervals._asdict(),
-        kgram=tuple(kgram.within.tolist()),
-        kgram_plain=tuple(kgram.plain.tolist()),
-        untrained=untrained.rank_correlation,
-        p=p[0],
-        p_holm=p[1],
-        segments=scores.segments[k],
-        comparable=sign * float(scores.comparable[candidate]),
-        pseudo=float(np.quantile(scores.pseudo[k], 0.95)),
-        unique=float(scores.unique[k, scores.response(signal, one.kind), cell]),
-        competitor=competitor,
-        competitor_unique=competitor_unique,
-        better_in_family=better_in_family,
-        pearson=pearson(confirm, truth) if one.counter else None,
-        threshold=None if threshold is None else sign * threshold,
-        balanced_accuracy=None if threshold is None else balanced_accuracy(sign * confirm, truth, threshold),
-        mean_inside=float(confirm[truth].mean()) if binary else None,
-        mean_outside=float(confirm[~truth].mean()) if binary else None,
-        memory=memory,
-        episodes=len(episodes(truth)),
-    )
+@dataclass(frozen=True, eq=False)
+class _Gathering:
+    """What the evidence for all candidates is made of."""
+
+    study: Study
+    scores: Scores
+    recurrence: Recurrence
+    values: Activations
+    kgrams: dict[int, KgramBaseline]
+    untrained: dict[int, UntrainedBaseline]
+
+    def evidence(self, candidate: Candidate, p: float, p_holm: float) -> Evidence:
+        """Return the evidence for a candidate. Intervals are computed where no point estimate rules a verdict out."""
+        k, signal, cell = candidate
+        scores, one, truth = self.scores, self.study.properties[k], self.study.confirm.values[k]
+        name, gate = scores.signals[signal], self.recurrence.memory_gate
+        select, confirm = self.values.of(scores.cells[cell], name)
+        sign: Sign = 1 if scores.select[candidate] >= 0 else -1
+        binary = one.kind == "binary"
+        threshold = best_threshold(sign * select, self.study.select.values[k]) if binary else None
+        found = Evidence(
+            property_name=one.title,
+            kind=one.kind,
+            cell=str(scores.cells[cell]),
+            signal=name,
+            sign=sign,
+            selected=sign * float(scores.select[candidate]),
+            rank_correlation=sign * float(scores.confirm[candidate]),
+            plain=sign * float(scores.plain[candidate]),
+            interval=None,
+            plain_interval=None,
+            kgram=tuple(self.kgrams[k].within.tolist()),
+            kgram_plain=tuple(self.kgrams[k].plain.tolist()),
+            untrained=self.untrained[k].rank_correlation,
+            beyond_kgram=None,
+            beyond_untrained=None,
+            p=p,
+            p_holm=p_holm,
+            segments=scores.segments[k],
+            comparable=sign * float(scores.comparable[candidate]),
+            pseudo=float(np.quantile(scores.pseudo[k], 0.95)),
+            difference=sign * displayed_difference(self.recurrence.displayed(name, confirm), truth),
+            unique=float(scores.unique[k, scores.response(signal, one.kind), cell]),
+            **self._competition(candidate),
+            pearson=pearson(confirm, truth) if one.counter else None,
+            threshold=None if threshold is None else sign * threshold,
+            balanced_accuracy=None if threshold is None else balanced_accuracy(sign * confirm, truth, threshold),
+            mean_inside=float(confirm[truth].mean()) if binary else None,
+            mean_outside=float(confirm[~truth].mean()) if binary else None,
+            memory=memory_length(self.values.of(scores.cells[cell], gate)[1]) if gate else None,
+            episodes=len(episodes(truth)),
+        )
+        return self._with_intervals(found, k, sign * confirm) if found.needs_intervals else found
+
+    def _competition(self, candidate: Candidate) -> dict[str, Any]:
+        """Return the fields of the evidence that compare the property with all others, on SELECT."""
+        study, scores = self.study, self.scores
+        k, signal, cell = candidate
+        responses = [scores.response(signal, one.kind) for one in study.properties]
+        result = compete(
+            np.abs(scores.select[:, :, cell]).max(axis=1),
+            scores.segment_sums.resampled(cell, self._stability_weights),
+            scores.unique_select[np.arange(len(responses)), responses, cell],
+            k,
+            study.meaningful,
+        )
+        runner_up = None if result.runner_up is None else study.properties[result.runner_up].title
+        return {"runner_up": runner_up, "runner_up_selected": result.runner_up_score, "stability": result.stability}
+
+    @cached_property
+    def _stability_weights(self) -> np.ndarray:
+        return bootstrap_weights(SEGMENTS, self.study.effort.resamples // 4, self.study.effort.seed)
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        return bootstrap_weights(INTERVAL_SEGMENTS, self.study.effort.resamples, self.study.effort.seed)
+
+    def _with_intervals(self, found: Evidence, k: int, column: np.ndarray) -> Evidence:
+        """Add intervals of a cell's rank correlations, and of paired differences over the same resamples."""
+        own = self._resampled(k, column, self.study.confirm.by_character)
+        of_kgram, of_untrained = self._baselines(k)
+        return replace(
+            found,
+            interval=interval(own),
+            plain_interval=interval(self._resampled(k, column, Strata.single(len(column)))),
+            beyond_kgram=interval(own - of_kgram),
+            beyond_untrained=interval(own - of_untrained),
+        )
+
+    def _baselines(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the rank correlation of the 5-gram and of the best untrained cell in each resample."""
+        if k not in self._known_baselines:
+            self._known_baselines[k] = (
+                self._resampled(k, self.kgrams[k].values, self.study.confirm.by_character),
+                self._resampled(k, self.untrained[k].values, self.study.confirm.by_character),
+            )
+        return self._known_baselines[k]
+
+    @cached_property
+    def _known_baselines(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        return {}
+
+    def _resampled(self, k: int, column: np.ndarray, strata: Strata) -> np.ndarray:
+        segments = np.arange(len(column)) * INTERVAL_SEGMENTS // len(column)
+        return resampled_rank_correlation(column, self.study.confirm.values[k], strata, segments, self._weights)
 
 
-def _intervals(
-    study: Study, k: int, column: np.ndarray, kgram: KgramBaseline, untrained: UntrainedBaseline
-) -> _Intervals:
-    """Return intervals of a cell's rank correlations, and of paired differences over the same resamples."""
-    truth = study.confirm.values[k]
-    length = len(truth)
-    segments = np.arange(length) * INTERVAL_SEGMENTS // length
-    weights = bootstrap_weights(INTERVAL_SEGMENTS, study.effort.resamples, study.effort.seed)
-    own, of_kgram, of_untrained = (
-        resampled_rank_correlation(one, truth, study.confirm.by_character, segments, weights)
-        for one in (column, kgram.values, untrained.values)
-    )
-    plain = resampled_rank_correlation(column, truth, Strata.single(length), segments, weights)
-    return _Intervals(interval(own), interval(plain), interval(own - of_kgram), interval(own - of_untrained))
+def displayed_difference(displayed: np.ndarray, values: np.ndarray) -> float:
+    """Return by how much a displayed signal (N,) differs where a property (N,) holds, or is high, from elsewhere.
 
-
-def _competition(study: Study, scores: Scores, candidate: Candidate) -> tuple[str | None, float, str | None]:
-    """Return the best property of other families, its unique R², and a better property of the same family.
-
-    Properties of one family are compared by score where both are of one kind, else by unique R².
+    A graded property is high and low in its highest and lowest tenth, or more where many values are equal.
     """
-    k, signal, cell = candidate
-    mine = study.properties[k]
-    unique = scores.unique[:, scores.response(signal, mine.kind), cell]
-    competitor, explained, better, best = None, 0.0, None, FAMILY_MARGIN
-    for other in study.meaningful:
-        one = study.properties[other]
-        if other == k:
-            continue
-        if one.family is not None and one.family == mine.family:
-            fit = np.abs(scores.confirm[:, signal, cell]) if one.kind == mine.kind else unique
-            lead = float(fit[other] - fit[k])
-            if lead > best:
-                better, best = one.title, lead
-        elif unique[other] > explained:
-            competitor, explained = one.title, float(unique[other])
-    return competitor, explained, better
+    if values.dtype == bool:
+        high, low = values, ~values
+    else:
+        lowest, highest = np.quantile(values, [0.1, 0.9])
+        low = values <= lowest if (values > lowest).any() else values < lowest
+        high = values >= highest if highest > lowest else ~low
+    return float(displayed[high].mean() - displayed[low].mean())

@@ -11,12 +11,16 @@ from charrnn.properties.catalog import Kind
 
 MIN_AUC, MIN_RHO = 0.85, 0.80
 """The least lower end of the score's interval with which a cell tracks a property."""
-RELATED = 0.70
-"""The lowest score, AUC or ρ, with which a cell can be related to a property."""
+MIN_CORRELATE = 0.70
+"""The least lower end, AUC or ρ, with which a cell correlates with a property."""
 SIGNIFICANCE_LEVEL = 0.05
-MIN_UNIQUE, UNIQUE_RATIO = 0.05, 2.0
+MIN_DIFFERENCE, MIN_UNIQUE = 0.5, 0.3
+"""A cell shows a property if either its difference or its unique R² is this large."""
+MIN_STABILITY = 0.9
+"""The least share of resamples in which no other property fits a named cell better."""
 
 Sign = Literal[1, -1]
+Verdict = Literal["tracks", "correlates", "none"]
 Difference = Annotated[float, -2.002, 2.002]
 Interval = tuple[Difference, Difference]
 KgramScores = tuple[
@@ -33,13 +37,15 @@ class Evidence:
     selected: rank correlation on SELECT. rank_correlation, interval: within the current character. plain,
     plain_interval: over all positions. kgram, kgram_plain: of the expectation after the last 1…8 characters.
     untrained: of the best cell of untrained networks. beyond_kgram, beyond_untrained: the difference to the 5-gram and
-    to that cell. p: by permuted segments, family-wise over all cells; p_holm: also over all candidates. segments: how
-    many were permuted. pseudo: 95th percentile of the best cell for pseudo-labels. comparable: rank correlation as p
-    and pseudo measure it. unique: R² that this property alone explains. competitor, competitor_unique: the property of
-    another family that explains most. better_in_family: a property of the same family that fits better. memory: in
-    characters.
+    to that cell. p: by permuted segments, family-wise over all cells; p_holm: also over all properties. A small p means
+    that the cell follows something that changes as slowly as the property, which cells of untrained networks do too.
+    segments: how many were permuted. pseudo: 95th percentile of the best cell for pseudo-labels. comparable: rank
+    correlation as p and pseudo measure it. difference: of the means of the displayed signal, tanh(c) or h, inside and
+    outside; of a graded property between its highest and its lowest tenth. unique: R² that this property alone
+    explains. runner_up, runner_up_selected: the other property that fits the cell best, and how well, on SELECT.
+    stability: the share of resamples of SELECT in which no other property fits the cell better. memory: in characters.
 
-    Intervals are None for candidates too weak for any verdict.
+    Intervals are None for candidates that cannot correlate, and point estimates are compared instead.
     """
 
     property_name: str
@@ -62,10 +68,11 @@ class Evidence:
     segments: Count
     comparable: Correlation
     pseudo: Correlation
+    difference: float
     unique: float
-    competitor: str | None
-    competitor_unique: float
-    better_in_family: str | None
+    runner_up: str | None
+    runner_up_selected: Correlation
+    stability: Share
     pearson: Correlation | None
     threshold: float | None
     balanced_accuracy: Share | None
@@ -89,36 +96,51 @@ class Evidence:
         return None if self.interval is None else self.as_score(self.interval[0])
 
     @property
-    def verdict(self) -> Literal["tracks", "related", "none"]:
+    def verdict(self) -> Verdict:
         """Whether the cell earns the name of the property.
 
-        It tracks the property if all conditions hold. It is related if one fails and the score is at least .70.
+        It tracks the property if all conditions hold. It correlates with the property if the score is at least .70 and
+        no baseline reaches it.
         """
-        if not self.failed:
-            return "tracks"
-        return "related" if len(self.failed) == 1 and self.low is not None and self.low >= RELATED else "none"
+        if self.low is None or self.low < MIN_CORRELATE or self._failed_baselines:
+            return "none"
+        return "correlates" if self.failed else "tracks"
+
+    @property
+    def needs_intervals(self) -> bool:
+        """Whether the point estimates allow a verdict, which then depends on the intervals."""
+        return self.score >= MIN_CORRELATE and not self._failed_baselines
 
     @property
     def failed(self) -> list[str]:
         """The conditions that do not hold, in words."""
         failed = []
-        if self.low is None or self.low < (MIN_AUC if self.kind == "binary" else MIN_RHO):
-            failed.append(f"its score may be as low as {_short(self.score if self.low is None else self.low)}")
-        if self.beyond_kgram is None or self.beyond_kgram[0] <= 0:
+        low = self.score if self.low is None else self.low
+        if low < (MIN_AUC if self.kind == "binary" else MIN_RHO):
+            failed.append(f"its score may be as low as {_short(low)}")
+        failed += self._failed_baselines
+        if self.difference < MIN_DIFFERENCE and self.unique < MIN_UNIQUE:
+            sides = "between inside and outside" if self.kind == "binary" else "from lowest to highest"
+            failed.append(f"it changes by {_short(self.difference)} only {sides}")
+        if self.stability < MIN_STABILITY:
+            failed.append(f"{self.runner_up} fits it better in {100 * (1 - self.stability):.0f} % of resamples")
+        return failed
+
+    @property
+    def _failed_baselines(self) -> list[str]:
+        failed = []
+        if not self._is_beyond(self.kgram[4], self.beyond_kgram):
             failed.append(f"the 5-gram reaches {_short(self.as_score(self.kgram[4]))}")
-        if self.beyond_untrained is None or self.beyond_untrained[0] <= 0:
+        if not self._is_beyond(self.untrained, self.beyond_untrained):
             failed.append(f"an untrained network reaches {_short(self.as_score(self.untrained))}")
         if self.p_holm >= SIGNIFICANCE_LEVEL:
-            failed.append(f"p = {self.p_holm:.2g}")
+            failed.append(f"permuted segments reach its score (p = {self.p_holm:.2g})")
         if self.comparable <= self.pseudo:
             failed.append(f"a meaningless label of its time scale reaches {_short(self.as_score(self.pseudo))}")
-        if self.better_in_family is not None:
-            failed.append(f"{self.better_in_family} fits it better")
-        elif self.unique < MIN_UNIQUE or self.unique < UNIQUE_RATIO * self.competitor_unique:
-            share = f"explains {_short(max(self.unique, 0))} of its variance by itself"
-            explained = self.competitor_unique
-            failed.append(share + (f", {self.competitor} {_short(explained)}" if explained > 0.005 else ""))
         return failed
+
+    def _is_beyond(self, baseline: float, difference: Interval | None) -> bool:
+        return self.rank_correlation > baseline if difference is None else difference[0] > 0
 
 
 def _short(value: float) -> str:

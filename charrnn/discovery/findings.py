@@ -7,11 +7,12 @@ import html
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from charrnn.discovery import report
 from charrnn.discovery.checked import CellName, Count, from_json
-from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.evidence import Evidence, Verdict
+from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.scores import CellSummary
 from charrnn.display.tables import format_table
 from charrnn.display.terminal import Terminal
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     import pandas
 
 INTERVALS = ("interval", "plain_interval", "beyond_kgram", "beyond_untrained")
-VERDICTS = ("tracks", "related", "none")
+VERDICTS = get_args(Verdict)
+CORRELATES_SHOWN = 12
 DETECTORS_SHOWN = 12
 
 
@@ -32,8 +34,9 @@ class Findings:
 
     cells: how many were searched. characters: of the text read; half: of the CONFIRM half. fitted_on: the text that
     the k-gram baseline is fitted on. testable: titles of the properties searched for; not_testable: title → reason.
-    controls: titles of the control labels. evidence: of every candidate. detectors: cell → the character that it
-    reacts to. summaries: of every cell.
+    controls: titles of the control labels. evidence: of every candidate. left_out: title → number of further cells that
+    were not judged. matches: of properties outside the catalog. detectors: cell → the character that it reacts to, of
+    cells without a name. summaries: of every cell.
     """
 
     cells: Count
@@ -46,23 +49,31 @@ class Findings:
     not_testable: dict[str, str]
     controls: tuple[str, ...]
     evidence: tuple[Evidence, ...]
+    left_out: dict[str, Count]
+    matches: tuple[MatchSummary, ...]
     detectors: dict[CellName, str]
     summaries: tuple[CellSummary, ...]
 
-    def claims(self, verdict: str | None = None) -> list[Evidence]:
-        """Return the best evidence about each candidate cell, the best first. verdict: only those with this one."""
-        ordered = sorted(self.evidence, key=lambda one: (VERDICTS.index(one.verdict), -one.rank_correlation))
+    def claims(self, verdict: Verdict | None = None) -> list[Evidence]:
+        """Return the best evidence about each candidate cell, the best first. verdict: only those with this one.
+
+        Control labels do not count.
+        """
+        meaningful = (one for one in self.evidence if one.property_name not in self.controls)
+        ordered = sorted(meaningful, key=lambda one: (VERDICTS.index(one.verdict), -one.rank_correlation))
         best: dict[str, Evidence] = {}
         for one in ordered:
             best.setdefault(one.cell, one)
         return [one for one in best.values() if verdict in (None, one.verdict)]
 
     def claim_about(self, cell: str) -> Evidence | None:
-        """Return the evidence that a cell tracks or is related to a property; control labels do not count."""
-        for one in self.claims():
-            if one.cell == cell and one.verdict != "none":
-                return None if one.property_name in self.controls else one
-        return None
+        """Return the evidence that a cell tracks a property or correlates with one; None if it does neither."""
+        return next((one for one in self.claims() if one.cell == cell and one.verdict != "none"), None)
+
+    def best_for(self, property_name: str) -> Evidence | None:
+        """Return the evidence about the cell that fits a property best: by verdict, then by score."""
+        found = [one for one in self.evidence if one.property_name == property_name]
+        return min(found, key=lambda one: (VERDICTS.index(one.verdict), -one.rank_correlation), default=None)
 
     def __iter__(self) -> Iterator[Evidence]:
         return iter(self.claims("tracks"))
@@ -83,7 +94,7 @@ class Findings:
 
     def __repr__(self) -> str:
         return (
-            f"<Findings: {len(self)} of {self.cells:,} cells named, {len(self.claims('related'))} related, "
+            f"<Findings: {len(self)} of {self.cells:,} cells named, {len(self.claims('correlates'))} correlate, "
             f"{len(self.testable)} properties, {count(self.characters)} characters>"
         )
 
@@ -108,25 +119,31 @@ class Findings:
             if layer is None or one.cell.startswith(f"{layer}:")
         ]
 
-    def related_lines(self) -> list[str]:
-        """Return a line for each related cell."""
-        return [report.related_line(one) for one in self.claims("related")]
+    def correlates_lines(self) -> list[str]:
+        """Return a line for each cell that correlates with a property, the best twelve."""
+        claims = self.claims("correlates")
+        lines = [report.correlates_line(one) for one in claims[:CORRELATES_SHOWN]]
+        return lines + ([f"… and {len(claims) - len(lines)} more"] if len(lines) < len(claims) else [])
 
     def closing_lines(self) -> list[str]:
-        """Return the counts, the properties not found, those not testable, and the legend."""
-        tracks, related = self.claims("tracks"), self.claims("related")
-        controls = sum(one.property_name in self.controls for one in tracks)
+        """Return the counts, what is not found or not testable, the user's own properties, and the legend."""
+        tracks, correlates = self.claims("tracks"), self.claims("correlates")
+        controls = {one.property_name for one in self.evidence if one.verdict == "tracks"} & {*self.controls}
         detected = sorted(set(self.detectors.values()))
         shown = " ".join(detected[:DETECTORS_SHOWN]) + (" …" if len(detected) > DETECTORS_SHOWN else "")
         lines = [
-            f"named: {len(tracks) - controls} of {self.cells:,} cells · related: {len(related)} · detectors of one "
+            f"named: {len(tracks)} of {self.cells:,} cells · correlate: {len(correlates)} · detectors of one "
             f"character: {len(self.detectors)}{f' ({shown})' if detected else ''} · control labels named: "
-            f"{controls} of {len(self.controls)}"
+            f"{len(controls)} of {len(self.controls)}"
         ]
-        found = {one.property_name for one in tracks + related}
+        for one in self.matches:
+            lines += report.match_lines(one, self.best_for(one.property_name))
+        found = {one.property_name for one in tracks + correlates}
         nothing = [name for name in self.testable if name not in found]
         if nothing:
-            lines.append("nothing found: " + ", ".join(nothing))
+            lines.append("nothing found in any single cell: " + ", ".join(nothing))
+        if self.left_out:
+            lines.append("more cells than were judged: " + ", ".join(f"{k} {n:,}" for k, n in self.left_out.items()))
         by_reason: dict[str, list[str]] = {}
         for name, reason in self.not_testable.items():
             by_reason.setdefault(reason, []).append(name)
@@ -139,7 +156,7 @@ class Findings:
         rows = self.table()
         plain = Terminal(is_terminal=False, colors="none", width=80, unicode=True, stream=io.StringIO())
         table = [format_table(report.CLAIM_HEADERS, rows, plain, right=report.NUMERIC)] if rows else []
-        return "\n".join([self.heading(), "", *table, *self.related_lines(), *self.closing_lines()])
+        return "\n".join([self.heading(), "", *table, *self.correlates_lines(), *self.closing_lines()])
 
     def _repr_html_(self) -> str:
         head, *rows = (
@@ -150,7 +167,7 @@ class Findings:
         shown = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
         before, after = (
             "".join(f"<p>{html.escape(line)}</p>" for line in lines)
-            for lines in ([self.heading()], [*self.related_lines(), *self.closing_lines()])
+            for lines in ([self.heading()], [*self.correlates_lines(), *self.closing_lines()])
         )
         return before + shown + after
 

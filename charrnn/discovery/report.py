@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
 
-CLAIM_HEADERS = ("cell", "tracks", "", "|char [95 %]", "all", "5-gram", "untrained", "memory", "episodes")
+CLAIM_HEADERS = ("cell", "tracks", "", "|char [95 %]", "all", "shift", "name in", "5-gram", "untrained", "episodes")
 CELL_HEADERS = ("cell", "fits best", "", "SELECT", "|char", "verdict", "detects")
-NUMERIC = ("|char [95 %]", "all", "5-gram", "untrained", "memory", "episodes", "SELECT", "|char")
+NUMERIC = ("|char [95 %]", "all", "shift", "name in", "5-gram", "untrained", "episodes", "SELECT", "|char")
 """Headers of the columns that are aligned to the right."""
 LEGEND = (
-    "|char: AUC or ρ within the same current character, on the CONFIRM half. all: over all characters. 5-gram: "
-    "prediction from the last five characters, fitted on {fitted_on}. untrained: the best cell of untrained "
-    "networks. memory: in characters. −c, −h: low where the property holds."
+    "|char: AUC or ρ within the same current character, on the CONFIRM half. all: over all characters. shift: "
+    "difference in color, from −1 to 1, between inside and outside. name in: share of resamples of the text in which "
+    "no other property fits better. 5-gram: prediction from the last five characters, fitted on {fitted_on}. "
+    "untrained: the best cell of untrained networks. −c, −h: low where the property holds."
 )
 
 
@@ -53,9 +55,10 @@ def claim_row(evidence: Evidence) -> list[str]:
         measure(evidence),
         score_with_interval(evidence),
         number(signed_score(evidence, evidence.plain)),
+        number(evidence.difference, 2),
+        f"{100 * evidence.stability:.0f} %",
         number(evidence.as_score(evidence.kgram[4]), 2),
         number(evidence.as_score(evidence.untrained), 2),
-        "" if evidence.memory is None else f"{evidence.memory:,.0f}",
         f"{evidence.episodes:,}",
     ]
 
@@ -69,7 +72,19 @@ def cell_row(summary: CellSummary, verdict: str, detects: str) -> list[str]:
     return [name, summary.property_name, measure(summary), number(selected), number(confirmed), verdict, detects]
 
 
-def related_line(evidence: Evidence) -> str:
-    """Return the line about a related cell, with the condition that fails."""
+def correlates_line(evidence: Evidence) -> str:
+    """Return the line about a cell that correlates with a property, with the conditions that fail."""
     score = f"{measure(evidence)} {number(signed_score(evidence, evidence.rank_correlation))}"
-    return f"related: {cell_and_signal(evidence)} {evidence.property_name}, {score}: {evidence.failed[0]}"
+    return f"correlates: {cell_and_signal(evidence)} {evidence.property_name}, {score}: {'; '.join(evidence.failed)}"
+
+
+def match_lines(matches: MatchSummary, best: Evidence | None) -> list[str]:
+    """Return what a user's property matches, and the cell that fits it best."""
+    examples = " · ".join(f"{before}«{inside}»{after}" for before, inside, after in matches.examples)
+    found = f"{100 * matches.share:.1f} % of the text, {matches.episodes:,} episodes"
+    lines = [f"{matches.property_name}: {found}, as in {examples}"]
+    if best is not None:
+        score = f"{measure(best)} {score_with_interval(best)}"
+        failed = "; ".join(best.failed)
+        lines.append(f"best cell: {cell_and_signal(best)}, {score}: {failed or best.verdict}")
+    return lines

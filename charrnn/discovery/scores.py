@@ -15,11 +15,12 @@ import numpy as np
 
 from charrnn.discovery.activations import cell_groups, record
 from charrnn.discovery.checked import CellName, Correlation
+from charrnn.discovery.competition import SegmentSums
 from charrnn.discovery.confounds import Moments, unique_r_squared
+from charrnn.discovery.detectors import find_detectors
 from charrnn.discovery.statistics import (
     Ranked,
     Strata,
-    auc,
     episodes,
     permutable_rank_correlation,
     permutation_null,
@@ -28,14 +29,13 @@ from charrnn.discovery.statistics import (
     ranked,
     segment_count,
 )
-from charrnn.discovery.study import Half, Progress, Study
+from charrnn.discovery.study import Progress, Study
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
 from charrnn.model.recurrences.base import Recurrence
 from charrnn.properties.catalog import Kind
 
 MIN_SEGMENTS = 20
-DETECTOR_AUC = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,8 @@ class Scores:
     """Rank correlations of all cells.
 
     select, confirm: (P, S, C) on each half, within the current character. plain: (P, S, C) on CONFIRM, over all
-    positions. comparable: as `confirm`, measured as the permutation baselines are. unique: unique R² (P, R, C).
+    positions. comparable: as `confirm`, measured as the permutation baselines are. unique, unique_select: unique R²
+    (P, R, C) on CONFIRM, and on SELECT, which it is fitted on. segment_sums: of `select`, for resamples of it.
     permuted, pseudo: the best |rank correlation| of any cell for permuted segments (P, permutations) and for
     pseudo-labels (P, pseudo_labels). segments: how many segments were permuted, (P,). detectors: cells that react to
     one character → its id.
@@ -56,6 +57,8 @@ class Scores:
     plain: np.ndarray
     comparable: np.ndarray
     unique: np.ndarray
+    unique_select: np.ndarray
+    segment_sums: SegmentSums
     permuted: np.ndarray
     pseudo: np.ndarray
     segments: list[int]
@@ -67,11 +70,12 @@ class Scores:
         """Return the scores of groups of cells as those of all cells."""
         by_cell: dict[str, Any] = {
             name: np.concatenate([getattr(one, name) for one in groups], axis=2)
-            for name in ("select", "confirm", "plain", "comparable", "unique")
+            for name in ("select", "confirm", "plain", "comparable", "unique", "unique_select")
         }
         return replace(
             groups[0],
             cells=tuple(cell for one in groups for cell in one.cells),
+            segment_sums=SegmentSums.joined([one.segment_sums for one in groups]),
             permuted=np.maximum.reduce([one.permuted for one in groups]),
             pseudo=np.maximum.reduce([one.pseudo for one in groups]),
             detectors={cell: character for one in groups for cell, character in one.detectors.items()},
@@ -119,17 +123,17 @@ def _score_group(
     select, confirm, bits_per_character = values.select, values.confirm, values.bits_per_character
     del values
     shape = (len(study.properties), len(signals), len(cells))
-    unique = _unique(study, network.recurrence, select, confirm, len(cells))
+    unique_select, unique = _unique(study, network.recurrence, select, confirm, len(cells))
     progress("ranking", 0.0)
-    means = _character_means(select, study.select.by_character)
+    detectors = _detectors(network, study, cells, select, confirm)
     (within,) = ranked(select, study.select.by_character)
     on_select = rank_correlation(within, study.select.labels)
+    segment_sums = SegmentSums.of(within, study.select.labels, len(signals))
     del select, within
     plain, within = ranked(confirm, Strata.single(len(confirm)), study.confirm.by_character)
     del confirm
     on_confirm = rank_correlation(within, study.confirm.labels)
     over_all = rank_correlation(plain, study.confirm.permutable)
-    detectors = _detectors(study, cells, means, plain)
     del plain
     permuted, pseudo = _permutation_baselines(study, within, orders, progress)
     return Scores(
@@ -140,6 +144,8 @@ def _score_group(
         plain=over_all.reshape(shape),
         comparable=permutable_rank_correlation(within, study.confirm.permutable).reshape(shape),
         unique=unique,
+        unique_select=unique_select,
+        segment_sums=segment_sums,
         permuted=permuted,
         pseudo=pseudo,
         segments=[order.shape[1] for order in orders],
@@ -148,17 +154,35 @@ def _score_group(
     )
 
 
-def _unique(study: Study, recurrence: Recurrence, select: np.ndarray, confirm: np.ndarray, cells: int) -> np.ndarray:
-    """Return the unique R² of every property, (P, R, cells); 0 of control labels."""
-    moments = [
-        Moments.of(half.design, _responses(recurrence, values))
+def _unique(
+    study: Study, recurrence: Recurrence, select: np.ndarray, confirm: np.ndarray, cells: int
+) -> list[np.ndarray]:
+    """Return the unique R² of every property on SELECT and on CONFIRM, (P, R, cells) each; 0 of control labels."""
+    halves = [
+        (half.design, Moments.of(half.design, _responses(recurrence, values)))
         for half, values in ((study.select, select), (study.confirm, confirm))
     ]
     families = [study.properties[k].family for k in study.meaningful]
-    shares = unique_r_squared(study.select.design, moments[0], study.confirm.design, moments[1], families)
-    unique = np.zeros((len(study.properties), shares.shape[1] // cells, cells))
-    unique[list(study.meaningful)] = shares.reshape(len(shares), -1, cells)
-    return unique
+    found = []
+    for judged_on in halves:
+        shares = unique_r_squared(*halves[0], *judged_on, families)
+        unique = np.zeros((len(study.properties), shares.shape[1] // cells, cells))
+        unique[list(study.meaningful)] = shares.reshape(len(shares), -1, cells)
+        found.append(unique)
+    return found
+
+
+def _detectors(
+    network: CharRNN, study: Study, cells: Sequence[Cell], select: np.ndarray, confirm: np.ndarray
+) -> dict[Cell, int]:
+    """Return the cells that react to one character, by the values (N/2, S · C) of both halves."""
+    detectors: dict[Cell, int] = {}
+    for place, signal in enumerate(network.recurrence.state_signals):
+        columns = slice(place * len(cells), (place + 1) * len(cells))
+        halves = [network.recurrence.displayed(signal, half[:, columns]) for half in (select, confirm)]
+        found = find_detectors(study, halves[0], halves[1], len(network.embedding.weight))
+        detectors = {cells[column]: character for column, character in found.items()} | detectors
+    return detectors
 
 
 def segments_to_permute(values: np.ndarray) -> int:
@@ -210,37 +234,6 @@ def _responses(recurrence: Recurrence, values: np.ndarray) -> np.ndarray:
     if signals[0] not in recurrence.tanh_signals:
         return values
     return np.concatenate([values, np.tanh(values[:, : values.shape[1] // len(signals)])], axis=1)
-
-
-def _character_means(columns: np.ndarray, strata: Strata) -> np.ndarray:
-    """Return |mean at a character − overall mean| · √(share of the character), (V, columns)."""
-    means = strata.sums(np.ascontiguousarray(columns.T)).T / strata.sizes[:, None]
-    deviations: np.ndarray = np.abs(means - columns.mean(axis=0)) * np.sqrt(strata.sizes[:, None] / len(columns))
-    return deviations
-
-
-def _detectors(study: Study, cells: Sequence[Cell], means: np.ndarray, plain: Ranked) -> dict[Cell, int]:
-    """Return the cells that react to one character, and its id. Chosen by means on SELECT, judged by AUC on CONFIRM."""
-    strata = study.confirm.by_character
-    sums = strata.sums(plain.ranks)
-    areas = {}
-    for place, (character, size) in enumerate(zip(_ids_of(study.confirm), strata.sizes.tolist(), strict=True)):
-        sum_of_squares = float(size) * (len(strata.of) - size) / len(strata.of)
-        areas[character] = auc(np.abs(2 * sums[:, place] / max(sum_of_squares, 1e-9)))
-    candidates = _ids_of(study.select)
-    detectors: dict[Cell, int] = {}
-    for column in range(len(plain.ranks)):
-        character = candidates[int(np.argmax(means[:, column]))]
-        if character in areas and areas[character][column] >= DETECTOR_AUC:
-            detectors.setdefault(cells[column % len(cells)], character)
-    return detectors
-
-
-def _ids_of(half: Half) -> list[int]:
-    """Return the id of each stratum; the first that occurs where several share one."""
-    _, first = np.unique(half.by_character.of, return_index=True)
-    ids: list[int] = half.ids[first].tolist()
-    return ids
 
 
 def summarize_cells(study: Study, scores: Scores) -> tuple[CellSummary, ...]:

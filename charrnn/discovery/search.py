@@ -16,10 +16,11 @@ import numpy as np
 from charrnn.discovery.baselines import kgram_baselines, untrained_baselines
 from charrnn.discovery.candidates import choose_candidates, gather_evidence
 from charrnn.discovery.findings import Findings
+from charrnn.discovery.match_summary import summarize_matches
 from charrnn.discovery.scores import score_cells, summarize_cells
 from charrnn.discovery.study import Effort, Progress, prepare_study
 from charrnn.model.network import CharRNN
-from charrnn.properties.catalog import Property, Text
+from charrnn.properties.catalog import CATALOG, Property, Text
 from charrnn.text.encoded_text import EncodedText
 
 
@@ -47,9 +48,11 @@ def discover(
     progress("properties", 0)
     study = prepare_study(text, characters, properties, effort)
     scores = score_cells(network, study, progress)
-    candidates = choose_candidates(study, scores)
+    candidates, left_out = choose_candidates(study, scores)
     kgrams = kgram_baselines(study, training, progress)
     untrained = untrained_baselines(network, study, progress)
+    evidence = gather_evidence(network, study, scores, candidates, kgrams, untrained, progress)
+    named = {one.cell for one in evidence if one.verdict == "tracks"}
     return Findings(
         cells=len(scores.cells),
         bits_per_character=scores.bits_per_character,
@@ -60,7 +63,13 @@ def discover(
         testable=study.titles(control=False),
         not_testable=study.not_testable,
         controls=study.titles(control=True),
-        evidence=gather_evidence(network, study, scores, candidates, kgrams, untrained, progress),
-        detectors={str(cell): symbols[character] for cell, character in scores.detectors.items()},
+        evidence=evidence,
+        left_out=left_out,
+        matches=tuple(
+            summarize_matches(study, k, symbols) for k in study.searched if study.properties[k].name not in CATALOG
+        ),
+        detectors={
+            str(cell): symbols[character] for cell, character in scores.detectors.items() if str(cell) not in named
+        },
         summaries=summarize_cells(study, scores),
     )

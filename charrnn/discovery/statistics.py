@@ -303,10 +303,14 @@ def p_value(observed: float, null: np.ndarray) -> float:
     return float((1 + np.count_nonzero(null >= observed)) / (1 + len(null)))
 
 
-def holm(p_values: np.ndarray) -> np.ndarray:
-    """Adjust p-values (K,) for the family-wise error rate (Holm 1979)."""
+def holm(p_values: np.ndarray, families: np.ndarray) -> np.ndarray:
+    """Adjust p-values (K,) for the family-wise error rate (Holm 1979).
+
+    families: of each, (K,). Within a family p-values are adjusted already, so that only families are counted.
+    """
     order = np.argsort(p_values, kind="stable")
-    steps = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    remaining = [len(np.unique(families[order[place:]])) for place in range(len(order))]
+    steps = np.maximum.accumulate(p_values[order] * remaining)
     adjusted = np.empty(len(p_values))
     adjusted[order] = np.minimum(steps, 1)
     return adjusted

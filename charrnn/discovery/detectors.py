@@ -1,0 +1,88 @@
+"""Cells that react to one character: they are on after it, and off after all others.
+
+Shapes: N positions, U columns (one signal of one cell each), V ids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.discovery.statistics import Labels, Strata, auc, rank_correlation, ranked
+from charrnn.discovery.study import Half, Study
+
+MIN_DETECTOR_AUC = 0.95
+"""The least AUC of the character against all others, and against the runner-up."""
+MIN_DETECTOR_DIFFERENCE = 0.5
+"""The least difference of the displayed signal between the character and all others."""
+MIN_DETECTOR_R_SQUARED = 0.5
+"""The least share of the signal's variance that this one character explains."""
+MIN_RUNNER_UP_COUNT = 30
+
+
+@dataclass(frozen=True, eq=False)
+class CharacterSums:
+    """Sums of displayed columns at each character of a half.
+
+    counts: positions of each id, (V,). sums: (V, U). squares: over all positions, (U,).
+    """
+
+    counts: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def of(cls, half: Half, displayed: np.ndarray, ids: int) -> CharacterSums:
+        """Sum displayed columns (N, U). ids: V."""
+        order = np.argsort(half.ids, kind="stable")
+        present, starts, counts = np.unique(half.ids[order], return_index=True, return_counts=True)
+        table = np.zeros((ids, displayed.shape[1]))
+        table[present] = np.add.reduceat(displayed[order], starts, axis=0, dtype=np.float64)
+        all_counts = np.zeros(ids, np.int64)
+        all_counts[present] = counts
+        return cls(all_counts, table, np.einsum("nu,nu->u", displayed, displayed, dtype=np.float64))
+
+    @property
+    def means(self) -> np.ndarray:
+        """The mean at each id, (V, U); 0 where it does not occur."""
+        means: np.ndarray = self.sums / np.maximum(self.counts, 1)[:, None]
+        return means
+
+
+def find_detectors(study: Study, on_select: np.ndarray, on_confirm: np.ndarray, ids: int) -> dict[int, int]:
+    """Return the columns that react to one character, and its id.
+
+    The character whose mean deviates most on SELECT is judged on CONFIRM, against all other characters together and
+    against the runner-up, the one that comes next on SELECT. on_select, on_confirm: displayed columns (N, U). ids: V.
+    """
+    select, confirm = CharacterSums.of(study.select, on_select, ids), CharacterSums.of(study.confirm, on_confirm, ids)
+    number, current = on_confirm.shape[1], study.confirm.ids
+    columns = np.arange(number)
+    deviations = select.means - select.sums.sum(axis=0) / select.counts.sum()
+    character = (np.abs(deviations) * np.sqrt(select.counts)[:, None]).argmax(axis=0)
+    sign = np.sign(deviations[character, columns])
+    eligible = (select.counts >= MIN_RUNNER_UP_COUNT) & (confirm.counts > 0)
+    others = np.where(eligible[:, None], deviations * sign, -np.inf)
+    others[character, columns] = -np.inf
+    runner_up = others.argmax(axis=0)
+
+    count, length = confirm.counts[character], len(current)
+    total, own = confirm.sums.sum(axis=0), confirm.sums[character, columns]
+    difference = sign * (own / np.maximum(count, 1) - (total - own) / np.maximum(length - count, 1))
+    variance = np.maximum(confirm.squares - total**2 / length, 1e-9)
+    explained = difference**2 * count * (length - count) / length / variance
+    detectors: dict[int, int] = {}
+    for column in np.flatnonzero((difference >= MIN_DETECTOR_DIFFERENCE) & (explained >= MIN_DETECTOR_R_SQUARED)):
+        values = sign[column] * on_confirm[:, column]
+        is_character = current == character[column]
+        contested = is_character | (current == runner_up[column])
+        if min(_auc(values, is_character), _auc(values[contested], is_character[contested])) >= MIN_DETECTOR_AUC:
+            detectors[int(column)] = int(character[column])
+    return detectors
+
+
+def _auc(values: np.ndarray, positive: np.ndarray) -> float:
+    """Return the AUC of values (N,) for `positive` (N,)."""
+    strata = Strata.single(len(values))
+    return auc(float(rank_correlation(ranked(values[:, None], strata)[0], Labels.of([positive], strata))[0, 0]))
