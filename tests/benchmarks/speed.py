@@ -4,7 +4,8 @@
 
 A step is forward, backward, gradient clipping and the optimizer. The plain loop is what a user would write: embedding,
 `nn.LSTM(num_layers=L, batch_first=True)`, linear layer, `clip_grad_norm_`, unfused Adam and `loss.item()` at each step,
-in float32 and in its own process. Runs alternate, so that other load affects both; the table shows medians.
+in float32 and in its own process, with torch's number of threads. charrnn has one thread or all, as `charrnn train`
+chooses. Runs alternate, so that other load affects both; the table shows medians.
 
 The peak is the fastest product of two 2048 × 2048 matrices in the same precision, measured between the runs: by torch,
 and on a CPU by oneDNN, which is three times as fast on some processors. A step counts as six operations per matrix
@@ -30,6 +31,7 @@ from charrnn.model.device import (
     AUTOCAST,
     choose_device,
     choose_precision,
+    cpu_threads,
     device_name,
     keep_freed_memory,
     synchronize,
@@ -37,6 +39,7 @@ from charrnn.model.device import (
 from charrnn.model.network import CharRNN
 from charrnn.settings import DEVICES, ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
+from charrnn.training.planning import TIMING_SECONDS, fastest_step
 from charrnn.training.trainer import Trainer
 
 SIZES = {"cpu": ["1x128", "1x256", "1x512", "2x256", "2x512", "3x512"], "cuda": ["1x512", "2x1024", "3x2048"]}
@@ -128,14 +131,19 @@ def main() -> None:
     precisions = sorted({"fp32", choose_precision("auto", device, "lstm")}, reverse=True)
     products = {precision: matrix_products(device, precision) for precision in precisions}
     table = Table(title=f"{device_name(device)}, {options.batch_size} streams × {options.seq_length} characters")
-    for header in ("size", "precision", "ours, ch/s", "plain, ch/s", "ratio", "op/s", "peak", "share"):
+    for header in ("size", "precision", "threads", "ours, ch/s", "plain, ch/s", "ratio", "op/s", "peak", "share"):
         table.add_column(header, justify="right")
     for size in options.sizes or SIZES[device.type]:
         layers, hidden = map(int, size.split("x"))
         settings = ModelSettings(layers=layers, hidden_size=hidden)
         network = CharRNN(settings, VOCABULARY_SIZE)
         weights = sum(p.numel() for name, p in network.named_parameters() if p.ndim > 1 and name != "embedding.weight")
-        ours = {name: charrnn_steps(settings, training.changed(precision=name), device) for name in precisions}
+        ours, threads = {}, {}
+        for name in precisions:
+            in_precision = training.changed(precision=name)
+            text = EncodedText(random_ids(training))
+            _, threads[name] = fastest_step(settings, in_precision, VOCABULARY_SIZE, text, device, TIMING_SECONDS)
+            ours[name] = charrnn_steps(settings, in_precision, device)
         ours_end, plain_end = multiprocessing.get_context("spawn").Pipe()
         plain = multiprocessing.get_context("spawn").Process(
             target=serve_plain_loop, args=(plain_end, settings, training, device), daemon=True
@@ -146,7 +154,8 @@ def main() -> None:
         plain_at: list[float] = []
         for _ in range(options.runs):
             for name in precisions:
-                ours_at[name].append(seconds_each(ours[name], device))
+                with cpu_threads(threads[name]):
+                    ours_at[name].append(seconds_each(ours[name], device))
                 peak_at[name].append(min(seconds_each(product, device, 0.2) for product in products[name].values()))
             ours_end.send(True)
             plain_at.append(ours_end.recv())
@@ -158,6 +167,7 @@ def main() -> None:
             table.add_row(
                 size.replace("x", "×"),
                 name,
+                str(threads[name] or ""),
                 f"{characters / mean:,.0f}",
                 f"{characters / statistics.median(plain_at):,.0f}",
                 f"{statistics.median(plain_at) / mean:.2f}",
