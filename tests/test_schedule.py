@@ -25,13 +25,15 @@ def simulate(
     planned: int = 2000,
     per_step: float = 0.045,
     per_evaluation: float = 1.5,
+    final: float = 0.0,
 ) -> tuple[float, Schedule]:
     """Return when a run with a budget of 100 s ends, and its schedule.
 
     slowness: of a time and a step; what its steps and evaluations take, in units of `per_step` and `per_evaluation`.
+    final: the seconds of the validation at the end, which stops when it is overdue.
     """
     now = 0.0
-    deadline = Deadline(BUDGET, BUDGET, per_step, per_evaluation)
+    deadline = Deadline(BUDGET, BUDGET, per_step, per_evaluation, final / per_evaluation)
     schedule = Schedule(SETTINGS.changed(steps=planned), deadline=deadline, clock=lambda: now)
     schedule.start(0, 0.0)
     step = 0
@@ -44,6 +46,10 @@ def simulate(
             start = now
             now += per_evaluation * slowness(now, step)
             schedule.evaluated(start)
+    if schedule.has_time_for_final():
+        end = now + final * slowness(now, step)
+        while now < end and not schedule.is_overdue():
+            now += 1.0
     return now, schedule
 
 
@@ -90,6 +96,19 @@ def test_a_run_ends_at_its_deadline(name: str) -> None:
 def test_a_run_ends_at_its_deadline_on_a_machine_that_changes(name: str) -> None:
     end, _ = simulate(CHANGES[name])
     assert 0.7 * BUDGET <= end <= 1.3 * BUDGET
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_the_validation_at_the_end_keeps_the_deadline(name: str) -> None:
+    end, _ = simulate(CHANGES[name], planned=1700, final=15.0)
+    assert 0.7 * BUDGET <= end <= 1.3 * BUDGET
+
+
+def test_a_validation_at_the_end_that_became_slow_is_left_out() -> None:
+    """Its time is trained for instead."""
+    end, schedule = simulate(lambda now, step: 3.0 if now > 20 else 1.0, planned=1700, final=15.0)
+    assert not schedule.has_time_for_final()
+    assert 0.9 * BUDGET <= end <= 1.15 * BUDGET
 
 
 def test_a_plan_of_a_few_steps_grows_before_the_rate_has_decayed() -> None:
