@@ -28,6 +28,7 @@ from charrnn.inspection.gates import memory_length
 from charrnn.inspection.trace import Cell, trace
 from charrnn.model.network import CharRNN
 from charrnn.model.recurrences import RECURRENCES
+from charrnn.properties import source_code
 from charrnn.properties.catalog import CATALOG, Text, searchable
 from charrnn.properties.user_properties import find_property
 from charrnn.scoring.score import score
@@ -122,6 +123,15 @@ def test_untestable_properties_are_listed_with_reasons(found):
     assert found.not_testable["speaker name"] == "does not occur"
     assert not set(found.testable) & set(found.not_testable)
     assert len(found.testable) + len(found.not_testable) == len(CATALOG) - 2
+
+
+def test_properties_of_code_that_takes_too_long_to_lex_are_not_testable(monkeypatch):
+    monkeypatch.setattr(source_code, "MAX_SECONDS", 0.0)
+    characters = prose(15_000)
+    vocabulary = Vocabulary.of(characters)
+    findings = search(planted(vocabulary), characters, vocabulary, language="c", effort=FAST)
+    assert findings.not_testable["in string"] == "Pygments takes too long to read it as C"
+    assert "line position" in findings.testable
 
 
 def test_same_seed_gives_the_same_findings():

@@ -24,8 +24,9 @@ from charrnn.discovery.search import discover
 from charrnn.discovery.study import Effort
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection.trace import Cell
+from charrnn.properties import source_code
 from charrnn.properties.catalog import ANY, CATALOG, Property, Text, register, searchable
-from charrnn.properties.source_code import find_language, guess_language, kind_of, tokens_of
+from charrnn.properties.source_code import LexerTimeoutError, find_language, guess_language, kind_of, tokens_of
 from charrnn.properties.user_properties import find_property, from_expression
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
@@ -251,6 +252,34 @@ def test_properties_take_linear_time(opening):
                 start = time.process_time()
                 chosen.of(text)
                 assert time.process_time() - start < 0.5, (chosen.name, text.characters[:20])
+
+
+CODE = ["/*", "*/", "//", '"""', "'", "\\\n", "if ", "if(", "def ", "def a(", "struct {", "x=", ";", "a\n  ", "else:"]
+
+
+@pytest.mark.parametrize("language", ["python", "javascript"])  # their lexers are linear
+def test_properties_of_source_code_take_linear_time(language):
+    """A property with quadratic time takes over 5 s for one of these texts; all together take about 3 s."""
+    for unit in [*ADVERSARIAL, *CODE]:
+        text = Text(unit * (20_000 // len(unit)), language)
+        assert text.has_tokens
+        for chosen in CATALOG.values():
+            if "code" in chosen.applies:
+                start = time.process_time()
+                chosen.of(text)
+                assert time.process_time() - start < 0.5, (chosen.name, unit)
+
+
+def test_lexer_that_takes_too_long_is_stopped(monkeypatch):
+    """Pygments' lexer of C takes quadratic time on blank lines."""
+    monkeypatch.setattr(source_code, "MAX_SECONDS", 0.1)
+    text = Text("\n" * 20_000, "c")
+    start = time.process_time()
+    for name in ("keyword", "in string", "bracket depth"):
+        with pytest.raises(LexerTimeoutError, match="too long to read it as C; try --language none"):
+            CATALOG[name].of(text)
+    assert time.process_time() - start < 1
+    assert not text.has_tokens
 
 
 def test_function_is_binary_or_graded_by_its_values(tmp_path):

@@ -38,7 +38,7 @@ def discover(
     """Search for cells that track one of these properties.
 
     characters: the text as characters, one for each id. symbols: printable form of each id. training: ids and text that
-    the k-gram baseline is fitted on; None: the SELECT half.
+    the k-gram baseline is fitted on; the SELECT half where this is None, or its source code cannot be lexed.
 
     The rest of the catalog serves as confounds, and the control labels always take part.
 
@@ -47,6 +47,8 @@ def discover(
     effort, progress = effort or Effort(), progress or (lambda stage, share: None)
     progress("properties", 0)
     study = prepare_study(text, characters, properties, effort)
+    if training is not None and study.characters.has_tokens and not training[1].has_tokens:
+        training = None
     scores = score_cells(network, study, progress)
     candidates, left_out = choose_candidates(study, scores)
     kgrams = kgram_baselines(study, training, progress)

@@ -14,6 +14,7 @@ from charrnn.discovery.confounds import Design
 from charrnn.discovery.statistics import Labels, Strata, episodes
 from charrnn.errors import CharrnnError
 from charrnn.properties.catalog import CATALOG, Property, Text
+from charrnn.properties.source_code import LexerTimeoutError
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS
 from charrnn.text.encoded_text import EncodedText
 
@@ -136,11 +137,13 @@ def prepare_study(text: EncodedText, characters: Text, properties: Sequence[Prop
     testable: list[tuple[Property, np.ndarray]] = []
     not_testable: dict[str, str] = {}
     for one in [*properties, *(p for p in CATALOG.values() if p.name not in names)]:
-        if characters.kind not in one.applies:
-            reason: str | None = "not a property of this kind of text"
-        else:
-            values = one.of(characters)
-            reason = reason_not_testable(split.select(values)) or reason_not_testable(split.confirm(values))
+        reason: str | None = "not a property of this kind of text"
+        if characters.kind in one.applies:
+            try:
+                values = one.of(characters)
+                reason = reason_not_testable(split.select(values)) or reason_not_testable(split.confirm(values))
+            except LexerTimeoutError as error:
+                reason = error.message
         if reason is None:
             testable.append((one, values))
         elif one.name in names:

@@ -86,11 +86,26 @@ class Text:
         """The newlines that end a blank line, (N,)."""
         return self.at(match.end() - 1 for match in BLANK_LINE.finditer(self.characters))
 
-    @cached_property
+    @property
     def tokens(self) -> list[source_code.Token]:
+        """The tokens of source code. Raises LexerTimeoutError, each time, where they take too long to find."""
+        if isinstance(self._tokens, source_code.LexerTimeoutError):
+            raise self._tokens
+        return self._tokens
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether this is source code that can be split into tokens in time."""
+        return self.kind == "code" and not isinstance(self._tokens, source_code.LexerTimeoutError)
+
+    @cached_property
+    def _tokens(self) -> list[source_code.Token] | source_code.LexerTimeoutError:
         if self.language is None:
             raise ValueError("a text without a language has no tokens")
-        return source_code.tokens_of(self.characters, self.language)
+        try:
+            return source_code.tokens_of(self.characters, self.language)
+        except source_code.LexerTimeoutError as error:
+            return error
 
     def in_tokens(self, holds: Callable[[Any, str], bool]) -> Booleans:
         """Return the characters of the tokens whose kind and text satisfy `holds`, (N,)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -33,8 +33,15 @@ DELIMITERS = {'"""': '"""', "'''": "'''", "/*": "*/", "`": "`"}
 PROBE = 20_000
 """Characters lexed to find out whether a text starts inside a literal or a comment."""
 MIN_ERRORS_AVOIDED = 10
-MAX_SECONDS = 60.0
-"""Lexers are quadratic or worse on some texts that they are not made for."""
+MAX_SECONDS = 30.0
+"""CPU time for the tokens of a text: lexers are quadratic on some texts, as that of C on blank lines."""
+
+
+class LexerTimeoutError(CharrnnError):
+    """A lexer takes too long."""
+
+
+Lex = Callable[[str], Iterator[tuple[int, Any, str]]]
 
 
 class Token(NamedTuple):
@@ -82,7 +89,7 @@ def kind_of(language: str | None) -> str:
 def tokens_of(text: str, language: str) -> list[Token]:
     """Return the tokens of a text, which may start in the middle of a string or a comment.
 
-    Raises CharrnnError where the lexer takes longer than a minute.
+    Raises LexerTimeoutError where the lexer takes too long.
     """
     try:
         lexer = get_lexer_by_name(language)
@@ -92,12 +99,10 @@ def tokens_of(text: str, language: str) -> list[Token]:
             raise UsageError(f"Pygments knows no language {language!r}") from None
         lexer = lexer_class()
     plain = text.replace("\r\n", " \n").replace("\r", "\n")  # lexers know one line ending only
-    opening = _opening_delimiter(lexer, plain[:PROBE])
+    lex = _bounded(lexer)
+    opening = _opening_delimiter(lex, plain[:PROBE])
     tokens = []
-    deadline = time.monotonic() + MAX_SECONDS
-    for position, kind, value in lexer.get_tokens_unprocessed(opening + plain):  # get_tokens would change the text
-        if time.monotonic() > deadline:
-            raise CharrnnError(f"Pygments takes too long to read this text as {language}", "give another --language")
+    for position, kind, value in lex(opening + plain):
         position -= len(opening)
         if position < 0:
             value, position = value[-position:], 0
@@ -106,17 +111,30 @@ def tokens_of(text: str, language: str) -> list[Token]:
     return tokens
 
 
-def _opening_delimiter(lexer: Any, head: str) -> str:
+def _bounded(lexer: Any) -> Lex:
+    """Return the lexer as a function that raises LexerTimeoutError once all its calls took `MAX_SECONDS`."""
+    deadline = time.thread_time() + MAX_SECONDS
+
+    def lex(text: str) -> Iterator[tuple[int, Any, str]]:
+        for token in lexer.get_tokens_unprocessed(text):  # get_tokens would change the text
+            if time.thread_time() > deadline:
+                raise LexerTimeoutError(f"Pygments takes too long to read it as {lexer.name}", "try --language none")
+            yield token
+
+    return lex
+
+
+def _opening_delimiter(lex: Lex, head: str) -> str:
     """Return the delimiter of the literal or comment that a text starts in, or nothing."""
-    errors = {opening: _count_errors(lexer, opening + head) for opening, end in DELIMITERS.items() if end in head}
+    errors = {opening: _count_errors(lex(opening + head)) for opening, end in DELIMITERS.items() if end in head}
     best = min(errors, key=errors.__getitem__, default="")
-    return best if best and errors[best] + MIN_ERRORS_AVOIDED <= _count_errors(lexer, head) else ""
+    return best if best and errors[best] + MIN_ERRORS_AVOIDED <= _count_errors(lex(head)) else ""
 
 
-def _count_errors(lexer: Any, text: str) -> int:
+def _count_errors(tokens: Iterable[tuple[int, Any, str]]) -> int:
     """Count lexer errors, and names that follow two or more names without a sign between them."""
     errors, names = 0, 0
-    for _, kind, value in lexer.get_tokens_unprocessed(text):
+    for _, kind, value in tokens:
         if kind in Error:
             errors += 1
         elif kind in Name:
