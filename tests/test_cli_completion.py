@@ -8,7 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pexpect
 import pytest
+import shellingham
+
+from charrnn.cli.app import app
+from charrnn.cli.completion import bash_words
+from charrnn.errors import UsageError
 
 CODE = """
 import sys
@@ -49,8 +55,69 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_completion(words: str, completed: set[str], folder: Path) -> None:
-    environment = {"_CHARRNN_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    environment = {"_CHARRNN_COMPLETE": "complete_bash", "COMP_CWORD": str(words.count(" "))}
+    environment["COMP_WORDS"] = words.replace(" ", "\n")
     environment = {**os.environ, "CHARRNN_HOME": str(folder), **environment}
     done = subprocess.run([sys.executable, "-c", CODE], env=environment, cwd=folder, capture_output=True, text=True)
     assert set(done.stdout.splitlines()) - {""} == completed, done.stderr
     assert "AssertionError" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "joined", "printed"),
+    [
+        ("inspect -c 1 : 4", "inspect -c 1:4", "42 7"),
+        ("inspect -c 1 :", "inspect -c 1:", "42 7"),
+        ("inspect -c 1 : ", "inspect -c 1: ", "1:42 1:7"),
+        ("inspect -c 1:4", "inspect -c 1:4", "1:42 1:7"),  # ":" is not in COMP_WORDBREAKS
+        ("inspect -c 1", "inspect -c 1", "1:42 1:7"),
+    ],
+)
+def test_words_that_bash_split(words: str, joined: str, printed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    environment = {"COMP_WORDS": words.replace(" ", "\n"), "COMP_CWORD": str(words.count(" "))}
+    with bash_words(environment):
+        print("1:42\n1:7")
+    assert environment["COMP_WORDS"].split("\n") == joined.split(" ")
+    assert environment["COMP_CWORD"] == str(joined.count(" "))
+    assert capsys.readouterr().out.split() == printed.split()
+
+
+PROGRAM = f"""#!{sys.executable}
+from charrnn.cli.app import main
+main()
+"""
+
+
+def test_completion_in_bash(folder: Path) -> None:
+    program = folder / "charrnn"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    (folder / "rc").write_text(f"PATH={folder}:$PATH PS1='ready> '\nbind 'set enable-bracketed-paste off'\n")
+    root = Path(__file__).parent.parent
+    environment = {**os.environ, "CHARRNN_HOME": str(folder), "PYTHONPATH": str(root), "TERM": "dumb"}
+    bash = pexpect.spawn("bash", ["--noprofile", "--rcfile", "rc", "-i"], cwd=folder, env=environment, timeout=60)
+    bash.setwinsize(24, 200)
+    bash.expect_exact("ready> ")
+    bash.sendline('eval "$(charrnn --show-completion)"')
+    bash.expect_exact("ready> ")
+    for typed, completed in [("plays --cell 1:3", "0 "), ("pl", "ays "), ("plays -p 'line p", "osition' ")]:
+        bash.send(f"charrnn inspect {typed}\t")
+        bash.expect_exact(f"charrnn inspect {typed}{completed}")
+        bash.sendcontrol("u")
+    bash.send("charrnn inspect -p inside\\ par\t")
+    bash.expect_exact("inside\\ parentheses ")
+    bash.close()
+
+
+def test_completion_without_a_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    for found in ("dash", None):
+
+        def detect(found: str | None = found) -> tuple[str, str]:
+            if found is None:
+                raise shellingham.ShellDetectionFailure
+            return found, f"/bin/{found}"
+
+        monkeypatch.setattr(shellingham, "detect_shell", detect)
+        for flag in ("--show-completion", "--install-completion"):
+            with pytest.raises(UsageError, match=rf"{flag}: .*(no shell|dash has no).*; run it from bash"):
+                app([flag], standalone_mode=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
@@ -17,6 +18,7 @@ from typer.exceptions import TyperException
 
 from charrnn import __version__
 from charrnn.cli import corpora, evaluate, gates, history, inspect, runs, sample, train
+from charrnn.cli.completion import IN_BASH, bash_words
 from charrnn.cli.options import Group, add_command
 from charrnn.display.terminal import MAX_COLUMNS, safe_text, write
 from charrnn.errors import CharrnnError, CharrnnWarning, ExitCode
@@ -94,7 +96,9 @@ def _run() -> ExitCode:
     try:
         _ignore_invalid_width(os.environ)
         _prepare_streams()
-        return app(standalone_mode=False) or ExitCode.SUCCESS
+        completing = os.environ.get(IN_BASH[0]) == IN_BASH[1]
+        with bash_words(os.environ) if completing else contextlib.nullcontext():
+            return app(standalone_mode=False) or ExitCode.SUCCESS
     except CharrnnError as error:
         return _report(str(error), error.exit_code)
     except TyperException as error:  # a wrong command line

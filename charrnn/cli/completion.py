@@ -1,14 +1,56 @@
-"""Values that a shell completes: runs, corpora, properties and cells. PyTorch is not loaded."""
+"""Shell completion: of runs, corpora, properties and cells, and in bash. PyTorch is not loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+import io
+import re
+from collections.abc import Iterator, MutableMapping, Sequence
 
 import typer
 
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, UsageError
 
 LARGEST_FINDINGS = 64_000_000  # bytes
+FLAGS = ("--install-completion", "--show-completion")
+SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+IN_BASH = ("_CHARRNN_COMPLETE", "complete_bash")
+
+
+def check_shell(arguments: Sequence[str]) -> None:
+    """Raise UsageError where completion is to be shown or installed for an unknown shell."""
+    flag = next((one for one in arguments if one in FLAGS), None)
+    if flag is None:
+        return
+    import shellingham  # the library by which typer finds the shell
+
+    try:
+        shell = shellingham.detect_shell()[0]
+    except shellingham.ShellDetectionFailure:
+        shell = None
+    if shell not in SHELLS:
+        found = "no shell was detected" if shell is None else f"{shell} has no completion"
+        raise UsageError(f"{flag}: {found}", "run it from bash, zsh, fish or PowerShell")
+
+
+@contextlib.contextmanager
+def bash_words(environment: MutableMapping[str, str]) -> Iterator[None]:
+    """Join the words that bash split at colons, and print of each completion only what follows the last colon.
+
+    Characters with a meaning in bash are escaped, unless a quote was opened.
+    """
+    words = environment["COMP_WORDS"].split("\n")[: int(environment["COMP_CWORD"]) + 1]
+    joined = re.sub(r"\n(:+)(?:\n(?=.)|(?=\n|\Z))", r"\1", "\n".join(words)).split("\n")
+    environment["COMP_WORDS"], environment["COMP_CWORD"] = "\n".join(joined), str(len(joined) - 1)
+    complete = joined[-1].removesuffix(words[-1].lstrip(":")) if joined[-1] != words[-1] else ""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        for line in printed.getvalue().splitlines():
+            value = line.removeprefix(complete)
+            print(value if joined[-1][:1] in ("'", '"') else re.sub(r"([^\w.:/+,@%=-])", r"\\\1", value))
 
 
 def complete_run(incomplete: str) -> list[str]:

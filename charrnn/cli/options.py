@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from charrnn.cli.completion import complete_run
+from charrnn.cli.completion import check_shell, complete_run
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import DEVICES, Option, ReadSettings, Settings
 
@@ -124,6 +124,10 @@ class Command(_PlainFlags, TyperCommand):
 
 class Group(_PlainFlags, TyperGroup):
     """The program, or a command with subcommands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        check_shell(args[:1])
+        return super().parse_args(ctx, args)
 
 
 def add_command(app: typer.Typer, command: Callable[..., None]) -> None:
