@@ -22,7 +22,7 @@ def check_shell(arguments: Sequence[str]) -> None:
     flag = next((one for one in arguments if one in FLAGS), None)
     if flag is None:
         return
-    import shellingham  # the library by which typer finds the shell
+    import shellingham  # type: ignore[import-untyped]  # the library by which typer finds the shell
 
     try:
         shell = shellingham.detect_shell()[0]
