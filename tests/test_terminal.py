@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import unicodedata
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.text import Text
 
-from charrnn.display.terminal import STYLE, UNSAFE_RANGES, Terminal, escape_character, safe_text, write
+from charrnn.display.terminal import STYLE, UNSAFE_RANGES, Terminal, WordWrap, escape_character, safe_text, write
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=200)
 VISIBLE_FORMAT_CHARACTERS = {0x0600, 0x0601, 0x0602, 0x0603, 0x0604, 0x0605, 0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2}
@@ -205,3 +207,22 @@ def test_rendered_text_keeps_only_colors(monkeypatch):
     shown = STYLE.sub("", screen.getvalue())
     assert not any(is_unsafe(character) for character in shown if character != "\n")
     assert STYLE.search(screen.getvalue())
+
+
+@given(st.text(st.sampled_from("ab \n\t字"), max_size=200), st.lists(st.integers(0, 200), max_size=5))
+def test_wrapped_stream_keeps_the_words_and_fits(text: str, cuts: list[int]) -> None:
+    wrap, bounds = WordWrap(20), [0, *sorted(cuts), len(text)]
+    wrapped = "".join(wrap.feed(text[a:b]) for a, b in itertools.pairwise(bounds)) + wrap.end()
+    whole = WordWrap(20)
+    assert wrapped == whole.feed(text) + whole.end()
+    if max(map(len, text.split()), default=0) < 10:  # in columns, at most 18
+        assert wrapped.split() == text.split()
+        assert all(cell_len(line.expandtabs(8).rstrip()) <= 20 for line in wrapped.split("\n"))
+
+
+def test_text_that_fits_is_not_wrapped() -> None:
+    wrap = WordWrap(20)
+    assert wrap.feed("to be, or not to be\n\n  that is the quest") + wrap.end() == (
+        "to be, or not to be\n\n  that is the quest"
+    )
+    assert wrap.feed("ion " + "x" * 25) + wrap.end() == "\nion \n" + "x" * 20 + "\n" + "x" * 5

@@ -21,7 +21,7 @@ from charrnn.cli.options import (
     SkipUnknownOption,
     with_settings,
 )
-from charrnn.display.terminal import is_terminal, write
+from charrnn.display.terminal import Terminal, WordWrap, is_terminal, safe_text, write
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.sampling.filters import FILTERS
 from charrnn.sampling.settings import SampleSettings
@@ -71,7 +71,7 @@ def sample(
     """Generate text from a trained model.
 
     Without a prime, the text starts at the beginning of a line. A pipe or a file gets the exact characters; a terminal
-    shows control characters as signs. Several texts are printed one after the other, each ending with a newline; --json
+    shows control characters as signs, and breaks lines between words. Several texts are printed one after the other, each ending with a newline; --json
     keeps them apart.
 
     [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]
@@ -186,6 +186,7 @@ class _Output:
         self._to_terminal = is_terminal(sys.stdout)
         self._headings = self._to_terminal and is_terminal(sys.stderr)
         self._decoder = None if raw or not self._to_terminal else StreamDecoder(vocabulary)
+        self._wrap = WordWrap(Terminal.of(sys.stdout).width)
         self._interval = FLUSH_SECONDS["terminal" if self._to_terminal else "pipe"]
         self._pending: list[int] = []
         self._last_id: int | None = None
@@ -215,7 +216,8 @@ class _Output:
         """End the text, with a newline on a terminal or if asked, unless the text ends with one."""
         self.flush()
         if self._decoder is not None:
-            write(sys.stdout, self._decoder.end())
+            self._write_wrapped(self._decoder.end())
+            write(sys.stdout, self._wrap.end())
         ended = self._last_id is not None and self._vocabulary.text([self._last_id]) == "\n"
         if (self._to_terminal or newline) and not ended:
             sys.stdout.write("\n")
@@ -224,11 +226,14 @@ class _Output:
 
     def _write_ids(self, ids: list[int]) -> None:
         if self._decoder is not None:
-            write(sys.stdout, self._decoder.feed(ids))
+            self._write_wrapped(self._decoder.feed(ids))
             return
         text = self._vocabulary.decode(ids)
         sys.stdout.flush()
         sys.stdout.buffer.write(text if isinstance(text, bytes) else text.encode("utf-8"))
+
+    def _write_wrapped(self, text: str) -> None:
+        write(sys.stdout, self._wrap.feed(safe_text(text)))
 
 
 def _print_json(model: Model, drawn: Iterator[np.ndarray], prime: np.ndarray, settings: SampleSettings) -> None:

@@ -49,6 +49,7 @@ STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 
 MIN_COLUMNS, MAX_COLUMNS = 20, 1000
 DEFAULT_COLUMNS = 80
+TAB = 8  # columns
 
 
 class Stream(Protocol):
@@ -198,6 +199,41 @@ class Terminal:
             emoji=False,
             legacy_windows=False,
         )
+
+
+class WordWrap:
+    """Breaks a stream of text between words. A word is held back until it ends.
+
+    width: columns. A space at the edge becomes the break. Longer words than a line are broken.
+    """
+
+    def __init__(self, width: int):
+        self._width, self._column, self._word = width, 0, ""
+
+    def feed(self, text: str) -> str:
+        """Return what can be written so far."""
+        return "".join(map(self._character, text))
+
+    def end(self) -> str:
+        """Return the word that was held back."""
+        from rich.cells import cell_len
+
+        word, self._word = self._word, ""
+        columns = cell_len(word)
+        fits = self._column + columns <= self._width or self._column == 0
+        self._column = columns + self._column * fits
+        return word if fits else f"\n{word}"
+
+    def _character(self, character: str) -> str:
+        if not character.isspace():
+            self._word += character
+            return self.end() if len(self._word) == self._width else ""
+        word = self.end()
+        if character == "\n" or self._column >= self._width:
+            self._column = 0
+            return f"{word}\n"
+        self._column += TAB - self._column % TAB if character == "\t" else 1
+        return word + character
 
 
 RICH_COLOR_SYSTEMS: dict[str, Literal["truecolor", "256", "standard"] | None] = {
