@@ -71,8 +71,8 @@ def sample(
     """Generate text from a trained model.
 
     Without a prime, the text starts at the beginning of a line. A pipe or a file gets the exact characters; a terminal
-    shows control characters as signs, and breaks lines between words. Several texts are printed one after the other, each ending with a newline; --json
-    keeps them apart.
+    shows control characters as signs, and breaks lines between words. Several texts are printed one after the other,
+    each ending with a newline; --json keeps them apart.
 
     [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]
     [bold]charrnn sample --num 20 --stop "."[/bold]
