@@ -18,10 +18,10 @@ from charrnn.cli import app
 from charrnn.discovery.search import discover
 from charrnn.discovery.study import Effort
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.model.network import parameter_shapes
+from charrnn.model.network import parameter_shapes, plain_step
 from charrnn.model.recurrences import RECURRENCES, Recurrence, base, find_recurrence, register
 from charrnn.properties.catalog import CATALOG, Text
-from charrnn.sampling.step import FastStep, plain_step
+from charrnn.sampling.step import FastStep
 from charrnn.settings import RECURRENCE_NAMES, ModelSettings
 from charrnn.training.events import Event, Requests
 from tests.conftest import small_network

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from charrnn.model import fast_layer
-from charrnn.model.network import CharRNN, State
+from charrnn.model.network import CharRNN, State, plain_step
 from charrnn.model.recurrences import RECURRENCES, Recurrence
-from charrnn.sampling.step import FastStep, plain_step
+from charrnn.sampling.step import FastStep
 from charrnn.settings import RECURRENCE_NAMES
 from tests.conftest import small_network
 

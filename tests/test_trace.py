@@ -17,9 +17,8 @@ from charrnn.inspection.trace import (
     trace,
     trace_streams,
 )
-from charrnn.model.network import CharRNN
+from charrnn.model.network import CharRNN, plain_step
 from charrnn.model.recurrences import RECURRENCES
-from charrnn.sampling.step import plain_step
 from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings
 from charrnn.text.encoded_text import EncodedText, Streams

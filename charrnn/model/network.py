@@ -136,6 +136,18 @@ class CharRNN(nn.Module):
         return signal * kept.to(signal.dtype).div_(keep)
 
 
+def plain_step(network: CharRNN, ids: Tensor, state: State) -> tuple[Tensor, State]:
+    """Read one character in each stream by the equations of the papers, without dropout.
+
+    ids: (B,) integers. Returns logits (B, V) of the next character and the state after this one.
+    """
+    signal, after = network.embedding.weight[ids], []
+    for layer, before in zip(network.recurrences, state, strict=True):
+        after.append(network.recurrence.step(layer, signal, *before))
+        signal = after[-1][0]
+    return signal @ network.output.weight.T + network.output.bias, tuple(after)
+
+
 def overflow_error() -> CharrnnError:
     """Return the error for states or logits that are not finite."""
     return CharrnnError("the network overflows: its weights are too large", "use another checkpoint")

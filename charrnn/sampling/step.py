@@ -1,8 +1,8 @@
-"""One character through the network: by the equations of the papers, and as fast as PyTorch's operators allow.
+"""One character through the network, as fast as PyTorch's operators allow.
 
-`plain_step` is the one to read. `FastStep` computes the same, for one stream on a CPU at six times the speed of an LSTM
-called with one character, or more (tests/benchmarks/sampling.py). It looks up the product of embedding and first layer,
-keeps weights transposed, and reuses its scratch memory.
+`model.network.plain_step` is the one to read. `FastStep` computes the same, for one stream on a CPU at six times the
+speed of an LSTM called with one character, or more (tests/benchmarks/sampling.py). It looks up the product of embedding
+and first layer, keeps weights transposed, and reuses its scratch memory.
 
 Shapes: N streams, V vocabulary.
 """
@@ -16,18 +16,6 @@ from torch import Tensor
 
 from charrnn.model.fast_layer import FastLayer, product
 from charrnn.model.network import CharRNN, State
-
-
-def plain_step(network: CharRNN, ids: Tensor, state: State) -> tuple[Tensor, State]:
-    """Read one character in each stream, without dropout.
-
-    ids: (N,) integers. Returns logits (N, V) of the next character and the state after this one.
-    """
-    signal, after = network.embedding.weight[ids], []
-    for layer, before in zip(network.recurrences, state, strict=True):
-        after.append(network.recurrence.step(layer, signal, *before))
-        signal = after[-1][0]
-    return signal @ network.output.weight.T + network.output.bias, tuple(after)
 
 
 class FastStep:
