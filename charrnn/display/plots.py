@@ -69,6 +69,30 @@ def scatter(
     return _omitted(series) + _plot(finite, width, height, unicode, colors, x_label, y_label, False, x_range, y_range)
 
 
+def log_curve(
+    series: Mapping[str, Sequence[Point]],
+    width: int = 80,
+    height: int = 12,
+    *,
+    least: float,
+    x_label: str,
+    y_label: str,
+    unicode: bool = True,
+    colors: str = "none",
+) -> list[str]:
+    """Return a line plot with a logarithmic y-axis, else as `loss_curve`. Values below `least` are off the plot."""
+    logs = {
+        name: [(x, math.log10(y)) for x, y in points if _is_drawable(x) and least <= y < LARGEST]
+        for name, points in series.items()
+    }
+    exponents = [y for points in logs.values() for _, y in points]
+    y_range = (math.floor(min(exponents)), math.ceil(max(exponents))) if exponents else (0, 1)
+    if y_range[0] == y_range[1]:
+        y_range = (y_range[0] - 1, y_range[1])
+    x_range = _range_of([x for points in series.values() for x, _ in points] or [0.0])
+    return _plot(logs, width, height, unicode, colors, x_label, y_label, True, x_range, y_range, powers=True)
+
+
 def sparkline(values: Sequence[float], width: int, *, unicode: bool = True) -> str:
     """Return values as one row of bars from minimum to maximum, in at most `width` columns; NaN is a blank.
 
@@ -157,7 +181,9 @@ def _plot(
     joined: bool,
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
+    powers: bool = False,
 ) -> list[str]:
+    """powers: y is the decimal logarithm of what the axis shows."""
     width, height = max(width, MIN_COLUMNS), max(height, MIN_ROWS)
     paint = Paint(colors)
     all_points = [point for points in series.values() for point in points]
@@ -166,7 +192,9 @@ def _plot(
 
     low, high = y_range or _range_of([y for _, y in all_points])
     marks = _round_numbers(low, high, max(2, height // 2))
-    labels = _labels(marks)
+    if powers:
+        marks = [mark for mark in marks if mark == round(mark)]
+    labels = [_power(mark) for mark in marks] if powers else _labels(marks)
     margin = max(map(len, labels)) + 2
     quarters = unicode and (paint.colored or len(series) == 1)
     area = _Area(
@@ -221,6 +249,11 @@ def _labels(numbers: Sequence[float]) -> list[str]:
         ):
             return written
     return [f"{number:.4g}" for number in numbers]
+
+
+def _power(exponent: float) -> str:
+    """Format a power of ten: `1`, `.1`, `1e-5`."""
+    return f"{10.0**exponent:g}".replace("0.", ".", 1) if -3 <= exponent <= 3 else f"1e{exponent:.0f}"
 
 
 def _dots_of(points: Sequence[Point], area: _Area, joined: bool) -> Iterator[tuple[int, int]]:
