@@ -20,6 +20,7 @@ from typing import Any, overload
 import numpy as np
 
 from charrnn.causal.clamp import Clamp, clamped
+from charrnn.causal.reach import POSITIONS, Memory, measure_memory
 from charrnn.discovery.cache import earlier_findings, search_run
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.excerpts import Excerpt, typical_excerpt
@@ -31,6 +32,7 @@ from charrnn.discovery.span_match import SpanMatch, find_occurrences, match_span
 from charrnn.discovery.study import Effort, Progress
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import GateSaturation, gate_saturation, warm_up
+from charrnn.inspection.gradients import SHARE_LAGS, GradientShare, gradient_share
 from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
 from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device
@@ -320,6 +322,23 @@ class Model:
         characters: of the text, at most. Raises CharrnnError where the recurrence has no gates.
         """
         return gate_saturation(self.network, self.encode(text)[:characters])
+
+    def memory(self, text: TextLike = None, *, positions: int = POSITIONS, progress: Progress | None = None) -> Memory:
+        """Return how far back the network remembers: gradient norms over 200 characters, and the effective context.
+
+        positions: at which the loss is backpropagated, spread over the text. progress: as for `discover`.
+        Raises CharrnnError for a text of fewer than 1,000 characters.
+        """
+        return measure_memory(self.network, self.encode(text), positions=positions, progress=progress)
+
+    def gradient_share(
+        self, text: TextLike = None, *, lags: Sequence[int] = SHARE_LAGS, positions: int = POSITIONS
+    ) -> GradientShare:
+        """Return which cells carry the gradient of the loss back over these numbers of characters.
+
+        Raises CharrnnError for a text of fewer than 1,000 characters.
+        """
+        return gradient_share(self.network, self.encode(text), lags=lags, positions=positions)
 
     def history(
         self,

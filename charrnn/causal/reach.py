@@ -57,7 +57,7 @@ class Reach:
     log_norms: np.ndarray
 
     def __len__(self) -> int:
-        return self.log_norms.shape[1]
+        return int(self.log_norms.shape[1])
 
     @property
     def positions(self) -> int:
@@ -66,11 +66,13 @@ class Reach:
     @property
     def mean(self) -> np.ndarray:
         """The geometric mean over positions, (K + 1,)."""
-        return np.exp(self._over_positions(lambda logs: logs.mean()))
+        means: np.ndarray = np.exp(self._over_positions(np.mean))
+        return means
 
     def quantile(self, share: float) -> np.ndarray:
         """Return a quantile over positions, (K + 1,)."""
-        return np.exp(self._over_positions(lambda logs: np.quantile(logs, share, method="lower")))
+        quantiles: np.ndarray = np.exp(self._over_positions(lambda logs: np.quantile(logs, share, method="lower")))
+        return quantiles
 
     @property
     def half_life(self) -> float:
@@ -79,7 +81,7 @@ class Reach:
         Infinite where the mean does not fall, and 0 where it is 0.
         """
         lags = np.arange(len(self) // 4, len(self))
-        logs = self._over_positions(lambda logs: logs.mean())[lags]
+        logs = self._over_positions(np.mean)[lags]
         if np.isneginf(logs).any():
             return 0.0
         known = np.isfinite(logs)
@@ -213,8 +215,7 @@ def _added_nats(network: CharRNN, text: EncodedText, places: np.ndarray) -> np.n
     true = states_before(network, text, places[:, 0] + 1)
     other = tuple(tuple(part.roll(len(places) // 2, dims=0) for part in layer) for layer in true)
     targets = torch.from_numpy(text.ids[places + 1].astype(np.int64)).to(network.device)
-    losses = [_nats(network, targets, state) for state in (other, true)]
-    return losses[0] - losses[1]
+    return _nats(network, targets, other) - _nats(network, targets, true)
 
 
 def _nats(network: CharRNN, targets: torch.Tensor, state: State) -> np.ndarray:
@@ -222,11 +223,12 @@ def _nats(network: CharRNN, targets: torch.Tensor, state: State) -> np.ndarray:
     hidden, _ = network.advance(targets[:, :-1], state)
     before = torch.cat([state[-1][0][:, None], hidden[-1]], dim=1)
     size = max(1, LOGITS // (len(targets) * network.vocabulary_size))
+    parts = zip(torch.split(before, size, dim=1), torch.split(targets, size, dim=1), strict=True)
     losses = [
-        cross_entropy(network.output(part).float().transpose(1, 2), target, reduction="none")
-        for part, target in zip(before.split(size, dim=1), targets.split(size, dim=1), strict=True)
+        cross_entropy(network.output(part).float().transpose(1, 2), target, reduction="none") for part, target in parts
     ]
-    return torch.cat(losses, dim=1).double().cpu().numpy()
+    nats: np.ndarray = torch.cat(losses, dim=1).double().cpu().numpy()
+    return nats
 
 
 def _smoothed(total: np.ndarray, number: np.ndarray) -> np.ndarray:
@@ -237,7 +239,9 @@ def _smoothed(total: np.ndarray, number: np.ndarray) -> np.ndarray:
         (padded := np.concatenate([[0.0], values.cumsum()]))[np.minimum(high, len(total))] - padded[low]
         for values in (total, number)
     )
-    return np.divide(sums, counts, out=np.full(len(total), np.nan), where=counts > 0)
+    means = np.full(len(total), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
 
 
 def _finite(values: Any) -> list[float | None]:

@@ -60,7 +60,11 @@ def export(path: Path, views: Sequence[View], facts: dict[str, str]) -> None:
 
     Raises UsageError for an unknown suffix, CharrnnError if the file cannot be written.
     """
-    content = find_format(path).content(views, facts)
+    save(path, find_format(path).content(views, facts))
+
+
+def save(path: Path, content: str) -> None:
+    """Write a file atomically. Its folder is created. Raises CharrnnError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as aside:

@@ -194,7 +194,7 @@ def _plot(
     marks = _round_numbers(low, high, max(2, height // 2))
     if powers:
         marks = [mark for mark in marks if mark == round(mark)]
-    labels = [_power(mark) for mark in marks] if powers else _labels(marks)
+    labels = [power_of_ten(mark) for mark in marks] if powers else _labels(marks)
     margin = max(map(len, labels)) + 2
     quarters = unicode and (paint.colored or len(series) == 1)
     area = _Area(
@@ -251,7 +251,7 @@ def _labels(numbers: Sequence[float]) -> list[str]:
     return [f"{number:.4g}" for number in numbers]
 
 
-def _power(exponent: float) -> str:
+def power_of_ten(exponent: float) -> str:
     """Format a power of ten: `1`, `.1`, `1e-5`."""
     return f"{10.0**exponent:g}".replace("0.", ".", 1) if -3 <= exponent <= 3 else f"1e{exponent:.0f}"
 

@@ -141,12 +141,10 @@ def state_gradients(
     check_length(text)
     lags = min(lags, len(text) // 4)
     ends = sampled_positions(text, positions, before=lags, after=1)
-    settings, parts = network.settings, len(network.recurrence.state_parts)
-    batch = max(
-        1, min(LARGEST_BATCH, VALUES_IN_MEMORY // (settings.layers * settings.hidden_size * parts * (lags + 1)))
-    )
+    cells = network.settings.layers * network.settings.hidden_size
+    values = cells * len(network.recurrence.state_parts) * (lags + 1)
+    batch = max(1, min(LARGEST_BATCH, VALUES_IN_MEMORY // values))
     log_norms = np.full((len(ends), lags + 1), np.nan)
-    cells = settings.layers * settings.hidden_size
     found = {lag: np.zeros((len(ends), cells), np.float32) for lag in kept if lag <= lags}
     for first in range(0, len(ends), batch):
         rows = slice(first, first + batch)
@@ -179,7 +177,8 @@ def sampled_positions(text: EncodedText, number: int, *, before: int, after: int
     eligible = eligible[~begins[eligible + 1]]
     if not len(eligible):
         raise CharrnnError("all documents of this text are empty or a single character", "give another text")
-    return eligible[np.unique(np.linspace(0, len(eligible) - 1, number).astype(np.int64))]
+    chosen: np.ndarray = eligible[np.unique(np.linspace(0, len(eligible) - 1, number).astype(np.int64))]
+    return chosen
 
 
 def states_before(network: CharRNN, text: EncodedText, positions: np.ndarray) -> State:

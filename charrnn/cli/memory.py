@@ -1,0 +1,270 @@
+"""`charrnn memory`: how far back models remember."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from charrnn.cli.background import output_terminal
+from charrnn.cli.completion import complete_run
+from charrnn.cli.options import (
+    READING,
+    CheckpointOption,
+    DeviceOption,
+    JsonOption,
+    RunArgument,
+    SkipUnknownOption,
+    TextOption,
+    read_text,
+    with_settings,
+)
+from charrnn.cli.progress import stage_bar
+from charrnn.errors import UsageError
+from charrnn.settings import InspectSettings, ReadSettings, only_one_of, settings_from
+from charrnn.units import amount, count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+    from charrnn.api import Model
+    from charrnn.causal.reach import Memory
+    from charrnn.display.terminal import Terminal
+    from charrnn.text.encoded_text import EncodedText
+
+SHOWN_LAGS = (1, 10, 20, 50, 100, 200)
+LEAST = 1e-6  # the lowest norm that is plotted
+MAX_WIDTH, ROWS = 78, 8
+SHARES_SHOWN, LEAST_SHARE = 4, 0.01
+X_LABEL = "characters back (k)"
+Y_LABEL = "gradient norm, relative to k = 0"
+
+AgainstOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Another run to compare with. Repeatable.", metavar="RUN", show_default="none", autocompletion=complete_run
+    ),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write the figure to this SVG file.", metavar="FILE.svg")
+]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print the curves as CSV.")]
+
+
+class Measured(NamedTuple):
+    """A model, the text it was measured on, and its memory."""
+
+    model: Model
+    title: str
+    text: EncodedText
+    memory: Memory
+
+
+@with_settings(InspectSettings, ReadSettings, only=("color", "background", *READING))
+def memory(
+    run: RunArgument = None,
+    against: AgainstOption = None,
+    text: TextOption = None,
+    skip_unknown: SkipUnknownOption = False,
+    checkpoint: CheckpointOption = "best",
+    device: DeviceOption = "auto",
+    output: OutputOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
+    *,
+    given: dict[str, Any],
+) -> None:
+    """Measure how far back a model remembers, or compare an RNN, a GRU and an LSTM.
+
+    The gradient of the loss with respect to the state k characters before shows over which distance a network can
+    learn: it vanishes in plain recurrent networks (Bengio et al. 1994). The effective context is the number of
+    characters after which replacing all text before them costs less than .01 bit per character (Khandelwal et al.
+    2018). Each run is measured on its own held-out text, unless --text names one for all.
+
+    [bold]charrnn memory[/bold]
+    [bold]charrnn memory rnn --against gru --against lstm -o memory.svg[/bold]
+    """
+    from charrnn.api import load
+
+    settings = settings_from(InspectSettings, given)
+    only_one_of(json=as_json or None, csv=as_csv or None, output=output)
+    if output is not None and output.suffix.lower() != ".svg":
+        raise UsageError(f"{output} is not an SVG file", "end the name in .svg")
+    loaded = []
+    for name in [run, *(against or ())]:
+        model = load(name, checkpoint=checkpoint, device=device)
+        loaded.append((model, *read_text(model, text, skip_unknown=skip_unknown, given=given)))
+    measured = []
+    with stage_bar() as bar:
+        for model, title, encoded in loaded:
+            found = model.memory(encoded, progress=_named(bar, model.name if against else None))
+            measured.append(Measured(model, title, encoded, found))
+    if as_json:
+        print(json.dumps({"runs": [_to_json(one) for one in measured]}))
+    elif as_csv:
+        _print_csv(measured)
+    elif output is not None:
+        from charrnn.display.export import save
+
+        save(output, _figure(measured))
+        print(f"written to {output}", file=sys.stderr)
+    else:
+        _print(measured, output_terminal(settings.color, settings.background))
+
+
+def _named(show: Callable[[str, float], None], run: str | None) -> Callable[[str, float], None]:
+    return show if run is None else lambda stage, share: show(f"{run}: {stage}", share)
+
+
+def _to_json(one: Measured) -> dict[str, Any]:
+    about = {
+        "run": one.model.name,
+        "step": one.model.checkpoint.step,
+        "model": one.model.run.settings.model.to_json(),
+        "text": one.title,
+        "characters": len(one.text),
+    }
+    return about | one.memory.to_json()
+
+
+def _print_csv(measured: Sequence[Measured]) -> None:
+    rows = csv.writer(sys.stdout, lineterminator="\n")
+    rows.writerow(["run", "characters", "gradient_norm", "quantile_10", "quantile_90", "excess_bits"])
+    for one in measured:
+        reach, excess = one.memory.reach, one.memory.context.excess
+        columns = [reach.mean, reach.quantile(0.1), reach.quantile(0.9), excess]
+        for lag in range(max(map(len, columns))):
+            values = [float(column[lag]) if lag < len(column) else math.nan for column in columns]
+            rows.writerow([one.model.name, lag, *("" if math.isnan(value) else repr(value) for value in values)])
+
+
+def _figure(measured: Sequence[Measured]) -> str:
+    from charrnn.display.figures import Curve, log_figure
+
+    curves = [
+        Curve(
+            one.model.name,
+            range(len(reach)),
+            *(values.tolist() for values in (reach.mean, reach.quantile(0.1), reach.quantile(0.9))),
+        )
+        for one in measured
+        for reach in [one.memory.reach]
+    ]
+    note = f"geometric mean and 10–90 % band over {measured[0].memory.reach.positions} positions"
+    shapes = ", ".join(dict.fromkeys(one.model.shape for one in measured))
+    title = f"How far back the gradient of the loss reaches: {shapes}"
+    return log_figure(curves, title=title, note=note, x_label=X_LABEL, y_label=Y_LABEL, least=LEAST)
+
+
+def _print(measured: Sequence[Measured], terminal: Terminal) -> None:
+    for one in measured:
+        terminal.paragraph(f"{one.model.name} · {one.model.shape} · {one.title}, {count(len(one.text))} characters")
+    terminal.write("\n")
+    _plot(measured, terminal)
+    terminal.write("\n")
+    _norm_table(measured, terminal)
+    terminal.write("\n")
+    _context_table(measured, terminal)
+    for one in measured:
+        terminal.write("\n")
+        _share_table(one, terminal, titled=len(measured) > 1)
+
+
+def _plot(measured: Sequence[Measured], terminal: Terminal) -> None:
+    from charrnn.display.plots import log_curve
+
+    curves: dict[str, np.ndarray] = {one.model.name: one.memory.reach.mean for one in measured}
+    if len(measured) == 1:
+        reach = measured[0].memory.reach
+        curves = {"mean": reach.mean, "90 %": reach.quantile(0.9), "10 %": reach.quantile(0.1)}
+    lines = log_curve(
+        {name: list(enumerate(values.tolist())) for name, values in curves.items()},
+        min(terminal.width, MAX_WIDTH),
+        ROWS,
+        least=LEAST,
+        x_label=X_LABEL,
+        y_label=Y_LABEL,
+        unicode=terminal.unicode,
+        colors=terminal.colors,
+    )
+    terminal.write("".join(f"{line}\n" for line in lines), styled=True)
+
+
+def _norm_table(measured: Sequence[Measured], terminal: Terminal) -> None:
+    from charrnn.display.tables import table
+
+    lags = [lag for lag in SHOWN_LAGS if any(lag < len(one.memory.reach) for one in measured)]
+    headers = ["gradient norm at k =", *map(str, lags), "halves every"]
+    rows = []
+    for one in measured:
+        mean = one.memory.reach.mean
+        values = [_number(mean[lag]) if lag < len(mean) else "–" for lag in lags]
+        rows.append([one.model.name, *values, _half_life(one.memory.reach.half_life)])
+    table(headers, rows, terminal, right=headers[1:])
+
+
+def _context_table(measured: Sequence[Measured], terminal: Terminal) -> None:
+    from charrnn.causal.reach import CONTEXTS, EXCESS_BITS
+    from charrnn.display.tables import table
+
+    lags = [n for n in CONTEXTS if any(n < len(one.memory.context.excess) for one in measured)]
+    headers = ["bits added beyond n =", *map(str, lags), f"{_number(EXCESS_BITS)} at"]
+    rows = []
+    for one in measured:
+        excess, needed = one.memory.context.excess, one.memory.context.characters
+        values = [_bits(excess[n]) if n < len(excess) else "–" for n in lags]
+        rows.append([one.model.name, *values, f"> {len(excess) - 1}" if needed is None else f"{needed}"])
+    table(headers, rows, terminal, right=headers[1:])
+
+
+def _share_table(one: Measured, terminal: Terminal, *, titled: bool) -> None:
+    from charrnn.display.tables import table
+
+    share = one.memory.share
+    cells = share.largest(SHARES_SHOWN, LEAST_SHARE)
+    of = f" of {one.model.name}" if titled else ""
+    if not cells:
+        terminal.paragraph(f"no cell{of} carries the gradient over {share.lags[0]} characters")
+        return
+    headers = [f"share of ∂L/∂{share.signal}{of} at k =", *map(str, share.lags), "each position", "tracks"]
+    rows = []
+    for cell in cells:
+        column = share.cells.index(cell)
+        claim = one.model.claim(cell, one.text)
+        name = claim.property_name if claim is not None and claim.verdict == "tracks" else ""
+        values = [_percent(float(value)) for value in (*share.shares[:, column], share.per_position[-1, column])]
+        rows.append([str(cell), *values, name])
+    table(headers, rows, terminal, right=headers[1:-1])
+    fewest = ", ".join(
+        f"{half:,} of {amount(int(total), 'position')} at k = {lag}"
+        for half, total, lag in zip(share.half_from.tolist(), share.positions, share.lags, strict=True)
+    )
+    terminal.paragraph(f"half of the squared gradient comes from {fewest}")
+
+
+def _number(value: float) -> str:
+    """Format a norm: `1.2`, `.053`, `8e-10`, `0`."""
+    if not math.isfinite(value):
+        return "–"
+    return f"{value:.2g}".replace("e-0", "e-").replace("0.", ".", 1) if value else "0"
+
+
+def _bits(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3f}".replace("0.", ".", 1) if value < 0.0995 else f"{value:.2f}"
+
+
+def _percent(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1%}" if value >= 0.0005 else "0"
+
+
+def _half_life(characters: float) -> str:
+    if math.isnan(characters):
+        return "–"
+    return "never" if math.isinf(characters) else f"{characters:.2g}" if characters < 10 else f"{characters:,.0f}"
