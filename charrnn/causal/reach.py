@@ -1,4 +1,4 @@
-"""How far back a network remembers: by gradients of its loss, and by the loss that it loses with the text before.
+"""How far back a network remembers: gradients of its loss, and what the text further back is worth to it.
 
 Shapes: P positions, K lags, S splices, N characters, B streams.
 """
@@ -31,8 +31,6 @@ LAGS = 200
 POSITIONS = 256
 SPLICES = 384
 LONGEST_CONTEXT = 500
-CONTEXTS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
-"""Numbers of characters at which the excess loss is reported."""
 EXCESS_BITS = 0.01
 SMOOTHING = 0.1
 """Half-width of the window over which the excess loss is averaged, as a share of the number of characters."""
@@ -75,12 +73,18 @@ class Reach:
         return quantiles
 
     @property
-    def half_life(self) -> float:
-        """In how many characters the mean halves, at the lags from K/4 to K, by least squares on its logarithm.
+    def tail(self) -> int:
+        """The lag from which on the half-life is measured, K/4."""
+        return len(self) // 4
 
-        Infinite where the mean does not fall, and 0 where it is 0.
+    @property
+    def half_life(self) -> float:
+        """In how many characters the mean halves in the tail, by least squares on its logarithm.
+
+        Infinite where the mean does not fall, and 0 where it is 0. The first few characters, over which all networks
+        lose most of the norm, say little about their memory.
         """
-        lags = np.arange(len(self) // 4, len(self))
+        lags = np.arange(self.tail, len(self))
         logs = self._over_positions(np.mean)[lags]
         if np.isneginf(logs).any():
             return 0.0
@@ -215,7 +219,8 @@ def _added_nats(network: CharRNN, text: EncodedText, places: np.ndarray) -> np.n
     true = states_before(network, text, places[:, 0] + 1)
     other = tuple(tuple(part.roll(len(places) // 2, dims=0) for part in layer) for layer in true)
     targets = torch.from_numpy(text.ids[places + 1].astype(np.int64)).to(network.device)
-    return _nats(network, targets, other) - _nats(network, targets, true)
+    added: np.ndarray = _nats(network, targets, other) - _nats(network, targets, true)
+    return added
 
 
 def _nats(network: CharRNN, targets: torch.Tensor, state: State) -> np.ndarray:

@@ -39,12 +39,16 @@ if TYPE_CHECKING:
     from charrnn.display.terminal import Terminal
     from charrnn.text.encoded_text import EncodedText
 
-SHOWN_LAGS = (1, 10, 20, 50, 100, 200)
+SHOWN_LAGS, SHOWN_CONTEXTS = (1, 10, 20, 50, 100, 200), (1, 2, 5, 10, 20, 50, 100, 200)
 LEAST = 1e-6  # the lowest norm that is plotted
 MAX_WIDTH, ROWS = 78, 8
 SHARES_SHOWN, LEAST_SHARE = 4, 0.01
-X_LABEL = "characters back (k)"
-Y_LABEL = "gradient norm, relative to k = 0"
+Y_LABEL = "gradient norm k characters back, relative to k = 0"
+LEGEND = (
+    "gradient norm: of the loss with respect to the state k characters before, relative to k = 0, geometric mean. "
+    "halves every: characters, at k = {tail} and more. bits lost: where only the last n characters are the true ones. "
+    "context: the n from which on less than .01 bit is lost. typical: mean share at k = {lag}, all positions alike."
+)
 
 AgainstOption = Annotated[
     list[str] | None,
@@ -160,7 +164,7 @@ def _figure(measured: Sequence[Measured]) -> str:
     note = f"geometric mean and 10–90 % band over {measured[0].memory.reach.positions} positions"
     shapes = ", ".join(dict.fromkeys(one.model.shape for one in measured))
     title = f"How far back the gradient of the loss reaches: {shapes}"
-    return log_figure(curves, title=title, note=note, x_label=X_LABEL, y_label=Y_LABEL, least=LEAST)
+    return log_figure(curves, title=title, note=note, x_label="k", y_label=Y_LABEL, least=LEAST)
 
 
 def _print(measured: Sequence[Measured], terminal: Terminal) -> None:
@@ -175,6 +179,9 @@ def _print(measured: Sequence[Measured], terminal: Terminal) -> None:
     for one in measured:
         terminal.write("\n")
         _share_table(one, terminal, titled=len(measured) > 1)
+    terminal.write("\n")
+    reach, share = measured[0].memory.reach, measured[0].memory.share
+    terminal.paragraph(LEGEND.format(tail=reach.tail, lag=share.lags[-1]))
 
 
 def _plot(measured: Sequence[Measured], terminal: Terminal) -> None:
@@ -189,7 +196,7 @@ def _plot(measured: Sequence[Measured], terminal: Terminal) -> None:
         min(terminal.width, MAX_WIDTH),
         ROWS,
         least=LEAST,
-        x_label=X_LABEL,
+        x_label="k",
         y_label=Y_LABEL,
         unicode=terminal.unicode,
         colors=terminal.colors,
@@ -201,7 +208,7 @@ def _norm_table(measured: Sequence[Measured], terminal: Terminal) -> None:
     from charrnn.display.tables import table
 
     lags = [lag for lag in SHOWN_LAGS if any(lag < len(one.memory.reach) for one in measured)]
-    headers = ["gradient norm at k =", *map(str, lags), "halves every"]
+    headers = ["gradient norm, k =", *map(str, lags), "halves every"]
     rows = []
     for one in measured:
         mean = one.memory.reach.mean
@@ -211,11 +218,10 @@ def _norm_table(measured: Sequence[Measured], terminal: Terminal) -> None:
 
 
 def _context_table(measured: Sequence[Measured], terminal: Terminal) -> None:
-    from charrnn.causal.reach import CONTEXTS, EXCESS_BITS
     from charrnn.display.tables import table
 
-    lags = [n for n in CONTEXTS if any(n < len(one.memory.context.excess) for one in measured)]
-    headers = ["bits added beyond n =", *map(str, lags), f"{_number(EXCESS_BITS)} at"]
+    lags = [n for n in SHOWN_CONTEXTS if any(n < len(one.memory.context.excess) for one in measured)]
+    headers = ["bits lost, n =", *map(str, lags), "context"]
     rows = []
     for one in measured:
         excess, needed = one.memory.context.excess, one.memory.context.characters
@@ -233,7 +239,7 @@ def _share_table(one: Measured, terminal: Terminal, *, titled: bool) -> None:
     if not cells:
         terminal.paragraph(f"no cell{of} carries the gradient over {share.lags[0]} characters")
         return
-    headers = [f"share of ∂L/∂{share.signal}{of} at k =", *map(str, share.lags), "each position", "tracks"]
+    headers = [f"gradient share{of}, k =", *map(str, share.lags), "typical", "tracks"]
     rows = []
     for cell in cells:
         column = share.cells.index(cell)
@@ -257,7 +263,9 @@ def _number(value: float) -> str:
 
 
 def _bits(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.3f}".replace("0.", ".", 1) if value < 0.0995 else f"{value:.2f}"
+    if math.isnan(value):
+        return "–"
+    return f"{value:.2g}".replace("0.", ".", 1) if value >= 0.0995 else f"{max(value, 0.0):.3f}".replace("0.", ".", 1)
 
 
 def _percent(value: float) -> str:
