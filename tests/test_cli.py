@@ -101,7 +101,9 @@ def test_help_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "inspect", "gates", "history", "evaluate", "runs", "corpora"])
+@pytest.mark.parametrize(
+    "command", ["train", "sample", "inspect", "gates", "memory", "history", "evaluate", "runs", "corpora"]
+)
 def test_help_of_commands_loads_no_torch(command: str) -> None:
     code = (
         "import sys\nfrom charrnn.cli.app import app\n"
@@ -127,7 +129,7 @@ def test_python_dash_m() -> None:
 def test_no_command_shows_help(program: Program) -> None:
     code, out, _ = program()
     assert code == 0
-    for command in ("train", "sample", "inspect", "gates", "history", "evaluate", "runs", "corpora"):
+    for command in ("train", "sample", "inspect", "gates", "memory", "history", "evaluate", "runs", "corpora"):
         assert re.search(rf"\b{command}\b", out)
 
 

@@ -54,7 +54,7 @@ def _loss(network, ids: np.ndarray) -> float:
 def test_memory_of_short_documents() -> None:
     text = EncodedText(TEXT.ids, np.arange(0, len(TEXT), 8))
     memory = measure_memory(small_network(), text, positions=20)
-    assert np.isfinite(memory.reach.mean[:8]).all() and np.isnan(memory.reach.mean[8:]).all()
+    assert np.isfinite(memory.reach.mean[:7]).all() and np.isnan(memory.reach.mean[7:]).all()
     assert memory.context.characters is None
     assert memory.share.positions.tolist() == [0, 0] and memory.share.largest(3, 0.01) == []
-    assert memory.to_json()["gradient_norm"]["geometric_mean"][8] is None
+    assert memory.to_json()["gradient_norm"]["geometric_mean"][7] is None
