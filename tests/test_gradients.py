@@ -93,7 +93,7 @@ def test_planted_latch_carries_the_gradient() -> None:
     assert share.largest(1) == [Cell(1, LATCH)]
     assert share.of(Cell(1, LATCH))[40] > 0.99
     np.testing.assert_allclose(share.shares.sum(axis=1), 1.0)
-    assert (1 <= share.half_from).all() and (share.half_from <= share.positions).all()
+    assert (share.half_from >= 1).all() and (share.half_from <= share.positions).all()
 
 
 def test_share_is_of_the_mean_square() -> None:
