@@ -42,7 +42,7 @@ class CharRNN(nn.Module):
         super().__init__()
         self.settings = settings
         self.vocabulary_size = vocabulary_size
-        # By default the weights would be drawn by `normal_`, which on the meta device imports 800 modules of torch: 1 s.
+        # By default the weights would be drawn by `normal_`, which on the meta device imports 800 modules in a second.
         weights = torch.empty(vocabulary_size, settings.embedding_size).uniform_(-1, 1)
         self.embedding = nn.Embedding.from_pretrained(weights, freeze=False)
         self.recurrences = nn.ModuleList(
