@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from charrnn.model.run_settings import Correction
 from charrnn.settings import TrainingSettings
 from charrnn.training.schedule import Deadline, Schedule, steps_within
 
@@ -142,3 +143,17 @@ def test_without_a_deadline_nothing_is_corrected() -> None:
     schedule = Schedule(SETTINGS, clock=lambda: 0.0)
     assert not schedule.forecast_is_due(20)
     assert schedule.correction(20) is None
+
+
+def test_a_resumed_run_repeats_its_corrections_before_it_makes_others() -> None:
+    """It resumes at step 100 with 50 s left. A step takes three times as long as planned."""
+    now, recorded = 0.0, [Correction(0, 2000, 6), Correction(300, 1000, 3)]
+    deadline = Deadline(50.0, BUDGET, per_step=0.05, per_evaluation=0.1)
+    schedule = Schedule(SETTINGS.changed(steps=1000), recorded, deadline, clock=lambda: now)
+    schedule.start(100, seconds=50.0)
+    for step in range(101, 1000):
+        now += 0.15
+        if schedule.forecast_is_due(step) and (correction := schedule.correction(step)):
+            break
+    assert 300 < correction.step < 320
+    assert correction.steps < 500
