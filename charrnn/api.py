@@ -19,7 +19,9 @@ from typing import Any, overload
 
 import numpy as np
 
+from charrnn.causal.ablation import CONTROLS, ablate
 from charrnn.causal.clamp import Clamp, clamped
+from charrnn.causal.effects import Ablation
 from charrnn.causal.reach import POSITIONS, Memory, measure_memory
 from charrnn.discovery.cache import earlier_findings, search_run
 from charrnn.discovery.evidence import Evidence
@@ -30,10 +32,11 @@ from charrnn.discovery.inputs import as_characters, characters_of, language_of
 from charrnn.discovery.profile import CellProfile, Contradiction, cell_profile, contradictions
 from charrnn.discovery.span_match import SpanMatch, find_occurrences, match_span
 from charrnn.discovery.study import Effort, Progress
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection.gates import GateSaturation, gate_saturation, warm_up
 from charrnn.inspection.gradients import SHARE_LAGS, GradientShare, gradient_share
 from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
+from charrnn.inspection.trace import Cell
 from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run
@@ -270,6 +273,62 @@ class Model:
         original = self.original or self.network
         network, state = clamped(original, clamps)
         return replace(self, network=network, clamps=clamps, state=state, original=original)
+
+    def ablate(
+        self,
+        cell: CellName,
+        property: str | None = None,
+        *,
+        text: TextLike = None,
+        signal: str = "auto",
+        language: str | None = None,
+        characters: int = SEARCHED_CHARACTERS,
+        controls: int = CONTROLS,
+        seed: int = SEARCH_SEED,
+        progress: Progress | None = None,
+    ) -> Ablation:
+        """Measure what holding a cell at the opposite class mean costs where a property begins and ends.
+
+        property: as for `discover`; None: what a search claims of the cell, else what the cell fits best there; without
+        an earlier search one is made. signal: to hold, "c" of an LSTM or "h"; "auto": the former where there is one.
+        controls: cells of the layer to compare with, at most. Other arguments as for `discover`.
+        Raises UsageError for a cell or signal that does not exist, CharrnnError where the text has too few events.
+        """
+        tested, recurrence = as_cell(cell, self.network), self.network.recurrence
+        signal = recurrence.clampable[-1] if signal == "auto" else recurrence.find_signal(signal)
+        if signal not in recurrence.clampable:
+            raise UsageError(f"{signal} cannot be held", f"choose {' or '.join(recurrence.clampable)}")
+        encoded = self.encode(text)
+        if property is None:
+            chosen = self._fitted_property(tested, encoded, language, progress)
+        else:
+            chosen = find_property(property)
+        encoded = encoded[:characters]
+        return ablate(
+            self.network,
+            encoded,
+            self.characters(encoded, language),
+            tested,
+            chosen,
+            signal=signal,
+            symbols=self.vocabulary.symbols,
+            controls=controls,
+            seed=seed,
+            progress=progress,
+        )
+
+    def _fitted_property(
+        self, cell: Cell, encoded: EncodedText, language: str | None, progress: Progress | None
+    ) -> Property:
+        """Return the property that a search claims of a cell, or else the one that the cell fits best."""
+        findings = self.earlier_findings(encoded) or [self.discover((), encoded, language=language, progress=progress)]
+        claims = [claim for found in findings if (claim := found.claim_about(str(cell))) is not None]
+        titles = [one.property_name for one in claims]
+        titles += [one.property_name for found in findings for one in found.summaries if one.cell == str(cell)]
+        found = next((one for title in titles for one in CATALOG.values() if one.title == title), None)
+        if found is None:
+            raise CharrnnError(f"no property of the catalog fits cell {cell}", "name one with --property")
+        return found
 
     # Cells
 

@@ -141,7 +141,7 @@ def trace_streams(
     signals = recurrence.signals if signals is None else [recurrence.find_signal(name) for name in signals]
     reader = _Reader(network, tuple(signals), _columns(network, cells), predictions)
     state = network.initial_state(len(streams.ids)) if state is None else state
-    opened = _opened(network, streams.opening) if streams.begins.any() else None
+    opened = opened_state(network, streams.opening) if streams.begins.any() else None
     chunk = chunk or reader.chunk(len(streams.ids))
     for start in range(0, len(streams), chunk):
         part = streams[start : start + chunk]
@@ -170,7 +170,7 @@ def state_after(network: CharRNN, text: EncodedText, state: State | None = None)
 
 
 @torch.inference_mode()
-def _opened(network: CharRNN, opening_id: int) -> State:
+def opened_state(network: CharRNN, opening_id: int) -> State:
     """Return the state (1, H) in which the first character of a document is read."""
     opening = torch.full((1, 1), opening_id, device=network.device)
     return network.advance(opening, network.initial_state(1))[1]

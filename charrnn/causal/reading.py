@@ -1,0 +1,256 @@
+"""A text read once by the network as it is, and windows of it that are read again under an intervention.
+
+The text is cut into blocks as for a search: class means come from SELECT, effects from CONFIRM. The state is kept
+before every 25th character, so that a window can start anywhere after at most 24 characters.
+
+Shapes: B blocks, T characters of a block with its gap, E windows, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from charrnn.causal.clamp import Clamp, clamped
+from charrnn.discovery.study import Progress, Split
+from charrnn.inspection.trace import Cell, opened_state, trace_streams
+from charrnn.model.network import CharRNN, State
+from charrnn.text.encoded_text import EncodedText, Streams
+from charrnn.units import NATS_PER_BIT
+
+GRID = 25
+WINDOWS_AT_ONCE = 256
+
+
+class Places(NamedTuple):
+    """Characters of the blocks: block (E,) and column (E,)."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+
+    @classmethod
+    def where(cls, mask: np.ndarray) -> Places:
+        """Return where a mask (B, T) is true."""
+        return cls(*np.nonzero(mask))
+
+    def spaced(self, number: int) -> Places:
+        """Return at most `number` of them, evenly spaced."""
+        chosen = spaced(len(self.rows), number)
+        return Places(self.rows[chosen], self.columns[chosen])
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """Return values (B, T) at these places, (E,)."""
+        found: np.ndarray = values[self.rows, self.columns]
+        return found
+
+
+def spaced(length: int, number: int) -> np.ndarray:
+    """Return at most `number` indices below `length`, evenly spaced."""
+    return np.arange(length) if length <= number else np.arange(number) * length // number
+
+
+@dataclass(frozen=True, eq=False)
+class Population:
+    """The cells of a layer on SELECT, (H,) each.
+
+    inside, outside: mean of the signal in both classes. correlation: with the tested cell. separation: difference of
+    the means, in standard deviations of the cell.
+    """
+
+    inside: np.ndarray
+    outside: np.ndarray
+    mean: np.ndarray
+    correlation: np.ndarray
+    separation: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the network does over the blocks.
+
+    values: signal of the tested cell, (B, T). surprise: bits of the next character, (B, T), NaN where it is unknown.
+    states: of each layer and part, (T / 25, B, H): before every 25th column.
+    """
+
+    network: CharRNN
+    streams: Streams
+    values: np.ndarray
+    surprise: np.ndarray
+    states: State
+    population: Population
+
+    def state_before(self, places: Places) -> State:
+        """Return the state before the characters at these places, (E, H)."""
+        after: list[list[Tensor]] = [
+            [torch.empty_like(p[0, :1].expand(len(places.rows), -1)) for p in layer] for layer in self.states
+        ]
+        rest = places.columns % GRID
+        for length in np.unique(rest).tolist():
+            chosen = np.flatnonzero(rest == length)
+            rows, grid = places.rows[chosen], places.columns[chosen] // GRID
+            state = tuple(tuple(part[grid, rows] for part in layer) for layer in self.states)
+            if length:
+                _, state = advance(self.network, self.window(Places(rows, grid * GRID), length), state)
+            for layer, found in zip(after, state, strict=True):
+                for part, values in zip(layer, found, strict=True):
+                    part[chosen] = values
+        return tuple(map(tuple, after))
+
+    def window(self, places: Places, length: int) -> Streams:
+        """Return the characters from these places on, (E, length)."""
+        rows, columns = places.rows[:, None], places.columns[:, None] + np.arange(length)
+        return Streams(self.streams.ids[rows, columns], self.streams.begins[rows, columns], self.streams.opening)
+
+
+def read_blocks(
+    network: CharRNN,
+    text: EncodedText,
+    split: Split,
+    classes: tuple[np.ndarray, np.ndarray],
+    cell: Cell,
+    signal: str,
+    progress: Progress,
+) -> Reading:
+    """Read the blocks of a text and gather what is known of the cells of one layer.
+
+    classes: inside and outside, (B, T) each.
+    """
+    streams = text.streams(split.streams)
+    cells = [Cell(cell.layer, index) for index in range(network.settings.hidden_size)]
+    values, surprise = (np.full(streams.ids.shape, np.nan) for _ in range(2))
+    states = [network.initial_state(len(streams.ids))]
+    moments = _Moments(len(cells), cell.index)
+    used = np.zeros(streams.ids.shape, bool)
+    used[0::2, split.gap :] = True
+    for chunk in trace_streams(network, streams, signals=[signal], cells=cells, predictions=True, chunk=GRID):
+        found, logs = chunk.signals[signal], chunk.log_probabilities
+        assert logs is not None
+        columns = slice(chunk.start, chunk.start + found.shape[1])
+        values[:, columns] = found[:, :, cell.index]
+        following = streams.ids[:, columns.start + 1 : columns.stop + 1].astype(np.int64)
+        width = following.shape[1]
+        surprise[:, columns][:, :width] = -np.take_along_axis(logs[:, :width], following[:, :, None], 2)[:, :, 0]
+        here = used[:, columns]
+        inside, outside = (one[:, columns][here] for one in classes)
+        moments.add(found[here].astype(np.float64), inside, outside)
+        states.append(chunk.state)
+        progress("reading", columns.stop / len(streams))
+    surprise[:, :-1][streams.begins[:, 1:]] = np.nan
+    kept = tuple(
+        tuple(torch.stack(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
+    )
+    return Reading(network, streams, values, surprise / NATS_PER_BIT, kept, moments.population())
+
+
+class _Moments:
+    """Sums over the characters of SELECT, from which `Population` is computed."""
+
+    def __init__(self, cells: int, tested: int):
+        self._tested = tested
+        self._counts = np.zeros(3)  # inside, outside, all
+        self._sums = np.zeros((3, cells))
+        self._squares, self._products = np.zeros(cells), np.zeros(cells)
+
+    def add(self, values: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> None:
+        """Add characters: values (n, H), classes (n,)."""
+        for k, chosen in enumerate((inside, outside, np.ones_like(inside))):
+            self._counts[k] += chosen.sum()
+            self._sums[k] += values[chosen].sum(axis=0)
+        self._squares += np.square(values).sum(axis=0)
+        self._products += values[:, self._tested] @ values
+
+    def population(self) -> Population:
+        inside, outside, mean = self._sums / np.maximum(self._counts, 1)[:, None]
+        number = max(self._counts[2], 1)
+        deviation = np.sqrt(np.maximum(self._squares / number - mean**2, 1e-12))
+        covariance = self._products / number - mean * mean[self._tested]
+        return Population(
+            inside, outside, mean, covariance / (deviation * deviation[self._tested]), (inside - outside) / deviation
+        )
+
+
+@torch.inference_mode()
+def advance(network: CharRNN, streams: Streams, state: State) -> tuple[Tensor, State]:
+    """Read streams from a state. Return h of the last layer, (E, T, H), and the state after the last character."""
+    ids = torch.from_numpy(streams.ids.astype(np.int64)).to(network.device)
+    bounds = sorted({0, *np.flatnonzero(streams.begins.any(axis=0)).tolist(), len(streams)})
+    hidden = []
+    for start, stop in itertools.pairwise(bounds):
+        if streams.begins[:, start].any():
+            begins = torch.from_numpy(streams.begins[:, start, None]).to(network.device)
+            opened = opened_state(network, streams.opening)
+            state = tuple(
+                tuple(torch.where(begins, new, part) for new, part in zip(*layers, strict=True))
+                for layers in zip(opened, state, strict=True)
+            )
+        layers, state = network.advance(ids[:, start:stop], state)
+        hidden.append(layers[-1])
+    return torch.cat(hidden, dim=1), state
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows that end at certain characters, with what the network as it is predicts there.
+
+    streams: (E, length). state: before them. following: ids of the true next characters, (E,). base: log probabilities
+    (E, V).
+    """
+
+    streams: Streams
+    state: State
+    following: Tensor
+    base: Tensor
+
+    @classmethod
+    def ending_at(cls, reading: Reading, places: Places, length: int) -> Windows:
+        """Return windows of `length` characters that end at these places."""
+        first = Places(places.rows, places.columns - length + 1)
+        streams, state = reading.window(first, length), reading.state_before(first)
+        following = reading.streams.ids[places.rows, places.columns + 1].astype(np.int64)
+        base = _log_predictions(reading.network, streams, state)
+        return cls(streams, state, torch.from_numpy(following).to(base.device), base)
+
+    def __len__(self) -> int:
+        return len(self.following)
+
+    def spaced(self, number: int) -> Windows:
+        """Return at most `number` of them, evenly spaced."""
+        return self[spaced(len(self), number)]
+
+    def __getitem__(self, chosen: np.ndarray) -> Windows:
+        streams = Streams(self.streams.ids[chosen], self.streams.begins[chosen], self.streams.opening)
+        state = tuple(tuple(part[chosen] for part in layer) for layer in self.state)
+        return Windows(streams, state, self.following[chosen], self.base[chosen])
+
+    def held(self, network: CharRNN, clamps: Sequence[Clamp]) -> Tensor:
+        """Return log probabilities (E, V) with cells held throughout the windows."""
+        edited, state = clamped(network, clamps, self.state)
+        return _log_predictions(edited, self.streams, state)
+
+    def costs(self, network: CharRNN, clamps: Sequence[Clamp]) -> np.ndarray:
+        """Return by how many bits the true next characters are less likely with cells held, (E,)."""
+        lost = (self.base - self.held(network, clamps)).gather(1, self.following[:, None])[:, 0]
+        return lost.double().cpu().numpy() / NATS_PER_BIT
+
+    def divergence(self, network: CharRNN, clamps: Sequence[Clamp]) -> float:
+        """Return the mean KL divergence of the predictions with cells held from those without, in bits."""
+        lost = self.base.exp() * (self.base - self.held(network, clamps))
+        return float(lost.sum(dim=1).mean()) / NATS_PER_BIT
+
+
+@torch.inference_mode()
+def _log_predictions(network: CharRNN, streams: Streams, state: State) -> Tensor:
+    """Return log probabilities (E, V) of the character after each stream."""
+    found = []
+    for start in range(0, len(streams.ids), WINDOWS_AT_ONCE):
+        rows = slice(start, start + WINDOWS_AT_ONCE)
+        part = Streams(streams.ids[rows], streams.begins[rows], streams.opening)
+        hidden, _ = advance(network, part, tuple(tuple(one[rows] for one in layer) for layer in state))
+        found.append(torch.log_softmax(network.output(hidden[:, -1]), dim=-1))
+    return torch.cat(found) if found else network.output.weight.new_zeros((0, network.vocabulary_size))

@@ -1,0 +1,157 @@
+"""What holding a planted cell costs, and where."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.causal.ablation import ablate
+from charrnn.causal.contrast import contrast_of
+from charrnn.causal.effects import Ablation
+from charrnn.causal.reading import Windows, read_blocks
+from charrnn.discovery.study import Split
+from charrnn.errors import CharrnnError
+from charrnn.inspection.trace import Cell
+from charrnn.model.network import CharRNN
+from charrnn.properties.catalog import Text
+from charrnn.properties.user_properties import find_property
+from charrnn.text.encoded_text import EncodedText
+from charrnn.text.vocabulary import Vocabulary
+from tests.planted import COUNTER, LATCH, planted, prose
+
+TEXT = Text(prose(18_000))
+VOCABULARY = Vocabulary.of(TEXT.characters)
+ENCODED = EncodedText(VOCABULARY.encode(TEXT.characters))
+RANDOM = 3
+
+
+@torch.no_grad()
+def needing_its_cells() -> CharRNN:
+    """Return the planted network with an output that reads the latch for parentheses and the counter for newlines."""
+    network = planted(VOCABULARY)
+    network.output.weight *= 0.3
+    for character, cell, weight in [(")", LATCH, 4.0), ("(", LATCH, -4.0), ("\n", COUNTER, 6.0)]:
+        row = VOCABULARY.encode(character)[0]
+        network.output.weight[row] = 0
+        network.output.weight[row, cell] = weight
+    return network
+
+
+NETWORK = needing_its_cells()
+
+
+@functools.cache
+def ablation_of(cell: int, name: str = "inside parentheses") -> Ablation:
+    return ablate(
+        NETWORK, ENCODED, TEXT, Cell(1, cell), find_property(name), signal="c", symbols=VOCABULARY.symbols, controls=30
+    )
+
+
+@pytest.fixture
+def latch() -> Ablation:
+    return ablation_of(LATCH)
+
+
+def test_needed_cell_dissociates_doubly(latch):
+    closing, opening = latch.directions
+    assert (closing.held, closing.event, closing.symbol) == ("outside", "closing", ")")
+    assert (opening.held, opening.event, opening.symbol) == ("inside", "opening", "(")
+    assert latch.mean_outside == pytest.approx(0, abs=1e-6)
+    for one in (closing, opening):
+        assert one.effect.bits > 3
+        assert abs(one.other.bits) < 0.05
+        assert one.beyond_matched.low > 3
+        assert one.controls_below == 1
+        assert one.direct == pytest.approx(one.effect.bits, abs=0.01)  # nothing else reads the latch
+    assert latch.stars == 2
+    assert latch.is_monotone
+
+
+def test_cell_that_is_not_read_earns_no_star():
+    found = ablation_of(RANDOM)
+    assert found.stars == 0
+    assert all(abs(one.effect.bits) < 0.5 for one in found.directions)
+    assert "not shown to be necessary" in repr(found)
+
+
+def test_counter_moves_late_newlines():
+    found = ablation_of(COUNTER, "line position")
+    late = found.directions[0]
+    assert (late.held, late.event, late.symbol) == ("low", "late", "\\n")
+    assert late.effect.bits > 0.5
+    assert late.is_specific
+
+
+def test_swapped_state_brings_back_the_difference(latch):
+    shares = {one.characters: one.share for one in latch.stored}
+    assert shares[1] > 0.5
+    assert shares[20] > 0.99  # the random cells have forgotten the opening
+    assert all(abs(one.share) < 0.05 for one in ablation_of(RANDOM).stored)
+
+
+def test_groups_contain_the_best_cell(latch):
+    first = latch.groups[0]
+    assert first.effects == pytest.approx([one.effect.bits for one in latch.directions], rel=0.1)
+    assert max(np.abs(first.random)) < 0.5
+
+
+def test_json_and_data_frame(latch):
+    data = json.loads(json.dumps(latch.to_json()))
+    assert data["stars"] == 2
+    assert Ablation.from_json(data) == latch
+    with pytest.raises(ValueError, match="out of range"):
+        Ablation.from_json({**data, "cell": "x"})
+    frame = latch.to_dataframe()
+    assert frame["effect_bits"].tolist() == [one.effect.bits for one in latch.directions]
+    assert "closing )" in str(latch)
+
+
+def test_stars_need_every_condition(latch):
+    closing, opening = latch.directions
+    crossing = dataclasses.replace(closing, other=closing.effect)
+    assert dataclasses.replace(latch, directions=(crossing, opening)).stars == 1
+    weak = [dataclasses.replace(one, controls_below=0.98) for one in latch.directions]
+    assert dataclasses.replace(latch, directions=tuple(weak)).stars == 0
+    assert dataclasses.replace(latch, directions=(closing,)).stars == 1
+    turning = tuple(
+        dataclasses.replace(one, effects=tuple((k % 2) * 3.0 for _ in latch.directions))
+        for k, one in enumerate(latch.doses)
+    )
+    assert dataclasses.replace(latch, doses=turning).stars == 1
+
+
+@pytest.mark.parametrize("documents", [False, True])
+def test_windows_continue_the_text(documents):
+    starts = np.flatnonzero(ENCODED.ids == VOCABULARY.encode("\n")[0])[:-1] + 1 if documents else np.zeros(0, int)
+    text = EncodedText(ENCODED.ids, np.concatenate([[0], starts]) if documents else starts)
+    split, cell = Split.of(len(text)), Cell(1, LATCH)
+    contrast = contrast_of(find_property("inside parentheses").of(TEXT), text, split, "it")
+    reading = read_blocks(NETWORK, text, split, (contrast.inside, contrast.outside), cell, "c", lambda *_: None)
+    for kind in contrast.kinds:
+        windows = Windows.ending_at(reading, kind.places, 60)
+        found = -windows.base.gather(1, windows.following[:, None])[:, 0] / np.log(2)
+        np.testing.assert_allclose(found, kind.places.of(reading.surprise), atol=1e-4)
+
+
+def test_too_few_events():
+    split = Split.of(len(TEXT))
+    values = np.zeros(len(TEXT), bool)
+    values[4000:4005] = True
+    with pytest.raises(CharrnnError, match="ends 1 times and begins 1 times in half of this text"):
+        contrast_of(values, ENCODED, split, "rare")
+
+
+def test_events_change_the_property():
+    split = Split.of(len(TEXT))
+    contrast = contrast_of(find_property("inside parentheses").of(TEXT), ENCODED, split, "it")
+    characters = ENCODED.streams(split.streams).ids
+    for kind, symbol in zip(contrast.kinds, ")(", strict=True):
+        following = characters[kind.places.rows, kind.places.columns + 1]
+        assert set(following.tolist()) == set(VOCABULARY.encode(symbol).tolist())
+        assert kind.places.of(contrast.of_class(kind.natural)).all()
+        assert (kind.places.rows % 2 == 1).all()
