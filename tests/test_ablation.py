@@ -141,7 +141,7 @@ def test_windows_continue_the_text(documents):
 def test_too_few_events():
     split = Split.of(len(TEXT))
     values = np.zeros(len(TEXT), bool)
-    values[4000:4005] = True
+    values[3000:3005] = True
     with pytest.raises(CharrnnError, match="ends 1 times and begins 1 times in half of this text"):
         contrast_of(values, ENCODED, split, "rare")
 
