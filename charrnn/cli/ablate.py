@@ -115,14 +115,14 @@ def ablate(
 
 def print_ablation(found: Any, terminal: Any) -> None:
     """Print what an ablation shows, then its tables, then how it was measured."""
-    from charrnn.causal import report
+    from charrnn.causal import effects
     from charrnn.display.tables import table
 
-    terminal.paragraph(report.claim(found))
+    terminal.paragraph(effects.claim(found))
     terminal.write("\n")
-    table(report.EFFECT_HEADERS, report.effect_rows(found), terminal, right=report.NUMERIC)
+    table(effects.EFFECT_HEADERS, effects.effect_rows(found), terminal, right=effects.NUMERIC)
     terminal.write("\n")
-    table(report.DOSE_HEADERS, report.dose_rows(found), terminal, right=report.NUMERIC)
+    table(effects.DOSE_HEADERS, effects.dose_rows(found), terminal, right=effects.NUMERIC)
     terminal.write("\n")
-    for line in report.lines(found):
+    for line in effects.lines(found):
         terminal.paragraph(line)
