@@ -12,6 +12,8 @@ from charrnn.text.vocabulary import Vocabulary
 
 SMALL_EFFORT = Effort(characters=40_000, permutations=2_000, pseudo_labels=40, resamples=300, untrained=2, seed=1)
 SATURATED = 30.0  # a pre-activation at which a gate is closed or open to within 1e-13
+OPEN: tuple[float, dict[str, float]] = (SATURATED, {})
+CLOSED: tuple[float, dict[str, float]] = (-SATURATED, {})
 LATCH, COUNTER, DETECTOR = 5, 11, 17
 
 
@@ -74,8 +76,7 @@ def planted(vocabulary: Vocabulary, seed: int = 0) -> CharRNN:
     network.embedding.weight[:, : len(DIMENSION)] = 0
     for character, dimension in DIMENSION.items():
         network.embedding.weight[vocabulary.encode(character)[0], dimension] = 1
-    is_open = (SATURATED, {})
-    always = {"output": is_open, "candidate": is_open}
+    always = {"output": OPEN, "candidate": OPEN}
     plant(
         network,
         LATCH,
@@ -88,10 +89,10 @@ def planted(vocabulary: Vocabulary, seed: int = 0) -> CharRNN:
         network,
         COUNTER,
         vocabulary,
-        input=is_open,
+        input=OPEN,
         forget=(SATURATED, {"\n": -SATURATED}),
         candidate=(0.01, {"\n": 0.0}),
-        output=is_open,
+        output=OPEN,
     )
-    plant(network, DETECTOR, vocabulary, input=(-SATURATED, {'"': SATURATED}), forget=(-SATURATED, {}), **always)
+    plant(network, DETECTOR, vocabulary, input=(-SATURATED, {'"': SATURATED}), forget=CLOSED, **always)
     return network

@@ -36,7 +36,19 @@ from charrnn.text.contexts import Contexts
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from tests.planted import COUNTER, DETECTOR, LATCH, SMALL_EFFORT, network_for, planted, prose
+from tests.planted import (
+    CLOSED,
+    COUNTER,
+    DETECTOR,
+    DIMENSION,
+    LATCH,
+    OPEN,
+    SMALL_EFFORT,
+    network_for,
+    plant,
+    planted,
+    prose,
+)
 
 FAST = Effort(characters=15_000, permutations=100, pseudo_labels=10, resamples=50, untrained=1, seed=4)
 
@@ -66,11 +78,24 @@ def ignore(stage: str, share: float) -> None:
     """Take the progress of a stage and do nothing."""
 
 
+WEAK = 3
+
+
 @pytest.fixture(scope="module")
 def found() -> Findings:
+    """Findings about a network in which random cells read the latch, and WEAK reads it weakly."""
     characters = prose(40_000)
     vocabulary = Vocabulary.of(characters)
-    return search(planted(vocabulary), characters, vocabulary)
+    network, draw = planted(vocabulary), torch.Generator().manual_seed(2)
+    layer, size = network.recurrences[0], network.settings.hidden_size
+    plant(network, WEAK, vocabulary, input=OPEN, forget=CLOSED, output=OPEN, candidate=(0.0, {}))
+    candidate = network.recurrence.gate_rows("candidate", size).start + WEAK
+    with torch.no_grad():
+        for cell in {*range(size)} - {LATCH, COUNTER, DETECTOR, WEAK}:
+            layer.weight_hh_l0[cell::size, LATCH] = 0.4 * torch.rand(4, generator=draw) - 0.2
+        layer.weight_hh_l0[candidate, LATCH] = 0.1
+        layer.weight_ih_l0[candidate, len(DIMENSION) :] = torch.randn(16 - len(DIMENSION), generator=draw)
+    return search(network, characters, vocabulary)
 
 
 def named(findings: Findings) -> dict[str, str]:
@@ -82,6 +107,14 @@ def named(findings: Findings) -> dict[str, str]:
 
 def test_planted_cells_are_named(found):
     assert named(found) == {f"1:{LATCH}": "inside parentheses", f"1:{COUNTER}": "line position"}
+
+
+def test_difference_that_cannot_be_seen_only_correlates(found):
+    claim = found.claim_about(f"1:{WEAK}")
+    assert (claim.property_name, claim.verdict) == ("inside parentheses", "correlates")
+    assert claim.score > 0.99
+    assert claim.difference < 0.1
+    assert claim.failed == [f"it changes by {claim.difference:.2f} only between inside and outside".replace("0.", ".")]
 
 
 def test_evidence_for_a_latch(found):
