@@ -10,7 +10,9 @@ from charrnn.model.network import CharRNN
 from charrnn.settings import ModelSettings
 from charrnn.text.vocabulary import Vocabulary
 
-SMALL_EFFORT = Effort(characters=40_000, permutations=2_000, pseudo_labels=40, resamples=300, untrained=2, seed=1)
+SMALL_EFFORT = Effort(
+    characters=40_000, permutations=2_000, pseudo_labels=40, resamples=300, untrained=2, gradient_positions=16, seed=1
+)
 SATURATED = 30.0  # a pre-activation at which a gate is closed or open to within 1e-13
 OPEN: tuple[float, dict[str, float]] = (SATURATED, {})
 CLOSED: tuple[float, dict[str, float]] = (-SATURATED, {})

@@ -97,6 +97,7 @@ def findings(*found: Evidence) -> Findings:
         left_out={"in string": 4},
         matches=(MatchSummary("in string", 0.08, 190, ((" = ", "'abc'", ")⏎"),)),),
         detectors={"1:2": "a"},
+        gradient_shares={"1:5": (0.06, 0.004), "1:3": (0.9, None)},
         summaries=tuple(CellSummary(f"1:{k}", "c", "in string", "binary", -0.5, -0.4) for k in range(6)),
     )
 
@@ -476,3 +477,9 @@ def test_users_property_is_searched_again_when_its_code_changes(home, short_text
     assert not is_searched("aeiou")
     assert is_searched("aeiouy")
     assert len(earlier_findings(run, network, run.held_out_text())) == 2
+
+
+def test_gradient_shares_are_shown():
+    found = findings(evidence())
+    assert "90, – %" in found.table()[0]
+    assert "carry memory, not named: 1:5 6, 0 %" in found.closing_lines()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from charrnn.discovery import report
-from charrnn.discovery.checked import CellName, Count, from_json
+from charrnn.discovery.checked import CellName, Count, Share, from_json
 from charrnn.discovery.evidence import Evidence, Verdict
 from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.scores import CellSummary
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 INTERVALS = ("interval", "plain_interval", "beyond_kgram", "beyond_untrained")
 VERDICTS = get_args(Verdict)
 CORRELATES_SHOWN = 12
+MIN_GRADIENT_SHARE = 0.02
+"""The least share of the gradient with which a cell is said to carry memory."""
 DETECTORS_SHOWN = 12
 
 
@@ -36,7 +38,8 @@ class Findings:
     the k-gram baseline is fitted on. testable: titles of the properties searched for; not_testable: title → reason.
     controls: titles of the control labels. evidence: of every candidate. left_out: title → number of further cells that
     were not judged. matches: of properties outside the catalog. detectors: cell → the character that it reacts to, of
-    cells without a name. summaries: of every cell.
+    cells without a name. gradient_shares: cell → share of the squared gradient of the loss that it carries back over 30
+    and 100 characters (`GradientShare`), of named cells and of those with 2 % or more. summaries: of every cell.
     """
 
     cells: Count
@@ -52,6 +55,7 @@ class Findings:
     left_out: dict[str, Count]
     matches: tuple[MatchSummary, ...]
     detectors: dict[CellName, str]
+    gradient_shares: dict[CellName, tuple[Share | None, ...]]
     summaries: tuple[CellSummary, ...]
 
     def claims(self, verdict: Verdict | None = None) -> list[Evidence]:
@@ -108,7 +112,7 @@ class Findings:
 
     def table(self) -> list[list[str]]:
         """Return a row for each named cell, for `report.CLAIM_HEADERS`."""
-        return [report.claim_row(one) for one in self]
+        return [report.claim_row(one, self.gradient_shares.get(one.cell, ())) for one in self]
 
     def cell_table(self, layer: int | None = None) -> list[list[str]]:
         """Return a row for every cell, or for those of one layer, for `report.CELL_HEADERS`."""
@@ -136,6 +140,11 @@ class Findings:
             f"character: {len(self.detectors)}{f' ({shown})' if detected else ''} · control labels named: "
             f"{len(controls)} of {len(self.controls)}"
         ]
+        named = {one.cell for one in tracks}
+        unnamed = [name for name in self.gradient_shares if name not in named]
+        if unnamed:
+            shares = (f"{name} {report.gradient_shares(self.gradient_shares[name])}" for name in unnamed)
+            lines.append("carry memory, not named: " + ", ".join(shares))
         for one in self.matches:
             lines += report.match_lines(one, self.best_for(one.property_name))
         found = {one.property_name for one in tracks + correlates}

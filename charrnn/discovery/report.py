@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
 
-CLAIM_HEADERS = ("cell", "tracks", "", "|char [95 %]", "all", "shift", "name in", "5-gram", "untrained", "episodes")
+SCORES = ("|char [95 %]", "all", "shift", "name in", "gradient", "5-gram", "untrained", "episodes")
+CLAIM_HEADERS = ("cell", "tracks", "", *SCORES)
 CELL_HEADERS = ("cell", "fits best", "", "SELECT", "|char", "verdict", "detects")
-NUMERIC = ("|char [95 %]", "all", "shift", "name in", "5-gram", "untrained", "episodes", "SELECT", "|char")
+NUMERIC = (*SCORES, "SELECT", "|char")
 """Headers of the columns that are aligned to the right."""
 LEGEND = (
     "|char: AUC or ρ within the same current character, on the CONFIRM half. all: over all characters. shift: "
     "difference in color, from −1 to 1, between inside and outside. name in: share of resamples of the text in which "
-    "no other property fits better. 5-gram: prediction from the last five characters, fitted on {fitted_on}. "
-    "untrained: the best cell of untrained networks. −c, −h: low where the property holds."
+    "no other property fits better. gradient: share of the squared gradient of the loss that the cell carries back over "
+    "30 and over 100 characters. 5-gram: prediction from the last five characters, fitted on {fitted_on}. untrained: the best cell of untrained networks. −c, −h: low where the property holds."
 )
 
 
@@ -47,8 +50,8 @@ def cell_and_signal(evidence: Evidence) -> str:
     return f"{evidence.cell} {'−' if negative else ''}{evidence.signal}"
 
 
-def claim_row(evidence: Evidence) -> list[str]:
-    """Return the row of a named cell, for `CLAIM_HEADERS`."""
+def claim_row(evidence: Evidence, shares: Sequence[float | None]) -> list[str]:
+    """Return the row of a named cell, for `CLAIM_HEADERS`. shares: of the gradient, at two lags."""
     return [
         cell_and_signal(evidence),
         evidence.property_name,
@@ -57,10 +60,16 @@ def claim_row(evidence: Evidence) -> list[str]:
         number(signed_score(evidence, evidence.plain)),
         number(evidence.difference, 2),
         f"{100 * evidence.stability:.0f} %",
+        gradient_shares(shares),
         number(evidence.as_score(evidence.kgram[4]), 2),
         number(evidence.as_score(evidence.untrained), 2),
         f"{evidence.episodes:,}",
     ]
+
+
+def gradient_shares(shares: Sequence[float | None]) -> str:
+    """Format shares of the gradient at two lags: `95, 100 %`."""
+    return ", ".join("–" if share is None else f"{100 * share:.0f}" for share in shares) + " %" if shares else ""
 
 
 def cell_row(summary: CellSummary, verdict: str, detects: str) -> list[str]:

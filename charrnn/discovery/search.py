@@ -9,16 +9,18 @@ competing properties, and control labels without meaning, which must not be name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from charrnn.discovery.baselines import kgram_baselines, untrained_baselines
 from charrnn.discovery.candidates import choose_candidates, gather_evidence
-from charrnn.discovery.findings import Findings
+from charrnn.discovery.findings import MIN_GRADIENT_SHARE, Findings
 from charrnn.discovery.match_summary import summarize_matches
 from charrnn.discovery.scores import score_cells, summarize_cells
 from charrnn.discovery.study import Effort, Progress, prepare_study
+from charrnn.inspection.gradients import GradientShare, gradient_share
 from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import CATALOG, Property, Text
 from charrnn.text.encoded_text import EncodedText
@@ -55,6 +57,9 @@ def discover(
     untrained = untrained_baselines(network, study, progress)
     evidence = gather_evidence(network, study, scores, candidates, kgrams, untrained, progress)
     named = {one.cell for one in evidence if one.verdict == "tracks"}
+    share = gradient_share(
+        network, study.text, positions=effort.gradient_positions, progress=lambda done: progress("gradients", done)
+    )
     return Findings(
         cells=len(scores.cells),
         bits_per_character=scores.bits_per_character,
@@ -73,5 +78,16 @@ def discover(
         detectors={
             str(cell): symbols[character] for cell, character in scores.detectors.items() if str(cell) not in named
         },
+        gradient_shares=_carriers(share, named),
         summaries=summarize_cells(study, scores),
     )
+
+
+def _carriers(share: GradientShare, named: Collection[str]) -> dict[str, tuple[float | None, ...]]:
+    """Return cell → share at each lag, of the named cells and of those that carry much, the largest first."""
+    ordered = map(str, share.largest(len(share.cells), MIN_GRADIENT_SHARE))
+    cells = {str(cell): cell for cell in share.cells}
+    return {
+        name: tuple(None if math.isnan(value) else value for value in share.of(cells[name]).values())
+        for name in dict.fromkeys([*ordered, *sorted(named)])
+    }

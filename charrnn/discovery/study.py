@@ -28,13 +28,18 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True)
 class Effort:
-    """The budget of a search: characters read, permutations, pseudo-labels, bootstrap resamples, untrained networks."""
+    """The budget of a search.
+
+    characters: read. resamples: of the bootstrap. untrained: networks. gradient_positions: at which the loss is
+    backpropagated.
+    """
 
     characters: int = SEARCHED_CHARACTERS
     permutations: int = 10_000
     pseudo_labels: int = 100
     resamples: int = 2_000
     untrained: int = 5
+    gradient_positions: int = 128
     seed: int = SEARCH_SEED
 
 
