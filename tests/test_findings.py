@@ -200,7 +200,7 @@ def test_findings_print_as_a_table():
         "2.50 bits/char on this text · chosen on 15,000, confirmed on 15,000 characters · 2 of 5 properties testable"
     )
     assert lines[2].split()[:3] == ["cell", "tracks", "|char"]
-    assert " ".join(lines[4].split()) == "1:3 c in string AUC .950 [.900, .975] .950 .80 97 % .70 .65 200"
+    assert " ".join(lines[4].split()) == "1:3 c in string AUC .950 [.900, .975] .950 .80 97 % 90, – % .70 .65 200"
     assert "correlates: 1:4 −c in string, AUC .950: string or comment fits it better in 40 % of resamples" in lines
     assert (
         "named: 1 of 6 cells · correlate: 1 · detectors of one character: 1 (a) · control labels named: 0 of 1" in lines
