@@ -427,9 +427,26 @@ class Model:
             None if chosen is None else chosen.title,
         )
 
-    def profile(self, cell: CellName, text: TextLike = None, *, characters: int = PROFILE_CHARACTERS) -> CellProfile:
-        """Return how long a cell keeps its state, how often its gates are saturated, and which logits it moves."""
-        return cell_profile(self.network, self.encode(text)[:characters], as_cell(cell, self.network))
+    def profile(
+        self,
+        cell: CellName,
+        text: TextLike = None,
+        *,
+        signal: str = "auto",
+        passages: int = 2,
+        characters: int = PROFILE_CHARACTERS,
+    ) -> CellProfile:
+        """Return what a cell does over the first `characters` of a text.
+
+        passages: of each kind: where the cell is highest, lowest, at a quantile, and at random.
+        """
+        encoded = self.encode(text)
+        tracked = _claimed_property(self.claim(cell, encoded))
+        encoded = encoded[:characters]
+        claimed = None if tracked is None else (tracked.title, tracked.of(self.characters(encoded)))
+        return cell_profile(
+            self.network, encoded, as_cell(cell, self.network), signal, passages=passages, claimed=claimed
+        )
 
     def contradictions(
         self, cell: CellName, text: TextLike = None, *, characters: int = PROFILE_CHARACTERS

@@ -397,8 +397,21 @@ class InspectSettings(Settings):
         "Signal of the cell: cell state c, hidden state h, or a gate. auto: c if the model has one, else h.",
         metavar="auto|c|h|GATE",
     )
-    start: int = option(0, "First character to show, counted from the start of the text.", at_least=0, at_most=10**12)
-    length: int = option(1500, "Characters to show.", at_least=1, at_most=1_000_000)
+    start: int | None = option(
+        None,
+        "First character to show, counted from the start of the text; by default where the cell changes most.",
+        at_least=0,
+        at_most=10**12,
+    )
+    length: int | None = option(
+        None,
+        "Characters to show; by default what fits on the first screen, and 1,500 in a file.",
+        at_least=1,
+        at_most=1_000_000,
+    )
+    passages: int = option(
+        2, "Passages to show of each kind: highest, lowest, typical and random.", at_least=0, at_most=50
+    )
     top: bool = option(
         False,
         "Below each character, show the five most likely next ones, the actual one marked, and the surprise in bits.",

@@ -253,7 +253,7 @@ def test_gates_profile_and_span(model: Model) -> None:
     assert set(gates) == {"input", "forget", "output"}
     profile = model.profile("1:3")
     assert profile.memory is not None and profile.memory > 0
-    assert len(profile.promoted) == 5
+    assert [one.state for one in profile.effects] == ["high", "low"]
     assert model.match_span("fox").occurrences[0] > 0
     with pytest.raises(CharrnnError, match="does not occur"):
         model.match_span("zebra")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -12,9 +13,10 @@ from typer.testing import CliRunner
 
 from charrnn.cli.app import app
 from charrnn.display.export import FORMATS, Format, register
-from charrnn.inspection.trace import Cell, state_after, trace
+from charrnn.inspection.trace import Cell, state_after, trace, trace_signal
 from charrnn.model.run import Run
 from charrnn.text.encoded_text import EncodedText
+from tests.test_findings import evidence
 from tests.untrained import invoke, make_run, refused
 
 
@@ -24,9 +26,10 @@ def run(home, short_text) -> Run:
 
 
 def test_cell(run):
-    lines = invoke("--cell", "4", "--length", "60").splitlines()
-    assert lines[0].startswith("a (step 3) · lstm 1×6 · held-out text, characters 0–59 · ")
-    assert lines[0].endswith("bits/char")
+    lines = invoke("--cell", "4", "--start", "0", "--length", "60").splitlines()
+    assert lines[0].startswith("cell 1:4: not searched yet")
+    assert lines[1].startswith("a (step 3) · lstm 1×6 · held-out text, characters 0–59 · ")
+    assert lines[1].endswith("bits/char")
     assert any("tanh(c) of cell 1:4" in line for line in lines)
     shown = "".join(run.vocabulary.decode(run.held_out_text().ids[:20])).split("\n")[0].replace(" ", "·")
     at = next(place for place, line in enumerate(lines) if line.startswith(shown))
@@ -75,7 +78,7 @@ def test_start_is_read_with_context(run):
 
 
 def test_top(run):
-    lines = invoke("--cell", "1", "--length", "20", "--top").splitlines()
+    lines = invoke("--cell", "1", "--length", "20", "--top", "--passages", "0").splitlines()
     assert [line.split()[0] for line in lines if line[:2] in {f"{k} " for k in range(1, 6)}] == list("12345")
     assert any(line.startswith("bits") for line in lines)
 
@@ -123,7 +126,7 @@ def test_unknown_characters(run, tmp_path):
 
 def test_bytes_are_escaped(home):
     make_run(home, "caf\u00e9 au lait\n" * 20, as_bytes=True)
-    shown = invoke("--cell", "1", "--length", "15")
+    shown = invoke("--cell", "1", "--start", "0", "--length", "15")
     assert "caf\\xc3\\xa9·au·lait↵" in shown
 
 
@@ -212,8 +215,13 @@ def test_search_is_cached(home, short_text):
 def test_cell_profile(run):
     before = invoke("--cell", "1", "--length", "20")
     assert "cell 1:1: not searched yet" in before
-    assert re.search(r"memory [\d,]+ characters? · input gate shut \d+%, wide open \d+%", before)
-    assert re.search(r"h raises the logits of: (\S+ ){5}· lowers: (\S+ ?){5}", before)
+    assert re.search(r"median time constant [\d,]+ characters? · input gate shut \d+%, wide open \d+%", before)
+    assert re.search(r"high .+ up +\S+ \+\S+ .*\n +down +\S+ [+−]\S+ .*\nlow ", before)
+    assert re.search(r"correlated cells: (1:\d [+−]\.?\d\S+( · )?){5}", before)
+    assert re.search(r"^all characters .* 100%, mean ", before, re.M)
+    assert [line.split()[0] for line in before.splitlines() if re.match(r"(highest|lowest|random|\d+ %) ", line)] == [
+        "highest", "95", "50", "5", "lowest", "random",
+    ]  # fmt: skip
     invoke("--property", "line position")
     assert "cell 1:1: no property found" in invoke("--cell", "1", "--length", "20")
 
@@ -230,8 +238,39 @@ def test_like_beyond_ascii(home):
 
 
 def test_profile_without_gates(home, short_text):
-    make_run(home, short_text, recurrence="rnn")
-    assert "h raises the logits of" in invoke("--cell", "1", "--length", "20")
+    make_run(home, short_text, recurrence="rnn", layers=2)
+    assert "what it adds to the logits" in invoke("--cell", "2:1", "--length", "20")
+    below = invoke("--cell", "1:1", "--length", "20")
+    assert "layer 1 is not connected to the output" in below and "logits" not in below
+
+
+def test_profile_of_a_named_cell(run):
+    """A search that names a cell gives its page a sentence and a histogram for each class."""
+    invoke("--property", "line position")
+    (cached,) = (run.path / "findings").iterdir()
+    data = json.loads(cached.read_text())
+    claim = dataclasses.asdict(evidence(cell="1:1", property_name="inside parentheses"))
+    cached.write_text(json.dumps(data | {"evidence": [claim]}))
+    lines = invoke("--cell", "1", "--length", "20").splitlines()
+    assert lines[0].startswith("cell 1:1 tracks inside parentheses: ")
+    assert any(re.match(r"inside parentheses .*%, mean", line) for line in lines)
+    assert any(re.match(r"elsewhere .*%, mean", line) for line in lines)
+
+
+def test_start_is_where_the_cell_changes_most(run):
+    data = json.loads(invoke("--cell", "1", "--length", "100", "--json"))
+    network, _ = run.load_network()
+    values = np.tanh(trace_signal(network, run.held_out_text()[:20_000], "c", [Cell(1, 1)])[:, 0].astype(float))
+    changes = np.abs(np.diff(values))
+    most = max(changes[k : k + 99].sum() for k in range(500, len(changes) - 99))
+    assert changes[data["start"] : data["start"] + 99].sum() >= 0.8 * most
+
+
+def test_passages(run):
+    shown = invoke("--cell", "1", "--length", "20", "--passages", "0")
+    assert "highest" not in shown and "correlated cells" in shown
+    data = json.loads(invoke("--cell", "1", "--passages", "1", "--json"))
+    assert len(data["cells"][0]["profile"]["passages"]) == 6
 
 
 def test_custom_properties(home, short_text, tmp_path):

@@ -38,7 +38,7 @@ from charrnn.properties.user_properties import find_property
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from tests.planted import network_for
-from tests.test_cli_inspect import make_run
+from tests.untrained import make_run
 
 NETWORK = network_for(Vocabulary.of("ab"), hidden_size=6)
 

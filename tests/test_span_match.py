@@ -73,17 +73,41 @@ def test_saturation_is_below_10_and_above_90_percent():
     assert some[1].left[0] == found["forget"].left[COUNTER]
 
 
-def test_profile_has_memory_gates_and_promoted_characters():
+def test_profile_of_a_planted_latch():
+    """Where it is on, which passages show it, and what it does to the prediction."""
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)
-    network = planted(vocabulary)
+    network, text = planted(vocabulary), EncodedText(vocabulary.encode(characters))
     with torch.no_grad():
         network.output.weight[vocabulary.encode(")")[0], LATCH] = 9
-    profile = cell_profile(network, EncodedText(vocabulary.encode(characters)), Cell(1, LATCH))
-    assert profile.promoted[0] == (int(vocabulary.encode(")")[0]), 9.0)
+    inside = CATALOG["inside parentheses"].of(Text(characters))
+    profile = cell_profile(network, text, Cell(1, LATCH), passages=3, claimed=("inside parentheses", inside))
     assert profile.memory > 1000
-    below = cell_profile(network_for(vocabulary, "gru"), EncodedText(vocabulary.encode(characters)), Cell(1, 3))
-    assert [one.gate for one in below.gates] == ["reset", "update"]
+    np.testing.assert_array_equal(profile.holds, profile.values > 0.5)
+    kinds = [one.kind for one in profile.passages]
+    assert kinds == [kind for kind in ("highest", "95 %", "50 %", "5 %", "lowest", "random") for _ in range(3)]
+    assert all(inside[one.position] for one in profile.passages[:3])
+    assert all(one.value == pytest.approx(profile.values[one.position]) for one in profile.passages)
+    high, low = profile.effects
+    assert high.raised[0] == (vocabulary.encode(")")[0], pytest.approx(9 * 0.76 * (1 - inside[500:].mean()), abs=0.05))
+    assert low.lowered[0][0] == vocabulary.encode(")")[0]
+    start = profile.busiest(200, characters)
+    changes = np.abs(np.diff(inside.astype(int)))
+    assert changes[start : start + 199].sum() >= 0.8 * max(changes[k : k + 199].sum() for k in range(500, 11_800))
+    assert characters[start - 1] in " \n"
+
+
+def test_correlated_cells_of_a_profile():
+    characters = prose(9_000)
+    vocabulary = Vocabulary.of(characters)
+    network, text = network_for(vocabulary, "gru"), EncodedText(vocabulary.encode(characters))
+    profile = cell_profile(network, text, Cell(1, 3), passages=0)
+    assert [one.gate for one in profile.gates] == ["reset", "update"]
+    hidden = np.concatenate([chunk.signals["h"] for chunk in trace(network, text, signals=["h"])])
+    wanted = np.corrcoef(hidden[500:], rowvar=False)[3]
+    order = np.argsort(-np.abs(wanted))[1:6]
+    assert [cell.index for cell, _ in profile.correlated] == order.tolist()
+    np.testing.assert_allclose([value for _, value in profile.correlated], wanted[order], atol=1e-5)
 
 
 def test_contradictions_are_where_cell_and_property_disagree():

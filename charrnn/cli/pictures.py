@@ -8,7 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from charrnn.display.terminal import Terminal, safe_text
+from rich.cells import cell_len
+
+from charrnn.display.activations import View, excerpt_lines, layout, render
+from charrnn.display.histogram import histogram_lines
+from charrnn.display.terminal import DEFAULT_COLUMNS, Terminal, safe_text
+from charrnn.inspection.recorded_trace import display_symbols
 from charrnn.settings import InspectSettings
 from charrnn.units import amount, count
 
@@ -16,10 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from charrnn.api import Model
+    from charrnn.discovery.profile import CellProfile
     from charrnn.inspection.trace import Cell
     from charrnn.text.encoded_text import EncodedText
 
 MAX_ROWS = 10
+FIRST_ROWS = 14  # rows of the picture that are sure to fit on the first screen, below the name and the legend
+LENGTH = 1500  # characters of a file, a pipe or JSON
+KIND = len("highest ") + 1  # columns for the kind of a passage
+PASSAGE = 80  # characters before and after a passage that may be shown
 CONTEXT = 24  # characters shown on each side of an excerpt
 SIGNS = {" ": "·", "\\n": "↵", "\\t": "→"}
 
@@ -35,51 +45,136 @@ def show_cells(
     as_json: bool,
     output: Path | None,
 ) -> None:
-    """Show a text colored by each of these cells, print the values as JSON, or write a file."""
-    from charrnn.display.activations import render
+    """Show a text colored by each of these cells, print the values as JSON, or write a file.
 
-    trace = model.trace(encoded, start=settings.start, length=settings.length, title=title)
+    Without a start, the text begins where the first cell changes most, and what else is known of one cell follows.
+    """
+    profiles = [
+        model.profile(cell, encoded, signal=settings.signal, passages=settings.passages if len(cells) == 1 else 0)
+        for cell in cells
+    ]
+    on_screen = terminal.is_terminal and not as_json and output is None
+    start, length = settings.start, settings.length
+    if start is None:
+        characters = model.characters(encoded[: len(profiles[0].values)]).characters
+        start = profiles[0].busiest(length or FIRST_ROWS * DEFAULT_COLUMNS, characters)
+    if length is None:
+        length = _fitting(model, encoded[start : start + LENGTH], terminal) if on_screen else LENGTH
+    trace = model.trace(encoded, start=start, length=length, title=title)
     if as_json:
-        about = {
-            "run": model.name,
-            "step": model.checkpoint.step,
-            "model": model.run.settings.model.to_json(),
-        }
-        print(json.dumps(about | trace.to_json(*cells, signal=settings.signal, successors=settings.top)))
+        about = {"run": model.name, "step": model.checkpoint.step, "model": model.run.settings.model.to_json()}
+        values = trace.to_json(*cells, signal=settings.signal, successors=settings.top)
+        for one, profile in zip(values["cells"], profiles, strict=True):
+            one["profile"] = profile.to_json(model.vocabulary.symbols)
+        print(json.dumps(about | values))
         return
-    picture = trace.show(*cells, signal=settings.signal, successors=settings.top, palette=settings.palette)
+    names = {str(cell): _claim(model, cell, encoded) for cell in cells}
+    picture = trace.show(*cells, signal=settings.signal, successors=settings.top, palette=settings.palette, names=names)
     if output is not None:
         picture.save(output)
         print(f"written to {output}", file=sys.stderr)
         return
-    terminal.paragraph(" · ".join(picture.facts.values()))
-    for cell, view in zip(cells, picture.views, strict=True):
-        terminal.write("\n")
-        for line in _profile(model, cell, encoded):
-            terminal.paragraph(line)
-        terminal.write("\n")
+    for place, (profile, view) in enumerate(zip(profiles, picture.views, strict=True)):
+        terminal.write("\n" if place else "")
+        terminal.paragraph(view.name)
+        if not place:
+            terminal.paragraph(" · ".join(picture.facts.values()))
         for line in render(view, terminal):
+            terminal.write(line + "\n", styled=True)
+        for line in profile_lines(model, profile, encoded, view, terminal):
             terminal.write(line + "\n", styled=True)
 
 
-def _profile(model: Model, cell: Cell, encoded: EncodedText) -> Iterator[str]:
-    """Yield what is known of a cell: its property, memory, gates, logits, and contradictions."""
-    yield _claim(model, cell, encoded)
-    profile = model.profile(cell, encoded)
-    parts = [] if profile.memory is None else [f"memory {amount(round(profile.memory), 'character')}"]
+def _fitting(model: Model, encoded: EncodedText, terminal: Terminal) -> int:
+    """Return how many characters of a text fit on the first screen."""
+    symbols = display_symbols(model.vocabulary)
+    text = View([symbols[one] for one in encoded.ids.tolist()], [0.0] * len(encoded), "")
+    lines = layout(text, terminal.width, unicode=terminal.unicode)
+    return max(1, sum(glyph.count for line in lines[:FIRST_ROWS] for glyph in line))
+
+
+def profile_lines(
+    model: Model, profile: CellProfile, encoded: EncodedText, view: View, terminal: Terminal
+) -> Iterator[str]:
+    """Yield passages, a histogram, correlated cells, and effects of a cell as styled lines. view: how it is colored."""
+    yield ""
+    yield from _passages(model, profile, encoded, view, terminal)
+    kept, holds = profile.values[profile.skipped :], profile.holds
+    classes = [("all characters", kept)]
+    if holds is not None and profile.property_name is not None:
+        on = holds[profile.skipped :]
+        classes = [(profile.property_name, kept[on]), ("elsewhere", kept[~on])]
+    yield from histogram_lines(classes, view.scale, terminal, view.palette)
+    yield ""
+    yield from _effects(model, profile, terminal.width)
+    for line in _facts(model, profile, encoded):
+        yield from terminal.wrap(line)
+
+
+def _passages(
+    model: Model, profile: CellProfile, encoded: EncodedText, view: View, terminal: Terminal
+) -> Iterator[str]:
+    """Yield a line for each passage: its kind, the value, and the text around it."""
+    symbols, last = display_symbols(model.vocabulary), ""
+    for one in profile.passages:
+        start = max(0, one.position - PASSAGE)
+        part = slice(start, min(one.position + PASSAGE, len(profile.values)))
+        shown = dataclasses.replace(
+            view,
+            symbols=[symbols[id] for id in encoded.ids[part].tolist()],
+            values=profile.values[part].tolist(),
+            successors=None,
+        )
+        label = f"{one.kind if one.kind != last else '':<{KIND}}{_signed(one.value)}  "
+        last = one.kind
+        for row, line in enumerate(
+            excerpt_lines(shown, terminal, terminal.width - len(label), focus=one.position - start)
+        ):
+            yield (label if not row else " " * len(label)) + line
+    if profile.passages:
+        yield ""
+
+
+def _facts(model: Model, profile: CellProfile, encoded: EncodedText) -> Iterator[str]:
+    """Yield sentences about a cell."""
+    if profile.correlated:
+        yield "correlated cells: " + " · ".join(f"{cell} {_signed(value)}" for cell, value in profile.correlated)
+    if not profile.effects:
+        yield f"layer {profile.cell.layer} is not connected to the output; it acts through the layers above"
+    parts = [] if profile.memory is None else [f"median time constant {amount(round(profile.memory), 'character')}"]
     parts += [f"{one.gate} gate shut {one.left[0]:.0%}, wide open {one.right[0]:.0%}" for one in profile.gates]
     if parts:
-        yield "  " + " · ".join(parts)
-    if profile.promoted:
-        names = [SIGNS.get(symbol, symbol) for symbol in model.vocabulary.symbols]
-        more, less = (" ".join(names[one] for one, _ in side) for side in (profile.promoted, profile.suppressed))
-        yield f"  h raises the logits of: {more} · lowers: {less}"
-    for one in model.contradictions(cell, encoded):
-        state = "holds, but the cell is off" if one.holds else "does not hold, but the cell is on"
-        yield f"  at {count(one.position)} the property {state}: {_excerpt(model, encoded, one.position)}"
+        yield " · ".join(parts)
+    for found in model.contradictions(profile.cell, encoded):
+        state = "holds, but the cell is off" if found.holds else "does not hold, but the cell is on"
+        yield f"at {count(found.position)} the property {state}: {_excerpt(model, encoded, found.position)}"
+
+
+def _effects(model: Model, profile: CellProfile, width: int) -> Iterator[str]:
+    """Yield two lines for each state: the logits that the cell raises and lowers most, as many as fit."""
+    symbols = [safe_text(SIGNS.get(symbol, symbol)) for symbol in model.vocabulary.symbols]
+    if profile.effects:
+        yield "what it adds to the logits of the next character, compared with its mean"
+    for one in profile.effects:
+        label = f"{one.state:<{KIND}}{_signed(one.value)}"
+        for word, side in (("up", one.raised), ("down", one.lowered)):
+            line = f"{label:<{KIND + 8}}{word:<4}"
+            for id, logit in side:
+                entry = f"  {symbols[id]} {_signed(logit)}"
+                if cell_len(line) + cell_len(entry) <= width:
+                    line += entry
+            yield line
+            label = ""
+    if profile.effects:
+        yield ""
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
+    """Return what a search found about a cell, in a sentence."""
     from charrnn.discovery.report import measure, score_with_interval
 
     evidence = model.claim(cell, encoded)
@@ -88,9 +183,12 @@ def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
         state = "no property found" if searched else "not searched yet; `charrnn inspect` finds what it tracks"
         return f"cell {cell}: {state}"
     verb = "tracks" if evidence.verdict == "tracks" else "correlates with"
-    line = f"cell {cell} {verb} {evidence.property_name}: {measure(evidence)}|char {score_with_interval(evidence)}"
-    if evidence.mean_inside is not None:
-        line += f" · {evidence.signal} {evidence.mean_inside:.2f} inside, {evidence.mean_outside:.2f} outside"
+    line = f"cell {cell} {verb} {evidence.property_name}"
+    if evidence.mean_inside is not None and evidence.mean_outside is not None:
+        inside, outside = ("high", "low") if evidence.sign > 0 else ("low", "high")
+        means = _signed(evidence.mean_inside), _signed(evidence.mean_outside)
+        line += f": {inside} there (mean {evidence.signal} {means[0]}), {outside} elsewhere ({means[1]})"
+    line += f" · {measure(evidence)} within the same character {score_with_interval(evidence)}"
     return line + "".join(f" · {failed}" for failed in evidence.failed)
 
 

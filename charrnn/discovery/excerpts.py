@@ -6,17 +6,15 @@ the difference between the cell's mean value inside the episode and beside it.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
 from charrnn.discovery.checked import Count
-from charrnn.display.activations import SignalScale, View, excerpt_lines
+from charrnn.display.activations import View, excerpt_lines
 from charrnn.display.terminal import Terminal
-from charrnn.inspection.recorded_trace import display_symbols
+from charrnn.inspection.recorded_trace import display_symbols, displayed_scale
 from charrnn.model.recurrences.base import Recurrence
 from charrnn.text.vocabulary import Vocabulary
 
@@ -64,12 +62,6 @@ class Excerpt:
         Without colors, rows of values follow each line of text.
         """
         return excerpt_lines(self.view(vocabulary, recurrence, palette), terminal, width, rows=rows, focus=self.focus)
-
-
-def displayed_scale(recurrence: Recurrence, signal: str, values: Sequence[float] | np.ndarray) -> SignalScale:
-    """Return the scale on which displayed values of a signal are colored."""
-    low, high = recurrence.displayed_range(signal)
-    return SignalScale(low, high) if math.isfinite(high) else SignalScale.covering(values)
 
 
 def typical_excerpt(

@@ -1,38 +1,118 @@
-"""What is known of one cell: how long it remembers, which characters it promotes, where it contradicts its property."""
+"""What one cell does over a text: where it is high and low, which cells are like it, what it does to the prediction."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from charrnn.discovery.evidence import Evidence
 from charrnn.inspection.gates import GateSaturation, gate_saturation, memory_length, warm_up
-from charrnn.inspection.trace import Cell, trace_signal
+from charrnn.inspection.trace import Cell, all_cells, trace, trace_signal
 from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import Property, Text
+from charrnn.settings import SEARCH_SEED
 from charrnn.text.encoded_text import EncodedText
 
-LOGITS_SHOWN = 5
+CORRELATED_SHOWN = 5
+EFFECTS_SHOWN = 6
 CONTRADICTIONS_SHOWN = 3
 MIN_DISTANCE = 80
-"""Characters between two contradictions."""
+"""Characters between two passages of a kind."""
+STATE_SHARE = 0.05
+"""Share of the characters at which a cell counts as high, or as low."""
+LINE_SHARE = 0.8
+"""Share of the changes that a passage which starts a line has at least."""
 
 
 @dataclass(frozen=True)
-class CellProfile:
-    """What a cell does over a text.
+class Passage:
+    """A character at which a cell has a value worth looking at.
 
-    memory: in characters; None without a memory gate. gates: saturation of the cell's gates. promoted, suppressed: ids
-    of the characters whose logits h of this cell raises and lowers most, with the logits per unit of h. They are empty
-    below the last layer, which alone is connected to the output.
+    kind: "highest", "95 %", "50 %", "5 %", "lowest" or "random". value: as displayed.
     """
 
+    kind: str
+    position: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a cell of the last layer does to the logits in one of its states, compared with its mean over the text.
+
+    state: "high" or "low", the 5 % of the characters where the displayed signal is highest or lowest. value: its mean
+    there. raised, lowered: ids and the change of their logits, output weight × (mean h there − mean h), largest first.
+    """
+
+    state: str
+    value: float
+    raised: list[tuple[int, float]]
+    lowered: list[tuple[int, float]]
+
+
+@dataclass(frozen=True, eq=False)
+class CellProfile:
+    """What a cell does over the N characters of a text.
+
+    values: of the signal as displayed, (N,). skipped: characters at the start that the rest leaves out. holds: where
+    the property holds that a search claims of the cell, (N,); a graded one above its median; None without a claim.
+    property_name: its name. passages: characters to look at. correlated: cells whose signal has the largest
+    |correlation| (Pearson) with this one's. effects: on the prediction; empty below the last layer. memory: the time
+    constant at the median of the memory gate, in characters; None without such a gate. gates: their saturation.
+    """
+
+    cell: Cell
+    signal: str
+    values: np.ndarray
+    skipped: int
+    holds: np.ndarray | None
+    property_name: str | None
+    passages: list[Passage]
+    correlated: list[tuple[Cell, float]]
+    effects: list[Effect]
     memory: float | None
     gates: list[GateSaturation]
-    promoted: list[tuple[int, float]]
-    suppressed: list[tuple[int, float]]
+
+    def busiest(self, length: int, characters: str) -> int:
+        """Return where the passage of this length starts in which the value changes most.
+
+        It starts a word; a line where that loses at most a fifth of the changes. characters: of the text.
+        """
+        first, last = self.skipped, len(self.values) - length
+        if last <= first:
+            return 0
+        changes = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(self.values.astype(np.float64))))])
+        change = changes[first + length - 1 : last + length] - changes[first : last + 1]
+        best: list[int] = []
+        for separators in ("\n", "\n ", ""):
+            places = [
+                place for place in range(len(change)) if not separators or characters[first + place - 1] in separators
+            ]
+            if places:
+                best.append(places[int(np.argmax(change[places]))])
+        line, *others = best
+        return first + (line if change[line] >= LINE_SHARE * max(change[best]) else others[0])
+
+    def to_json(self, symbols: Sequence[str]) -> dict[str, Any]:
+        """Return what is known beside the values. symbols: a printable form of each id."""
+
+        def named(side: list[tuple[int, float]]) -> list[list[Any]]:
+            return [[symbols[one], logit] for one, logit in side]
+
+        return {
+            "property": self.property_name,
+            "passages": [vars(one) for one in self.passages],
+            "correlated": [[str(cell), value] for cell, value in self.correlated],
+            "effects": [
+                vars(one) | {"raised": named(one.raised), "lowered": named(one.lowered)} for one in self.effects
+            ],
+            "memory": self.memory,
+            "gates": {one.gate: {"shut": float(one.left[0]), "open": float(one.right[0])} for one in self.gates},
+        }
 
 
 @dataclass(frozen=True)
@@ -43,21 +123,103 @@ class Contradiction:
     holds: bool
 
 
-def cell_profile(network: CharRNN, text: EncodedText, cell: Cell) -> CellProfile:
-    """Profile a cell over a text."""
-    gate = network.recurrence.memory_gate
+def cell_profile(
+    network: CharRNN,
+    text: EncodedText,
+    cell: Cell,
+    signal: str = "auto",
+    *,
+    passages: int = 2,
+    claimed: tuple[str, np.ndarray] | None = None,
+) -> CellProfile:
+    """Profile a cell over a text. passages: of each kind. claimed: name and values (N,) of the property it tracks."""
+    recurrence, skipped = network.recurrence, warm_up(len(text))
+    signal = recurrence.find_signal(signal)
+    values = recurrence.displayed(signal, trace_signal(network, text, signal, [cell])[:, 0])
+    hidden = values if signal == "h" else trace_signal(network, text, "h", [cell])[:, 0]
+    gate = recurrence.memory_gate
     memory = None
     if gate is not None:
-        memory = memory_length(trace_signal(network, text, gate, [cell])[warm_up(len(text)) :])
-    gates = gate_saturation(network, text, [cell]) if network.recurrence.sigmoid_gates else []
-    promoted, suppressed = [], []
-    if cell.layer == network.settings.layers:
-        weights = network.output.weight[:, cell.index].detach().cpu()
-        order = torch.argsort(weights, descending=True).tolist()
-        promoted, suppressed = (
-            [(one, float(weights[one])) for one in ids[:LOGITS_SHOWN]] for ids in (order, order[::-1])
-        )
-    return CellProfile(memory, gates, promoted, suppressed)
+        memory = memory_length(trace_signal(network, text, gate, [cell])[skipped:])
+    name, truth = claimed or (None, None)
+    return CellProfile(
+        cell=cell,
+        signal=signal,
+        values=values,
+        skipped=skipped,
+        holds=truth if truth is None or truth.dtype == bool else truth > np.median(truth),
+        property_name=name,
+        passages=_passages(values, skipped, passages),
+        correlated=_correlated(network, text, signal, cell, values, skipped),
+        effects=_effects(network, cell, values[skipped:], hidden[skipped:]),
+        memory=memory,
+        gates=gate_saturation(network, text, [cell]) if recurrence.sigmoid_gates else [],
+    )
+
+
+def _passages(values: np.ndarray, skipped: int, number: int) -> list[Passage]:
+    """Return `number` passages of each kind."""
+    kept = values[skipped:]
+    if not len(kept):
+        return []
+    random = np.random.default_rng(SEARCH_SEED).permutation(len(kept))
+    orders = [("highest", np.argsort(-kept, kind="stable"))]
+    for percent in (95, 50, 5):
+        distance = np.abs(kept - np.quantile(kept, percent / 100))
+        orders.append((f"{percent} %", random[np.argsort(distance[random].round(2), kind="stable")]))
+    orders += [("lowest", np.argsort(kept, kind="stable")), ("random", random)]
+    found = []
+    for kind, order in orders:
+        for place in _apart(order.tolist(), number):
+            found.append(Passage(kind, skipped + place, float(kept[place])))
+    return found
+
+
+def _apart(order: Sequence[int], number: int) -> list[int]:
+    """Return the first positions of an order that are at least `MIN_DISTANCE` apart, at most `number`."""
+    chosen: list[int] = []
+    for position in order:
+        if len(chosen) == number:
+            break
+        if all(abs(position - other) >= MIN_DISTANCE for other in chosen):
+            chosen.append(position)
+    return chosen
+
+
+def _correlated(
+    network: CharRNN, text: EncodedText, signal: str, cell: Cell, values: np.ndarray, skipped: int
+) -> list[tuple[Cell, float]]:
+    """Return the other cells with the largest |correlation| of their displayed signals, and it."""
+    x = values[skipped:].astype(np.float64) - values[skipped:].mean()
+    cells = all_cells(network)
+    total, squares, products = np.zeros((3, len(cells)))
+    for chunk in trace(network, text, signals=[signal]):
+        first = max(0, skipped - chunk.start)
+        others = network.recurrence.displayed(signal, chunk.signals[signal])[first:].astype(np.float64)
+        start = chunk.start + first - skipped
+        total += others.sum(axis=0)
+        squares += (others**2).sum(axis=0)
+        products += x[start : start + len(others)] @ others
+    deviations = np.sqrt(np.maximum(squares - total**2 / max(len(x), 1), 0) * (x @ x))
+    correlations = np.divide(products, deviations, out=np.zeros(len(cells)), where=deviations > 1e-9)
+    order = np.argsort(-np.abs(correlations), kind="stable").tolist()
+    return [(cells[one], float(correlations[one])) for one in order if cells[one] != cell][:CORRELATED_SHOWN]
+
+
+def _effects(network: CharRNN, cell: Cell, values: np.ndarray, hidden: np.ndarray) -> list[Effect]:
+    """Return what h of a cell does to the logits where the cell is high and where it is low."""
+    if cell.layer != network.settings.layers or not len(values):
+        return []
+    weights = network.output.weight[:, cell.index].detach().cpu().double()
+    order = np.argsort(values, kind="stable")
+    number = max(1, round(STATE_SHARE * len(values)))
+    effects = []
+    for state, places in (("high", order[-number:]), ("low", order[:number])):
+        logits = weights * (float(hidden[places].mean(dtype=np.float64)) - float(hidden.mean(dtype=np.float64)))
+        ranked = torch.argsort(logits, descending=True).tolist()
+        raised, lowered = ([(one, float(logits[one])) for one in ids[:EFFECTS_SHOWN]] for ids in (ranked, ranked[::-1]))
+        effects.append(Effect(state, float(values[places].mean()), raised, lowered))
+    return effects
 
 
 def contradictions(
@@ -72,10 +234,6 @@ def contradictions(
     truth = one.of(characters)
     disagreement = np.where(truth, -1, 1) * evidence.sign * (values - (evidence.threshold or 0.0))
     disagreement[: warm_up(len(values))] = -np.inf
-    found: list[Contradiction] = []
-    for position in np.argsort(-disagreement, kind="stable").tolist():
-        if len(found) == CONTRADICTIONS_SHOWN or disagreement[position] <= 0:
-            break
-        if all(abs(position - other.position) >= MIN_DISTANCE for other in found):
-            found.append(Contradiction(position, bool(truth[position])))
-    return found
+    order = np.argsort(-disagreement, kind="stable")
+    chosen = _apart(order[disagreement[order] > 0].tolist(), CONTRADICTIONS_SHOWN)
+    return [Contradiction(position, bool(truth[position])) for position in chosen]

@@ -18,10 +18,10 @@ from functools import lru_cache
 from itertools import groupby
 from typing import ClassVar
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import cell_len
 
 from charrnn.display.palettes import GREEN, PALETTES, Hue, Paint
-from charrnn.display.terminal import MIN_COLUMNS, Terminal, escape_character, safe_text
+from charrnn.display.terminal import MIN_COLUMNS, Terminal, escape_character, safe_text, wrap_words
 
 TAB_STOP = 4
 GUTTER = 5  # columns for the names of the rows with successors
@@ -114,7 +114,8 @@ class View:
     """A text of N characters and a value for each.
 
     symbols: N strings, longer than one character for bytes beyond ASCII (`\\xNN`). values: N floats. title: of the
-    values, such as `tanh(c) of cell 1:42`. palette: a name in `PALETTES`.
+    values, such as `tanh(c) of cell 1:42`. palette: a name in `PALETTES`. name: what is known of the values, a sentence
+    that files show as a heading.
     """
 
     symbols: Sequence[str]
@@ -123,6 +124,7 @@ class View:
     scale: SignalScale = SignalScale.SIGNED
     palette: str = "blue-red"
     successors: Successors | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         lengths = {len(self.symbols), len(self.values)}
@@ -384,49 +386,35 @@ def _legend(view: View, terminal: Terminal, paint: Paint) -> Iterator[str]:
     dot, minus = ("·", "−") if terminal.unicode else ("-", "-")
     words = f" {dot} ".join([title, *legend_notes(view, colored=paint.colored)])
     if not paint.colored:
-        yield from _wrapped(words, terminal)
+        yield from wrap_words(words, terminal.width)
     else:
         low, high = legend_ends(view, minus)
-        step = 2 if terminal.width >= 30 else 1
+        room = terminal.width - cell_len(low) - cell_len(high) - 4
+        fits = room - cell_len(words) >= len(view.scale.levels)
+        step = 2 if room - fits * cell_len(words) >= 2 * len(view.scale.levels) else 1
         bar = "".join(view.paint(paint, " " * step, level) for level in view.scale.levels)
-        columns = cell_len(low) + step * len(view.scale.levels) + cell_len(high) + 4
-        if columns + cell_len(words) <= terminal.width:
+        if fits:
             yield f"{low} {bar} {high}  {words}"
         else:
             yield f"{low} {bar} {high}"
-            yield from _wrapped(words, terminal)
+            yield from wrap_words(words, terminal.width)
     if view.successors is not None:
         yield from _successor_legend(terminal, paint)
 
 
-def _wrapped(words: str, terminal: Terminal) -> Iterator[str]:
-    """Wrap words to the terminal's width, splitting words that are longer."""
-    line = ""
-    for word in words.split(" "):
-        if line and cell_len(line) + 1 + cell_len(word) > terminal.width:
-            yield line
-            line = ""
-        line = f"{line} {word}" if line else word
-        while cell_len(line) > terminal.width:
-            head, line = chop_cells(line, terminal.width)[0], "".join(chop_cells(line, terminal.width)[1:])
-            yield head
-    if line:
-        yield line
-
-
 def _successor_legend(terminal: Terminal, paint: Paint) -> Iterator[str]:
     if not paint.colored:
-        yield from _wrapped(
+        yield from wrap_words(
             "1-5: the most likely next characters. next: the row of the actual one, - if none. p(1): probability of the"
             " first, in tenths. bits: surprise at the actual one, + from 9.5",
-            terminal,
+            terminal.width,
         )
         return
     scale = f"{BLOCKS[0]} below 1 to {BLOCKS[-1]} from 7" if terminal.unicode else "+ from 9.5"
-    yield from _wrapped(
+    yield from wrap_words(
         "1-5: the most likely next characters, green by probability, the actual one underlined. bits: surprise at the"
         f" actual one, {scale}",
-        terminal,
+        terminal.width,
     )
 
 

@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import re
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -170,7 +169,7 @@ class Terminal:
         """Break text between words into lines that fit, continuation lines indented. A pipe gets one line."""
         if not self.is_terminal:
             return [text]
-        return textwrap.wrap(text, self.width, subsequent_indent="  ", break_on_hyphens=False) or [""]
+        return wrap_words(text, self.width, indent="  ")
 
     def paragraph(self, text: str) -> None:
         """Write text, wrapped to the width."""
@@ -234,6 +233,23 @@ class WordWrap:
             return f"{word}\n"
         self._column += TAB - self._column % TAB if character == "\t" else 1
         return word + character
+
+
+def wrap_words(text: str, width: int, indent: str = "") -> list[str]:
+    """Break text at blanks into lines of at most `width` columns, splitting longer words. indent: of later lines."""
+    from rich.cells import cell_len, chop_cells
+
+    lines, line = [], ""
+    for word in text.split():
+        if line.strip() and cell_len(line) + 1 + cell_len(word) > width:
+            lines.append(line)
+            line = indent
+        line += f" {word}" if line.strip() else word
+        while cell_len(line) > width:
+            head, *rest = chop_cells(line, width)
+            lines.append(head)
+            line = indent + "".join(rest)
+    return [*lines, line] if line.strip() or not lines else lines
 
 
 RICH_COLOR_SYSTEMS: dict[str, Literal["truecolor", "256", "standard"] | None] = {

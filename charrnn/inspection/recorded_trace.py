@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from charrnn.errors import CharrnnError
 from charrnn.extras import import_extra
 from charrnn.inspection.trace import Cell, all_cells, find_cell, state_after, trace, trace_signal
 from charrnn.model.network import CharRNN, State
+from charrnn.model.recurrences.base import Recurrence
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import NATS_PER_BIT, count
@@ -200,24 +201,30 @@ class Trace:
         return Predictions(likeliest, probabilities, following, surprise)
 
     def show(
-        self, *cells: CellName, signal: str = "auto", successors: bool = False, palette: str = "blue-red"
+        self,
+        *cells: CellName,
+        signal: str = "auto",
+        successors: bool = False,
+        palette: str = "blue-red",
+        names: Mapping[str, str] | None = None,
     ) -> Picture:
         """Return the text colored by each of these cells; c is shown as tanh(c).
 
-        successors: under each character the likeliest next ones and the surprise of the true one.
+        successors: under each character the likeliest next ones and the surprise of the true one. names: cell → what is
+        known of it, a sentence that files show as a heading.
         """
         signal = self.network.recurrence.find_signal(signal)
         shown = self._successors() if successors else None
-        views = [self._view(as_cell(name, self.network), signal, palette, shown) for name in cells]
+        chosen = [as_cell(name, self.network) for name in cells]
+        views = [self._view(cell, signal, palette, shown, (names or {}).get(str(cell), "")) for cell in chosen]
         return Picture(views, self.described())
 
-    def _view(self, cell: Cell, signal: str, palette: str, successors: Successors | None) -> View:
+    def _view(self, cell: Cell, signal: str, palette: str, successors: Successors | None, name: str) -> View:
         recurrence = self.network.recurrence
         values = recurrence.displayed(signal, self._of_cell(cell, signal))
         title = f"{recurrence.display_name(signal)} of cell {cell}"
-        low, high = recurrence.displayed_range(signal)
-        scale = SignalScale(low, high) if math.isfinite(high) else SignalScale.covering(values)
-        return View(self.characters, values.tolist(), title, scale, palette, successors)
+        scale = displayed_scale(recurrence, signal, values)
+        return View(self.characters, values.tolist(), title, scale, palette, successors, name)
 
     def _successors(self) -> Successors:
         symbols, predicted = display_symbols(self.vocabulary), self.predictions
@@ -275,6 +282,12 @@ class Trace:
         data.insert(0, "character", self.characters)
         data.insert(1, "surprise", self.surprise)
         return data
+
+
+def displayed_scale(recurrence: Recurrence, signal: str, values: Iterable[float]) -> SignalScale:
+    """Return the scale on which displayed values of a signal are colored."""
+    low, high = recurrence.displayed_range(signal)
+    return SignalScale(low, high) if math.isfinite(high) else SignalScale.covering(values)
 
 
 def as_cell(name: CellName, network: CharRNN) -> Cell:

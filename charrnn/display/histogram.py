@@ -1,0 +1,69 @@
+"""Histograms of a signal, one for each class of characters, as two lines of blocks or digits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from rich.cells import cell_len
+
+from charrnn.display.activations import BLOCKS, SignalScale
+from charrnn.display.palettes import PALETTES, Paint
+from charrnn.display.terminal import Terminal, safe_text
+
+MAX_BINS = 41
+MIN_BINS = 11
+
+
+def histogram_lines(
+    classes: Sequence[tuple[str, np.ndarray]], scale: SignalScale, terminal: Terminal, palette: str = "blue-red"
+) -> Iterator[str]:
+    """Yield a histogram of the values of each class, two lines high, its share and mean beside it, above one axis.
+
+    classes: name and values of each. Bars are relative to the largest of their class, so that a rare one is visible.
+    """
+    total = sum(len(values) for _, values in classes)
+    names = [safe_text(name, keep_newlines=False, keep_tabs=False) for name, _ in classes]
+    figures = [f"{len(values) / max(total, 1):4.0%}, mean {_mean(values)}" for _, values in classes]
+    margin = max(map(cell_len, names)) + 2
+    bins = max(MIN_BINS, min(MAX_BINS, terminal.width - margin - max(map(len, figures)) - 2))
+    paint = Paint(terminal.colors, terminal.background)
+    for name, figure, (_, values) in zip(names, figures, classes, strict=True):
+        counts = np.histogram(np.clip(values, scale.low, scale.high), bins, (scale.low, scale.high))[0]
+        upper, lower = _bars(counts, terminal.unicode)
+        yield (" " * margin + _colored(upper, scale, paint, palette)).rstrip()
+        yield f"{name}{' ' * (margin - cell_len(name))}{_colored(lower, scale, paint, palette)}  {figure}"
+    yield " " * margin + _axis(scale, bins, "−" if terminal.unicode else "-")
+
+
+def _mean(values: np.ndarray) -> str:
+    return f"{values.mean():+.2f}".replace("-", "−") if len(values) else "none"
+
+
+def _bars(counts: np.ndarray, unicode: bool) -> tuple[str, str]:
+    """Return the upper and the lower line of a histogram; in ASCII, tenths of the largest count in the lower one."""
+    shares = counts / max(counts.max(), 1)
+    if not unicode:
+        return "", "".join("." if not share else str(min(int(10 * share), 9)) for share in shares)
+    eighths = [0 if not share else max(1, round(16 * share)) for share in shares.tolist()]
+    blocks = " " + BLOCKS
+    return "".join(blocks[max(0, one - 8)] for one in eighths), "".join(blocks[min(one, 8)] for one in eighths)
+
+
+def _colored(bars: str, scale: SignalScale, paint: Paint, palette: str) -> str:
+    """Return bars in the color of the side of the scale on which they stand."""
+    if not scale.signed:
+        return paint.in_ink(bars, PALETTES[palette].positive)
+    middle = len(bars) // 2
+    sides = PALETTES[palette]
+    return (
+        paint.in_ink(bars[:middle], sides.negative)
+        + bars[middle : middle + 1]
+        + paint.in_ink(bars[middle + 1 :], sides.positive)
+    )
+
+
+def _axis(scale: SignalScale, bins: int, minus: str) -> str:
+    low, high = (f"{minus}{scale.high:g}", f"+{scale.high:g}") if scale.signed else ("0", f"{scale.high:g}")
+    middle = "0".center(bins - len(low) - len(high)) if scale.signed else " " * (bins - len(low) - len(high))
+    return low + middle + high
