@@ -254,22 +254,6 @@ def test_properties_take_linear_time(opening):
                 assert time.process_time() - start < 0.5, (chosen.name, text.characters[:20])
 
 
-CODE = ["/*", "*/", "//", '"""', "'", "\\\n", "if ", "if(", "def ", "def a(", "struct {", "x=", ";", "a\n  ", "else:"]
-
-
-@pytest.mark.parametrize("language", ["python", "javascript"])  # their lexers are linear
-def test_properties_of_source_code_take_linear_time(language):
-    """A property with quadratic time takes over 5 s for one of these texts; all together take about 3 s."""
-    for unit in [*ADVERSARIAL, *CODE]:
-        text = Text(unit * (20_000 // len(unit)), language)
-        assert text.has_tokens
-        for chosen in CATALOG.values():
-            if "code" in chosen.applies:
-                start = time.process_time()
-                chosen.of(text)
-                assert time.process_time() - start < 0.5, (chosen.name, unit)
-
-
 def test_lexer_that_takes_too_long_is_stopped(monkeypatch):
     """Pygments' lexer of C takes quadratic time on blank lines."""
     monkeypatch.setattr(source_code, "MAX_SECONDS", 0.1)
