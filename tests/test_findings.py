@@ -59,8 +59,10 @@ def evidence(**changed: Any) -> Evidence:
         "kgram": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
         "kgram_plain": (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7),
         "untrained": 0.3,
+        "linear_memory": 0.35,
         "beyond_kgram": (0.3, 0.6),
         "beyond_untrained": (0.3, 0.6),
+        "beyond_linear_memory": (0.3, 0.6),
         "p": 1e-4,
         "p_holm": 0.004,
         "segments": 40,
@@ -110,6 +112,7 @@ def findings(*found: Evidence) -> Findings:
     [
         ({"beyond_kgram": (-0.1, 0.2)}, "the 5-gram reaches .70"),
         ({"beyond_untrained": (0.0, 0.2)}, "an untrained network reaches .65"),
+        ({"beyond_linear_memory": (-0.1, 0.1)}, "a linear memory of the text reaches .68"),
         ({"p_holm": 0.06}, "permuted segments reach its score (p = 0.06)"),
         ({"pseudo": 0.95}, "a meaningless label of its time scale reaches .97"),
     ],

@@ -151,8 +151,18 @@ def test_t_mod_7_counts_from_the_start():
     assert labels("t mod 7", "a" * 9) == "111····11"
 
 
+def test_comma_parity_counts_from_the_start():
+    assert labels("comma parity", "a,b\n,,c,") == "·111·11·"
+
+
+def test_first_letter_of_a_sentence_holds_to_its_end():
+    text, expected = unmarked("‹An ox›. (ox! 3 ‹a b)⏎x⏎›⏎x. ‹B›")
+    assert labels("sentence begins with A–M", text) == expected
+
+
 def test_every_property_has_a_labeled_text():
-    labeled = {*BINARY, *GRADED, *PYTHON, *C, "hash of the word", "t mod 7"}
+    controls = {one.name for one in CATALOG.values() if one.control}
+    labeled = {*BINARY, *GRADED, *PYTHON, *C, *controls}
     assert labeled == set(CATALOG)
 
 

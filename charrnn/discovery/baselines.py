@@ -1,15 +1,17 @@
-"""What a cell has to beat: the last characters of the text, and cells of networks that were not trained."""
+"""What a cell has to beat: the last characters, a linear memory of the text, and cells of untrained networks."""
 
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from charrnn.discovery.activations import cell_groups, record
+from charrnn.discovery.ridge import NormalEquations, predictions
 from charrnn.discovery.statistics import Labels, Strata, rank_correlation, ranked
 from charrnn.discovery.study import Effort, Progress, Study
 from charrnn.model.network import CharRNN
@@ -18,6 +20,13 @@ from charrnn.text.contexts import Contexts
 
 KGRAM = 5
 """The number of last characters that a named cell has to beat."""
+TIME_CONSTANTS = (2, 8, 30, 100)
+"""Of the linear memory, in characters."""
+SCANNED_AT_A_TIME = 64
+MEMORY_BIASES = (0.0, 2.0, 4.0, 6.0)
+"""Biases of the memory gate of untrained networks, in turn: open gates remember about 2, 8, 55 and 400 characters."""
+UNTRAINED_CELLS = 512
+"""Cells of an untrained network's layer, at most."""
 UNTRAINED_STRIDE = 3
 """Every third block of SELECT chooses the best cell of an untrained network."""
 
@@ -35,8 +44,8 @@ class KgramBaseline:
 
 
 @dataclass(frozen=True, eq=False)
-class UntrainedBaseline:
-    """The best cell of untrained networks: its rank correlation and its values (N/2,) on CONFIRM."""
+class Baseline:
+    """A rank correlation within the current character, and the values (N/2,) that reach it, on CONFIRM."""
 
     rank_correlation: float
     values: np.ndarray
@@ -67,9 +76,49 @@ def kgram_baselines(
     return found
 
 
-def untrained_baselines(network: CharRNN, study: Study, progress: Progress) -> dict[int, UntrainedBaseline]:
+def linear_memory_baselines(study: Study, progress: Progress) -> dict[int, Baseline]:
+    """Return how well a linear memory of the text predicts each searched property.
+
+    It is fitted on SELECT, to the characters that are most frequent there.
+    """
+    progress("linear memory", 0.0)
+    features = linear_memory(study.text.ids, study.select.design.characters[0])
+    searched = list(study.searched)
+    labels = study.select.labels
+    equations = NormalEquations.of(
+        study.split.select(features), Labels(labels.numbers[searched], labels.graded[searched]), study.select.by_character
+    )
+    columns = predictions(study.split.confirm(features), equations.weights())
+    (within,) = ranked(columns, study.confirm.by_character)
+    scores = rank_correlation(within, study.confirm.labels)
+    progress("linear memory", 1.0)
+    return {k: Baseline(float(scores[k, place]), columns[:, place]) for place, k in enumerate(searched)}
+
+
+def linear_memory(ids: np.ndarray, characters: np.ndarray) -> np.ndarray:
+    """Return leaky counts of characters (V,) in a text (N,), (N, 4·V) float32, time constant by time constant.
+
+    m_t = exp(−1/τ) m_{t−1} + [x_t = v]
+    """
+    pieces = -(-len(ids) // SCANNED_AT_A_TIME)
+    shown = np.zeros((pieces * SCANNED_AT_A_TIME, len(characters)), np.float32)
+    shown[: len(ids)] = ids[:, None] == characters
+    steps = np.arange(SCANNED_AT_A_TIME)[:, None]
+    ages = steps - steps.T
+    parts = []
+    for constant in TIME_CONSTANTS:
+        kernel = np.where(ages >= 0, np.exp(-np.abs(ages) / constant), 0).astype(np.float32)
+        part = kernel @ shown.reshape(pieces, SCANNED_AT_A_TIME, -1)
+        fading = np.exp(-(steps + 1) / constant).astype(np.float32)
+        for before, after in itertools.pairwise(part):
+            after += fading * before[-1]
+        parts.append(part.reshape(len(shown), -1)[: len(ids)])
+    return np.concatenate(parts, axis=1)
+
+
+def untrained_baselines(network: CharRNN, study: Study, progress: Progress) -> dict[int, Baseline]:
     """Return the best cell of untrained networks of the same shape for each searched property."""
-    best: dict[int, UntrainedBaseline] = {}
+    best: dict[int, Baseline] = {}
     networks = list(untrained_networks(network, study.effort))
     for turn, untrained in enumerate(networks):
         stage = f"untrained {turn + 1}/{len(networks)}"
@@ -79,7 +128,7 @@ def untrained_baselines(network: CharRNN, study: Study, progress: Progress) -> d
         scores = rank_correlation(within, study.confirm.labels)
         for place, k in enumerate(study.searched):
             if k not in best or scores[k, place] > best[k].rank_correlation:
-                best[k] = UntrainedBaseline(float(scores[k, place]), chosen[k])
+                best[k] = Baseline(float(scores[k, place]), chosen[k])
     return best
 
 
@@ -110,11 +159,18 @@ def _best_on_select(network: CharRNN, study: Study, stage: str, progress: Progre
 
 
 def untrained_networks(network: CharRNN, effort: Effort) -> Iterator[CharRNN]:
-    """Yield freshly initialized networks of the same shape, then the trained one with shuffled weights."""
+    """Yield freshly initialized networks, then the trained one with shuffled weights.
+
+    The fresh ones have the same shape, but at most `UNTRAINED_CELLS` in a layer, and the biases of their memory gates
+    are `MEMORY_BIASES` in turn. A recurrence without a memory gate has no bias to choose.
+    """
+    settings = replace(network.settings, hidden_size=min(network.settings.hidden_size, UNTRAINED_CELLS))
     for number in range(effort.untrained):
-        fresh = copy.deepcopy(network).cpu()  # a seed draws the same weights on the CPU, whatever the network's device
+        fresh = CharRNN(settings, network.vocabulary_size).eval()  # on the CPU a seed draws the same weights everywhere
         fresh.initialize(torch.Generator().manual_seed(effort.seed + number))
-        yield fresh.to(network.output.weight.device)
+        for layer in fresh.recurrences:
+            fresh.recurrence.open_memory(layer, MEMORY_BIASES[number % len(MEMORY_BIASES)])
+        yield fresh.to(network.output.weight)
     shuffled = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(effort.seed)
     with torch.no_grad():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.discovery.activations import Activations, record
-from charrnn.discovery.baselines import KgramBaseline, UntrainedBaseline
+from charrnn.discovery.baselines import Baseline, KgramBaseline
 from charrnn.discovery.competition import SEGMENTS, compete
 from charrnn.discovery.evidence import MIN_AUC, MIN_RHO, Evidence, Sign
 from charrnn.discovery.scores import Scores
@@ -69,7 +69,8 @@ def gather_evidence(
     scores: Scores,
     candidates: Sequence[Candidate],
     kgrams: dict[int, KgramBaseline],
-    untrained: dict[int, UntrainedBaseline],
+    untrained: dict[int, Baseline],
+    memories: dict[int, Baseline],
     progress: Progress,
 ) -> tuple[Evidence, ...]:
     """Return the evidence for each candidate. The candidate cells are read once more."""
@@ -81,7 +82,7 @@ def gather_evidence(
         [p_value(abs(scores.comparable[one]), scores.permuted[one.property_index]) for one in candidates]
     )
     adjusted = holm(p_values, np.array([one.property_index for one in candidates]))
-    gathering = _Gathering(study, scores, network.recurrence, values, kgrams, untrained)
+    gathering = _Gathering(study, scores, network.recurrence, values, kgrams, untrained, memories)
     found = []
     for place, candidate in enumerate(candidates):
         progress("intervals", place / len(candidates))
@@ -99,7 +100,8 @@ class _Gathering:
     recurrence: Recurrence
     values: Activations
     kgrams: dict[int, KgramBaseline]
-    untrained: dict[int, UntrainedBaseline]
+    untrained: dict[int, Baseline]
+    memories: dict[int, Baseline]
 
     def evidence(self, candidate: Candidate, p: float, p_holm: float) -> Evidence:
         """Return the evidence for a candidate. Intervals are computed where no point estimate rules a verdict out."""
@@ -125,7 +127,9 @@ class _Gathering:
             kgram_plain=tuple(self.kgrams[k].plain.tolist()),
             untrained=self.untrained[k].rank_correlation,
             beyond_kgram=None,
+            linear_memory=self.memories[k].rank_correlation,
             beyond_untrained=None,
+            beyond_linear_memory=None,
             p=p,
             p_holm=p_holm,
             segments=scores.segments[k],
@@ -170,26 +174,27 @@ class _Gathering:
     def _with_intervals(self, found: Evidence, k: int, column: np.ndarray) -> Evidence:
         """Add intervals of a cell's rank correlations, and of paired differences over the same resamples."""
         own = self._resampled(k, column, self.study.confirm.by_character)
-        of_kgram, of_untrained = self._baselines(k)
+        of_kgram, of_untrained, of_memory = self._baselines(k)
         return replace(
             found,
             interval=interval(own),
             plain_interval=interval(self._resampled(k, column, Strata.single(len(column)))),
             beyond_kgram=interval(own - of_kgram),
             beyond_untrained=interval(own - of_untrained),
+            beyond_linear_memory=interval(own - of_memory),
         )
 
-    def _baselines(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the rank correlation of the 5-gram and of the best untrained cell in each resample."""
+    def _baselines(self, k: int) -> list[np.ndarray]:
+        """Return what the 5-gram, the best untrained cell and the linear memory reach in each resample."""
         if k not in self._known_baselines:
-            self._known_baselines[k] = (
-                self._resampled(k, self.kgrams[k].values, self.study.confirm.by_character),
-                self._resampled(k, self.untrained[k].values, self.study.confirm.by_character),
-            )
+            self._known_baselines[k] = [
+                self._resampled(k, one.values, self.study.confirm.by_character)
+                for one in (self.kgrams[k], self.untrained[k], self.memories[k])
+            ]
         return self._known_baselines[k]
 
     @cached_property
-    def _known_baselines(self) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+    def _known_baselines(self) -> dict[int, list[np.ndarray]]:
         return {}
 
     def _resampled(self, k: int, column: np.ndarray, strata: Strata) -> np.ndarray:

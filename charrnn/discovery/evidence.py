@@ -61,8 +61,10 @@ class Evidence:
     kgram: KgramScores
     kgram_plain: KgramScores
     untrained: Correlation
+    linear_memory: Correlation
     beyond_kgram: Interval | None
     beyond_untrained: Interval | None
+    beyond_linear_memory: Interval | None
     p: Share
     p_holm: Share
     segments: Count
@@ -133,6 +135,8 @@ class Evidence:
             failed.append(f"the 5-gram reaches {_short(self.as_score(self.kgram[4]))}")
         if not self._is_beyond(self.untrained, self.beyond_untrained):
             failed.append(f"an untrained network reaches {_short(self.as_score(self.untrained))}")
+        if not self._is_beyond(self.linear_memory, self.beyond_linear_memory):
+            failed.append(f"a linear memory of the text reaches {_short(self.as_score(self.linear_memory))}")
         if self.p_holm >= SIGNIFICANCE_LEVEL:
             failed.append(f"permuted segments reach its score (p = {self.p_holm:.2g})")
         if self.comparable <= self.pseudo:

@@ -22,7 +22,7 @@ from charrnn.units import count
 if TYPE_CHECKING:
     import pandas
 
-INTERVALS = ("interval", "plain_interval", "beyond_kgram", "beyond_untrained")
+INTERVALS = ("interval", "plain_interval", "beyond_kgram", "beyond_untrained", "beyond_linear_memory")
 VERDICTS = get_args(Verdict)
 CORRELATES_SHOWN = 12
 MIN_GRADIENT_SHARE = 0.02

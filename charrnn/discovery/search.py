@@ -1,8 +1,8 @@
 """The search for interpretable cells: cells whose values follow a property of the text.
 
 Almost any cell correlates with almost any property of the same text. A cell is therefore chosen on one half of the text
-and judged on the other. It has to beat six baselines: permuted labels, pseudo-labels, untrained networks, a 5-gram,
-competing properties, and control labels without meaning, which must not be named.
+and judged on the other. It has to beat seven baselines: permuted labels, pseudo-labels, untrained networks, a 5-gram,
+a linear memory, competing properties, and control labels without meaning, which must not be named.
 
     study → scores → baselines → candidates → findings
 """
@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from charrnn.discovery.baselines import kgram_baselines, untrained_baselines
+from charrnn.discovery.baselines import kgram_baselines, linear_memory_baselines, untrained_baselines
 from charrnn.discovery.candidates import choose_candidates, gather_evidence
 from charrnn.discovery.findings import MIN_GRADIENT_SHARE, Findings
 from charrnn.discovery.match_summary import summarize_matches
@@ -55,7 +55,8 @@ def discover(
     candidates, left_out = choose_candidates(study, scores)
     kgrams = kgram_baselines(study, training, progress)
     untrained = untrained_baselines(network, study, progress)
-    evidence = gather_evidence(network, study, scores, candidates, kgrams, untrained, progress)
+    memories = linear_memory_baselines(study, progress)
+    evidence = gather_evidence(network, study, scores, candidates, kgrams, untrained, memories, progress)
     named = {one.cell for one in evidence if one.verdict == "tracks"}
     share = gradient_share(
         network, study.text, positions=effort.gradient_positions, progress=lambda done: progress("gradients", done)

@@ -22,6 +22,7 @@ resamples.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -77,15 +78,6 @@ def _first_of_group(ordered: np.ndarray) -> np.ndarray:
     return np.concatenate([[True], ordered[1:] != ordered[:-1]]) if len(ordered) else np.zeros(0, bool)
 
 
-def _mid_positions(first: np.ndarray) -> np.ndarray:
-    """Return the mean index of each position's group, (N,). first: true where a group starts, (N,)."""
-    if first.all():
-        return np.arange(len(first), dtype=np.float64)
-    starts = np.flatnonzero(first)
-    sizes = np.diff(np.append(starts, len(first)))
-    return np.repeat(starts + (sizes - 1) / 2, sizes)
-
-
 @dataclass(frozen=True)
 class Ranked:
     """Scaled ranks u of columns within strata. ranks: (U, N) float32. squares: Σ u² in each stratum, (U, V)."""
@@ -96,27 +88,47 @@ class Ranked:
 
 
 def ranked(columns: np.ndarray, *strata: Strata) -> list[Ranked]:
-    """Rank columns (N, U) within each partition. Each column is sorted once."""
+    """Rank columns (N, U) within each partition."""
     by_column = np.ascontiguousarray(columns.T)
-    made = [np.empty(by_column.shape, np.float32) for _ in strata]
-    starts = [np.concatenate([[0], np.cumsum(partition.sizes)[:-1]]) for partition in strata]
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy sorts in one thread, without the lock
+        return [_ranked(by_column, partition, pool) for partition in strata]
 
-    for column, values in enumerate(by_column):
-        order = np.argsort(values)
-        for partition, first_of, target in zip(strata, starts, made, strict=True):
-            grouped = order
-            if partition.number > 1:
-                grouped = order[np.argsort(partition.of[order], kind="stable")]
-            ordered, stratum = values[grouped], partition.of[grouped]
-            first = _first_of_group(ordered)
-            first[first_of] = True
-            within = _mid_positions(first) - first_of[stratum]
-            sizes = partition.sizes[stratum]
-            target[column, grouped] = (within - (sizes - 1) / 2) / sizes
-    return [
-        Ranked(ranks, partition.sums(np.square(ranks)).astype(np.float64), partition)
-        for ranks, partition in zip(made, strata, strict=True)
-    ]
+
+def _ranked(by_column: np.ndarray, strata: Strata, pool: ThreadPoolExecutor) -> Ranked:
+    """Rank columns (U, N). The positions of each stratum are sorted by themselves, which takes half as long."""
+    grouped = np.argsort(strata.of, kind="stable")
+    stops = np.cumsum(strata.sizes)
+    starts = stops - strata.sizes
+    places = [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
+    start, size = (np.repeat(part, strata.sizes) for part in (starts, strata.sizes))
+    ranks = np.empty(by_column.shape, np.float32)
+
+    def scaled(place: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Scale mid-ranks, counted from 0 over all strata."""
+        result: np.ndarray = (place - start[chosen] - (size[chosen] - 1) / 2) / size[chosen]
+        return result
+
+    untied = scaled(np.arange(len(grouped))).astype(np.float32)
+
+    def rank(column: int) -> None:
+        values = by_column[column][grouped]
+        order = start.copy()
+        for place in places:
+            order[place] += values[place].argsort()
+        ordered = values[order]
+        repeats = np.append(False, ordered[1:] == ordered[:-1])
+        repeats[starts] = False
+        result = untied
+        if repeats.any():
+            following = np.append(repeats[1:], False)
+            first, last = np.flatnonzero(following & ~repeats), np.flatnonzero(repeats & ~following)
+            tied, result = repeats | following, untied.copy()
+            result[tied] = scaled(np.repeat((first + last) / 2, last - first + 1), tied)
+        ranks[column, grouped[order]] = result
+
+    for _ in pool.map(rank, range(len(by_column))):
+        pass
+    return Ranked(ranks, strata.sums(np.square(ranks)).astype(np.float64), strata)
 
 
 @dataclass(frozen=True)

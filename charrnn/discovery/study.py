@@ -38,7 +38,7 @@ class Effort:
     permutations: int = 10_000
     pseudo_labels: int = 100
     resamples: int = 2_000
-    untrained: int = 5
+    untrained: int = 4
     gradient_positions: int = 128
     seed: int = SEARCH_SEED
 

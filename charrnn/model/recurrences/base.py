@@ -155,6 +155,13 @@ class Recurrence(ABC):
             nn.init.xavier_uniform_(weights.input, generator=generator)
             nn.init.orthogonal_(weights.hidden, generator=generator)
 
+    @torch.no_grad()
+    def open_memory(self, layer: nn.Module, bias: float) -> None:
+        """Add to the bias of the memory gate, in place. A recurrence without one is left as it is."""
+        if self.memory_gate is not None:
+            rows = self.gate_rows(self.memory_gate, gate_weights(layer).hidden.shape[1])
+            gate_weights(layer, rows).input_bias.add_(bias)
+
     def unroll(self, layer: nn.Module, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Return h after each character, (T, B, H), and the state after the last. inputs: (T, B, I)."""
         carried = tuple(part.unsqueeze(0) for part in state)
