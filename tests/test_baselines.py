@@ -11,7 +11,7 @@ from sklearn.linear_model import Ridge
 
 from charrnn.discovery.baselines import TIME_CONSTANTS, linear_memory, linear_memory_baselines, untrained_networks
 from charrnn.discovery.ridge import RIDGE, NormalEquations, predictions
-from charrnn.discovery.statistics import Labels, Strata
+from charrnn.discovery.statistics import Labels, Strata, resampled_correlation
 from charrnn.model.gate_weights import gate_weights
 from charrnn.text.vocabulary import Vocabulary
 from tests.planted import network_for, prose
@@ -82,3 +82,19 @@ def test_untrained_networks_open_their_memory_gates_in_turn(recurrence, gate):
 def test_untrained_networks_are_no_wider_than_512():
     fresh, shuffled = untrained_networks(network_for(Vocabulary.of("ab"), hidden_size=520), FAST)
     assert (fresh.settings.hidden_size, shuffled.settings.hidden_size) == (512, 520)
+
+
+def test_resampled_correlation_equals_a_loop():
+    draw = np.random.default_rng(2)
+    ids, y = draw.integers(0, 3, 600), draw.random(600) < 0.4
+    y[ids == 2] = True
+    x, segments = draw.standard_normal(600) + y + ids, np.arange(600) // 100
+    weights = draw.multinomial(6, np.full(6, 1 / 6), size=4).astype(float)
+    found = resampled_correlation(x, y.astype(float), Strata.by(ids), segments, weights)
+    for one, drawn in zip(found, weights, strict=True):
+        places = np.concatenate([np.flatnonzero(segments == s) for s in range(6) for _ in range(int(drawn[s]))])
+        deviations = [
+            np.concatenate([part[places][ids[places] == v] - part[places][ids[places] == v].mean() for v in (0, 1)])
+            for part in (x, y.astype(float))
+        ]
+        assert one == pytest.approx(np.corrcoef(*deviations)[0, 1], abs=1e-6)

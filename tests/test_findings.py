@@ -112,7 +112,7 @@ def findings(*found: Evidence) -> Findings:
     [
         ({"beyond_kgram": (-0.1, 0.2)}, "the 5-gram reaches .70"),
         ({"beyond_untrained": (0.0, 0.2)}, "an untrained network reaches .65"),
-        ({"beyond_linear_memory": (-0.1, 0.1)}, "a linear memory of the text reaches .68"),
+        ({"beyond_linear_memory": (-0.1, 0.1)}, "a linear memory shows it as clearly (.68)"),
         ({"p_holm": 0.06}, "permuted segments reach its score (p = 0.06)"),
         ({"pseudo": 0.95}, "a meaningless label of its time scale reaches .97"),
     ],

@@ -86,7 +86,9 @@ def linear_memory_baselines(study: Study, progress: Progress) -> dict[int, Basel
     searched = list(study.searched)
     labels = study.select.labels
     equations = NormalEquations.of(
-        study.split.select(features), Labels(labels.numbers[searched], labels.graded[searched]), study.select.by_character
+        study.split.select(features),
+        Labels(labels.numbers[searched], labels.graded[searched]),
+        study.select.by_character,
     )
     columns = predictions(study.split.confirm(features), equations.weights())
     (within,) = ranked(columns, study.confirm.by_character)

@@ -24,6 +24,7 @@ from charrnn.discovery.statistics import (
     interval,
     p_value,
     pearson,
+    resampled_correlation,
     resampled_rank_correlation,
 )
 from charrnn.discovery.study import Progress, Study
@@ -175,21 +176,23 @@ class _Gathering:
         """Add intervals of a cell's rank correlations, and of paired differences over the same resamples."""
         own = self._resampled(k, column, self.study.confirm.by_character)
         of_kgram, of_untrained, of_memory = self._baselines(k)
+        clearness = self._clearness(k, self.recurrence.displayed(found.signal, column))
         return replace(
             found,
             interval=interval(own),
             plain_interval=interval(self._resampled(k, column, Strata.single(len(column)))),
             beyond_kgram=interval(own - of_kgram),
             beyond_untrained=interval(own - of_untrained),
-            beyond_linear_memory=interval(own - of_memory),
+            beyond_linear_memory=interval(clearness - of_memory),
         )
 
     def _baselines(self, k: int) -> list[np.ndarray]:
         """Return what the 5-gram, the best untrained cell and the linear memory reach in each resample."""
         if k not in self._known_baselines:
             self._known_baselines[k] = [
-                self._resampled(k, one.values, self.study.confirm.by_character)
-                for one in (self.kgrams[k], self.untrained[k], self.memories[k])
+                self._resampled(k, self.kgrams[k].values, self.study.confirm.by_character),
+                self._resampled(k, self.untrained[k].values, self.study.confirm.by_character),
+                self._clearness(k, self.memories[k].values),
             ]
         return self._known_baselines[k]
 
@@ -198,8 +201,24 @@ class _Gathering:
         return {}
 
     def _resampled(self, k: int, column: np.ndarray, strata: Strata) -> np.ndarray:
-        segments = np.arange(len(column)) * INTERVAL_SEGMENTS // len(column)
-        return resampled_rank_correlation(column, self.study.confirm.values[k], strata, segments, self._weights)
+        values = self.study.confirm.values[k]
+        return resampled_rank_correlation(column, values, strata, self._segments, self._weights)
+
+    def _clearness(self, k: int, column: np.ndarray) -> np.ndarray:
+        """Return how clearly a column shows a property in each resample, as the linear memory is fitted to show it.
+
+        AUC would not tell the two apart where an opening and a closing mark differ: a memory that fades keeps the order
+        of inside and outside, but not a difference that can be seen. So r with a binary property is compared.
+        """
+        if self.study.properties[k].kind == "graded":
+            return self._resampled(k, column, self.study.confirm.by_character)
+        truth = self.study.confirm.values[k].astype(np.float64)
+        return resampled_correlation(column, truth, self.study.confirm.by_character, self._segments, self._weights)
+
+    @cached_property
+    def _segments(self) -> np.ndarray:
+        length = len(self.study.confirm.ids)
+        return np.arange(length) * INTERVAL_SEGMENTS // length
 
 
 def displayed_difference(displayed: np.ndarray, values: np.ndarray) -> float:

@@ -346,8 +346,7 @@ def resampled_rank_correlation(
         won, compared = (np.einsum("ka,ab,kb->k", weights, table, weights, optimize=True) for table in (wins, pairs))
         return ratio(2 * won, compared, valid=compared > 0, otherwise=1.0) - 1
     x, y = scaled_ranks(column, strata), scaled_ranks(values, strata)
-    x = np.where((within_squares(y[None], strata)[0] > 0)[strata.of], x, 0)
-    return _resampled_correlation(x, y, strata, segments, weights)
+    return resampled_correlation(x, y, strata, segments, weights)
 
 
 def _wins(
@@ -379,9 +378,14 @@ def _wins(
     return indicator @ below.T, indicator @ present.T
 
 
-def _resampled_correlation(
+def resampled_correlation(
     x: np.ndarray, y: np.ndarray, strata: Strata, segments: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
+    """Return Pearson's correlation of x and y, (N,) each, within strata in each bootstrap resample of segments, (K,).
+
+    Strata in which y is constant do not count. segments, weights: see `resampled_rank_correlation`.
+    """
+    x = np.where((within_squares(y[None].astype(np.float32), strata)[0] > 0)[strata.of], x, 0)
     number, group = weights.shape[1], segments * strata.number + strata.of
     size = number * strata.number
 
