@@ -19,7 +19,8 @@ from typing import Any, overload
 
 import numpy as np
 
-from charrnn.causal.ablation import CONTROLS, ablate
+from charrnn.causal.ablation import CONTROLS
+from charrnn.causal.cache import ablate_run, earlier_ablations
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.causal.effects import Ablation
 from charrnn.causal.reach import POSITIONS, Memory, measure_memory
@@ -277,7 +278,7 @@ class Model:
     def ablate(
         self,
         cell: CellName,
-        property: str | None = None,
+        property: str | Property | None = None,
         *,
         text: TextLike = None,
         signal: str = "auto",
@@ -292,7 +293,8 @@ class Model:
         property: as for `discover`; None: what a search claims of the cell, else what the cell fits best there; without
         an earlier search one is made. signal: to hold, "c" of an LSTM or "h"; "auto": the former where there is one.
         controls: cells of the layer to compare with, at most. Other arguments as for `discover`.
-        Raises UsageError for a cell or signal that does not exist, CharrnnError where the text has too few events.
+        The ablation is kept beside the run. Raises UsageError for a cell or signal that does not exist, CharrnnError
+        where the text has too few events.
         """
         tested, recurrence = as_cell(cell, self.network), self.network.recurrence
         signal = recurrence.clampable[-1] if signal == "auto" else recurrence.find_signal(signal)
@@ -300,22 +302,30 @@ class Model:
             raise UsageError(f"{signal} cannot be held", f"choose {' or '.join(recurrence.clampable)}")
         encoded = self.encode(text)
         if property is None:
-            chosen = self._fitted_property(tested, encoded, language, progress)
-        else:
-            chosen = find_property(property)
-        encoded = encoded[:characters]
-        return ablate(
+            property = self._fitted_property(tested, encoded, language, progress)
+        chosen = find_property(property) if isinstance(property, str) else property
+        return ablate_run(
+            self.run,
             self.network,
             encoded,
-            self.characters(encoded, language),
             tested,
             chosen,
             signal=signal,
-            symbols=self.vocabulary.symbols,
+            language=language,
             controls=controls,
-            seed=seed,
+            effort=Effort(characters=characters, seed=seed),
             progress=progress,
         )
+
+    def prove(self, findings: Findings, number: int, text: TextLike = None, **details: Any) -> list[Ablation]:
+        """Ablate the best `number` named cells of findings. text: that was searched. details: as for `ablate`."""
+        encoded = self.encode(text)
+        chosen = [(one, known) for one in findings if (known := _property_titled(one.property_name)) is not None]
+        return [self.ablate(one.cell, known, text=encoded, **details) for one, known in chosen[:number]]
+
+    def earlier_ablations(self, text: TextLike = None) -> list[Ablation]:
+        """Return the ablations made on this text, the latest first."""
+        return earlier_ablations(self.run, self.network, self.encode(text))
 
     def _fitted_property(
         self, cell: Cell, encoded: EncodedText, language: str | None, progress: Progress | None
@@ -325,7 +335,7 @@ class Model:
         claims = [claim for found in findings if (claim := found.claim_about(str(cell))) is not None]
         titles = [one.property_name for one in claims]
         titles += [one.property_name for found in findings for one in found.summaries if one.cell == str(cell)]
-        found = next((one for title in titles for one in CATALOG.values() if one.title == title), None)
+        found = next((one for title in titles if (one := _property_titled(title)) is not None), None)
         if found is None:
             raise CharrnnError(f"no property of the catalog fits cell {cell}", "name one with --property")
         return found
@@ -509,4 +519,8 @@ def _claimed_property(claim: Evidence | None) -> Property | None:
     """Return the property of the catalog that a claim is about."""
     if claim is None:
         return None
-    return next((one for one in CATALOG.values() if one.title == claim.property_name), None)
+    return _property_titled(claim.property_name)
+
+
+def _property_titled(title: str) -> Property | None:
+    return next((one for one in CATALOG.values() if one.title == title), None)

@@ -16,6 +16,7 @@ from charrnn.properties.catalog import Kind
 if TYPE_CHECKING:
     import pandas
 
+MIN_BITS = 0.1
 CONTROL_QUANTILE = 0.99
 MAX_CROSS = 0.25
 """The largest share of its effect that a hold may have at the other kind of event in a double dissociation."""
@@ -73,13 +74,9 @@ class Direction:
 
     @property
     def is_specific(self) -> bool:
-        """Whether the effect is above 0, beyond that at matched characters, and above 99 % of the control cells."""
-        bounds = (
-            (self.effect.low, self.beyond_matched.low)
-            if self.sign > 0
-            else (-self.effect.high, -self.beyond_matched.high)
-        )
-        return min(bounds) > 0 and self.controls_below >= CONTROL_QUANTILE
+        """Whether the effect exceeds .1 bits, that at matched characters, and that of 99 % of the control cells."""
+        effect, beyond = ((one.low if self.sign > 0 else -one.high) for one in (self.effect, self.beyond_matched))
+        return effect > MIN_BITS and beyond > 0 and self.controls_below >= CONTROL_QUANTILE
 
     @property
     def dissociates(self) -> bool:

@@ -27,6 +27,8 @@ from charrnn.text.encoded_text import Streams
 
 PAIRS = 64
 MIN_PAIRS = 10
+MIN_DIFFERENCE = 0.01
+"""Least mean difference between the predictions of a pair, summed over the characters."""
 BEFORE, AFTER = 2000, 201
 DISTANCES = (1, 2, 5, 10, 20, 50, 100, 200)
 
@@ -36,7 +38,8 @@ def interchange(
 ) -> tuple[Stored, ...]:
     """Return the share of the difference that comes back after 1…200 characters; nothing without minimal pairs.
 
-    A distance counts the pairs in which the property still differs, and is left out where fewer than 10 do.
+    A distance counts the pairs in which the property still differs. It is left out where fewer than 10 do, or where the
+    predictions hardly differ.
     """
     openings = [kind for kind in contrast.kinds if not kind.natural and kind.symbol is not None]
     if one.kind != "binary" or not openings:
@@ -79,6 +82,8 @@ def _compare(reading: Reading, places: Places, lasting: np.ndarray, cell: Cell) 
         usable = torch.from_numpy(lasting > distance)
         if int(usable.sum()) >= MIN_PAIRS:
             base, other, changed = (one[usable, distance - 1] for one in found)
+            if float((other - base).abs().sum(dim=1).mean()) < MIN_DIFFERENCE:
+                continue
             share = ((changed - base) * (other - base)).sum() / (other - base).square().sum()
             shares.append(Stored(distance, float(share), int(usable.sum())))
     return shares

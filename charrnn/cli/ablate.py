@@ -55,7 +55,7 @@ SignalOption = Annotated[
 ]
 LanguageOption = Annotated[str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT)]
 CharactersOption = Annotated[int, typer.Option(help="Characters to read, at most.", min=1, metavar="N")]
-ControlsOption = Annotated[int, typer.Option(help="Cells to compare with, at most.", min=1, metavar="N")]
+ControlsOption = Annotated[int, typer.Option(help="Cells of the layer to compare with, at most.", min=20, metavar="N")]
 SeedOption = Annotated[int, typer.Option(help="Random seed of control cells and intervals.", min=0, max=2**32)]
 
 

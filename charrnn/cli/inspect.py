@@ -98,6 +98,14 @@ SeedOption = Annotated[
 ]
 
 
+ProveOption = Annotated[
+    int | None,
+    typer.Option(
+        help="Also ablate the N best named cells: about a minute each.", min=1, metavar="N", rich_help_panel=SEARCH
+    ),
+]
+
+
 @with_settings(InspectSettings, ReadSettings)
 def inspect(
     run: RunArgument = None,
@@ -117,6 +125,7 @@ def inspect(
     as_csv: CsvOption = False,
     characters: CharactersOption = None,
     seed: SeedOption = None,
+    prove: ProveOption = None,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -140,7 +149,7 @@ def inspect(
     only_one_of(json=as_json or None, csv=as_csv or None, output=output)
     only_one_of(cell=cell or None, like=like)
     search: dict[str, Any] = {"--property": properties, "--language": language, "--corpus": corpus}
-    search |= {"--all": every_cell, "--csv": as_csv, "--characters": characters, "--seed": seed}
+    search |= {"--all": every_cell, "--csv": as_csv, "--characters": characters, "--seed": seed, "--prove": prove}
     _check_mode(cell, like, {**_flags(given), "--output": output}, search)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
         raise UsageError("--layer needs a --cell, or the table of --all", "as in --layer 2 --cell 17")
@@ -161,12 +170,16 @@ def inspect(
         effort = {"characters": characters or SEARCHED_CHARACTERS, "seed": SEARCH_SEED if seed is None else seed}
         with stage_bar() as bar:
             found = model.discover(properties or (), encoded, language=language, corpus=corpus, progress=bar, **effort)
+            if prove is not None:
+                model.prove(found, prove, encoded, language=language, progress=bar, **effort)
+        causes = {(one.cell, one.property_name): one for one in reversed(model.earlier_ablations(encoded))}
         if as_json:
-            print(json.dumps(found.to_json()))
+            ablations = [causes[key].to_json() for one in found if (key := (one.cell, one.property_name)) in causes]
+            print(json.dumps({**found.to_json(), "ablations": ablations}))
         elif as_csv:
             print_csv(found)
         else:
-            print_findings(found, model, title, terminal, every_cell=every_cell, layer=layer)
+            print_findings(found, model, title, terminal, causes, every_cell=every_cell, layer=layer)
 
 
 def _flags(given: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -143,9 +144,14 @@ def load_findings(file: Path, network: CharRNN) -> Findings | None:
 
 
 def save_findings(file: Path, findings: Findings) -> None:
-    """Cache findings, unless the folder cannot be written to or is a link, which may lead out of the run."""
+    """Cache findings, unless the folder cannot be written to or is a link."""
+    save_json(file, findings.to_json())
+
+
+def save_json(file: Path, data: Any) -> None:
+    """Write a file of a run, unless its folder cannot be written to or is a link, which may lead out of the run."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(exist_ok=True)
         if is_real_folder(file.parent):
             with atomic_file(file) as temporary:
-                write_and_sync(temporary, to_json_bytes(findings.to_json()))
+                write_and_sync(temporary, to_json_bytes(data))

@@ -1,0 +1,93 @@
+"""Cached ablations: one that was made before is not repeated.
+
+    checkpoints/NAME/ablations/SUBJECT-QUESTION.json
+
+SUBJECT is a hash of the weights and the text. QUESTION is a hash of everything else that an ablation depends on. A file
+that cannot be read counts as missing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from charrnn.causal.ablation import CONTROLS, ablate
+from charrnn.causal.effects import Ablation
+from charrnn.discovery.cache import MAX_FILES, hash_of, question_key, save_json, subject_key
+from charrnn.discovery.inputs import characters_of, language_of
+from charrnn.discovery.study import Effort, Progress
+from charrnn.errors import CharrnnError
+from charrnn.files import from_json_bytes, is_real_folder, read_bounded
+from charrnn.inspection.trace import Cell, all_cells
+from charrnn.model.network import CharRNN
+from charrnn.model.run import Run
+from charrnn.properties.catalog import Property
+from charrnn.text.encoded_text import EncodedText
+
+FORMAT = 1
+"""Increase it when an ablation measures something else, to invalidate older ones."""
+FOLDER = "ablations"
+MAX_BYTES = 1_000_000
+
+
+def ablate_run(
+    run: Run,
+    network: CharRNN,
+    text: EncodedText,
+    cell: Cell,
+    one: Property,
+    *,
+    signal: str,
+    language: str | None = None,
+    controls: int = CONTROLS,
+    effort: Effort | None = None,
+    progress: Progress | None = None,
+) -> Ablation:
+    """Ablate a cell of a run's network (see `ablate`), or return the same ablation made before.
+
+    language: of the text; None: guessed. effort: characters to read, and the seed. progress: not called where the
+    ablation is cached.
+    """
+    effort, language = effort or Effort(), language_of(run, language)
+    subject, text = subject_key(network, text), text[: effort.characters]
+    asked = question_key(text, [one], language, None, effort)
+    file = None
+    if asked is not None:
+        question = hash_of([asked, str((FORMAT, str(cell), signal, controls))])
+        file = run.path / FOLDER / f"{subject}-{question}.json"
+    ablation = None if file is None else load_ablation(file, network)
+    if ablation is None:
+        ablation = ablate(
+            network,
+            text,
+            characters_of(run.vocabulary, text.ids, language),
+            cell,
+            one,
+            signal=signal,
+            symbols=run.vocabulary.symbols,
+            controls=controls,
+            seed=effort.seed,
+            progress=progress,
+        )
+        if file is not None:
+            save_json(file, ablation.to_json())
+    return ablation
+
+
+def load_ablation(file: Path, network: CharRNN) -> Ablation | None:
+    """Return a cached ablation, or None where there is none or it is damaged."""
+    if not is_real_folder(file.parent):
+        return None
+    try:
+        ablation = Ablation.from_json(from_json_bytes(read_bounded(file, MAX_BYTES), str(file)))
+    except (CharrnnError, ValueError):
+        return None
+    known = ablation.cell in set(map(str, all_cells(network))) and ablation.signal in network.recurrence.signals
+    return ablation if known else None
+
+
+def earlier_ablations(run: Run, network: CharRNN, text: EncodedText) -> list[Ablation]:
+    """Return all cached ablations of a network on a text, the latest first."""
+    folder = run.path / FOLDER
+    files = folder.glob(f"{subject_key(network, text)}-*.json") if is_real_folder(folder) else ()
+    latest = sorted(files, key=lambda file: -file.lstat().st_mtime)[: 10 * MAX_FILES]
+    return [ablation for file in latest if (ablation := load_ablation(file, network)) is not None]

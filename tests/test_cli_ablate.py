@@ -1,0 +1,61 @@
+"""`charrnn ablate`, and `charrnn inspect --prove`."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from charrnn.api import load
+from charrnn.causal.effects import Ablation
+from tests.planted import prose
+from tests.test_findings import evidence, findings
+from tests.untrained import invoke, make_run, refused
+
+ABLATE = ("--cell", "1:3", "--property", "inside parentheses", "--controls", "20")
+
+
+def test_screen_json_and_cache(home):
+    run = make_run(home, prose(18_000))
+    shown = invoke(*ABLATE, command="ablate")
+    assert shown.startswith("cell 1:3 is not shown to be necessary for inside parentheses")
+    assert "closing )" in shown
+    assert "of the layer" in shown
+    data = json.loads(invoke(*ABLATE, "--json", command="ablate"))
+    assert (data["cell"], data["signal"], data["stars"]) == ("1:3", "c", 0)
+    (kept,) = load().earlier_ablations()
+    assert kept == Ablation.from_json(data)
+    called = []
+    assert load().ablate("1:3", "inside parentheses", controls=20, progress=lambda *_: called.append(1)) == kept
+    assert not called
+    for file in (run.path / "ablations").iterdir():
+        file.write_text("[]")
+    assert load().earlier_ablations() == []
+
+
+def test_named_cells_are_proved(home):
+    make_run(home, prose(18_000), recurrence="gru")
+    named = findings(evidence(property_name="inside parentheses", signal="h"), evidence(property_name="unknown"))
+    (found,) = load().prove(named, 2, controls=1)
+    assert (found.cell, found.signal, found.controls) == ("1:3", "h", 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cell", "9", *ABLATE[2:]], "cell 9 does not exist; this model has 1 layer of 6 cells"),
+        ([*ABLATE, "--signal", "forget"], "forget cannot be held; choose h or c"),
+        ([*ABLATE, "--signal", "x"], "has no signal 'x'"),
+        (["--cell", "1:3", "--property", "colour"], "there is no property 'colour'"),
+        (["--cell", "1:3", "--property", "in math"], "in math ends 0 times and begins 0 times"),
+        ([*ABLATE, "--characters", "5000"], "10,000 characters or more"),
+    ],
+)
+def test_mistake_is_one_line(home, arguments, message):
+    make_run(home, prose(12_000))
+    assert message in refused(*arguments, command="ablate")
+
+
+def test_gru_has_no_c(home):
+    make_run(home, prose(2_000), recurrence="gru")
+    assert "this model (gru) has no signal 'c'" in refused(*ABLATE, "--signal", "c", command="ablate")
