@@ -76,7 +76,7 @@ class GradientShare:
 
         least: only those with this share or more.
         """
-        best = np.nan_to_num(self.shares).max(axis=0)
+        best = np.nan_to_num(self.shares).max(axis=0, initial=0.0)
         chosen = [int(one) for one in np.argsort(-best, kind="stable")[:number] if best[one] >= least]
         return [self.cells[one] for one in sorted(chosen, key=lambda one: tuple(-self.shares[::-1, one]))]
 
@@ -134,7 +134,8 @@ def state_gradients(
     """Backpropagate the loss at positions spread evenly over a text, 0 to `lags` characters back.
 
     Lags do not cross the start of a document. Before each, the network reads up to 500 characters. positions: at most.
-    kept: lags at which the gradients themselves are kept. progress: called with the fraction done.
+    lags: at most a quarter of the text; longer ones are left out. kept: those at which the gradients themselves are
+    kept. progress: called with the fraction done.
 
     Raises CharrnnError for a text of fewer than 1,000 characters, or where the network overflows.
     """

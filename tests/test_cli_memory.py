@@ -1,0 +1,45 @@
+"""`charrnn memory`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.untrained import invoke, make_run, refused
+
+
+def test_screen_json_csv_and_figure_agree(home, short_text):
+    make_run(home, short_text[:2000], recurrence="rnn", name="b")
+    make_run(home, short_text[:2000], name="a")
+    shown = invoke("a", "--against", "b", command="memory")
+    assert "a · lstm 1×6 · held-out text, 2,000 characters" in shown and "b · rnn 1×6" in shown
+    (data,) = json.loads(invoke("b", "--json", command="memory"))["runs"]
+    norms = data["gradient_norm"]["geometric_mean"]
+    assert norms[0] == pytest.approx(1) and len(norms) == 201
+    rows = list(csv.DictReader(io.StringIO(invoke("b", "--csv", command="memory"))))
+    assert [float(row["gradient_norm"]) for row in rows if row["gradient_norm"]] == norms
+    invoke("a", "-o", "figures/memory.svg", command="memory")
+    figure = ElementTree.parse(home / "figures" / "memory.svg")
+    assert len(figure.findall(".//{*}polyline")) == len(figure.findall(".//{*}polygon")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "--csv"], "--json and --csv exclude each other"),
+        (["-o", "figure.png"], "figure.png is not an SVG file; end the name in .svg"),
+        (["--against", "nobody"], "no run called 'nobody'"),
+    ],
+)
+def test_wrong_input(home, short_text, arguments, message):
+    make_run(home, short_text)
+    assert message in refused(*arguments, command="memory")
+
+
+def test_short_text(home, short_text):
+    make_run(home, short_text[:900])
+    assert "needs a text of 1,000 characters or more, and this one has 900" in refused(command="memory")
