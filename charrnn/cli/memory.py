@@ -27,7 +27,7 @@ from charrnn.cli.options import (
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import UsageError
 from charrnn.settings import InspectSettings, ReadSettings, only_one_of, settings_from
-from charrnn.units import amount, count
+from charrnn.units import count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,9 +45,10 @@ MAX_WIDTH, ROWS = 78, 8
 SHARES_SHOWN, LEAST_SHARE = 4, 0.01
 Y_LABEL = "gradient norm k characters back, relative to k = 0"
 LEGEND = (
-    "gradient norm: of the loss with respect to the state k characters before, relative to k = 0, geometric mean. "
+    "norm: of the gradient of the loss by the state k characters before, relative to k = 0, geometric mean. "
     "halves every: characters, at k = {tail} and more. bits lost: where only the last n characters are the true ones. "
-    "context: the n from which on less than .01 bit is lost. typical: mean share at k = {lag}, all positions alike."
+    "context: the n from which on less than .01 bit is lost. typical: mean share at k = {lag}, all positions alike. "
+    "half from: the positions that make up half of the squared gradient there."
 )
 
 AgainstOption = Annotated[
@@ -176,9 +177,8 @@ def _print(measured: Sequence[Measured], terminal: Terminal) -> None:
     _norm_table(measured, terminal)
     terminal.write("\n")
     _context_table(measured, terminal)
-    for one in measured:
-        terminal.write("\n")
-        _share_table(one, terminal, titled=len(measured) > 1)
+    terminal.write("\n")
+    _share_table(measured, terminal)
     terminal.write("\n")
     reach, share = measured[0].memory.reach, measured[0].memory.share
     terminal.paragraph(LEGEND.format(tail=reach.tail, lag=share.lags[-1]))
@@ -208,7 +208,7 @@ def _norm_table(measured: Sequence[Measured], terminal: Terminal) -> None:
     from charrnn.display.tables import table
 
     lags = [lag for lag in SHOWN_LAGS if any(lag < len(one.memory.reach) for one in measured)]
-    headers = ["gradient norm, k =", *map(str, lags), "halves every"]
+    headers = ["norm, k =", *map(str, lags), "halves every"]
     rows = []
     for one in measured:
         mean = one.memory.reach.mean
@@ -230,29 +230,27 @@ def _context_table(measured: Sequence[Measured], terminal: Terminal) -> None:
     table(headers, rows, terminal, right=headers[1:])
 
 
-def _share_table(one: Measured, terminal: Terminal, *, titled: bool) -> None:
+def _share_table(measured: Sequence[Measured], terminal: Terminal) -> None:
+    """Show the cells with the largest share, of several runs one each, and from how many positions it comes."""
     from charrnn.display.tables import table
 
-    share = one.memory.share
-    cells = share.largest(SHARES_SHOWN, LEAST_SHARE)
-    of = f" of {one.model.name}" if titled else ""
-    if not cells:
-        terminal.paragraph(f"no cell{of} carries the gradient over {share.lags[0]} characters")
-        return
-    headers = [f"gradient share{of}, k =", *map(str, share.lags), "typical", "tracks"]
+    number = SHARES_SHOWN if len(measured) == 1 else 1
+    lags = measured[0].memory.share.lags
+    headers = ["gradient share, k =", "cell", *map(str, lags), "typical", "half from", "tracks"]
     rows = []
-    for cell in cells:
-        column = share.cells.index(cell)
-        claim = one.model.claim(cell, one.text)
-        name = claim.property_name if claim is not None and claim.verdict == "tracks" else ""
-        values = [_percent(float(value)) for value in (*share.shares[:, column], share.per_position[-1, column])]
-        rows.append([str(cell), *values, name])
-    table(headers, rows, terminal, right=headers[1:-1])
-    fewest = ", ".join(
-        f"{half:,} of {amount(int(total), 'position')} at k = {lag}"
-        for half, total, lag in zip(share.half_from.tolist(), share.positions, share.lags, strict=True)
-    )
-    terminal.paragraph(f"half of the squared gradient comes from {fewest}")
+    for one in measured:
+        share = one.memory.share
+        for cell in share.largest(number, LEAST_SHARE):
+            column = share.cells.index(cell)
+            claim = one.model.claim(cell, one.text)
+            name = claim.property_name if claim is not None and claim.verdict == "tracks" else ""
+            values = [_percent(float(value)) for value in (*share.shares[:, column], share.per_position[-1, column])]
+            fewest = f"{share.half_from[-1]:,} of {share.positions[-1]:,}"
+            rows.append([one.model.name, str(cell), *values, fewest, name])
+    if rows:
+        table(headers, rows, terminal, right=headers[1:-1])
+    else:
+        terminal.paragraph(f"no cell carries {LEAST_SHARE:.0%} of the gradient over {lags[0]} characters")
 
 
 def _number(value: float) -> str:
