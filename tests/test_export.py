@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,9 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.display.activations import SignalScale, Successors, View
-from charrnn.display.export import FORMATS, Format, export, find_format, register
+from charrnn.display.export import FORMATS, Format, _hex, export, find_format, register
 from charrnn.display.fragment import html_fragment
 from charrnn.display.page import html_text
+from charrnn.display.palettes import RED, swatch
 from charrnn.display.terminal import UNSAFE_RANGES
 from charrnn.errors import CharrnnError, UsageError
 
@@ -35,11 +38,12 @@ def views_of(text: str) -> list[View]:
     )  # fmt: skip
     values = [math.cos(position / 3) for position in range(number)]
     return [
-        View(text, values, "tanh(c) of cell 1:42 <b>&"),
+        View(text, values, "tanh(c) of cell 1:42 <b>&", name=NAME),
         View(text, [abs(v) for v in values], "forget gate of 1:42", SignalScale.UNIT, "purple-orange", successors),
     ]
 
 
+NAME = "cell 1:42 tracks <inside> & beside"
 FACTS = {"run": "checkpoints/<x>", "text": '"held-out" & more'}
 
 
@@ -56,7 +60,7 @@ def test_markup_has_no_script(tmp_path, suffix):
     for element in root.iter():
         assert element.tag.rpartition("}")[2] in {
             "html", "head", "meta", "title", "style", "body", "h1", "h2", "dl", "dt", "dd", "section", "p", "span", "i",
-            "pre", "svg", "rect", "text",
+            "pre", "svg", "rect", "text", "g",
         }  # fmt: skip
         assert not any(name.startswith("on") or name in ("href", "src", "srcdoc") for name in element.attrib)
 
@@ -159,9 +163,40 @@ def test_svg_backgrounds(tmp_path):
     assert "tanh(c) of cell 1:42 <b>&" in " ".join(texts)
 
 
+@pytest.mark.parametrize("suffix", [".html", ".svg", ".txt", ".ansi", ".json"])
+def test_name_and_caption(tmp_path, suffix):
+    content = html.unescape(written(tmp_path, suffix, "ab"))
+    assert NAME in content
+    assert "checkpoints/<x>" in content
+
+
+@pytest.mark.parametrize("suffix", [".html", ".svg"])
+def test_colors_of_dark_pages(tmp_path, suffix):
+    content = written(tmp_path, suffix, "ab")
+    dark_page = content[content.rindex("@media") : content.index("</style>")]
+    light, dark = (_hex(swatch(RED, 1.0, background).background) for background in ("light", "dark"))
+    assert dark in dark_page and light not in dark_page
+    assert light in content.replace(dark_page, "")
+
+
+@pytest.mark.parametrize(("suffix", "start"), [(".pdf", b"%PDF-"), (".png", b"\x89PNG")])
+def test_converted_picture(tmp_path, suffix, start):
+    pytest.importorskip("vl_convert")
+    export(tmp_path / f"a{suffix}", views_of("ab\n日é"), FACTS)
+    assert (tmp_path / f"a{suffix}").read_bytes().startswith(start)
+
+
+def test_missing_converter_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    with pytest.raises(CharrnnError, match="a picture in PDF needs vl-convert-python") as error:
+        export(tmp_path / "a.pdf", views_of("ab"), FACTS)
+    assert error.value.hint == "pip install vl-convert-python"
+    assert not (tmp_path / "a.pdf").exists()
+
+
 def test_unknown_suffix():
     assert find_format(Path("a/b.HTML")) is FORMATS[".html"]
-    for name, words in (("x.pdf", "unknown suffix .pdf"), ("x", "no suffix")):
+    for name, words in (("x.docx", "unknown suffix .docx"), ("x", "no suffix")):
         with pytest.raises(UsageError, match=words) as error:
             find_format(Path(name))
         assert all(suffix in error.value.hint for suffix in FORMATS)
@@ -187,7 +222,7 @@ def test_format_from_outside_the_package(tmp_path, monkeypatch):
 
 def test_fragment_is_well_formed_and_has_inline_styles_only():
     root = ElementTree.fromstring(html_fragment(views_of(HOSTILE), FACTS))
-    assert {element.tag for element in root.iter()} == {"div", "p", "pre", "span"}
+    assert {element.tag for element in root.iter()} == {"div", "p", "pre", "span", "b"}
     assert all(set(element.attrib) <= {"style", "title"} for element in root.iter())
     assert "".join(root.findall("pre")[0].itertext()).startswith("<script>alert(1)</script>")
 
@@ -205,5 +240,5 @@ def test_file_instead_of_a_folder(tmp_path: Path) -> None:
 
 def test_existing_file_is_replaced(tmp_path):
     (tmp_path / "out.txt").write_text("old")
-    assert written(tmp_path, ".txt", "new").startswith("tanh(c)")
+    assert written(tmp_path, ".txt", "new").startswith("checkpoints/<x> · ")
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]

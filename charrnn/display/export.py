@@ -7,7 +7,7 @@ import io
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,9 +15,10 @@ from rich.cells import cell_len
 
 from charrnn.display.activations import Glyph, View, layout, legend_ends, legend_notes, render
 from charrnn.display.page import html_text, page
-from charrnn.display.palettes import PALETTES, RGB, swatch
-from charrnn.display.terminal import STYLE, Terminal, safe_text
+from charrnn.display.palettes import BACKGROUNDS, INK, PALETTES, PAPER, RGB, Background, Hue, swatch
+from charrnn.display.terminal import STYLE, Terminal, safe_text, wrap_words
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.extras import import_extra
 from charrnn.files import atomic_file
 
 WIDTH = 100  # columns of the formats with lines
@@ -33,8 +34,11 @@ class Format(ABC):
     about: ClassVar[str]
 
     @abstractmethod
-    def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
-        """Return the whole file. facts: name → value, such as run, model and text."""
+    def content(self, views: Sequence[View], facts: dict[str, str]) -> str | bytes:
+        """Return the whole file. facts: name → value, such as run, model and text.
+
+        Raises CharrnnError where the format needs a package that is not installed.
+        """
 
 
 FORMATS: dict[str, Format] = {}
@@ -63,12 +67,12 @@ def export(path: Path, views: Sequence[View], facts: dict[str, str]) -> None:
     save(path, find_format(path).content(views, facts))
 
 
-def save(path: Path, content: str) -> None:
+def save(path: Path, content: str | bytes) -> None:
     """Write a file atomically. Its folder is created. Raises CharrnnError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as aside:
-            aside.write_bytes(content.encode("utf-8", "backslashreplace"))
+            aside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise CharrnnError(f"{path} cannot be written: {error.strerror}", "name another file") from None
 
@@ -81,7 +85,13 @@ class HTML(Format):
     about = "a page with a tooltip for every character"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
-        return page("charrnn inspect", facts, "\n".join(map(self._section, views)), self._style(views))
+        title = views[0].name if len(views) == 1 else ""
+        return page(
+            title or "charrnn inspect",
+            facts,
+            "\n".join(self._section(view, named=not title) for view in views),
+            self._style(views),
+        )
 
     @staticmethod
     def _style(views: Sequence[View]) -> str:
@@ -94,20 +104,24 @@ class HTML(Format):
             ".legend { color: var(--faint); margin: 0; }",
             ".w { opacity: .6; }",
         ]
+        colors = {background: "\n".join(HTML._colors(hues, background)) for background in BACKGROUNDS}
+        return "\n".join([*rules, colors["light"], f"@media (prefers-color-scheme: dark) {{\n{colors['dark']}\n}}"])
+
+    @staticmethod
+    def _colors(hues: Iterable[Hue], background: Background) -> Iterator[str]:
         for hue in sorted(hues, key=lambda hue: hue.name):
             for tenths in range(1, 11):
-                colors = swatch(hue, tenths / 10)
-                background, ink = _hex(colors.background), _hex(colors.ink)
-                rules.append(f".{hue.name}-{tenths} {{ background: {background}; color: {ink}; }}")
-        return "\n".join(rules)
+                colors = swatch(hue, tenths / 10, background)
+                yield f".{hue.name}-{tenths} {{ background: {_hex(colors.background)}; color: {_hex(colors.ink)}; }}"
 
-    def _section(self, view: View) -> str:
+    def _section(self, view: View, *, named: bool) -> str:
         text = "".join("".join(self._glyph(view, glyph) for glyph in line) + "\n" for line in layout(view, None))
         low, high = legend_ends(view)
         bar = "".join(f'<i class="{self._class(view, level)}">  </i>' for level in view.scale.levels)
         words = " · ".join(legend_notes(view))
+        name = f"<p>{html_text(view.name)}</p>\n" if view.name and named else ""
         return (
-            f"<section>\n<h2>{html_text(view.title)}</h2>\n"
+            f"<section>\n<h2>{html_text(view.title)}</h2>\n{name}"
             f'<p class="legend">{low} <span style="white-space: pre">{bar}</span> {high} {html_text(words)}</p>\n'
             f"<pre>{text}</pre>\n</section>"
         )
@@ -124,30 +138,53 @@ class HTML(Format):
 
 @register
 class SVG(Format):
-    """A picture of the terminal output."""
+    """A picture of the terminal output, on light and on dark pages."""
 
     suffix = ".svg"
     about = "a picture, for a README or a paper"
     column, row, margin, size = 8.4, 20, 14, 14  # pixels: cell width and height, margin, font size
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
-        lines = list(_lines(views, "truecolor"))
+        lines = list(_lines(views, facts, "truecolor", "light"))
+        styles = self._styles(lines, list(_lines(views, facts, "truecolor", "dark")))
         width = 2 * self.margin + self.column * max(cell_len(STYLE.sub("", line)) for line in lines)
         height = 2 * self.margin + self.row * len(lines)
+        title = "; ".join(view.name or view.title for view in views)
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
             f'height="{height:g}" role="img">',
-            f"<title>{html_text('; '.join(view.title for view in views))}</title>",
-            "<style>.paper{fill:#fff}text{fill:#1c1e21;white-space:pre;"
+            f"<title>{html_text(title)}</title>",
+            "<style>text{white-space:pre;"
             f"font:{self.size}px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}}"
-            "rect{shape-rendering:crispEdges}@media(prefers-color-scheme:dark){.paper{fill:#121417}text{fill:#dfe2e6}}</style>",
-            f'<rect class="paper" width="{width:g}" height="{height:g}" rx="8" fill="#fff"/>',
+            "rect{shape-rendering:crispEdges}@media(prefers-color-scheme:dark){"
+            f".paper{{fill:{_hex(PAPER['dark'])}}}.ink{{fill:{_hex(INK['dark'])}}}{self._rules(styles)}}}</style>",
+            f'<rect class="paper" width="{width:g}" height="{height:g}" rx="8" fill="{_hex(PAPER["light"])}"/>',
+            f'<g class="ink" fill="{_hex(INK["light"])}">',
         ]
         for number, line in enumerate(lines):
-            parts += self._line(line, self.margin + number * self.row)
-        return "\n".join([*parts, "</svg>"]) + "\n"
+            parts += self._line(line, self.margin + number * self.row, styles)
+        return "\n".join([*parts, "</g>", "</svg>"]) + "\n"
 
-    def _line(self, line: str, top: float) -> Iterator[str]:
+    @staticmethod
+    def _styles(light: Sequence[str], dark: Sequence[str]) -> dict[str, tuple[int, str]]:
+        """Return for each style of the light picture a number and the style of the dark one."""
+        pairs = (
+            zip(STYLE.findall(one), STYLE.findall(other), strict=True) for one, other in zip(light, dark, strict=True)
+        )
+        styles = {one: other for line in pairs for one, other in line}
+        return {one: (number, other) for number, (one, other) in enumerate(styles.items())}
+
+    @staticmethod
+    def _rules(styles: dict[str, tuple[int, str]]) -> str:
+        """Return the colors of a dark page, as CSS; those of a light one are attributes."""
+        rules = []
+        for number, dark in styles.values():
+            ink, background, _ = _parsed(dark)
+            rules += [f".i{number}{{fill:{_hex(ink)}}}"] if ink is not None else []
+            rules += [f".b{number}{{fill:{_hex(background)}}}"] if background is not None else []
+        return "".join(rules)
+
+    def _line(self, line: str, top: float, styles: dict[str, tuple[int, str]]) -> Iterator[str]:
         column, style = 0, ""
         for place, part in enumerate(STYLE.split(line)):
             if place % 2:
@@ -156,10 +193,14 @@ class SVG(Format):
             columns = cell_len(part)
             x, width = self.margin + column * self.column, columns * self.column
             ink, background, marked = _parsed(style)
+            number = styles[style][0] if style else 0
             if background is not None and columns:
-                yield f'<rect x="{x:g}" y="{top:g}" width="{width:g}" height="{self.row}" fill="{_hex(background)}"/>'
+                yield (
+                    f'<rect class="b{number}" x="{x:g}" y="{top:g}" width="{width:g}" height="{self.row}" '
+                    f'fill="{_hex(background)}"/>'
+                )
             if part.strip():
-                look = (f' style="fill:{_hex(ink)}"' if ink is not None else "") + (
+                look = (f' class="i{number}" fill="{_hex(ink)}"' if ink is not None else "") + (
                     ' font-weight="bold" text-decoration="underline"' if marked else ""
                 )
                 yield (
@@ -167,6 +208,43 @@ class SVG(Format):
                     f'lengthAdjust="spacingAndGlyphs" xml:space="preserve"{look}>{html_text(part)}</text>'
                 )
             column += columns
+
+
+class _Converted(Format):
+    """The picture of `SVG` in another format. The converter needs no program or library of the system."""
+
+    def content(self, views: Sequence[View], facts: dict[str, str]) -> bytes:
+        converter = import_extra("vl_convert", f"a picture in {self.suffix[1:].upper()}", "vl-convert-python")
+        return self.convert(converter, FORMATS[".svg"].content(views, facts))
+
+    @staticmethod
+    @abstractmethod
+    def convert(converter: Any, svg: str | bytes) -> bytes:
+        """Convert an SVG with the package."""
+
+
+@register
+class PDF(_Converted):
+    """Vectors and embedded fonts."""
+
+    suffix = ".pdf"
+    about = "the same for LaTeX"
+
+    @staticmethod
+    def convert(converter: Any, svg: str | bytes) -> bytes:
+        return bytes(converter.svg_to_pdf(svg))
+
+
+@register
+class PNG(_Converted):
+    """Two pixels for each of the SVG."""
+
+    suffix = ".png"
+    about = "the same in pixels"
+
+    @staticmethod
+    def convert(converter: Any, svg: str | bytes) -> bytes:
+        return bytes(converter.svg_to_png(svg, scale=2))
 
 
 @register
@@ -177,18 +255,18 @@ class PlainText(Format):
     about = "text with rows of values below it"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
-        return "".join(f"{line}\n" for line in _lines(views, "none"))
+        return "".join(f"{line}\n" for line in _lines(views, facts, "none"))
 
 
 @register
 class ANSI(Format):
-    """The output in a true-color terminal."""
+    """The output in a true-color terminal with a dark background."""
 
     suffix = ".ansi"
-    about = "text with color codes, for cat"
+    about = "text with color codes, for cat on a dark terminal"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
-        return "".join(f"{line}\n" for line in _lines(views, "truecolor"))
+        return "".join(f"{line}\n" for line in _lines(views, facts, "truecolor"))
 
 
 @register
@@ -210,7 +288,7 @@ class JSON(Format):
 
     @staticmethod
     def _signal(view: View) -> dict[str, Any]:
-        signal: dict[str, Any] = {"title": view.title, "range": [view.scale.low, view.scale.high]}
+        signal: dict[str, Any] = {"title": view.title, "name": view.name, "range": [view.scale.low, view.scale.high]}
         signal["values"] = _finite(view.values)
         if view.successors is not None:
             next_ = view.successors
@@ -245,11 +323,16 @@ class CSV(Format):
         return file.getvalue()
 
 
-def _lines(views: Sequence[View], colors: str) -> Iterator[str]:
-    paper = Terminal(is_terminal=False, colors=colors, width=WIDTH, unicode=True)
+def _lines(views: Sequence[View], facts: dict[str, str], colors: str, background: Background = "dark") -> Iterator[str]:
+    """Yield the facts in a caption, then for each view its name, legend and text."""
+    paper = Terminal(is_terminal=False, colors=colors, width=WIDTH, unicode=True, background=background)
+    if facts:
+        yield from wrap_words(_safe(" · ".join(facts.values())), WIDTH)
     for number, view in enumerate(views):
-        if number:
+        if number or facts:
             yield ""
+        if view.name:
+            yield from wrap_words(_safe(view.name), WIDTH)
         yield from render(view, paper)
 
 

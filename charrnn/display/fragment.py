@@ -1,4 +1,7 @@
-"""Colored text as an HTML fragment for a notebook. Inline styles do not affect the rest of the page."""
+"""Colored text as an HTML fragment for a notebook. Inline styles do not affect the rest of the page.
+
+They cannot know the notebook's theme either, so the text has a light background of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ from charrnn.display.export import tooltip
 from charrnn.display.page import html_text
 from charrnn.display.palettes import swatch
 
-PRE = "white-space:pre-wrap;word-break:break-all;line-height:1.6;font-family:ui-monospace,Menlo,Consolas,monospace"
+PRE = (
+    "padding:.5em;background:#fff;color:#1c1e21;"
+    "white-space:pre-wrap;word-break:break-all;line-height:1.6;font-family:ui-monospace,Menlo,Consolas,monospace"
+)
 
 
 def html_fragment(views: Sequence[View], facts: Mapping[str, str]) -> str:
@@ -18,6 +24,8 @@ def html_fragment(views: Sequence[View], facts: Mapping[str, str]) -> str:
     for view in views:
         text = "".join("".join(_glyph(view, glyph) for glyph in line) + "\n" for line in layout(view, None))
         legend = html_text(" · ".join([view.title, *legend_notes(view)]))
+        if view.name:
+            parts.append(f"<p><b>{html_text(view.name)}</b></p>")
         parts.append(f"<p>{legend}</p>\n<pre style='{PRE}'>{text}</pre>")
     return f"<div>{''.join(parts)}</div>"
 
@@ -25,6 +33,6 @@ def html_fragment(views: Sequence[View], facts: Mapping[str, str]) -> str:
 def _glyph(view: View, glyph: Glyph) -> str:
     style = ""
     if glyph.level:
-        colors = swatch(view.hue(glyph.level), view.scale.intensity(glyph.level))
+        colors = swatch(view.hue(glyph.level), view.scale.intensity(glyph.level), "light")
         style = f" style='background:rgb{colors.background};color:rgb{colors.ink}'"
     return f"<span title='{tooltip(view, glyph)}'{style}>{html_text(glyph.text)}</span>"
