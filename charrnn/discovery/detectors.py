@@ -15,9 +15,7 @@ from charrnn.discovery.study import Half, Study
 MIN_DETECTOR_AUC = 0.95
 """The least AUC of the character against all others, and against the runner-up."""
 MIN_DETECTOR_DIFFERENCE = 0.5
-"""The least difference of the displayed signal between the character and all others."""
-MIN_DETECTOR_R_SQUARED = 0.5
-"""The least share of the signal's variance that this one character explains."""
+"""The least difference of the displayed signal between the character and the runner-up."""
 MIN_RUNNER_UP_COUNT = 30
 
 
@@ -25,12 +23,11 @@ MIN_RUNNER_UP_COUNT = 30
 class CharacterSums:
     """Sums of displayed columns at each character of a half.
 
-    counts: positions of each id, (V,). sums: (V, U). squares: over all positions, (U,).
+    counts: positions of each id, (V,). sums: (V, U).
     """
 
     counts: np.ndarray
     sums: np.ndarray
-    squares: np.ndarray
 
     @classmethod
     def of(cls, half: Half, displayed: np.ndarray, ids: int) -> CharacterSums:
@@ -41,7 +38,7 @@ class CharacterSums:
         table[present] = np.add.reduceat(displayed[order], starts, axis=0, dtype=np.float64)
         all_counts = np.zeros(ids, np.int64)
         all_counts[present] = counts
-        return cls(all_counts, table, np.einsum("nu,nu->u", displayed, displayed, dtype=np.float64))
+        return cls(all_counts, table)
 
     @property
     def means(self) -> np.ndarray:
@@ -62,18 +59,15 @@ def find_detectors(study: Study, on_select: np.ndarray, on_confirm: np.ndarray, 
     deviations = select.means - select.sums.sum(axis=0) / select.counts.sum()
     character = (np.abs(deviations) * np.sqrt(select.counts)[:, None]).argmax(axis=0)
     sign = np.sign(deviations[character, columns])
-    eligible = (select.counts >= MIN_RUNNER_UP_COUNT) & (confirm.counts > 0)
+    eligible = np.minimum(select.counts, confirm.counts) >= MIN_RUNNER_UP_COUNT
     others = np.where(eligible[:, None], deviations * sign, -np.inf)
     others[character, columns] = -np.inf
     runner_up = others.argmax(axis=0)
 
-    count, length = confirm.counts[character], len(current)
-    total, own = confirm.sums.sum(axis=0), confirm.sums[character, columns]
-    difference = sign * (own / np.maximum(count, 1) - (total - own) / np.maximum(length - count, 1))
-    variance = np.maximum(confirm.squares - total**2 / length, 1e-9)
-    explained = difference**2 * count * (length - count) / length / variance
+    means = confirm.means
+    difference = sign * (means[character, columns] - means[runner_up, columns])
     detectors: dict[int, int] = {}
-    for column in np.flatnonzero((difference >= MIN_DETECTOR_DIFFERENCE) & (explained >= MIN_DETECTOR_R_SQUARED)):
+    for column in np.flatnonzero(difference >= MIN_DETECTOR_DIFFERENCE):
         values = sign[column] * on_confirm[:, column]
         is_character = current == character[column]
         contested = is_character | (current == runner_up[column])
