@@ -98,3 +98,26 @@ def planted(vocabulary: Vocabulary, seed: int = 0) -> CharRNN:
     )
     plant(network, DETECTOR, vocabulary, input=(-SATURATED, {'"': SATURATED}), forget=CLOSED, **always)
     return network
+
+
+PAIR = (3, 7)
+PAIR_DIMENSIONS = "()oi"  # o and i are equally frequent in `prose`
+
+
+@torch.no_grad()
+def planted_pair(vocabulary: Vocabulary, seed: int = 0) -> CharRNN:
+    """Return a random network in which only the difference of two cells tells whether a parenthesis is open.
+
+    Both add up a count of two letters, positive and negative. It hides what the first one holds besides.
+    """
+    network = network_for(vocabulary, seed=seed)
+    network.embedding.weight[:, :4] = 0
+    for dimension, character in enumerate(PAIR_DIMENSIONS):
+        network.embedding.weight[vocabulary.encode(character)[0], dimension] = 1
+    is_open = (SATURATED, {})
+    layer, size = network.recurrences[0], network.settings.hidden_size
+    for cell, held in zip(PAIR, (1.0, 0.0), strict=True):
+        plant(network, cell, vocabulary, input=is_open, forget=is_open, output=is_open, candidate=(0.0, {}))
+        row = network.recurrence.gate_rows("candidate", size).start + cell
+        layer.weight_ih_l0[row, :4] = torch.tensor([held, -held, 0.2, -0.2])
+    return network

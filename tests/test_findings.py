@@ -29,6 +29,7 @@ from charrnn.discovery.cache import (
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.findings import Findings, columns_of
 from charrnn.discovery.match_summary import MatchSummary
+from charrnn.discovery.probe import Probe
 from charrnn.discovery.report import number, score_with_interval
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.study import Effort
@@ -97,6 +98,7 @@ def findings(*found: Evidence) -> Findings:
         controls=("t mod 7",),
         evidence=found,
         left_out={"in string": 4},
+        probes=(Probe(1, "line position", "graded", 0.9, (0.85, 0.95), 0.5, (0.4, 0.6)),),
         matches=(MatchSummary("in string", 0.08, 190, ((" = ", "'abc'", ")⏎"),)),),
         detectors={"1:2": "a"},
         gradient_shares={"1:5": (0.06, 0.004), "1:3": (0.9, None)},
@@ -209,6 +211,7 @@ def test_findings_print_as_a_table():
         "named: 1 of 6 cells · correlate: 1 · detectors of one character: 1 (a) · control labels named: 0 of 1" in lines
     )
     assert "nothing found in any single cell: line position" in lines
+    assert "a linear probe of all cells finds: line position .90 (layer 1)" in lines
     assert "more cells than were judged: in string 4" in lines
     assert "in string: 8.0 % of the text, 190 episodes, as in  = «'abc'»)⏎" in lines
     assert "best cell: 1:3 c, AUC .950 [.900, .975]: tracks" in lines

@@ -13,7 +13,7 @@ from charrnn.model.network import CharRNN
 from charrnn.text.encoded_text import Streams
 from charrnn.units import NATS_PER_BIT
 
-VALUES_IN_MEMORY = 1 << 27
+VALUES_IN_MEMORY = 1 << 28
 
 
 @dataclass(frozen=True, eq=False)

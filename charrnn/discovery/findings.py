@@ -13,6 +13,7 @@ from charrnn.discovery import report
 from charrnn.discovery.checked import CellName, Count, Share, from_json
 from charrnn.discovery.evidence import Evidence, Verdict
 from charrnn.discovery.match_summary import MatchSummary
+from charrnn.discovery.probe import Probe
 from charrnn.discovery.scores import CellSummary
 from charrnn.display.tables import format_table
 from charrnn.display.terminal import Terminal
@@ -37,9 +38,10 @@ class Findings:
     cells: how many were searched. characters: of the text read; half: of the CONFIRM half. fitted_on: the text that
     the k-gram baseline is fitted on. testable: titles of the properties searched for; not_testable: title → reason.
     controls: titles of the control labels. evidence: of every candidate. left_out: title → number of further cells that
-    were not judged. matches: of properties outside the catalog. detectors: cell → the character that it reacts to, of
-    cells without a name. gradient_shares: cell → share of the squared gradient of the loss that it carries back over 30
-    and 100 characters (`GradientShare`), of named cells and of those with 2 % or more. summaries: of every cell.
+    were not judged. probes: of each layer and property. matches: of properties outside the catalog. detectors: cell →
+    the character that it reacts to, of cells without a name. gradient_shares: cell → share of the squared gradient of
+    the loss that it carries back over 30 and 100 characters (`GradientShare`), of named cells and of those with 2 % or
+    more. summaries: of every cell.
     """
 
     cells: Count
@@ -53,6 +55,7 @@ class Findings:
     controls: tuple[str, ...]
     evidence: tuple[Evidence, ...]
     left_out: dict[str, Count]
+    probes: tuple[Probe, ...]
     matches: tuple[MatchSummary, ...]
     detectors: dict[CellName, str]
     gradient_shares: dict[CellName, tuple[Share | None, ...]]
@@ -151,6 +154,9 @@ class Findings:
         nothing = [name for name in self.testable if name not in found]
         if nothing:
             lines.append("nothing found in any single cell: " + ", ".join(nothing))
+        together = report.probes_line(self.probes, nothing)
+        if together:
+            lines.append(together)
         if self.left_out:
             lines.append("more cells than were judged: " + ", ".join(f"{k} {n:,}" for k, n in self.left_out.items()))
         by_reason: dict[str, list[str]] = {}

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.evidence import MIN_CORRELATE, Evidence
 from charrnn.discovery.match_summary import MatchSummary
+from charrnn.discovery.probe import Probe
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
 
@@ -98,3 +99,13 @@ def match_lines(matches: MatchSummary, best: Evidence | None) -> list[str]:
         failed = "; ".join(best.failed)
         lines.append(f"best cell: {cell_and_signal(best)}, {score}: {failed or best.verdict}")
     return lines
+
+
+def probes_line(probes: Sequence[Probe], names: Sequence[str]) -> str:
+    """Return what a linear probe finds of these properties, in the layer that tells most; empty if nothing."""
+    best: dict[str, Probe] = {}
+    for one in sorted(probes, key=lambda one: -one.score):
+        if one.property_name in names and one.score >= MIN_CORRELATE:
+            best.setdefault(one.property_name, one)
+    shown = (f"{name} {number(one.score, 2)} (layer {one.layer})" for name, one in best.items())
+    return "a linear probe of all cells finds: " + ", ".join(shown) if best else ""

@@ -18,6 +18,7 @@ from charrnn.discovery.baselines import kgram_baselines, linear_memory_baselines
 from charrnn.discovery.candidates import choose_candidates, gather_evidence
 from charrnn.discovery.findings import MIN_GRADIENT_SHARE, Findings
 from charrnn.discovery.match_summary import summarize_matches
+from charrnn.discovery.probe import probe_layers
 from charrnn.discovery.scores import score_cells, summarize_cells
 from charrnn.discovery.study import Effort, Progress, prepare_study
 from charrnn.inspection.gradients import GradientShare, gradient_share
@@ -73,6 +74,7 @@ def discover(
         controls=study.titles(control=True),
         evidence=evidence,
         left_out=left_out,
+        probes=probe_layers(network, study, named, progress),
         matches=tuple(
             summarize_matches(study, k, symbols) for k in study.searched if study.properties[k].name not in CATALOG
         ),

@@ -1,0 +1,89 @@
+"""Linear probes: what all cells of a layer say of a property together, whether or not any single cell does.
+
+A ridge regression on all cells of a layer is fitted on SELECT and scored on CONFIRM, within the current character, like
+the cells themselves. A probe finds sums of cells; it cannot find what only a nonlinear function of them tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from charrnn.discovery.activations import record
+from charrnn.discovery.checked import Correlation, Count
+from charrnn.discovery.ridge import NormalEquations, predictions
+from charrnn.discovery.statistics import (
+    Labels,
+    auc,
+    bootstrap_weights,
+    interval,
+    rank_correlation,
+    ranked,
+    resampled_rank_correlation,
+)
+from charrnn.discovery.study import Progress, Study
+from charrnn.inspection.trace import all_cells
+from charrnn.model.network import CharRNN
+from charrnn.properties.catalog import Kind
+
+SEGMENTS = 40
+"""What the intervals resample."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a linear probe over a layer reaches for a property on CONFIRM, as rank correlations with 95 % intervals.
+
+    elsewhere, elsewhere_interval: of a probe without the named cells.
+    """
+
+    layer: Count
+    property_name: str
+    kind: Kind
+    rank_correlation: Correlation
+    interval: tuple[Correlation, Correlation]
+    elsewhere: Correlation
+    elsewhere_interval: tuple[Correlation, Correlation]
+
+    @property
+    def score(self) -> float:
+        """AUC of a binary property, ρ of a graded one."""
+        return auc(self.rank_correlation) if self.kind == "binary" else self.rank_correlation
+
+
+def probe_layers(network: CharRNN, study: Study, named: Collection[str], progress: Progress) -> tuple[Probe, ...]:
+    """Probe every layer for each searched property. named: cells that the second probe leaves out.
+
+    The cells are read by the first of the state's signals: c of an LSTM, h of other recurrences.
+    """
+    searched = list(study.searched)
+    labels = Labels(study.select.labels.numbers[searched], study.select.labels.graded[searched])
+    weights = bootstrap_weights(SEGMENTS, study.effort.resamples, study.effort.seed)
+    length = len(study.confirm.ids)
+    segments = np.arange(length) * SEGMENTS // length
+    probes = []
+    for layer in range(1, network.settings.layers + 1):
+        stage = f"probe of layer {layer}"
+        cells = [cell for cell in all_cells(network) if cell.layer == layer]
+        signals = network.recurrence.state_signals[:1]
+        values = record(network, study, cells, signals, progress=progress, stage=stage)
+        equations = NormalEquations.of(values.select, labels, study.select.by_character)
+        left_out = np.array([str(cell) in named for cell in cells])
+        columns = [predictions(values.confirm, equations.weights(without)) for without in (None, left_out)]
+        scores = [rank_correlation(ranked(one, study.confirm.by_character)[0], study.confirm.labels) for one in columns]
+        for place, k in enumerate(searched):
+            progress(stage, place / len(searched))
+            truth = study.confirm.values[k]
+            bounds = [
+                interval(
+                    resampled_rank_correlation(one[:, place], truth, study.confirm.by_character, segments, weights)
+                )
+                for one in columns
+            ]
+            whole, elsewhere = (float(one[k, place]) for one in scores)
+            one = study.properties[k]
+            probes.append(Probe(layer, one.title, one.kind, whole, bounds[0], elsewhere, bounds[1]))
+        progress(stage, 1.0)
+    return tuple(probes)
