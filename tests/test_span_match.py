@@ -88,6 +88,8 @@ def test_profile_of_a_planted_latch():
     assert kinds == [kind for kind in ("highest", "95 %", "50 %", "5 %", "lowest", "random") for _ in range(3)]
     assert all(inside[one.position] for one in profile.passages[:3])
     assert all(one.value == pytest.approx(profile.values[one.position]) for one in profile.passages)
+    positions = sorted(one.position for one in profile.passages)
+    assert min(np.diff(positions)) >= 80
     high, low = profile.effects
     assert high.raised[0] == (vocabulary.encode(")")[0], pytest.approx(9 * 0.76 * (1 - inside[500:].mean()), abs=0.05))
     assert low.lowered[0][0] == vocabulary.encode(")")[0]

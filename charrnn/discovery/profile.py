@@ -21,7 +21,7 @@ CORRELATED_SHOWN = 5
 EFFECTS_SHOWN = 6
 CONTRADICTIONS_SHOWN = 3
 MIN_DISTANCE = 80
-"""Characters between two passages of a kind."""
+"""Characters between two passages."""
 STATE_SHARE = 0.05
 """Share of the characters at which a cell counts as high, or as low."""
 LINE_SHARE = 0.8
@@ -168,20 +168,21 @@ def _passages(values: np.ndarray, skipped: int, number: int) -> list[Passage]:
         distance = np.abs(kept - np.quantile(kept, percent / 100))
         orders.append((f"{percent} %", random[np.argsort(distance[random].round(2), kind="stable")]))
     orders += [("lowest", np.argsort(kept, kind="stable")), ("random", random)]
-    found = []
+    found: list[Passage] = []
     for kind, order in orders:
-        for place in _apart(order.tolist(), number):
+        others = [one.position - skipped for one in found]
+        for place in _apart(order.tolist(), number, others):
             found.append(Passage(kind, skipped + place, float(kept[place])))
     return found
 
 
-def _apart(order: Sequence[int], number: int) -> list[int]:
-    """Return the first positions of an order that are at least `MIN_DISTANCE` apart, at most `number`."""
+def _apart(order: Sequence[int], number: int, others: Sequence[int] = ()) -> list[int]:
+    """Return the first positions of an order, at most `number`, that are far from each other and from others."""
     chosen: list[int] = []
     for position in order:
         if len(chosen) == number:
             break
-        if all(abs(position - other) >= MIN_DISTANCE for other in chosen):
+        if all(abs(position - other) >= MIN_DISTANCE for other in (*others, *chosen)):
             chosen.append(position)
     return chosen
 
