@@ -61,7 +61,8 @@ class NormalEquations:
         weights = np.zeros(self.products.shape)
         square = self.gram[np.ix_(kept, kept)] + RIDGE * self.positions * np.eye(len(kept))
         weights[kept] = np.linalg.solve(square, self.products[kept])
-        return weights / self.deviation[:, None]
+        weights /= self.deviation[:, None]
+        return weights
 
 
 def predictions(features: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -23,7 +23,8 @@ def _t_mod_7(text: Text) -> Booleans:
 
 @register("comma parity", "binary", "The number of commas since the start of the text is odd.", control=True)
 def _comma_parity(text: Text) -> Booleans:
-    return np.cumsum(text.is_any_of(",")) % 2 == 1
+    odd: Booleans = np.cumsum(text.is_any_of(",")) % 2 == 1
+    return odd
 
 
 @register(
