@@ -20,7 +20,7 @@ def test_screen_json_and_cache(home):
     shown = invoke(*ABLATE, command="ablate")
     assert shown.startswith("cell 1:3 is not shown to be necessary for inside parentheses")
     assert "closing )" in shown
-    assert "of the layer" in shown
+    assert "control cells" in shown
     data = json.loads(invoke(*ABLATE, "--json", command="ablate"))
     assert (data["cell"], data["signal"], data["stars"]) == ("1:3", "c", 0)
     (kept,) = load().earlier_ablations()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,7 +24,7 @@ MAX_CROSS = 0.25
 DOSE_TOLERANCE = 0.1
 """By how much of its range a dose response may turn back and still count as monotone."""
 EFFECT_HEADERS = ("held", "next", "bits [95 %]", "beyond matched", "controls")
-DOSE_HEADERS = ("held at its", "5 %", "25 %", "50 %", "75 %", "95 %", "mean", "zero", "drawn", "direct")
+DOSE_HEADERS = ("held at its", "5 %", "25 %", "50 %", "75 %", "95 %", "mean", "zero")
 NUMERIC = (*EFFECT_HEADERS[2:], *DOSE_HEADERS[1:])
 """Headers of the columns that are aligned to the right."""
 SYMBOLS = {" ": "space", "\\n": "newline", "\\t": "tab"}
@@ -254,13 +255,13 @@ def effect_rows(ablation: Ablation) -> list[list[str]]:
 
 
 def dose_rows(ablation: Ablation) -> list[list[str]]:
-    """Return the cell's quantiles and the effects there, and those of other kinds of holds, for `DOSE_HEADERS`."""
+    """Return the cell's quantiles, mean and zero, and what each costs, for `DOSE_HEADERS`."""
     zero = "0" if ablation.low <= 0 <= ablation.high else "0 (!)"
-    values = [*(value_of(dose.value) for dose in ablation.doses), value_of(ablation.mean), zero, "", ""]
-    rows = [[ablation.signal, *values]]
+    rows = [[ablation.signal, *(value_of(dose.value) for dose in ablation.doses), value_of(ablation.mean), zero]]
     for place, one in enumerate(ablation.directions):
-        held = [*(dose.effects[place] for dose in ablation.doses), one.mean, one.zero, one.drawn, one.direct]
-        rows.append([event_name(one), *map(bits, held)])
+        rows.append(
+            [event_name(one), *map(bits, [*(dose.effects[place] for dose in ablation.doses), one.mean, one.zero])]
+        )
     return rows
 
 
@@ -269,34 +270,34 @@ def _measured(one: Measured) -> str:
 
 
 def lines(ablation: Ablation) -> list[str]:
-    """Return what the tables leave out: groups of cells, storage, and the caveats in one line."""
-    found = []
+    """Return what the tables leave out: sensitivity, groups of cells, storage, and the caveats in one line."""
+
+    def both(values: Iterable[float]) -> str:
+        return " / ".join(map(bits, values))
+
+    found = [
+        f"held at values from the same current character {both(one.drawn for one in ablation.directions)} · by the "
+        f"output at this step alone {both(one.direct for one in ablation.directions)} · KL elsewhere "
+        + " / ".join(f"{one.elsewhere:.2f}" for one in ablation.directions)
+    ]
     if ablation.groups:
-        listed = " · ".join(
-            f"{one.size}: {' '.join(map(bits, one.effects))} ({' '.join(map(bits, one.random))})"
-            for one in ablation.groups
-        )
-        found.append(f"bits of the n best-ranked cells together (n random ones): {listed}")
+        listed = ", ".join(f"{one.size}: {both(one.effects)}" for one in ablation.groups)
+        largest = max(effect for one in ablation.groups for effect in one.random)
+        found.append(f"best-ranked cells together: {listed} (random cells: at most {bits(largest)})")
     if ablation.stored:
-        listed = ", ".join(f"{round(100 * one.share) + 0} % after {one.characters}" for one in ablation.stored)
-        found.append(
-            "stored in this cell, of the difference that the opening character makes to the predictions: "
-            f"{listed} characters"
-        )
+        listed = ", ".join(f"{round(100 * one.share)} % after {one.characters}" for one in ablation.stored)
+        found.append(f"stored in this cell, of what the opening character changes: {listed} characters")
     return [*found, caveats(ablation)]
 
 
 def caveats(ablation: Ablation) -> str:
     """Return how the effects were measured."""
     events = " and ".join(f"{one.events} × {event_name(one)}" for one in ablation.directions)
-    elsewhere = " and ".join(f"{one.elsewhere:.2f}" for one in ablation.directions)
-    outside = "; (!): outside the cell's range" if not ablation.low <= 0 <= ablation.high else ""
+    outside = "" if ablation.low <= 0 <= ablation.high else "; (!): outside the cell's range"
     dose = "monotone" if ablation.is_monotone else "not monotone"
     return (
-        f"{events}, each after {ablation.held} held characters; {ablation.controls} control cells of the layer, "
-        f"{ablation.excluded} correlated ones left out; dose response {dose}; KL elsewhere {elsewhere} bits; drawn: "
-        f"values from the same current character; direct: by the output at this step alone{outside}; one ablation is a "
-        "lower bound"
+        f"{events}, held for {ablation.held} characters; {ablation.controls} control cells, {ablation.excluded} "
+        f"correlated left out; dose response {dose}{outside}; this is a lower bound"
     )
 
 

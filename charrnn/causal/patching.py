@@ -30,7 +30,7 @@ MIN_PAIRS = 10
 MIN_DIFFERENCE = 0.01
 """Least mean difference between the predictions of a pair, summed over the characters."""
 BEFORE, AFTER = 2000, 201
-DISTANCES = (1, 2, 5, 10, 20, 50, 100, 200)
+DISTANCES = (1, 5, 20, 50, 100, 200)
 
 
 def interchange(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,10 @@ from charrnn.cli.options import (
 from charrnn.cli.progress import stage_bar
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, ReadSettings, settings_from
 from charrnn.units import count
+
+if TYPE_CHECKING:
+    from charrnn.causal.effects import Ablation
+    from charrnn.display.terminal import Terminal
 
 CONTROLS = 200
 
@@ -113,7 +117,7 @@ def ablate(
     terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(found.characters)} characters")
 
 
-def print_ablation(found: Any, terminal: Any) -> None:
+def print_ablation(found: Ablation, terminal: Terminal) -> None:
     """Print what an ablation shows, then its tables, then how it was measured."""
     from charrnn.causal import effects
     from charrnn.display.tables import table
@@ -121,8 +125,6 @@ def print_ablation(found: Any, terminal: Any) -> None:
     terminal.paragraph(effects.claim(found))
     terminal.write("\n")
     table(effects.EFFECT_HEADERS, effects.effect_rows(found), terminal, right=effects.NUMERIC)
-    terminal.write("\n")
     table(effects.DOSE_HEADERS, effects.dose_rows(found), terminal, right=effects.NUMERIC)
-    terminal.write("\n")
     for line in effects.lines(found):
         terminal.paragraph(line)
