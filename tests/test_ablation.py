@@ -115,6 +115,10 @@ def test_stars_need_every_condition(latch):
     closing, opening = latch.directions
     crossing = dataclasses.replace(closing, other=closing.effect)
     assert dataclasses.replace(latch, directions=(crossing, opening)).stars == 1
+    assert "its mean outside acts like the other mean" in str(
+        dataclasses.replace(latch, directions=(crossing, opening))
+    )
+    assert "acts like the other mean" not in str(latch)
     weak = [dataclasses.replace(one, controls_below=0.98) for one in latch.directions]
     assert dataclasses.replace(latch, directions=tuple(weak)).stars == 0
     assert dataclasses.replace(latch, directions=(closing,)).stars == 1

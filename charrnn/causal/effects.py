@@ -287,7 +287,18 @@ def lines(ablation: Ablation) -> list[str]:
     if ablation.stored:
         listed = ", ".join(f"{round(100 * one.share)} % after {one.characters}" for one in ablation.stored)
         found.append(f"stored in this cell, of what the opening character changes: {listed} characters")
+    unlike = [one.held for one in ablation.directions if one.other is not None and _acts_as_the_other(one, ablation)]
+    if unlike:
+        found.append(
+            f"its mean {' and '.join(unlike)} acts like the other mean: its values are skewed, see the quantiles"
+        )
     return [*found, caveats(ablation)]
+
+
+def _acts_as_the_other(one: Direction, ablation: Ablation) -> bool:
+    """Return whether a hold costs, at the other events, more than half of what the opposite hold costs there."""
+    opposite = next(other for other in ablation.directions if other is not one)
+    return one.other is not None and one.other.bits > max(MIN_BITS, opposite.effect.bits / 2)
 
 
 def caveats(ablation: Ablation) -> str:
