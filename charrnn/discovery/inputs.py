@@ -6,10 +6,9 @@ import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.model.run import Run
+from charrnn.model.training_text import training_text
 from charrnn.properties.catalog import Text
 from charrnn.properties.source_code import find_language, guess_language
-from charrnn.text.corpus import load_corpus
-from charrnn.text.sources import corpora_folder
 from charrnn.text.vocabulary import Vocabulary
 
 TRAINING_CHARACTERS = 500_000
@@ -40,20 +39,10 @@ def training_ids(run: Run, spec: str | None = None) -> np.ndarray | None:
 
     spec: the run's corpus; None: a file of its name in corpora/. Raises CharrnnError where `spec` is another corpus.
     """
-    identity, name = run.settings.corpus, run.settings.corpus.name.removesuffix(".txt")
-    file = corpora_folder() / f"{name}.txt"
-    if spec is None and (not name or "/" in name or "\\" in name or not file.is_file()):
-        return None
     try:
-        as_bytes = run.vocabulary.kind == "bytes"
-        reading = identity.reading.to_json()
-        corpus = load_corpus([spec or str(file)], as_bytes=as_bytes, vocabulary=run.vocabulary, **reading)
-        if corpus.sha256 != identity.sha256:
-            raise CharrnnError(f"{spec} is not the corpus that {run.name} was trained on", "leave --corpus out")
+        ids: np.ndarray = training_text(run, spec).ids[-TRAINING_CHARACTERS:]
     except CharrnnError:
         if spec is None:
             return None
         raise
-    end = len(corpus.ids) - identity.held_out
-    ids: np.ndarray = corpus.ids[max(0, end - TRAINING_CHARACTERS) : end]
     return ids

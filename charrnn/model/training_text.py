@@ -1,0 +1,34 @@
+"""The text that a run was trained on, where this machine has it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from charrnn.errors import CharrnnError
+from charrnn.model.run import Run
+from charrnn.text.corpus import Corpus, load_corpus
+from charrnn.text.sources import corpora_folder
+
+
+def training_text(run: Run, spec: str | None = None) -> Corpus:
+    """Return the corpus of a run in the run's vocabulary, without its held-out end.
+
+    spec: the run's corpus; None: the file of its name in corpora/. Other paths that a run names are not opened, because
+    it may come from a stranger. Raises CharrnnError where there is no such file, or it is another text.
+    """
+    identity = run.settings.corpus
+    if spec is None:
+        name = identity.name.removesuffix(".txt")
+        file = corpora_folder() / f"{name}.txt"
+        if not name or "/" in name or "\\" in name or not file.is_file():
+            raise CharrnnError(f"the corpus of {run.name} is not in {file.parent}", "name its file with --corpus FILE")
+        spec = str(file)
+    as_bytes = run.vocabulary.kind == "bytes"
+    corpus = load_corpus([spec], as_bytes=as_bytes, vocabulary=run.vocabulary, **identity.reading.to_json())
+    if corpus.sha256 != identity.sha256:
+        raise CharrnnError(f"{spec} is not the corpus that {run.name} was trained on", "name another with --corpus")
+    end = len(corpus) - identity.held_out
+    lengths = np.diff(np.minimum(np.cumsum([0, *corpus.lengths]), end))
+    return replace(corpus, ids=corpus.ids[:end], lengths=lengths.tolist())
