@@ -14,10 +14,12 @@ import math
 import statistics
 import time
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
+from torch.nn.functional import cross_entropy, layer_norm
 
+from charrnn.model.device import autocast
 from charrnn.model.network import CharRNN, Shard, State
 from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings, TrainingSettings
@@ -69,11 +71,14 @@ class Alternative(CharRNN):
 
     recurrent_dropout: dropout probability of the recurrent weights at each step (Merity et al. 2017, arXiv 1708.02182,
     section 2). input_dropout: of the embeddings. locked: one dropout mask for all characters of a window (Gal &
-    Ghahramani 2016, arXiv 1512.05287). residual: residual connections around all layers but the first. norm: layer
-    normalization of h before the output. tied: the output uses the embedding, after a projection of h to its size
-    (Press & Wolf 2017, arXiv 1608.05859). uniform: layers are initialized as PyTorch does, except for forget_bias.
-    embedding_scale: initial standard deviation of the embedding. output_scale: factor of h before the output, whose
-    weights learn that many times faster. mogrifier: rounds of `Mogrifier`; 0: none.
+    Ghahramani 2016, arXiv 1512.05287). replaced, zeroed: probability that a character of the input is replaced by one
+    drawn from the text, or its embedding by zeros. residual: residual connections around all layers but the first.
+    summed: the output reads the sum of h of all layers. two_ahead: weight of the loss of a second output, which
+    predicts the character after the next. norm: layer normalization of h before the output. tied: the output uses the
+    embedding, after a projection of h to its size (Press & Wolf 2017, arXiv 1608.05859). uniform: layers are
+    initialized as PyTorch does, except for forget_bias. embedding_scale: initial standard deviation of the embedding.
+    output_scale: factor of h before the output, whose weights learn that many times faster. mogrifier: rounds of
+    `Mogrifier`; 0: none.
     """
 
     def __init__(self, settings: ModelSettings, vocabulary_size: int, tried: argparse.Namespace):
@@ -87,7 +92,8 @@ class Alternative(CharRNN):
         self.mogrifiers = nn.ModuleList(
             Mogrifier(size, settings.hidden_size, tried.mogrifier) for size in sizes if tried.mogrifier
         )
-        self.hidden = torch.empty(0)
+        self.second = nn.Linear(settings.hidden_size, vocabulary_size) if tried.two_ahead else None
+        self.hidden = self.dropped = torch.empty(0)
 
     @torch.no_grad()
     def initialize(self, generator: torch.Generator) -> None:
@@ -106,8 +112,8 @@ class Alternative(CharRNN):
         self, ids: Tensor, state: State, generator: torch.Generator | None = None, shard: Shard | None = None
     ) -> tuple[Tensor, State]:
         tried, dropout = self.tried, self.settings.dropout
-        signal = self._dropped(self.embedding(ids.t().long()), tried.input_dropout)
-        after = []
+        signal = self._dropped(self._embedded(ids), tried.input_dropout)
+        after, outputs = [], []
         for depth, (layer, before) in enumerate(zip(self.recurrences, state, strict=True)):
             if depth:
                 signal = self._dropped(signal, dropout)
@@ -123,8 +129,12 @@ class Alternative(CharRNN):
                 parts = [part.squeeze(0) for part in parts]
             after.append(tuple(parts))
             signal = hidden + signal if depth and tried.residual else hidden
+            outputs.append(hidden)
+        if tried.summed:
+            signal = torch.stack(outputs).sum(0)
         self.hidden = signal.float()
         signal = self._dropped(signal, dropout)
+        self.dropped = signal.float()
         with torch.autocast(signal.device.type, enabled=False):
             signal = signal.to(self.output.weight.dtype)
             if tried.norm:
@@ -132,6 +142,17 @@ class Alternative(CharRNN):
             signal = tried.output_scale * signal
             logits = self.output(self.projection(signal) if tried.tied else signal)
         return logits.transpose(0, 1), tuple(after)
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        """Return the embeddings (T, B, E), in training with `replaced` and `zeroed`."""
+        tried = self.tried
+        if self.training and tried.replaced:
+            drawn = tried.text[torch.randint(len(tried.text), ids.shape)]
+            ids = torch.where(torch.rand(ids.shape) < tried.replaced, drawn, ids)
+        signal = self.embedding(ids.t().long())
+        if self.training and tried.zeroed:
+            signal = signal * (torch.rand(signal.shape[:2]) >= tried.zeroed).to(signal.dtype).unsqueeze(-1)
+        return signal
 
     def _dropped(self, signal: Tensor, share: float) -> Tensor:
         if not self.training or not share:
@@ -188,20 +209,34 @@ class OrthogonalizedMomentum:
 
 class AlternativeTrainer(Trainer):
     """activation, change: weights of two penalties, the mean squares of h and of its change from one character to the
-    next (Merity et al. 2017, section 4.6). schedule: of the learning rate after the warm-up."""
+    next (Merity et al. 2017, section 4.6). schedule: of the learning rate after the warm-up. final_rate: the cosine's
+    end, as a part of the peak. recurrent_decay: weight decay of the recurrent matrices; None: that of the others.
+    teacher, soft: a trained network, whose predictions replace this share of the targets (Hinton et al. 2015, arXiv
+    1503.02531)."""
 
     def __init__(self, network: Alternative, settings: TrainingSettings, text: EncodedText, tried: argparse.Namespace):
         super().__init__(network, settings, text)
         self.tried = tried
         if tried.muon:
             self.optimizer = OrthogonalizedMomentum(network, settings, tried)
+        elif tried.recurrent_decay is not None:
+            kinds: dict[float, list[Tensor]] = {}
+            for name, parameter in self.parameters.items():
+                decay = tried.recurrent_decay if "weight_hh" in name else settings.weight_decay
+                kinds.setdefault(decay if parameter.ndim > 1 else 0.0, []).append(parameter)
+            self.optimizer = AdamW([(parameters, decay) for decay, parameters in kinds.items()], ADAM_BETAS)
+        self.teacher = torch.load(tried.teacher, weights_only=False).eval() if tried.teacher else None
+        self.teacher_state: State = ()
 
     def learning_rate(self) -> float:
         settings = self.settings
         warmup = min(settings.warmup_steps, settings.steps // 10)
         done = (self.step - warmup) / (settings.steps - warmup)
-        if done < 0 or self.tried.schedule == "cosine":
+        if done < 0:
             return super().learning_rate()
+        if self.tried.schedule == "cosine":
+            floor = self.tried.final_rate
+            return floor * settings.learning_rate + (1 - floor) * super().learning_rate()
         return (
             settings.learning_rate
             * {"linear": 1 - done, "constant": 1.0, "late": min(1.0, 2 - 2 * done)}[self.tried.schedule]
@@ -213,7 +248,28 @@ class AlternativeTrainer(Trainer):
             loss = loss + self.tried.activation * hidden.square().mean()
         if self.tried.change:
             loss = loss + self.tried.change * (hidden[1:] - hidden[:-1]).square().mean()
+        if self.network.second is not None:
+            ahead = self.network.second(self.network.dropped[:-1]).transpose(0, 1)
+            loss = loss + self.tried.two_ahead * cross_entropy(ahead.flatten(0, 1), window.targets[:, 1:].flatten())
+        if self.teacher is not None:
+            soft = cross_entropy(logits.flatten(0, 1), self._taught(window).softmax(-1).flatten(0, 1))
+            loss = (1 - self.tried.soft) * loss + self.tried.soft * soft
         return loss
+
+    @torch.no_grad()
+    def _taught(self, window: Window) -> Tensor:
+        """Return the teacher's logits. Its state is carried from window to window."""
+        if window.begins:
+            self.teacher_state = self.teacher.initial_state(len(window.inputs))
+        with autocast(self.device, self.precision):
+            logits, self.teacher_state = self.teacher(window.inputs, self.teacher_state)
+        return logits
+
+
+def four_pieces(ids: np.ndarray, part: float) -> np.ndarray:
+    """Return this part of a text, as four pieces that start at its quarters."""
+    length = int(len(ids) * part / 4)
+    return np.concatenate([ids[start : start + length] for start in (i * len(ids) // 4 for i in range(4))])
 
 
 def seconds_per_step(trainer: AlternativeTrainer) -> float:
@@ -226,7 +282,7 @@ def seconds_per_step(trainer: AlternativeTrainer) -> float:
     return statistics.median(times)
 
 
-def main() -> None:
+def argument_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus")
     parser.add_argument("--characters", type=float, default=6.5e6, help="to train on")
@@ -235,22 +291,36 @@ def main() -> None:
         for name in names.split():
             option = settings.options()[name]
             parser.add_argument("--" + name.replace("_", "-"), type=option.value_type, default=option.default)
-    for name in ("recurrent-dropout", "input-dropout", "activation", "change"):
+    parser.add_argument("--part", type=float, default=1.0, help="of the training text: four pieces, evenly spaced")
+    for name in ("recurrent-dropout", "input-dropout", "replaced", "zeroed"):
+        parser.add_argument("--" + name, type=float, default=0.0)
+    for name in ("two-ahead", "final-rate", "activation", "change"):
         parser.add_argument("--" + name, type=float, default=0.0)
     parser.add_argument("--muon", type=int, default=0, help="iterations of orthogonalizing the momentum; 0: AdamW")
     parser.add_argument("--mogrifier", type=int, default=0, help="rounds of a Mogrifier LSTM; 0: a plain LSTM")
     parser.add_argument("--muon-scale", type=float, default=0.4)
     for name, default in (("forget-bias", 0.0), ("embedding-scale", 1.0), ("output-scale", 1.0)):
         parser.add_argument("--" + name, type=float, default=default)
-    for name in ("locked", "residual", "norm", "tied", "uniform"):
+    parser.add_argument("--recurrent-decay", type=float)
+    parser.add_argument("--save", help="file for the trained network, to be a --teacher")
+    parser.add_argument("--teacher", help="file of a network to learn from as well")
+    parser.add_argument("--soft", type=float, default=0.7, help="share of the teacher's predictions in the targets")
+    for name in ("locked", "residual", "summed", "norm", "tied", "uniform"):
         parser.add_argument("--" + name, action="store_true")
     parser.add_argument("--schedule", choices=["cosine", "linear", "constant", "late"], default="cosine")
     parser.add_argument("--average", type=float, default=0.0, help="decay of a moving average of the weights")
-    tried = parser.parse_args()
+    return parser
 
+
+def main() -> None:
+    parser = argument_parser()
+    tried = parser.parse_args()
     corpus = load_corpus([tried.corpus])
     train_text, validation_text = EncodedText(corpus.ids).split(TrainingSettings().val_fraction)
-    given = vars(tried)
+    if tried.part < 1:
+        train_text = EncodedText(four_pieces(train_text.ids, tried.part))
+    given = dict(vars(tried))
+    tried.text = torch.from_numpy(np.array(train_text.ids)).long()
     model, training = (cls(**{name: given[name] for name in names.split()}) for cls, names in OPTIONS.items())
 
     def prepared(steps: int) -> AlternativeTrainer:
@@ -274,6 +344,8 @@ def main() -> None:
             torch._foreach_lerp_(average, [p.detach() for p in parameters], own)
     train_nats = trainer.loss_sum.item() / trainer.weight_sum.item()
     nats = score(network.eval(), validation_text).mean
+    if tried.save:
+        torch.save(network, tried.save)
     words = f"{nats:.4f} nats, {train_nats:.4f} in training, {time.process_time() - start:.0f} s of processors"
     if average:
         with torch.no_grad():
