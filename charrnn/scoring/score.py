@@ -113,7 +113,7 @@ def _never() -> bool:
     return False
 
 
-def _ignore(fraction: float) -> None:
+def ignore_progress(fraction: float) -> None:
     pass
 
 
@@ -142,7 +142,7 @@ def score(
     segments: int | None = None,
     limits: Limits = Limits(),
     should_stop: Callable[[], bool] = _never,
-    progress: Callable[[float], None] = _ignore,
+    progress: Callable[[float], None] = ignore_progress,
 ) -> Score:
     """Return the cross-entropy of a text, read from a zero state; each document from its own.
 
