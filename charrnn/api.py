@@ -23,6 +23,8 @@ from charrnn.causal.ablation import CONTROLS
 from charrnn.causal.cache import ablate_run, earlier_ablations
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.causal.effects import Ablation
+from charrnn.causal.holds import Clamps, clampable_signal, parse_holds, resolve, schedule
+from charrnn.causal.levels import Levels, measure_levels
 from charrnn.causal.reach import POSITIONS, Memory, measure_memory
 from charrnn.discovery.cache import earlier_findings, search_run
 from charrnn.discovery.evidence import Evidence
@@ -33,7 +35,7 @@ from charrnn.discovery.inputs import as_characters, characters_of, language_of
 from charrnn.discovery.profile import CellProfile, Contradiction, cell_profile, contradictions
 from charrnn.discovery.span_match import SpanMatch, find_occurrences, match_span
 from charrnn.discovery.study import Effort, Progress
-from charrnn.errors import CharrnnError, UsageError
+from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import GateSaturation, gate_saturation, warm_up
 from charrnn.inspection.gradients import SHARE_LAGS, GradientShare, gradient_share
 from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
@@ -45,7 +47,7 @@ from charrnn.model.network import CharRNN, State, overflow_error, parameter_coun
 from charrnn.model.run import Run
 from charrnn.properties.catalog import CATALOG, Property, Text
 from charrnn.properties.user_properties import find_property
-from charrnn.sampling.generate import STOPPED, generate
+from charrnn.sampling.generate import STOPPED, generate_states
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import Score, score
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, check_names
@@ -60,8 +62,8 @@ TextLike = str | PathLike[str] | np.ndarray | EncodedText | None
 """What a model reads: a str is the text itself, a path names a file or a corpus, an array holds ids; None is the run's
 held-out text."""
 
-GATE_CHARACTERS, HISTORY_CHARACTERS, PROFILE_CHARACTERS = 50_000, 100_000, 20_000
-"""Characters of a text, at most, that `gates`, `history` and `profile` read."""
+GATE_CHARACTERS, HISTORY_CHARACTERS, PROFILE_CHARACTERS, LEVEL_CHARACTERS = 50_000, 100_000, 20_000, 100_000
+"""Characters of a text, at most, that `gates`, `history`, `profile` and `steer` read."""
 
 
 def load(name: str | PathLike[str] | None = None, *, checkpoint: str = "best", device: str = "auto") -> Model:
@@ -176,20 +178,22 @@ class Model:
     # Sampling
 
     @overload
-    def sample(self, prime: str = "", *, n: None = None, **settings: Any) -> str: ...
+    def sample(self, prime: str = "", *, n: None = None, clamp: Clamps = (), **settings: Any) -> str: ...
     @overload
-    def sample(self, prime: str = "", *, n: int, **settings: Any) -> list[str]: ...
+    def sample(self, prime: str = "", *, n: int, clamp: Clamps = (), **settings: Any) -> list[str]: ...
 
-    def sample(self, prime: str = "", *, n: int | None = None, **settings: Any) -> str | list[str]:
+    def sample(self, prime: str = "", *, n: int | None = None, clamp: Clamps = (), **settings: Any) -> str | list[str]:
         """Return text that continues a prime; the prime is not repeated.
 
-        n: how many texts, as a list; None: one str. settings: fields of `SampleSettings`, such as length, temperature,
+        n: how many texts, as a list; None: one str. clamp: cells to hold, as in {"1:42": 0.9} or
+        {"1:42.h": "inside@100..300"}: h instead of c, at its mean inside the property that a search found it to track,
+        while characters 100 to 300 are generated. settings: fields of `SampleSettings`, such as length, temperature,
         top_k, top_p, min_p, greedy, stop (a str or several) and seed. Bytes that are not UTF-8 become U+FFFD;
         `generate` yields exact ids.
         Raises CharrnnError where the prime or the stop text holds characters that the vocabulary lacks.
         """
         texts: list[list[int]] = [[] for _ in range(n or 1)]
-        for drawn in self.generate(prime, num=n or 1, **settings):
+        for drawn in self.generate(prime, num=n or 1, clamp=clamp, **settings):
             for ids, one in zip(texts, drawn.tolist(), strict=True):
                 if one != STOPPED:
                     ids.append(one)
@@ -205,21 +209,68 @@ class Model:
         if text := decoder.end():
             yield text
 
-    def generate(self, prime: str | bytes | np.ndarray = "", **settings: Any) -> Iterator[np.ndarray]:
+    def generate(
+        self, prime: str | bytes | np.ndarray = "", *, clamp: Clamps = (), **settings: Any
+    ) -> Iterator[np.ndarray]:
         """Yield the ids (num,) of the next character of `num` texts; −1 for a text that has ended.
 
         settings: as for `sample`, with `num` for the number of texts.
         """
+        return (ids for ids, _ in self._generate_states(prime, clamp, settings))
+
+    def watch(
+        self,
+        cell: CellName,
+        prime: str | bytes | np.ndarray = "",
+        *,
+        signal: str = "auto",
+        clamp: Clamps = (),
+        **settings: Any,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield ids as `generate` does, and the value (num,) that a cell has after reading them.
+
+        signal: part of the state; "auto": c of an LSTM, else h.
+        """
+        watched, recurrence = as_cell(cell, self.network), self.network.recurrence
+        part = tuple(recurrence.state_parts).index(clampable_signal(self.network, signal))
+        pairs = self._generate_states(prime, clamp, settings)
+        return ((ids, state[watched.layer - 1][part][:, watched.index].cpu().numpy()) for ids, state in pairs)
+
+    def _generate_states(
+        self, prime: str | bytes | np.ndarray, clamp: Clamps, settings: dict[str, Any]
+    ) -> Iterator[tuple[np.ndarray, State]]:
         check_names(settings, SampleSettings)
         ids = prime if isinstance(prime, np.ndarray) else self.vocabulary.encode(prime, source="the prime")
-        return generate(
-            self.network,
+        holds = resolve(parse_holds(clamp, self.network), self.class_means)
+        network, state, later = schedule(self.original or self.network, self.clamps, holds)
+        return generate_states(
+            network,
             SampleSettings(**settings),
             ids,
             vocabulary=self.vocabulary,
-            state=self.state,
+            state=state,
             documents=self.run.document_separator,
+            later=later,
         )
+
+    def class_means(self, cell: CellName, signal: str = "auto") -> tuple[float, float]:
+        """Return the mean of a cell outside and inside the property that a search of the held-out text claims of it.
+
+        Of a graded property, in its lowest and in its highest quarter. Raises CharrnnError where no search found one.
+        """
+        claimed = _claimed_property(self.claim(cell))
+        if claimed is None:
+            raise CharrnnError(
+                f"no search has found what cell {cell} tracks, so its mean inside is unknown",
+                f"run `charrnn inspect {self.name}` first, or give a value",
+            )
+        levels = self._levels(cell, clampable_signal(self.network, signal), self.encode(), claimed)
+        return levels.outside, levels.inside
+
+    def _levels(self, cell: CellName, signal: str, encoded: EncodedText, one: Property | None) -> Levels:
+        encoded = encoded[:LEVEL_CHARACTERS]
+        truth = None if one is None else one.of(self.characters(encoded))
+        return measure_levels(self.original or self.network, encoded, as_cell(cell, self.network), signal, truth)
 
     # Reading
 
@@ -296,10 +347,8 @@ class Model:
         The ablation is kept beside the run. Raises UsageError for a cell or signal that does not exist, CharrnnError
         where the text has too few events.
         """
-        tested, recurrence = as_cell(cell, self.network), self.network.recurrence
-        signal = recurrence.clampable[-1] if signal == "auto" else recurrence.find_signal(signal)
-        if signal not in recurrence.clampable:
-            raise UsageError(f"{signal} cannot be held", f"choose {' or '.join(recurrence.clampable)}")
+        tested = as_cell(cell, self.network)
+        signal = clampable_signal(self.network, signal)
         encoded = self.encode(text)
         if property is None:
             property = self._fitted_property(tested, encoded, language, progress)

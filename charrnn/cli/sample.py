@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.background import output_terminal
+from charrnn.cli.completion import complete_cell
 from charrnn.cli.options import (
     CheckpointOption,
     DeviceOption,
@@ -25,14 +27,15 @@ from charrnn.display.terminal import Terminal, WordWrap, is_terminal, safe_text,
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.sampling.filters import FILTERS
 from charrnn.sampling.settings import SampleSettings
-from charrnn.settings import only_one_of, settings_from
+from charrnn.settings import InspectSettings, only_one_of, settings_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
 
     from charrnn.api import Model
+    from charrnn.display.colored_stream import ColoredStream
     from charrnn.model.run import Run
     from charrnn.text.vocabulary import Vocabulary
 
@@ -52,6 +55,35 @@ JsonLinesOption = Annotated[
 RawOption = Annotated[
     bool, typer.Option("--raw", help="Print control characters unchanged on a terminal too.", rich_help_panel="Output")
 ]
+CELLS = "Cells"
+ClampOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Hold a cell at a value, or at its mean inside or outside the property that `charrnn inspect` found; "
+        "@100..300: only for these characters of each text. 1:42.h: h instead of c. Repeatable.",
+        metavar="CELL=VALUE|inside|outside[@FIRST..LAST]",
+        rich_help_panel=CELLS,
+    ),
+]
+ColorByOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Color each character by the value of a cell after reading it; 1:42.h: by h.",
+        metavar="CELL",
+        rich_help_panel=CELLS,
+        autocompletion=complete_cell,
+    ),
+]
+_APPEARANCE = InspectSettings.options()
+ColorOption = Annotated[
+    str,
+    typer.Option(
+        help=_APPEARANCE["color"].help, metavar="|".join(_APPEARANCE["color"].choices or ()), rich_help_panel=CELLS
+    ),
+]
+BackgroundOption = Annotated[
+    str, typer.Option(help="Background that the colors start from.", metavar="auto|dark|light", rich_help_panel=CELLS)
+]
 
 
 @with_settings(SampleSettings)
@@ -63,6 +95,10 @@ def sample(
     skip_unknown: SkipUnknownOption = False,
     as_json: JsonLinesOption = False,
     raw: RawOption = False,
+    clamp: ClampOption = None,
+    color_by: ColorByOption = None,
+    color: ColorOption = "auto",
+    background: BackgroundOption = "auto",
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
     *,
@@ -77,12 +113,15 @@ def sample(
     [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]
     [bold]charrnn sample --num 20 --stop "."[/bold]
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
+    [bold]charrnn sample --clamp 1:42=inside@100..300 --color-by 1:42[/bold]
     """
     if "stop" in given:
         given["stop"] = [_unescaped(text) for text in given["stop"]]
     settings = settings_from(SampleSettings, given)
     _check_greedy(settings, given)
+    appearance = InspectSettings(color=color, background=background)
     only_one_of(prime=prime, prime_file=prime_file)
+    only_one_of(raw=raw or None, color_by=color_by)
     # A pipe, as in --prime-file <(command), is a file too. Path.exists may raise.
     if prime_file not in (None, "-") and (not os.path.exists(prime_file) or os.path.isdir(prime_file)):  # noqa: PTH110, PTH112
         raise UsageError(f"there is no file {prime_file}", "check the path given to --prime-file")
@@ -97,18 +136,21 @@ def sample(
         skip_unknown=skip_unknown,
         hint="use --skip-unknown to skip them",
     )
-    if settings.seed is None:
-        settings = settings.changed(seed=fresh_seed())
-        if is_terminal(sys.stderr) and not settings.greedy and not as_json:
-            write(sys.stderr, f"{model.name} · seed {settings.seed}\n")
+    seeded = settings if settings.seed is not None else settings.changed(seed=fresh_seed())
+    colors = None if color_by is None or as_json else _colored_stream(model, color_by, appearance)
+    drawn = _drawn(model, prime_ids, color_by, clamp or (), seeded)
+    if is_terminal(sys.stderr) and not as_json:
+        facts = [f"seed {seeded.seed}"] if settings.seed is None and not settings.greedy else []
+        facts += [colors.legend] if colors is not None and is_terminal(sys.stdout) else []
+        if facts:
+            write(sys.stderr, " · ".join([model.name, *facts]) + "\n", styled=True)
             sys.stderr.flush()
-    drawn = model.generate(prime_ids, **settings.to_json())
     try:
         if as_json:
-            _print_json(model, drawn, prime_ids, settings)
+            _print_json(model, drawn, prime_ids, seeded, watched=color_by is not None)
         else:
             echoed = prime_ids[:0] if no_echo else prime_ids
-            _print_texts(drawn, echoed, settings.num, _Output(model.vocabulary, raw))
+            _print_texts(drawn, echoed, seeded.num, _Output(model.vocabulary, raw, colors))
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
@@ -148,16 +190,41 @@ def _read_prime(prime: str | None, prime_file: str | None, run: Run) -> str | by
     return os.fsencode(prime or "") if as_bytes else prime or ""
 
 
-def _print_texts(drawn: Iterator[np.ndarray], echoed: np.ndarray, num: int, output: _Output) -> None:
+def _drawn(
+    model: Model, prime: np.ndarray, color_by: str | None, clamp: Sequence[str], settings: SampleSettings
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Return an iterator of ids (N,) and the values (N,) of the cell to color by, zeros if none."""
+    import numpy as np
+
+    if color_by is None:
+        zeros = np.zeros(settings.num)
+        return ((ids, zeros) for ids in model.generate(prime, clamp=clamp, **settings.to_json()))
+    cell, _, signal = color_by.partition(".")
+    recurrence, signal = model.network.recurrence, signal or "auto"
+    pairs = model.watch(cell, prime, signal=signal, clamp=clamp, **settings.to_json())
+    return ((ids, recurrence.displayed(recurrence.find_signal(signal), values)) for ids, values in pairs)
+
+
+def _colored_stream(model: Model, color_by: str, appearance: InspectSettings) -> ColoredStream | None:
+    """Return what colors text by a cell; None where the output has no colors."""
+    from charrnn.display.colored_stream import ColoredStream
+
+    cell, _, signal = color_by.partition(".")
+    view = model.trace(length=2_000).show(cell, signal=signal or "auto").views[0].part(0, 0)
+    terminal = output_terminal(appearance.color, appearance.background)
+    return None if terminal.colors == "none" else ColoredStream(view, terminal)
+
+
+def _print_texts(drawn: Iterator[tuple[np.ndarray, np.ndarray]], echoed: np.ndarray, num: int, output: _Output) -> None:
     """Print the first text as it is generated, then the others, generated in parallel."""
-    others = [array("i") for _ in range(num - 1)]
+    others = [_Text() for _ in range(num - 1)]
     output.start(1, num)
     try:
         output.put(echoed)
-        for ids in drawn:
+        for ids, values in drawn:
             if ids[0] >= 0:
-                output.put(ids[:1])
-            _append(others, ids[1:])
+                output.put(ids[:1], values[:1])
+            _append(others, ids[1:], values[1:])
     except KeyboardInterrupt:
         output.end(newline=num > 1)
         raise
@@ -165,30 +232,39 @@ def _print_texts(drawn: Iterator[np.ndarray], echoed: np.ndarray, num: int, outp
     for number, text in enumerate(others, start=2):
         output.start(number, num)
         output.put(echoed)
-        output.put(text)
+        output.put(text.ids, text.values)
         output.end(newline=True)
 
 
-def _append(texts: list[array[int]], ids: np.ndarray) -> None:
+class _Text:
+    """Generated ids with the value of a cell after each."""
+
+    def __init__(self) -> None:
+        self.ids, self.values = array("i"), array("d")
+
+
+def _append(texts: list[_Text], ids: np.ndarray, values: np.ndarray) -> None:
     """Append one character to each text; −1 stands for none."""
-    for text, one in zip(texts, ids.tolist(), strict=True):
+    for text, one, value in zip(texts, ids.tolist(), values.tolist(), strict=True):
         if one >= 0:
-            text.append(one)
+            text.ids.append(one)
+            text.values.append(value)
 
 
 class _Output:
     """Writes ids to standard output: safe on a terminal, exact elsewhere, flushed often enough to watch."""
 
-    def __init__(self, vocabulary: Vocabulary, raw: bool):
+    def __init__(self, vocabulary: Vocabulary, raw: bool, colors: ColoredStream | None):
         from charrnn.text.vocabulary import StreamDecoder
 
-        self._vocabulary = vocabulary
+        self._vocabulary, self._colors = vocabulary, colors
         self._to_terminal = is_terminal(sys.stdout)
         self._headings = self._to_terminal and is_terminal(sys.stderr)
-        self._decoder = None if raw or not self._to_terminal else StreamDecoder(vocabulary)
+        self._decoder = None if raw or not (self._to_terminal or colors) else StreamDecoder(vocabulary)
         self._wrap = WordWrap(Terminal.of(sys.stdout).width)
         self._interval = FLUSH_SECONDS["terminal" if self._to_terminal else "pipe"]
         self._pending: list[int] = []
+        self._values: list[float | None] = []
         self._last_id: int | None = None
         self._flushed = time.monotonic()
 
@@ -198,24 +274,28 @@ class _Output:
             write(sys.stderr, f"── {number}/{total} ──\n")
             sys.stderr.flush()
 
-    def put(self, ids: np.ndarray | array[int]) -> None:
-        """Write ids (T,) of the current text."""
+    def put(self, ids: np.ndarray | array[int], values: np.ndarray | array[float] | None = None) -> None:
+        """Write ids (T,) of the current text. values: (T,) to color them by; None: no color."""
         self._pending += ids.tolist()
+        self._values += [None] * len(ids) if values is None else values.tolist()
         if time.monotonic() - self._flushed >= self._interval:
             self.flush()
 
     def flush(self) -> None:
         if self._pending:
             self._last_id = self._pending[-1]
-            self._write_ids(self._pending)
-            self._pending = []
+            self._write_ids(self._pending, self._values)
+            self._pending, self._values = [], []
         sys.stdout.flush()
         self._flushed = time.monotonic()
 
     def end(self, *, newline: bool) -> None:
         """End the text, with a newline on a terminal or if asked, unless the text ends with one."""
         self.flush()
-        if self._decoder is not None:
+        if self._decoder is not None and self._colors is not None:
+            self._write_colored(self._decoder.end(), None)
+            write(sys.stdout, self._colors.end(), styled=True)
+        elif self._decoder is not None:
             self._write_wrapped(self._decoder.end())
             write(sys.stdout, self._wrap.end())
         ended = self._last_id is not None and self._vocabulary.text([self._last_id]) == "\n"
@@ -224,26 +304,41 @@ class _Output:
         sys.stdout.flush()
         self._last_id = None
 
-    def _write_ids(self, ids: list[int]) -> None:
-        if self._decoder is not None:
+    def _write_ids(self, ids: list[int], values: list[float | None]) -> None:
+        if self._decoder is None:
+            text = self._vocabulary.decode(ids)
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text if isinstance(text, bytes) else text.encode("utf-8"))
+        elif self._colors is None:
             self._write_wrapped(self._decoder.feed(ids))
-            return
-        text = self._vocabulary.decode(ids)
-        sys.stdout.flush()
-        sys.stdout.buffer.write(text if isinstance(text, bytes) else text.encode("utf-8"))
+        else:
+            for one, value in zip(ids, values, strict=True):
+                self._write_colored(self._decoder.feed([one]), value)
+
+    def _write_colored(self, text: str, value: float | None) -> None:
+        if text and self._colors is not None:
+            write(sys.stdout, self._colors.feed(text, value), styled=True)
 
     def _write_wrapped(self, text: str) -> None:
         write(sys.stdout, self._wrap.feed(safe_text(text)))
 
 
-def _print_json(model: Model, drawn: Iterator[np.ndarray], prime: np.ndarray, settings: SampleSettings) -> None:
-    """Print a line for each text, with its loss under the model at temperature 1."""
+def _print_json(
+    model: Model,
+    drawn: Iterator[tuple[np.ndarray, np.ndarray]],
+    prime: np.ndarray,
+    settings: SampleSettings,
+    *,
+    watched: bool,
+) -> None:
+    """Print a line for each text, with its loss under the model at temperature 1. watched: print values too."""
     import numpy as np
 
-    vocabulary, texts = model.vocabulary, [array("i") for _ in range(settings.num)]
-    for drawn_ids in drawn:
-        _append(texts, drawn_ids)
-    for stream, ids in enumerate(np.array(one, np.int32) for one in texts):
+    vocabulary, texts = model.vocabulary, [_Text() for _ in range(settings.num)]
+    for drawn_ids, values in drawn:
+        _append(texts, drawn_ids, values)
+    for stream, one in enumerate(texts):
+        ids = np.array(one.ids, np.int32)
         text = vocabulary.text(ids)
         score = model.score_continuation(prime, ids) if len(ids) else None
         entry = {
@@ -258,6 +353,8 @@ def _print_json(model: Model, drawn: Iterator[np.ndarray], prime: np.ndarray, se
             "nats_per_character": None if score is None else score.mean,
             "bits_per_character": None if score is None else score.bits_per_character,
         }
+        if watched:
+            entry["values"] = [round(value, 4) for value in one.values]
         decoded = vocabulary.decode(ids)
         if isinstance(decoded, bytes):
             entry["base64"] = base64.b64encode(decoded).decode("ascii")

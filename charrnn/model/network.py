@@ -86,7 +86,11 @@ class CharRNN(nn.Module):
     def initial_state(self, batch_size: int) -> State:
         """Return the state before a text or a document, (B, H) each: zeros, except in cells that are held."""
         zeros = self.output.weight.new_zeros(batch_size, self.settings.hidden_size)
-        state = tuple(tuple(zeros.clone() for _ in self.recurrence.state_parts) for _ in self.recurrences)
+        return self.hold(tuple((zeros,) * len(self.recurrence.state_parts) for _ in self.recurrences))
+
+    def hold(self, state: State) -> State:
+        """Return a copy of a state (B, H) in which the cells that are held have their values."""
+        state = tuple(tuple(part.clone() for part in layer) for layer in state)
         for (layer, part, cell), value in self.held.items():
             state[layer][part][:, cell] = value
         return state

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import secrets
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,6 +33,14 @@ def fresh_seed() -> int:
     return secrets.randbelow(10**9)
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A network of the same shape that takes over from another. first: the character from which on, counted from 0."""
+
+    first: int
+    network: CharRNN
+
+
 def generate(
     network: CharRNN,
     settings: SampleSettings,
@@ -40,17 +49,37 @@ def generate(
     vocabulary: Vocabulary,
     state: State | None = None,
     documents: DocumentSeparator | None = None,
+    later: Sequence[Phase] = (),
 ) -> Iterator[np.ndarray]:
+    """Generate texts as `generate_states` does, and yield the ids alone."""
+    pairs = generate_states(
+        network, settings, prime_ids, vocabulary=vocabulary, state=state, documents=documents, later=later
+    )
+    return (ids for ids, _ in pairs)
+
+
+def generate_states(
+    network: CharRNN,
+    settings: SampleSettings,
+    prime_ids: np.ndarray | None = None,
+    *,
+    vocabulary: Vocabulary,
+    state: State | None = None,
+    documents: DocumentSeparator | None = None,
+    later: Sequence[Phase] = (),
+) -> Iterator[tuple[np.ndarray, State]]:
     """Generate `settings.num` texts in parallel, in constant memory.
 
-    prime_ids: ids (P,) that every stream reads first. They are not yielded, and do not count for the stop texts.
-    None or empty: the opening character, as if a line started.
+    prime_ids: ids (P,) that every stream reads first, or (N, P) of each stream, which continue from `state`. They are
+    not yielded, and do not count for the stop texts. None or empty: the opening character, as if a line started.
     state: before the prime, one row for all streams or N; None: the initial state.
     documents: of the training. The opening character is then read before the prime, and a stream restarts from the
     initial state after the end of each document.
+    later: networks that take over, in order of their first characters. The state is carried over; cells that either
+    network holds are set to their values at the change.
 
-    Yields ids (N,), int64, up to `settings.length` times. A stream that has generated one of the stop texts
-    (`settings.stop`) yields `STOPPED` from then on; the iterator ends when all have.
+    Yields ids (N,), int64, and the state after reading them, up to `settings.length` times. A stream that has generated
+    one of the stop texts (`settings.stop`) yields `STOPPED` from then on; the iterator ends when all have.
 
     The weights are copied at the call. Without a seed each call draws one. Stream i of a seed is the same for any
     number of streams and any device, except where rounding decides (float32: about one in a million characters).
@@ -61,25 +90,25 @@ def generate(
     stops = _StopTexts([_stop_ids(text, vocabulary) for text in settings.stop], settings.num) if settings.stop else None
     if prime_ids is None or len(prime_ids) == 0:
         prime_ids = np.array([vocabulary.opening_id])
-    elif documents is not None:
+    elif documents is not None and prime_ids.ndim == 1:
         prime_ids = np.concatenate([[vocabulary.opening_id], prime_ids])
-    state = read_prime(network, np.asarray(prime_ids)[:-1], network.initial_state(1) if state is None else state)
+    state = read_prime(network, prime_ids[..., :-1], network.initial_state(1) if state is None else state)
     state = tuple(tuple(part.expand(settings.num, -1).contiguous() for part in layer) for layer in state)
-    ids = torch.full((settings.num,), int(prime_ids[-1]), dtype=torch.int64, device=network.output.weight.device)
-    initial = network.initial_state(1)
-    ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num, initial)
-    return _generate(FastStep(network, settings.num), settings, ids, state, network.vocabulary_size, stops, ends)
+    last = np.broadcast_to(prime_ids[..., -1], settings.num).astype(np.int64)
+    ids = torch.from_numpy(last).to(network.device)
+    ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num)
+    return _generate(_PhasedStep(network, later, settings.num), settings, ids, state, stops, ends)
 
 
 @torch.inference_mode()
 def read_prime(network: CharRNN, ids: np.ndarray, state: State, *, chunk: int = PRIME_CHUNK) -> State:
-    """Return the state after reading ids (P,) from a state of 1 or N rows."""
+    """Return the state after reading ids (P,) from a state of 1 or N rows, or (N, P) from one of N rows."""
     rows = state[0][0].shape[0]
     was_training = network.training
     network.eval()
     try:
-        for start in range(0, len(ids), chunk):
-            part = torch.from_numpy(ids[start : start + chunk].astype(np.int64)).to(state[0][0].device)
+        for start in range(0, ids.shape[-1], chunk):
+            part = torch.from_numpy(ids[..., start : start + chunk].astype(np.int64)).to(state[0][0].device)
             _, state = network.advance(part.expand(rows, -1), state)
     finally:
         network.train(was_training)
@@ -87,21 +116,21 @@ def read_prime(network: CharRNN, ids: np.ndarray, state: State, *, chunk: int = 
 
 
 def _generate(
-    step: FastStep,
+    step: _PhasedStep,
     settings: SampleSettings,
     ids: Tensor,
     state: State,
-    vocabulary_size: int,
     stops: _StopTexts | None,
     ends: _DocumentEnds | None,
-) -> Iterator[np.ndarray]:
+) -> Iterator[tuple[np.ndarray, State]]:
     seed = fresh_seed() if settings.seed is None else settings.seed
     generators = [np.random.default_rng((seed, stream)) for stream in range(settings.num)]
-    noise = None if settings.greedy else GumbelNoise(generators, vocabulary_size, ids.device)
+    noise = None if settings.greedy else GumbelNoise(generators, step.network.vocabulary_size, ids.device)
     threads = _StepThreads(step.multiplications)
+    with torch.inference_mode(), threads:
+        logits, state = step(0, ids, state)
     for generated in range(settings.length):
         with torch.inference_mode(), threads:  # left before each yield: both would apply to the caller's code
-            logits, state = step(ids, state)
             is_checked = generated % CHECK_INTERVAL == 0 or generated == settings.length - 1
             if is_checked and not math.isfinite(logits.sum().item()):
                 raise overflow_error()
@@ -113,10 +142,30 @@ def _generate(
             drawn[stops.stopped] = STOPPED
             stops.update(drawn)
         if ends is not None:
-            ids, state = ends.restart_ended(drawn, ids, state)
-        yield drawn
+            ids, state = ends.restart_ended(drawn, ids, state, step.network)
+        with torch.inference_mode(), threads:
+            logits, state = step(generated + 1, ids, state)
+        yield drawn, state
         if stops is not None and stops.stopped.all():
             return
+
+
+class _PhasedStep:
+    """A step of a network, or of the one that has taken over from it. network: the current one."""
+
+    def __init__(self, network: CharRNN, later: Sequence[Phase], streams: int):
+        self.network, self._step = network, FastStep(network, streams)
+        self._later = [(phase, FastStep(phase.network, streams)) for phase in later]
+        self.multiplications = self._step.multiplications
+
+    def __call__(self, character: int, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """Read ids (N,) and predict the character of this number. Held cells have their values in the new state."""
+        while self._later and self._later[0][0].first <= character:
+            phase, self._step = self._later.pop(0)
+            state = phase.network.hold(self.network.hold(state))
+            self.network = phase.network
+        logits, state = self._step(ids, state)
+        return logits, self.network.hold(state) if self.network.held else state
 
 
 class _StepThreads:
@@ -155,15 +204,15 @@ class _StopTexts:
 
 
 class _DocumentEnds:
-    """Finds the ends of documents in each stream. initial: the state (1, H) that a document starts from."""
+    """Finds the ends of documents in each stream."""
 
-    def __init__(self, documents: DocumentSeparator, vocabulary: Vocabulary, streams: int, initial: State):
-        self._documents, self._vocabulary, self._initial = documents, vocabulary, initial
+    def __init__(self, documents: DocumentSeparator, vocabulary: Vocabulary, streams: int):
+        self._documents, self._vocabulary = documents, vocabulary
         self._latest: list[deque[int]] = [deque(maxlen=LONGEST_END) for _ in range(streams)]
         self._characters = [vocabulary.text([character]) for character in range(len(vocabulary))]
 
-    def restart_ended(self, drawn: np.ndarray, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """Return the next ids and state: the opening and the initial state where a document has ended."""
+    def restart_ended(self, drawn: np.ndarray, ids: Tensor, state: State, network: CharRNN) -> tuple[Tensor, State]:
+        """Return the next ids and state: the opening and the network's initial state where a document has ended."""
         ended = [stream for stream, character in enumerate(drawn.tolist()) if self._has_ended(stream, character)]
         if not ended:
             return ids, state
@@ -173,7 +222,7 @@ class _DocumentEnds:
                 tuple(
                     part.index_copy(0, rows, first.expand(len(ended), -1)) for part, first in zip(*layers, strict=True)
                 )
-                for layers in zip(state, self._initial, strict=True)
+                for layers in zip(state, network.initial_state(1), strict=True)
             )
             return ids.index_fill(0, rows, self._vocabulary.opening_id), state
 
