@@ -26,6 +26,8 @@ from charrnn.causal.effects import Ablation
 from charrnn.causal.holds import Clamps, clampable_signal, parse_holds, resolve, schedule
 from charrnn.causal.levels import Levels, measure_levels
 from charrnn.causal.reach import POSITIONS, Memory, measure_memory
+from charrnn.causal.steered import Steering
+from charrnn.causal.steering import LENGTH, TEXTS, steer
 from charrnn.discovery.cache import earlier_findings, search_run
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.excerpts import Excerpt, typical_excerpt
@@ -375,6 +377,43 @@ class Model:
     def earlier_ablations(self, text: TextLike = None) -> list[Ablation]:
         """Return the ablations made on this text, the latest first."""
         return earlier_ablations(self.run, self.network, self.encode(text))
+
+    def steer(
+        self,
+        cell: CellName,
+        property: str | None = None,
+        *,
+        text: TextLike = None,
+        signal: str = "auto",
+        language: str | None = None,
+        texts: int = TEXTS,
+        length: int = LENGTH,
+        seed: int = SEARCH_SEED,
+        progress: Progress | None = None,
+    ) -> Steering:
+        """Generate texts with a cell held at five values, and measure what changes in them.
+
+        property: as for `discover`; None: what a search claims of the cell; without a claim there are no baselines.
+        text: gives the values and what the texts continue. texts: for each value. Other arguments as for `ablate`.
+        Raises UsageError for a cell or signal that does not exist, CharrnnError where the text is too short.
+        """
+        steered, encoded = as_cell(cell, self.network), self.encode(text)
+        signal = clampable_signal(self.network, signal)
+        tracked = find_property(property) if property is not None else _claimed_property(self.claim(cell, encoded))
+        return steer(
+            self.network,
+            encoded[:LEVEL_CHARACTERS],
+            steered,
+            tracked,
+            signal=signal,
+            vocabulary=self.vocabulary,
+            language=language_of(self.run, language),
+            documents=self.run.document_separator,
+            texts=texts,
+            length=length,
+            seed=seed,
+            progress=progress,
+        )
 
     def _fitted_property(
         self, cell: Cell, encoded: EncodedText, language: str | None, progress: Progress | None

@@ -17,7 +17,7 @@ import typer
 from typer.exceptions import TyperException
 
 from charrnn import __version__
-from charrnn.cli import ablate, corpora, evaluate, gates, history, inspect, memory, runs, sample, train
+from charrnn.cli import ablate, corpora, evaluate, gates, history, inspect, memory, runs, sample, steer, train
 from charrnn.cli.completion import IN_BASH, bash_words
 from charrnn.cli.options import Group, add_command
 from charrnn.display.terminal import MAX_COLUMNS, safe_text, write
@@ -65,6 +65,7 @@ for command in (
     sample.sample,
     inspect.inspect,
     ablate.ablate,
+    steer.steer,
     gates.gates,
     memory.memory,
     history.history,

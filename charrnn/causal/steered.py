@@ -1,0 +1,233 @@
+"""The result of steering: what changes in generated text while a cell is held, and how it is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any, Literal
+
+from charrnn.display.tables import format_table
+from charrnn.display.terminal import Terminal, safe_text, wrap_words
+from charrnn.properties.catalog import Kind
+from charrnn.properties.source_code import kind_of
+
+SAMPLE_LINES = 5
+SYMBOLS = {" ": "space", "\\n": "newline", "\\t": "tab"}
+HEADERS = {
+    "opening": "opens",
+    "closing": "closes",
+    "unclosed": "unclosed",
+    "?!": "? !",
+    "line length": "line",
+    "indentation": "indent",
+}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over texts, with its 95 % interval by bootstrap over the texts."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Texts generated in one way.
+
+    kind: "free": nothing is held; "held": the cell; "primed": continues places of one class; "direction": the
+    difference of class means is added. value: that the cell is held at. natural: whether it lies within the 1 and 99 %
+    quantiles of the cell. measures: "property": share of the characters at which it holds, or its mean; "opening",
+    "closing": episodes that begin, and that end within a line; "unclosed": that end with a line; "?!": these marks, all
+    per 1,000 characters; "line length", "indentation": in characters. nats: per character, under the network as it was.
+    """
+
+    name: str
+    kind: Literal["free", "held", "primed", "direction"]
+    value: float | None
+    natural: bool
+    measures: dict[str, Estimate] = field(default_factory=dict)
+    nats: Estimate = Estimate(0, 0, 0)
+    sample: str = ""
+
+
+@dataclass(frozen=True)
+class FrequencyChange:
+    """How often a character occurs per 1,000 with the cell held low and high, and the difference."""
+
+    symbol: str
+    low: float
+    high: float
+    difference: Estimate
+
+
+@dataclass(frozen=True, repr=False)
+class Steering:
+    """What holding a cell changes in generated text.
+
+    names: of the two classes. range: 1 and 99 % quantiles of the cell. conditions: the first without a hold, then five
+    doses, then the baselines. low, high: the conditions that are compared: held at both class means, or at the lowest
+    and the highest quantile. frequencies: of the characters that change most between them.
+    """
+
+    cell: str
+    signal: str
+    property_name: str | None
+    kind: Kind | None
+    names: tuple[str, str]
+    language: str | None
+    range: tuple[float, float]
+    conditions: tuple[Condition, ...]
+    low: int
+    high: int
+    frequencies: tuple[FrequencyChange, ...]
+    texts: int
+    length: int
+    seed: int
+
+    def __getitem__(self, name: str) -> Condition:
+        """Return the condition of this name, such as "held inside"."""
+        return next(one for one in self.conditions if one.name == name)
+
+    @property
+    def compared(self) -> tuple[Condition, Condition, Condition]:
+        """The condition without a hold, and those with the cell held low and high."""
+        return self.conditions[0], self.conditions[self.low], self.conditions[self.high]
+
+    def __repr__(self) -> str:
+        return f"<Steering: {claim(self)}>"
+
+    def __str__(self) -> str:
+        plain = Terminal(is_terminal=False, colors="none", width=100, unicode=True, stream=io.StringIO())
+        return "\n".join([claim(self), "", table_of(self, plain), *samples(self, plain), "", *notes(self)])
+
+    def to_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "claim": claim(self)}
+
+
+def number(value: float) -> str:
+    """Format a count or a length: `.4`, `12.3`, `140`."""
+    text = f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.1f}"
+    return text.replace("0.", ".", 1).replace("-", "−") if text.startswith(("0.", "-0.")) else text.replace("-", "−")
+
+
+def signed(value: float, text: str) -> str:
+    """Return a formatted value with its sign."""
+    return text if value < 0 else f"+{text}"
+
+
+def claim(steering: Steering) -> str:
+    """Return in plain sentences what holding the cell changes most."""
+    free, low, high = steering.compared
+    title, cell = steering.property_name, f"cell {steering.cell}"
+    binary = steering.kind == "binary"
+    parts = []
+    if title is not None:
+        shares = [one.measures["property"].mean for one in (high, low, free)]
+        a, b, c = (f"{100 * one:.0f} %" if binary else number(one) for one in shares)
+        verb, unit = ("holds", " of the time") if binary else ("is", " on average")
+        parts.append(f"With {cell} {high.name}, {title} {verb} {a}{unit}; {low.name} {b}, {free.name} {c}")
+    else:
+        parts.append(f"{cell[0].upper()}{cell[1:]} is compared at two quantiles")
+    words = [
+        f"{_words(name)} {number(low.measures[name].mean)} → {number(high.measures[name].mean)}"
+        for name in _most_changed(steering)
+    ]
+    parts.append(f"From {low.name} to {high.name}: " + (", ".join(words) or "nothing else changes beyond chance"))
+    costs = (f"{signed(one.nats.mean - free.nats.mean, _nats(one, free))} {one.name}" for one in (high, low))
+    parts.append("Nats per character: " + ", ".join(costs))
+    return ". ".join(parts) + "."
+
+
+def _nats(one: Condition, free: Condition) -> str:
+    return f"{one.nats.mean - free.nats.mean:.2f}".replace("0.", ".", 1).replace("-", "−")
+
+
+def _words(name: str) -> str:
+    return {
+        "opening": "openings per 1,000 characters",
+        "closing": "closings per 1,000 characters",
+        "unclosed": "unclosed at a line break",
+        "?!": "? and !",
+    }.get(name, name)
+
+
+def _most_changed(steering: Steering) -> list[str]:
+    """Return the two measures that differ most between both holds, in half widths of their intervals."""
+    _, low, high = steering.compared
+    separations = {}
+    for name, one in low.measures.items():
+        other = high.measures[name]
+        spread = (one.high - one.low + other.high - other.low) / 2
+        if name != "property" and spread and abs(other.mean - one.mean) > spread:
+            separations[name] = abs(other.mean - one.mean) / spread
+    return sorted(separations, key=lambda name: -separations[name])[:2]
+
+
+def table_of(steering: Steering, terminal: Terminal) -> str:
+    """Return a row for each condition as styled text."""
+    shown = [name for name in HEADERS if any(_differs(steering, name))]
+    binary = steering.kind == "binary"
+    headers = ["", "value", *([] if steering.kind is None else ["holds" if binary else "mean"])]
+    headers += [*(HEADERS[name] for name in shown), "nats"]
+    rows = []
+    for one in steering.conditions:
+        value = "" if one.value is None else f"{one.value:.2f}".replace("-", "−") + ("" if one.natural else "*")
+        row = [one.name, value]
+        if steering.kind is not None:
+            mean = one.measures["property"].mean
+            row.append(f"{100 * mean:.0f} %" if binary else number(mean))
+        rows.append([*row, *(number(one.measures[name].mean) for name in shown), f"{one.nats.mean:.2f}"])
+    return format_table(headers, rows, terminal, right=headers[1:])
+
+
+def _differs(steering: Steering, name: str) -> list[bool]:
+    return [name in one.measures and one.measures[name].mean > 0 for one in steering.conditions]
+
+
+def samples(steering: Steering, terminal: Terminal) -> list[str]:
+    """Return the beginnings of two texts of the same seed side by side, held low and high."""
+    from rich.cells import set_cell_size
+
+    width = (min(terminal.width, 120) - 3) // 2
+    columns = []
+    for one in steering.compared[1:]:
+        safe = safe_text(one.sample.replace("\t", "    "), keep_newlines=True)
+        if kind_of(steering.language) == "code":
+            lines = [line[:width] for line in safe.split("\n")]
+        else:
+            lines = wrap_words(safe.replace("\n", " ↵ " if terminal.unicode else " "), width)
+        columns.append([f"{one.name}:", *lines[:SAMPLE_LINES]])
+    divider = " │ " if terminal.unicode else " | "
+    pairs = zip_longest(*columns, fillvalue="")
+    return [f"{set_cell_size(left, width)}{divider}{right}" for left, right in pairs]
+
+
+def notes(steering: Steering) -> list[str]:
+    """Return the characters that change most, and what the table shows."""
+    _, low, high = steering.compared
+    changes = ", ".join(
+        f"{SYMBOLS.get(one.symbol, one.symbol)} {number(one.low)} → {number(one.high)} "
+        f"[{' to '.join(signed(end, number(end)) for end in (one.difference.low, one.difference.high))}]"
+        for one in steering.frequencies
+    )
+    legend = [
+        f"{steering.texts} texts of {steering.length:,} characters for each row, all with the same noise, seed "
+        f"{steering.seed}; counts per 1,000 characters; nats per character under the network as it was"
+    ]
+    if steering.kind == "binary":
+        legend.append("opens, closes: episodes that begin, and that end within a line; unclosed: that end with a line")
+    if steering.kind is not None:
+        legend.append(
+            "primed: continues text of this class, nothing held; direction: the difference of class means, added to h "
+            "of the whole layer"
+        )
+    if not all(one.natural for one in steering.conditions):
+        low_end, high_end = steering.range
+        legend.append(
+            f"*: beyond the cell's 1 % and 99 % quantiles, {low_end:.2f} and {high_end:.2f}".replace("-", "−")
+        )
+    return [f"characters per 1,000, {low.name} → {high.name} [95 % of the difference]: {changes}", "; ".join(legend)]
