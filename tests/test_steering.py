@@ -1,0 +1,147 @@
+"""What holding a planted cell changes in generated text."""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.causal.levels import measure_levels
+from charrnn.causal.steered import Steering, claim, notes, samples, table_of
+from charrnn.causal.steering import steer
+from charrnn.discovery.inputs import characters_of
+from charrnn.display.terminal import Terminal
+from charrnn.errors import CharrnnError
+from charrnn.inspection.trace import Cell
+from charrnn.model.network import CharRNN
+from charrnn.properties.user_properties import find_property
+from charrnn.sampling.generate import generate
+from charrnn.sampling.settings import SampleSettings
+from charrnn.scoring.score import score
+from charrnn.text.encoded_text import EncodedText
+from charrnn.text.vocabulary import Vocabulary
+from tests.planted import LATCH, planted, prose
+
+TEXT = prose(12_000)
+VOCABULARY = Vocabulary.of(TEXT)
+ENCODED = EncodedText(VOCABULARY.encode(TEXT))
+TERMINAL = Terminal(is_terminal=True, colors="none", width=80, unicode=True)
+TEXTS, LENGTH = 8, 150
+
+
+@torch.no_grad()
+def closing_when_on() -> CharRNN:
+    """Return the planted network with an output that closes a parenthesis often where the latch is on, else never."""
+    network = planted(VOCABULARY)
+    network.output.weight *= 0.1
+    row = VOCABULARY.encode(")")[0]
+    network.output.weight[row] = 0
+    network.output.weight[row, LATCH] = 8.0
+    network.output.bias[row] = -6.0
+    return network
+
+
+NETWORK = closing_when_on()
+
+
+@functools.cache
+def steering_of(cell: int, name: str | None = "inside parentheses") -> Steering:
+    tracked = None if name is None else find_property(name)
+    return steer(
+        NETWORK,
+        ENCODED,
+        Cell(1, cell),
+        tracked,
+        signal="c",
+        vocabulary=VOCABULARY,
+        texts=TEXTS,
+        length=LENGTH,
+    )
+
+
+def frequency(steering: Steering, symbol: str) -> tuple[float, float]:
+    found = next(one for one in steering.frequencies if one.symbol == symbol)
+    return found.low, found.high
+
+
+def test_held_latch_changes_closing_marks():
+    low, high = frequency(steering_of(LATCH), ")")
+    assert low < 15
+    assert high > 3 * low + 30
+    assert steering_of(LATCH).frequencies[0].difference.low > 20
+
+
+def test_cell_that_nothing_reads_changes_nothing():
+    network = planted(VOCABULARY)
+    with torch.no_grad():
+        network.output.weight[:, LATCH] = 0
+    found = steer(
+        network, ENCODED, Cell(1, LATCH), None, signal="c", vocabulary=VOCABULARY, texts=TEXTS, length=LENGTH
+    )  # fmt: skip
+    free, *held = found.conditions
+    assert all(one.sample == free.sample and one.measures == free.measures for one in held)
+    assert all(one.nats == free.nats for one in held)
+
+
+def test_text_without_a_hold_is_an_ordinary_sample():
+    primes = np.random.default_rng(1)
+    places = np.arange(len(ENCODED))[100 + 250 :]
+    ends = primes.choice(places, TEXTS, replace=False)
+    settings = SampleSettings(length=LENGTH, seed=1, temperature=1.0)
+    prime = ENCODED.ids[ends[0] - 99 : ends[0] + 1]
+    drawn = [int(one[0]) for one in generate(NETWORK, settings, prime, vocabulary=VOCABULARY)]
+    assert VOCABULARY.text(drawn) == steering_of(LATCH).conditions[0].sample
+
+
+def test_doses_go_from_outside_to_inside():
+    found = steering_of(LATCH)
+    levels = measure_levels(
+        NETWORK,
+        ENCODED,
+        Cell(1, LATCH),
+        "c",
+        find_property("inside parentheses").of(characters_of(VOCABULARY, ENCODED.ids)),
+    )
+    values = [one.value for one in found.conditions if one.kind == "held"]
+    assert values == sorted(values)
+    assert values[1] == pytest.approx(levels.outside)
+    assert values[3] == pytest.approx(levels.inside)
+    assert [one.natural for one in found.conditions if one.kind == "held"] == [False, True, True, True, False]
+
+
+def test_baselines_and_fluency():
+    found = steering_of(LATCH)
+    assert found["primed inside"].measures["property"].mean > found["not held"].measures["property"].mean
+    assert found["held beyond inside"].nats.mean > found["not held"].nats.mean + 0.05
+    assert [one.kind for one in found.conditions] == ["free"] + ["held"] * 5 + ["primed", "direction"] * 2
+
+
+def test_fluency_is_the_score_of_the_text():
+    found = steer(
+        NETWORK, ENCODED, Cell(1, LATCH), None, signal="c", vocabulary=VOCABULARY, texts=2, length=300
+    )  # fmt: skip
+    ends = np.random.default_rng(1).choice(np.arange(len(ENCODED))[350:], 2, replace=False)
+    settings, nats = SampleSettings(length=300, seed=1, temperature=1.0, num=2), []
+    for stream, end in enumerate(ends):
+        prime = ENCODED.ids[end - 99 : end + 1]
+        ids = [int(one[stream]) for one in generate(NETWORK, settings, prime, vocabulary=VOCABULARY)]
+        nats.append(score(NETWORK, EncodedText(np.array([*prime, *ids]))).nats[-300:].mean())
+    assert found.conditions[0].nats.mean == pytest.approx(np.mean(nats), abs=1e-4)
+
+
+@pytest.mark.parametrize("name", [None, "inside parentheses", "line position"])
+def test_output_fits_the_terminal(name):
+    found = steering_of(LATCH, name)
+    shown = [*table_of(found, TERMINAL).splitlines(), *samples(found, TERMINAL)]
+    assert max(map(len, shown)) <= 80
+    assert all(notes(found))
+    assert "cell 1:5" in claim(found).lower()
+    assert json.loads(json.dumps(found.to_json()))["claim"] == claim(found)
+
+
+def test_short_text_is_an_error():
+    with pytest.raises(CharrnnError, match="characters to continue"):
+        steer(NETWORK, ENCODED[:90], Cell(1, LATCH), None, signal="c", vocabulary=VOCABULARY, texts=2, length=100)
