@@ -37,7 +37,7 @@ from charrnn.discovery.inputs import as_characters, characters_of, language_of
 from charrnn.discovery.profile import CellProfile, Contradiction, cell_profile, contradictions
 from charrnn.discovery.span_match import SpanMatch, find_occurrences, match_span
 from charrnn.discovery.study import Effort, Progress
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection.gates import GateSaturation, gate_saturation, warm_up
 from charrnn.inspection.gradients import SHARE_LAGS, GradientShare, gradient_share
 from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
@@ -49,6 +49,7 @@ from charrnn.model.network import CharRNN, State, overflow_error, parameter_coun
 from charrnn.model.run import Run
 from charrnn.properties.catalog import CATALOG, Property, Text
 from charrnn.properties.user_properties import find_property
+from charrnn.sampling.best import keep_best
 from charrnn.sampling.generate import STOPPED, generate_states
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import Score, score
@@ -190,7 +191,7 @@ class Model:
         n: how many texts, as a list; None: one str. clamp: cells to hold, as in {"1:42": 0.9} or
         {"1:42.h": "inside@100..300"}: h instead of c, at its mean inside the property that a search found it to track,
         while characters 100 to 300 are generated. settings: fields of `SampleSettings`, such as length, temperature,
-        top_k, top_p, min_p, greedy, stop (a str or several) and seed. Bytes that are not UTF-8 become U+FFFD;
+        top_k, top_p, repeat_penalty, best_of, greedy, stop (a str or several), lines and seed. Bytes that are not UTF-8 become U+FFFD;
         `generate` yields exact ids.
         Raises CharrnnError where the prime or the stop text holds characters that the vocabulary lacks.
         """
@@ -212,13 +213,24 @@ class Model:
             yield text
 
     def generate(
-        self, prime: str | bytes | np.ndarray = "", *, clamp: Clamps = (), **settings: Any
+        self,
+        prime: str | bytes | np.ndarray = "",
+        *,
+        clamp: Clamps = (),
+        progress: Progress | None = None,
+        **settings: Any,
     ) -> Iterator[np.ndarray]:
         """Yield the ids (num,) of the next character of `num` texts; −1 for a text that has ended.
 
-        settings: as for `sample`, with `num` for the number of texts.
+        settings: as for `sample`, with `num` for the number of texts. With `best_of`, the first character is yielded
+        after all texts have been generated. progress: of that, as for `discover`.
         """
-        return (ids for ids, _ in self._generate_states(prime, clamp, settings))
+        ids, chosen = self._prime_ids(prime), _sample_settings(settings)
+        candidates = chosen.changed(num=chosen.num * chosen.best_of)
+        drawn = (row for row, _ in self._generate_states(ids, clamp, candidates))
+        if chosen.best_of == 1:
+            return drawn
+        return keep_best(drawn, chosen, lambda text: self.score_continuation(ids, text).bits_per_character, progress)
 
     def watch(
         self,
@@ -235,20 +247,24 @@ class Model:
         """
         watched, recurrence = as_cell(cell, self.network), self.network.recurrence
         part = tuple(recurrence.state_parts).index(clampable_signal(self.network, signal))
-        pairs = self._generate_states(prime, clamp, settings)
+        chosen = _sample_settings(settings)
+        if chosen.best_of > 1:
+            raise UsageError("--best-of and --color-by exclude each other", "leave out one of them")
+        pairs = self._generate_states(self._prime_ids(prime), clamp, chosen)
         return ((ids, state[watched.layer - 1][part][:, watched.index].cpu().numpy()) for ids, state in pairs)
 
+    def _prime_ids(self, prime: str | bytes | np.ndarray) -> np.ndarray:
+        return prime if isinstance(prime, np.ndarray) else self.vocabulary.encode(prime, source="the prime")
+
     def _generate_states(
-        self, prime: str | bytes | np.ndarray, clamp: Clamps, settings: dict[str, Any]
+        self, prime: np.ndarray, clamp: Clamps, settings: SampleSettings
     ) -> Iterator[tuple[np.ndarray, State]]:
-        check_names(settings, SampleSettings)
-        ids = prime if isinstance(prime, np.ndarray) else self.vocabulary.encode(prime, source="the prime")
         holds = resolve(parse_holds(clamp, self.network), self.class_means)
         network, state, later = schedule(self.original or self.network, self.clamps, holds)
         return generate_states(
             network,
-            SampleSettings(**settings),
-            ids,
+            settings,
+            prime,
             vocabulary=self.vocabulary,
             state=state,
             documents=self.run.document_separator,
@@ -612,3 +628,9 @@ def _claimed_property(claim: Evidence | None) -> Property | None:
 
 def _property_titled(title: str) -> Property | None:
     return next((one for one in CATALOG.values() if one.title == title), None)
+
+
+def _sample_settings(settings: dict[str, Any]) -> SampleSettings:
+    """Return the settings with these names and values. Raises UsageError for an unknown name or a wrong value."""
+    check_names(settings, SampleSettings)
+    return SampleSettings(**settings)

@@ -35,6 +35,7 @@ class Option:
     choices: the allowed values. pattern: a regular expression that the whole value must match; metavar describes it.
     longest: the largest number of characters.
     flags: names on the command line, by default the field's name with dashes. panel: heading in the help.
+    ranged: a number, or a str of two, as in 0.5..1.2, each within the bounds.
     chosen: `charrnn train` chooses the value unless one is given.
     if_missing: the value in runs written before the option existed, by default the option's default.
     name, value_type, optional, repeatable, default: set by `Settings.options` from the field. optional: whether None is
@@ -52,6 +53,7 @@ class Option:
     flags: tuple[str, ...] = ()
     panel: str = "Options"
     metavar: str | None = None
+    ranged: bool = False
     chosen: bool = False
     if_missing: Any = ...
     name: str = ""
@@ -80,6 +82,10 @@ class Option:
             for each in value:
                 dataclasses.replace(self, repeatable=False).check(each)
             return
+        if self.ranged and type(value) is str:
+            for end in range_ends(value, self.flag):
+                self.check(end)
+            return
         right_type = type(value) is self.value_type
         wanted = self._requirement(value) if right_type else TYPE_DESCRIPTIONS[self.value_type]
         if wanted is not None:
@@ -105,6 +111,15 @@ class Option:
         return None if all(holds for _, holds in checks) else " and ".join(words for words, _ in checks)
 
 
+def range_ends(value: float | str, flag: str = "") -> tuple[float, float]:
+    """Return both ends of a value such as 0.5 or "0.5..1.2". flag: names it in the UsageError for any other str."""
+    first, dots, last = str(value).partition("..")
+    try:
+        return float(first), float(last if dots else first)
+    except ValueError:
+        raise UsageError(f"{flag} must be a number or two, as in 0.5..1.2, not {shortened(value)}") from None
+
+
 def option(default: Any, help: str, **details: Any) -> Any:
     """Return a dataclass field for an option; details are fields of `Option`."""
     return field(default=default, metadata={"option": Option(help=help, **details)})
@@ -119,6 +134,9 @@ class Settings:
             value = getattr(self, name)
             if option.value_type is float and type(value) is int and abs(value) < 2**1000:  # a larger one overflows
                 value = float(value)
+                object.__setattr__(self, name, value)
+            if option.ranged and type(value) is str and ".." not in value:
+                value = range_ends(value, option.flag)[0]
                 object.__setattr__(self, name, value)
             option.check(value)
 

@@ -27,7 +27,7 @@ from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
-from charrnn.sampling import filters
+from charrnn.sampling import registry
 from charrnn.scoring.score import score
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -380,11 +380,11 @@ def test_greedy_needs_no_seed(run: Callable[..., bytes]) -> None:
 
 def test_filter_from_outside_the_package(run: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """A registered filter gets a flag, help, bounds, and a conflict with --greedy."""
-    monkeypatch.setitem(filters.FILTERS, "drop_first", None)  # unregisters it at the end
+    monkeypatch.setitem(registry.FILTERS, "drop_first", None)  # unregisters it at the end
 
-    @filters.register(0, off=0, help="Never generate the first characters of the vocabulary.", at_least=0, at_most=5)
+    @registry.register(0, off=0, help="Never generate the first characters of the vocabulary.", at_least=0, at_most=5)
     def drop_first(logits: torch.Tensor, number: int) -> torch.Tensor:
-        return logits.index_fill(-1, torch.arange(number), filters.EXCLUDED)
+        return logits.index_fill(-1, torch.arange(number), registry.EXCLUDED)
 
     assert "--drop-first" in CliRunner().invoke(app, ["sample", "--help"], env={"COLUMNS": "100"}).output
     options = ("letters", "--seed", "1", "--length", "300")

@@ -9,20 +9,28 @@ import subprocess
 import sys
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import UsageError
-from charrnn.sampling.filters import EXCLUDED, FILTERS, apply_filters, min_p, register, temperature, top_k, top_p
+from charrnn.sampling.filters import (
+    min_p,
+    temperature,
+    top_k,
+    top_p,
+)
 from charrnn.sampling.generate import generate
+from charrnn.sampling.registry import EXCLUDED, FILTERS, FilterChain, SampleContext, filter_settings, register
 from charrnn.sampling.settings import SampleSettings
 from charrnn.text.vocabulary import Vocabulary
 from tests.conftest import small_network
 
 tied_logits = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)
 free_logits = st.lists(st.floats(-20, 20), min_size=1, max_size=12)
+LETTERS = "abcdefghijklmnop"
 any_logits = tied_logits | free_logits
 checked = settings(deadline=None, derandomize=True, max_examples=150)
 
@@ -34,6 +42,13 @@ def row(logits: list[float]) -> torch.Tensor:
 def kept(logits: torch.Tensor) -> list[int]:
     assert not logits.isnan().any()
     return (logits[0] > -math.inf).nonzero().flatten().tolist()
+
+
+def apply_filters(logits: torch.Tensor, chosen: SampleSettings, prime: str = "") -> torch.Tensor:
+    """Apply the filters of the settings to logits (N, V) of the first V letters, after a prime."""
+    vocabulary = Vocabulary.of(LETTERS[: logits.shape[-1]])
+    ids = np.broadcast_to(vocabulary.encode(prime), (len(logits), len(prime)))
+    return FilterChain(SampleContext(chosen, vocabulary, ids, logits.device))(logits)
 
 
 def filtered(logits: list[float], **settings: float) -> torch.Tensor:
@@ -99,13 +114,13 @@ def test_temperature() -> None:
 @checked
 @given(any_logits)
 def test_filters_at_their_off_value_change_nothing(logits: list[float]) -> None:
-    off = SampleSettings(**{name: entry.off for name, entry in FILTERS.items()})
+    off = SampleSettings(**{one.name: one.off for one in filter_settings() if one.off is not None})
     given_logits = row(logits)
     assert apply_filters(given_logits, off) is given_logits
 
 
 def test_only_temperature_is_on_by_default() -> None:
-    assert [name for name, entry in FILTERS.items() if entry.default != entry.off] == ["temperature"]
+    assert [one.name for one in filter_settings() if one.turns_on(SampleSettings())] == ["temperature"]
 
 
 any_settings = st.builds(
@@ -164,11 +179,11 @@ def test_filters_keep_shape_and_dtype(dtype: torch.dtype) -> None:
     assert result.dtype == dtype
 
 
-def register_typical_p() -> None:
+def register_locally_typical() -> None:
     """Register locally typical sampling (Meister et al. 2023, arXiv 2202.00666), as a user's own file would."""
 
     @register(1.0, off=1.0, help="Sample from the most typical characters of this mass.", above=0, at_most=1)
-    def typical_p(logits: torch.Tensor, mass: float) -> torch.Tensor:
+    def locally_typical(logits: torch.Tensor, mass: float) -> torch.Tensor:
         log_p = logits.log_softmax(-1)
         entropy = -(log_p.exp() * log_p).nan_to_num().sum(-1, keepdim=True)
         order = (log_p + entropy).abs().sort(dim=-1, stable=True).indices
@@ -178,50 +193,50 @@ def register_typical_p() -> None:
 
 
 @pytest.fixture
-def typical_p() -> Iterator[None]:
-    register_typical_p()
+def locally_typical() -> Iterator[None]:
+    register_locally_typical()
     yield
-    del FILTERS["typical_p"]
+    del FILTERS["locally_typical"]
 
 
-@pytest.mark.usefixtures("typical_p")
+@pytest.mark.usefixtures("locally_typical")
 def test_a_new_filter_is_a_setting() -> None:
-    assert SampleSettings(typical_p=0.9, top_k=5).typical_p == 0.9
-    assert SampleSettings().typical_p == 1.0
-    with pytest.raises(UsageError, match="--typical-p must be above 0 and at most 1, not 2"):
-        SampleSettings(typical_p=2)
+    assert SampleSettings(locally_typical=0.9, top_k=5).locally_typical == 0.9
+    assert SampleSettings().locally_typical == 1.0
+    with pytest.raises(UsageError, match="--locally-typical must be above 0 and at most 1, not 2"):
+        SampleSettings(locally_typical=2)
 
 
-@pytest.mark.usefixtures("typical_p")
+@pytest.mark.usefixtures("locally_typical")
 def test_a_new_filter_applies_before_temperature() -> None:
     """Temperature would change the entropy, and with it what is typical."""
     logits = [0.0, 2.0, 3.0, 0.5]
-    expected = kept(FILTERS["typical_p"].function(row(logits), 0.6))
-    assert expected != kept(FILTERS["typical_p"].function(row(logits) / 9, 0.6))
-    assert kept(filtered(logits, typical_p=0.6, temperature=9)) == expected
+    expected = kept(FILTERS["locally_typical"].function(row(logits), 0.6))
+    assert expected != kept(FILTERS["locally_typical"].function(row(logits) / 9, 0.6))
+    assert kept(filtered(logits, locally_typical=0.6, temperature=9)) == expected
 
 
-@pytest.mark.usefixtures("typical_p")
+@pytest.mark.usefixtures("locally_typical")
 def test_a_new_filter_shapes_generated_text() -> None:
     vocabulary = Vocabulary.of("abcd")
     network = small_network(vocabulary_size=4)
     with torch.no_grad():
         network.output.weight.zero_()
         network.output.bias.copy_(torch.tensor([0.0, 2.0, 3.0, 0.5]))
-    settings = SampleSettings(length=300, typical_p=0.6, seed=1)
+    settings = SampleSettings(length=300, locally_typical=0.6, seed=1)
     drawn = {int(ids[0]) for ids in generate(network, settings, vocabulary=vocabulary)}
     assert drawn == {2}
 
 
 def test_a_setting_of_no_filter_is_refused() -> None:
-    with pytest.raises(TypeError, match="typical_p"):
-        SampleSettings(typical_p=0.9)
+    with pytest.raises(TypeError, match="locally_typical"):
+        SampleSettings(locally_typical=0.9)
 
 
-CLI = "import tests.test_filters as t; t.register_typical_p(); from charrnn.__main__ import main; main()"
+CLI = "import tests.test_filters as t; t.register_locally_typical(); from charrnn.__main__ import main; main()"
 
 
-def cli_with_typical_p(*arguments: str) -> tuple[int, str]:
+def cli_with_locally_typical(*arguments: str) -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-c", CLI, "sample", *arguments],
         capture_output=True,
@@ -232,20 +247,20 @@ def cli_with_typical_p(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_new_filter_is_a_flag() -> None:
-    code, out = cli_with_typical_p("--help")
+    code, out = cli_with_locally_typical("--help")
     assert code == 0
-    assert "--typical-p" in out
+    assert "--locally-typical" in out
     assert "Sample from the most typical characters of this mass. [default: 1]" in out
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--typical-p", "2"), "--typical-p must be above 0 and at most 1, not 2.0"),
-        (("--greedy", "--typical-p", ".5"), "--greedy and --typical-p exclude each other"),
+        (("--locally-typical", "2"), "--locally-typical must be above 0 and at most 1, not 2.0"),
+        (("--greedy", "--locally-typical", ".5"), "--greedy and --locally-typical exclude each other"),
     ],
 )
 def test_a_flag_of_a_new_filter_is_validated(arguments: tuple[str, ...], message: str) -> None:
-    code, out = cli_with_typical_p(*arguments)
+    code, out = cli_with_locally_typical(*arguments)
     assert code == 2
     assert message in out

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN
-from charrnn.sampling.filters import apply_filters
 from charrnn.sampling.generate import STOPPED, generate, read_prime
 from charrnn.sampling.noise import GumbelNoise
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import RECURRENCE_NAMES, ModelSettings
 from charrnn.text.vocabulary import Vocabulary
 from tests.conftest import contracted, small_network
+from tests.test_filters import apply_filters
 
 ELEVEN = Vocabulary.of("\nabcdefghij")
 ONE_IN_A_MILLION = {4: 33.4, 7: 40.5, 8: 42.7}  # chi-square quantiles by degrees of freedom

@@ -95,14 +95,15 @@ def _annotation(option: Option) -> Any:
         rich_help_panel=option.panel,
         metavar=option.metavar or ("|".join(option.choices) if option.choices else None),
     )
-    value_type: Any = types.GenericAlias(list, option.value_type) if option.repeatable else option.value_type
+    one_type: Any = str if option.ranged else option.value_type
+    value_type: Any = types.GenericAlias(list, one_type) if option.repeatable else one_type
     return Annotated[Optional[value_type], info]  # noqa: UP045 - a runtime value, not an annotation
 
 
 def _shown_default(option: Option) -> str | None:
     if option.chosen:
         return "chosen"
-    if option.default is None or option.default is False or option.default == ():
+    if option.default is None or option.default is False or option.default in ((), ""):
         return None
     return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
 

@@ -25,7 +25,7 @@ from charrnn.cli.options import (
 )
 from charrnn.display.terminal import Terminal, WordWrap, is_terminal, safe_text, write
 from charrnn.errors import CharrnnError, ExitCode, UsageError
-from charrnn.sampling.filters import FILTERS
+from charrnn.sampling.registry import FILTERS
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import InspectSettings, only_one_of, settings_from
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from charrnn.model.run import Run
     from charrnn.text.vocabulary import Vocabulary
 
+ESCAPED = ("stop", "ban", "bias", "dry_sequence_breaker")
 FLUSH_SECONDS = {"terminal": 0.05, "pipe": 0.5}
 
 
@@ -115,9 +116,7 @@ def sample(
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
     [bold]charrnn sample --clamp 1:42=inside@100..300 --color-by 1:42[/bold]
     """
-    if "stop" in given:
-        given["stop"] = [_unescaped(text) for text in given["stop"]]
-    settings = settings_from(SampleSettings, given)
+    settings = settings_from(SampleSettings, {name: _unescaped(name, value) for name, value in given.items()})
     _check_greedy(settings, given)
     appearance = InspectSettings(color=color, background=background)
     only_one_of(prime=prime, prime_file=prime_file)
@@ -155,10 +154,14 @@ def sample(
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-def _unescaped(text: str) -> str:
-    r"""Replace the escapes that a shell passes on, such as `\n`. Other backslashes stay."""
+def _unescaped(name: str, value: Any) -> Any:
+    r"""Replace the escapes that a shell passes on, such as `\n`, in an option of characters. Other backslashes stay."""
+    if name not in ESCAPED:
+        return value
+    if isinstance(value, list):
+        return [_unescaped(name, one) for one in value]
     escape = r"\\(?:[ntr\\]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})"
-    return re.sub(escape, lambda match: codecs.decode(match[0], "unicode_escape"), text)
+    return re.sub(escape, lambda match: codecs.decode(match[0], "unicode_escape"), value)
 
 
 def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
@@ -166,9 +169,9 @@ def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
     if not settings.greedy:
         return
     options = SampleSettings.options()
-    for name in FILTERS:
-        if name in given:
-            flag = options[name].flag
+    for one in (one for entry in FILTERS.values() if not entry.greedy for one in entry.settings):
+        if one.name in given:
+            flag = options[one.name].flag
             raise UsageError(f"--greedy and {flag} exclude each other", "greedy always takes the most likely character")
     if settings.num > 1:
         raise UsageError("--greedy always generates the same text", "leave out --num or --greedy")
@@ -334,6 +337,8 @@ def _print_json(
     """Print a line for each text, with its loss under the model at temperature 1. watched: print values too."""
     import numpy as np
 
+    from charrnn.sampling.stops import is_stopped
+
     vocabulary, texts = model.vocabulary, [_Text() for _ in range(settings.num)]
     for drawn_ids, values in drawn:
         _append(texts, drawn_ids, values)
@@ -349,7 +354,7 @@ def _print_json(
             "prime": vocabulary.text(prime),
             "text": text,
             "characters": len(ids),
-            "stopped": text.endswith(settings.stop),
+            "stopped": len(ids) < settings.length or is_stopped(ids, settings, vocabulary, prime),
             "nats_per_character": None if score is None else score.mean,
             "bits_per_character": None if score is None else score.bits_per_character,
         }

@@ -12,16 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN, State, overflow_error
-from charrnn.sampling.filters import apply_filters
 from charrnn.sampling.noise import GumbelNoise
+from charrnn.sampling.registry import FilterChain, SampleContext
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.step import FastStep
+from charrnn.sampling.stops import STOPPED, Stops
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.vocabulary import Vocabulary
 
-STOPPED = -1  # the id of a stream whose text has ended
 PRIME_CHUNK = 1024  # characters of a prime read at once
 CHECK_INTERVAL = 16  # characters between two checks of the logits; each takes a tenth of a small step
 LONGEST_END = 64  # characters in which the end of a document is recognized
@@ -71,24 +70,29 @@ def generate_states(
     """Generate `settings.num` texts in parallel, in constant memory.
 
     prime_ids: ids (P,) that every stream reads first, or (N, P) of each stream, which continue from `state`. They are
-    not yielded, and do not count for the stop texts. None or empty: the opening character, as if a line started.
+    not yielded, and do not count for the stop texts, but filters see them. None or empty: the opening character, as if
+    a line started.
     state: before the prime, one row for all streams or N; None: the initial state.
     documents: of the training. The opening character is then read before the prime, and a stream restarts from the
     initial state after the end of each document.
     later: networks that take over, in order of their first characters. The state is carried over; cells that either
     network holds are set to their values at the change.
 
-    Yields ids (N,), int64, and the state after reading them, up to `settings.length` times. A stream that has generated
-    one of the stop texts (`settings.stop`) yields `STOPPED` from then on; the iterator ends when all have.
+    Yields ids (N,), int64, and the state after reading them, up to `settings.length` times. A stream that has met a
+    stop condition of the settings yields `STOPPED` from then on; the iterator ends when all have. `settings.best_of` is
+    left to the caller.
 
     The weights are copied at the call. Without a seed each call draws one. Stream i of a seed is the same for any
     number of streams and any device, except where rounding decides (float32: about one in a million characters).
 
-    Raises CharrnnError where a stop text is empty or has characters that the vocabulary lacks, and while generating
-    where the weights are so large that logits are not finite.
+    Raises CharrnnError where the vocabulary lacks a character that a setting names or a setting cannot be applied, and
+    while generating where the weights are so large that logits are not finite.
     """
-    stops = _StopTexts([_stop_ids(text, vocabulary) for text in settings.stop], settings.num) if settings.stop else None
-    if prime_ids is None or len(prime_ids) == 0:
+    prime_ids = np.empty(0, np.int64) if prime_ids is None else prime_ids
+    prime = np.broadcast_to(prime_ids, (settings.num, prime_ids.shape[-1]))
+    stops = Stops(settings, vocabulary, prime)
+    filters = FilterChain(SampleContext(settings, vocabulary, prime, network.output.weight.device))
+    if len(prime_ids) == 0:
         prime_ids = np.array([vocabulary.opening_id])
     elif documents is not None and prime_ids.ndim == 1:
         prime_ids = np.concatenate([[vocabulary.opening_id], prime_ids])
@@ -97,7 +101,7 @@ def generate_states(
     last = np.broadcast_to(prime_ids[..., -1], settings.num).astype(np.int64)
     ids = torch.from_numpy(last).to(network.device)
     ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num)
-    return _generate(_PhasedStep(network, later, settings.num), settings, ids, state, stops, ends)
+    return _generate(_PhasedStep(network, later, settings.num), filters, settings, ids, state, stops, ends)
 
 
 @torch.inference_mode()
@@ -117,10 +121,11 @@ def read_prime(network: CharRNN, ids: np.ndarray, state: State, *, chunk: int = 
 
 def _generate(
     step: _PhasedStep,
+    filters: FilterChain,
     settings: SampleSettings,
     ids: Tensor,
     state: State,
-    stops: _StopTexts | None,
+    stops: Stops,
     ends: _DocumentEnds | None,
 ) -> Iterator[tuple[np.ndarray, State]]:
     seed = fresh_seed() if settings.seed is None else settings.seed
@@ -134,19 +139,19 @@ def _generate(
             is_checked = generated % CHECK_INTERVAL == 0 or generated == settings.length - 1
             if is_checked and not math.isfinite(logits.sum().item()):
                 raise overflow_error()
+            logits = filters(logits)
             if noise is not None:
-                logits = apply_filters(logits, settings) + noise.next(settings.length - generated)
+                logits = logits + noise.next(settings.length - generated)
             ids = logits.argmax(dim=-1)
+            filters.update(ids)
             drawn = ids.cpu().numpy().copy()
-        if stops is not None:
-            drawn[stops.stopped] = STOPPED
-            stops.update(drawn)
+        stops.update(drawn)
         if ends is not None:
             ids, state = ends.restart_ended(drawn, ids, state, step.network)
         with torch.inference_mode(), threads:
             logits, state = step(generated + 1, ids, state)
         yield drawn, state
-        if stops is not None and stops.stopped.all():
+        if stops.all_stopped:
             return
 
 
@@ -188,21 +193,6 @@ class _StepThreads:
             torch.set_num_threads(self._before)
 
 
-class _StopTexts:
-    """Finds stop texts in each stream. stopped: (N,), which have generated one."""
-
-    def __init__(self, texts: list[np.ndarray], streams: int):
-        self._texts = texts
-        self._latest = np.full((streams, max(map(len, texts))), STOPPED)
-        self.stopped = np.zeros(streams, bool)
-
-    def update(self, drawn: np.ndarray) -> None:
-        self._latest[:, :-1] = self._latest[:, 1:]
-        self._latest[:, -1] = drawn
-        for ids in self._texts:
-            self.stopped |= (self._latest[:, -len(ids) :] == ids).all(axis=1)
-
-
 class _DocumentEnds:
     """Finds the ends of documents in each stream."""
 
@@ -237,10 +227,3 @@ class _DocumentEnds:
         if has_ended:
             latest.clear()
         return has_ended
-
-
-def _stop_ids(text: str, vocabulary: Vocabulary) -> np.ndarray:
-    if not text:
-        raise CharrnnError("the stop text is empty", "give it at least one character")
-    hint = "the model cannot generate it; choose another stop text"
-    return vocabulary.encode(text, source="the stop text", hint=hint).astype(np.int64)

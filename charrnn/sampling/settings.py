@@ -1,32 +1,60 @@
-"""The settings of sampling: those below, and one field for each registered filter."""
+"""The settings of sampling: those below, and the fields of each registered filter."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from charrnn.sampling.filters import FILTERS, PANEL, Filter
-from charrnn.settings import Option, Settings, option
+import charrnn.sampling.filters  # noqa: F401 - registers the filters
+from charrnn.errors import UsageError
+from charrnn.sampling.registry import FILTERS, PANEL, Filter
+from charrnn.settings import LONGEST_EXPRESSION, Option, Settings, option
+
+STOPS = "Stop conditions"
+REPEATED = ("stop", "stop_regex", "bias")
 
 
 @dataclass(frozen=True)
 class SampleSettings(Settings):
     """How text is sampled from a network.
 
-    Each filter in `charrnn.sampling.filters` adds a field: `SampleSettings(length=200, top_k=5).top_k`.
-    stop: one text or several.
+    Each filter in `charrnn.sampling.filters` adds fields: `SampleSettings(length=200, top_k=5).top_k`.
+    stop, stop_regex: one text or several. bias: also a mapping, as in {"e": -1.5}. temperature: also "0.5..1.2".
     """
 
     length: int = option(1000, "Characters to generate.", at_least=0, at_most=10**12)
     greedy: bool = option(False, "Always take the most likely character.", panel=PANEL)
     num: int = option(1, "Texts to generate, in parallel.", at_least=1, at_most=100_000, flags=("--num", "-n"))
+    best_of: int = option(
+        1,
+        "For each text, generate this many and keep the one with the fewest bits per character under the model.",
+        at_least=1,
+        at_most=10_000,
+    )
     stop: tuple[str, ...] = option(
         (),
         r"End a text after it contains this. Escapes: \n, \t, \r, \\, \xNN, \uNNNN. Repeatable.",
         metavar="TEXT",
+        panel=STOPS,
+    )
+    stop_regex: tuple[str, ...] = option(
+        (),
+        "End a text after its last 1,000 characters contain a match. Repeatable. Checked after every character of "
+        "every text, which can take longer than generating it.",
+        metavar="REGEX",
+        longest=LONGEST_EXPRESSION,
+        panel=STOPS,
+    )
+    lines: int | None = option(
+        None, "End a text after this many lines.", at_least=1, at_most=10**12, metavar="N", panel=STOPS
+    )
+    until_balanced: bool = option(
+        False,
+        "End a text when every bracket and double quote that it or the prime opened is closed.",
+        panel=STOPS,
     )
     seed: int | None = option(
         None, "Random seed. By default each call differs and shows its seed.", at_least=0, at_most=2**63 - 1
@@ -39,18 +67,42 @@ class SampleSettings(Settings):
             length: int = ...,
             greedy: bool = ...,
             num: int = ...,
+            best_of: int = ...,
             stop: str | Sequence[str] | None = ...,
+            stop_regex: str | Sequence[str] | None = ...,
+            lines: int | None = ...,
+            until_balanced: bool = ...,
             seed: int | None = ...,
-            **filters: float,
+            **filters: Any,
         ) -> None: ...
 
         def __getattr__(self, name: str) -> Any:
             """Return the value of a filter."""
 
     def __post_init__(self) -> None:
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        object.__setattr__(self, "stop", stop)
+        for name in REPEATED:
+            value = getattr(self, name)
+            if isinstance(value, Mapping):
+                value = [f"{character}={number}" for character, number in value.items()]
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value or ()))
         super().__post_init__()
+        options = self.options()
+        for entry in FILTERS.values():
+            self._check_filter(entry, options)
+        if self.greedy and self.best_of > 1:
+            raise UsageError("--greedy and --best-of exclude each other", "greedy always generates the same text")
+
+    def _check_filter(self, entry: Filter, options: Mapping[str, Option]) -> None:
+        """Raise UsageError where settings need this filter, or exclude it."""
+        active = entry.active(self)
+        for one in entry.settings:
+            if one.off is None and not active and getattr(self, one.name) != one.default:
+                needed = [options[other.name].flag for other in entry.settings if other.off is not None]
+                raise UsageError(f"{options[one.name].flag} needs {' or '.join(needed)}")
+        for other in (FILTERS[name] for name in entry.excludes if name in FILTERS):
+            if active and (others := other.active(self)):
+                flags = options[active[0].name].flag, options[others[0].name].flag
+                raise UsageError(f"{flags[0]} and {flags[1]} exclude each other", f"give {flags[0]} or {flags[1]}")
 
     def __new__(cls, *args: Any, **values: Any) -> SampleSettings:
         return object.__new__(cls._with_filters())
@@ -58,18 +110,28 @@ class SampleSettings(Settings):
     @classmethod
     def options(cls) -> dict[str, Option]:
         """Return the options by name, those of the filters included."""
-        return super(SampleSettings, cls._with_filters()).options()
+        return _options(cls._with_filters())
 
     @classmethod
     def _with_filters(cls) -> type[SampleSettings]:
-        """Return the subclass with a field for each filter registered by now."""
+        """Return the subclass with the fields of each filter registered by now."""
         return _subclass(*FILTERS.values()) if cls is SampleSettings else cls
+
+
+@functools.cache
+def _options(cls: type[SampleSettings]) -> dict[str, Option]:
+    return super(SampleSettings, cls).options()
 
 
 @functools.cache
 def _subclass(*filters: Filter) -> type[SampleSettings]:
     fields = [
-        (entry.name, type(entry.default), dataclasses.field(default=entry.default, metadata={"option": entry.option}))
+        (
+            one.name,
+            tuple[str, ...] if isinstance(one.default, tuple) else type(one.default),
+            dataclasses.field(default=one.default, metadata={"option": one.option}),
+        )
         for entry in filters
+        for one in entry.settings
     ]
     return dataclasses.make_dataclass("SampleSettings", fields, bases=(SampleSettings,), frozen=True)

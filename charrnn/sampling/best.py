@@ -1,0 +1,41 @@
+"""Keep the best of several texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from charrnn.sampling.settings import SampleSettings
+from charrnn.sampling.stops import STOPPED
+
+Progress = Callable[[str, float], None]
+
+
+def keep_best(
+    candidates: Iterator[np.ndarray],
+    settings: SampleSettings,
+    score: Callable[[np.ndarray], float],
+    progress: Progress | None = None,
+) -> Iterator[np.ndarray]:
+    """Yield the ids (num,) of those of num × best_of texts that score lowest, after all have been generated.
+
+    candidates: yields the ids (num × best_of,) of each character; those of one text are neighbors. score: of the ids
+    (T,) of a text. progress: called with a stage and the share of it that is done. Ties go to the earlier candidate.
+    """
+    rows = []
+    for row in candidates:
+        rows.append(row)
+        if progress is not None:
+            progress("generating", len(rows) / settings.length)
+    if not rows:
+        return
+    drawn = np.stack(rows)
+    scores = []
+    for column in drawn.T:
+        scores.append(score(column[column != STOPPED]))
+        if progress is not None:
+            progress("scoring", len(scores) / drawn.shape[1])
+    best = np.reshape(scores, (settings.num, settings.best_of)).argmin(axis=1)
+    kept = drawn[:, np.arange(settings.num) * settings.best_of + best]
+    yield from kept[(kept != STOPPED).any(axis=1)]
