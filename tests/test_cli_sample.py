@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from charrnn.cli import sample as sample_module
 from charrnn.cli.app import app
+from charrnn.display.terminal import STYLE
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.model.checkpoint import Progress
 from charrnn.model.lookup import open_run
@@ -405,3 +406,36 @@ def test_help() -> None:
         assert re.search(rf"(?<!\S){flag}\b", result.output.replace(",", " ")), flag
     assert "1000" in result.output
     assert "0.8" in result.output
+
+
+# Cells
+
+
+def test_clamp_changes_only_its_range(run: Callable[..., bytes]) -> None:
+    free = run("letters", "--length", "60", "--seed", "7")
+    assert run("letters", "--length", "60", "--seed", "7", "--clamp", "1:3=9@61..90") == free
+    held = run("letters", "--length", "60", "--seed", "7", "--clamp", "1:3=-9@31..60", "--clamp", "1:4.h=1@31..60")
+    assert held[:30] == free[:30]
+    assert held != free
+
+
+def test_coloring_keeps_the_text(run: Callable[..., bytes], terminal: Callable[..., str]) -> None:
+    common = ("letters", "--length", "200", "--seed", "7", "--prime", "abc")
+    assert run(*common, "--color-by", "1:3") == run(*common)
+    assert STYLE.sub("", run(*common, "--color-by", "1:3", "--color", "256").decode()) == run(*common).decode()
+    colored = terminal(*common, "--color-by", "1:3", "--color", "256", "--background", "dark")
+    legend, _, text = colored.partition("\n")
+    assert STYLE.sub("", legend).startswith("letters · tanh(c) of cell 1:3 −1")
+    assert text != STYLE.sub("", text) == terminal(*common)
+
+
+def test_values_in_json(run: Callable[..., bytes]) -> None:
+    entry = json.loads(run("letters", "--length", "20", "--seed", "7", "--color-by", "1:3.h", "--json"))
+    assert len(entry["values"]) == 20
+    assert all(-1 <= value <= 1 for value in entry["values"])
+
+
+@pytest.mark.parametrize("clamp", ["1:3=inside", "1:3=nan", "1:3.h=2", "1:3=0@9..2", "3:1=0"])
+def test_wrong_clamp(run: Callable[..., bytes], clamp: str) -> None:
+    with pytest.raises(CharrnnError):
+        run("letters", "--clamp", clamp)

@@ -21,9 +21,10 @@ from charrnn.properties.user_properties import find_property
 from charrnn.sampling.generate import generate
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import score
+from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from tests.planted import LATCH, planted, prose
+from tests.planted import LATCH, network_for, planted, prose
 
 TEXT = prose(12_000)
 VOCABULARY = Vocabulary.of(TEXT)
@@ -140,6 +141,25 @@ def test_output_fits_the_terminal(name):
     assert all(notes(found))
     assert "cell 1:5" in claim(found).lower()
     assert json.loads(json.dumps(found.to_json()))["claim"] == claim(found)
+
+
+@pytest.mark.parametrize("recurrence", ["gru", "rnn"])
+def test_documents_and_other_recurrences(recurrence):
+    network, documents = network_for(VOCABULARY, recurrence), DocumentSeparator("lines")
+    text = documents.separate(ENCODED.ids, VOCABULARY)
+    found = steer(
+        network,
+        text,
+        Cell(1, 2),
+        find_property("upper case"),
+        signal="h",
+        vocabulary=VOCABULARY,
+        documents=documents,
+        texts=3,
+        length=100,
+    )
+    assert all(-1 <= one.value <= 1 for one in found.conditions if one.value is not None)
+    assert 2 < found.conditions[0].nats.mean < 2 * np.log(len(VOCABULARY))
 
 
 def test_short_text_is_an_error():

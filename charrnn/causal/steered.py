@@ -14,6 +14,8 @@ from charrnn.properties.catalog import Kind
 from charrnn.properties.source_code import kind_of
 
 SAMPLE_LINES = 5
+LEAST_SHOWN = 0.1
+"""A measure that is smaller in every row is left out of the table."""
 SYMBOLS = {" ": "space", "\\n": "newline", "\\t": "tab"}
 HEADERS = {
     "opening": "opens",
@@ -169,7 +171,10 @@ def _most_changed(steering: Steering) -> list[str]:
 
 def table_of(steering: Steering, terminal: Terminal) -> str:
     """Return a row for each condition as styled text."""
-    shown = [name for name in HEADERS if any(_differs(steering, name))]
+    first, *others = (one.measures for one in steering.conditions)
+    shown = [
+        name for name in HEADERS if name in first and max(one[name].mean for one in (first, *others)) >= LEAST_SHOWN
+    ]
     binary = steering.kind == "binary"
     headers = ["", "value", *([] if steering.kind is None else ["holds" if binary else "mean"])]
     headers += [*(HEADERS[name] for name in shown), "nats"]
@@ -182,10 +187,6 @@ def table_of(steering: Steering, terminal: Terminal) -> str:
             row.append(f"{100 * mean:.0f} %" if binary else number(mean))
         rows.append([*row, *(number(one.measures[name].mean) for name in shown), f"{one.nats.mean:.2f}"])
     return format_table(headers, rows, terminal, right=headers[1:])
-
-
-def _differs(steering: Steering, name: str) -> list[bool]:
-    return [name in one.measures and one.measures[name].mean > 0 for one in steering.conditions]
 
 
 def samples(steering: Steering, terminal: Terminal) -> list[str]:
