@@ -42,9 +42,14 @@ def classes_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure_levels(
-    network: CharRNN, text: EncodedText, cell: Cell, signal: str, truth: np.ndarray | None = None
+    network: CharRNN,
+    text: EncodedText,
+    cell: Cell,
+    signal: str,
+    truth: np.ndarray | None = None,
+    title: str = "the property",
 ) -> Levels:
-    """Read a text in parallel streams. truth: values of a property (N,).
+    """Read a text in parallel streams. truth: values of a property (N,). title: its name.
 
     Raises CharrnnError where the text is empty, or the property never or always holds.
     """
@@ -72,7 +77,7 @@ def measure_levels(
     means = (math.nan, math.nan)
     if truth is not None:
         if not counts.all():
-            raise CharrnnError("the property never changes in this text", "give a longer text, or another property")
+            raise CharrnnError(f"{title} never changes in this text", "give a longer text, or another property")
         means = (float(read[outside[:, skipped:]].mean()), float(read[inside[:, skipped:]].mean()))
     direction = np.subtract(*(sums[::-1] / np.maximum(counts[::-1], 1)[:, None]))
     quantiles = {share: float(np.quantile(read, share)) for share in QUANTILES}

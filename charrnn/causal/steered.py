@@ -124,23 +124,21 @@ def signed(value: float, text: str) -> str:
 def claim(steering: Steering) -> str:
     """Return in plain sentences what holding the cell changes most."""
     free, low, high = steering.compared
-    title, cell = steering.property_name, f"cell {steering.cell}"
-    binary = steering.kind == "binary"
-    parts = []
-    if title is not None:
-        shares = [one.measures["property"].mean for one in (high, low, free)]
-        a, b, c = (f"{100 * one:.0f} %" if binary else number(one) for one in shares)
-        verb, unit = ("holds", " of the time") if binary else ("is", " on average")
-        parts.append(f"With {cell} {high.name}, {title} {verb} {a}{unit}; {low.name} {b}, {free.name} {c}")
-    else:
-        parts.append(f"{cell[0].upper()}{cell[1:]} is compared at two quantiles")
+    title, binary = steering.property_name, steering.kind == "binary"
     words = [
-        f"{_words(name)} {number(low.measures[name].mean)} → {number(high.measures[name].mean)}"
+        f"{_words(name)} {number(low.measures[name].mean)} → {number(high.measures[name].mean)} "
+        f"({free.name} {number(free.measures[name].mean)})"
         for name in _most_changed(steering)
     ]
-    parts.append(f"From {low.name} to {high.name}: " + (", ".join(words) or "nothing else changes beyond chance"))
-    costs = (f"{signed(one.nats.mean - free.nats.mean, _nats(one, free))} {one.name}" for one in (high, low))
-    parts.append("Nats per character: " + ", ".join(costs))
+    changes = "; ".join(words) or "nothing in the table changes beyond chance"
+    parts = [f"Cell {steering.cell}, {low.name} → {high.name}: {changes}"]
+    if title is not None:
+        shares = [one.measures["property"].mean for one in (low, high, free)]
+        a, b, c = (f"{100 * one:.0f} %" if binary else number(one) for one in shares)
+        verb, unit = ("holds", " of the time") if binary else ("is", " on average")
+        parts.append(f"{title[0].upper()}{title[1:]} {verb} {a} → {b}{unit} ({free.name} {c})")
+    costs = (f"{signed(one.nats.mean - free.nats.mean, _nats(one, free))} {one.name}" for one in (low, high))
+    parts.append("Fluency costs " + ", ".join(costs) + " nats per character")
     return ". ".join(parts) + "."
 
 
@@ -152,8 +150,8 @@ def _words(name: str) -> str:
     return {
         "opening": "openings per 1,000 characters",
         "closing": "closings per 1,000 characters",
-        "unclosed": "unclosed at a line break",
-        "?!": "? and !",
+        "unclosed": "unclosed at a line end per 1,000 characters",
+        "?!": "? and ! per 1,000 characters",
     }.get(name, name)
 
 

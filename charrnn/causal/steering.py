@@ -94,7 +94,7 @@ def steer(
     progress = progress or (lambda stage, share: None)
     characters = characters_of(vocabulary, text.ids, language)
     truth = None if tracked is None else tracked.of(characters)
-    levels = measure_levels(network, text, cell, signal, truth)
+    levels = measure_levels(network, text, cell, signal, truth, "" if tracked is None else tracked.title)
     draw = np.random.default_rng(seed)
     everywhere = _primes(network, text, np.ones(len(text), bool), texts, draw)
     weights = bootstrap_weights(texts, RESAMPLES, seed)
