@@ -20,7 +20,7 @@ from typing import Any, overload
 import numpy as np
 
 from charrnn.causal.ablation import CONTROLS
-from charrnn.causal.cache import ablate_run, earlier_ablations
+from charrnn.causal.cache import ablate_run, earlier_ablations, fitted_property
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.causal.effects import Ablation
 from charrnn.causal.holds import Clamps, clampable_signal, parse_holds, resolve, schedule
@@ -41,13 +41,12 @@ from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection.gates import GateSaturation, gate_saturation, warm_up
 from charrnn.inspection.gradients import SHARE_LAGS, GradientShare, gradient_share
 from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
-from charrnn.inspection.trace import Cell
 from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN, State, overflow_error, parameter_count
 from charrnn.model.run import Run
-from charrnn.properties.catalog import CATALOG, Property, Text
+from charrnn.properties.catalog import Property, Text, property_titled
 from charrnn.properties.user_properties import find_property
 from charrnn.sampling.best import keep_best
 from charrnn.sampling.generate import STOPPED, generate_states
@@ -117,14 +116,13 @@ def train(
 class Model:
     """A trained network with its vocabulary and the run it comes from.
 
-    network: in evaluation mode. state: before any text, if not zeros. original: the network before cells were clamped.
+    network: in evaluation mode. original: the network before cells were clamped.
     """
 
     run: Run
     checkpoint: Checkpoint
     network: CharRNN
     clamps: tuple[Clamp, ...] = ()
-    state: State | None = None
     original: CharRNN | None = None
 
     def __repr__(self) -> str:
@@ -329,7 +327,7 @@ class Model:
         read_title, encoded = self.read(text, skip_unknown=skip_unknown)
         stop = None if length is None else start + length
         facts = {"run": f"{self.name} (step {count(self.checkpoint.step)})", "model": self.shape}
-        return Trace(self.network, self.vocabulary, encoded, start, stop, title or read_title, facts, self.state)
+        return Trace(self.network, self.vocabulary, encoded, start, stop, title or read_title, facts)
 
     # Intervention
 
@@ -341,8 +339,8 @@ class Model:
         """
         clamps = (*self.clamps, Clamp(as_cell(cell, self.network), value, signal))
         original = self.original or self.network
-        network, state = clamped(original, clamps)
-        return replace(self, network=network, clamps=clamps, state=state, original=original)
+        network, _ = clamped(original, clamps)
+        return replace(self, network=network, clamps=clamps, original=original)
 
     def ablate(
         self,
@@ -357,7 +355,7 @@ class Model:
         seed: int = SEARCH_SEED,
         progress: Progress | None = None,
     ) -> Ablation:
-        """Measure what holding a cell at the opposite class mean costs where a property begins and ends.
+        """Measure what holding a cell at the value of the opposite class costs where a property begins and ends.
 
         property: as for `discover`; None: what a search claims of the cell, else what the cell fits best there; without
         an earlier search one is made. signal: to hold, "c" of an LSTM or "h"; "auto": the former where there is one.
@@ -369,7 +367,9 @@ class Model:
         signal = clampable_signal(self.network, signal)
         encoded = self.encode(text)
         if property is None:
-            property = self._fitted_property(tested, encoded, language, progress)
+            searched = self.earlier_findings(encoded)
+            searched = searched or [self.discover((), encoded, language=language, progress=progress)]
+            property = fitted_property(searched, tested)
         chosen = find_property(property) if isinstance(property, str) else property
         return ablate_run(
             self.run,
@@ -387,7 +387,7 @@ class Model:
     def prove(self, findings: Findings, number: int, text: TextLike = None, **details: Any) -> list[Ablation]:
         """Ablate the best `number` named cells of findings. text: that was searched. details: as for `ablate`."""
         encoded = self.encode(text)
-        chosen = [(one, known) for one in findings if (known := _property_titled(one.property_name)) is not None]
+        chosen = [(one, known) for one in findings if (known := property_titled(one.property_name)) is not None]
         return [self.ablate(one.cell, known, text=encoded, **details) for one, known in chosen[:number]]
 
     def earlier_ablations(self, text: TextLike = None) -> list[Ablation]:
@@ -430,19 +430,6 @@ class Model:
             seed=seed,
             progress=progress,
         )
-
-    def _fitted_property(
-        self, cell: Cell, encoded: EncodedText, language: str | None, progress: Progress | None
-    ) -> Property:
-        """Return the property that a search claims of a cell, or else the one that the cell fits best."""
-        findings = self.earlier_findings(encoded) or [self.discover((), encoded, language=language, progress=progress)]
-        claims = [claim for found in findings if (claim := found.claim_about(str(cell))) is not None]
-        titles = [one.property_name for one in claims]
-        titles += [one.property_name for found in findings for one in found.summaries if one.cell == str(cell)]
-        found = next((one for title in titles if (one := _property_titled(title)) is not None), None)
-        if found is None:
-            raise CharrnnError(f"no property of the catalog fits cell {cell}", "name one with --property")
-        return found
 
     # Cells
 
@@ -623,11 +610,7 @@ def _claimed_property(claim: Evidence | None) -> Property | None:
     """Return the property of the catalog that a claim is about."""
     if claim is None:
         return None
-    return _property_titled(claim.property_name)
-
-
-def _property_titled(title: str) -> Property | None:
-    return next((one for one in CATALOG.values() if one.title == title), None)
+    return property_titled(claim.property_name)
 
 
 def _sample_settings(settings: dict[str, Any]) -> SampleSettings:

@@ -22,7 +22,7 @@ from charrnn.properties.catalog import Text
 from charrnn.properties.user_properties import find_property
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from tests.planted import COUNTER, LATCH, planted, prose
+from tests.planted import COUNTER, LATCH, PAIR, planted, planted_pair, prose
 
 TEXT = Text(prose(18_000))
 VOCABULARY = Vocabulary.of(TEXT.characters)
@@ -30,25 +30,35 @@ ENCODED = EncodedText(VOCABULARY.encode(TEXT.characters))
 RANDOM = 3
 
 
+SPARE = LATCH + 1
+
+
 @torch.no_grad()
-def needing_its_cells() -> CharRNN:
-    """Return the planted network with an output that reads the latch for parentheses and the counter for newlines."""
+def reading_cells(*readers: tuple[str, int, float]) -> CharRNN:
+    """Return the planted network with an output in which some characters depend on one weight each, or on several.
+
+    SPARE is a copy of LATCH.
+    """
     network = planted(VOCABULARY)
+    layer, size = network.recurrences[0], network.settings.hidden_size
+    for weight in (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0):
+        weight.unflatten(0, (-1, size))[:, SPARE] = weight.unflatten(0, (-1, size))[:, LATCH]
+    layer.weight_hh_l0[:, SPARE] = 0
     network.output.weight *= 0.3
-    for character, cell, weight in [(")", LATCH, 4.0), ("(", LATCH, -4.0), ("\n", COUNTER, 6.0)]:
-        row = VOCABULARY.encode(character)[0]
-        network.output.weight[row] = 0
+    rows = [int(VOCABULARY.encode(character)[0]) for character, _, _ in readers]
+    network.output.weight[rows] = 0
+    for row, (_, cell, weight) in zip(rows, readers, strict=True):
         network.output.weight[row, cell] = weight
     return network
 
 
-NETWORK = needing_its_cells()
+NETWORK = reading_cells((")", LATCH, 4.0), ("(", LATCH, -4.0), ("\n", COUNTER, 6.0))
 
 
 @functools.cache
-def ablation_of(cell: int, name: str = "inside parentheses") -> Ablation:
+def ablation_of(cell: int, name: str = "inside parentheses", network: CharRNN = NETWORK) -> Ablation:
     return ablate(
-        NETWORK, ENCODED, TEXT, Cell(1, cell), find_property(name), signal="c", symbols=VOCABULARY.symbols, controls=30
+        network, ENCODED, TEXT, Cell(1, cell), find_property(name), signal="c", symbols=VOCABULARY.symbols, controls=5
     )
 
 
@@ -61,10 +71,10 @@ def test_needed_cell_dissociates_doubly(latch):
     closing, opening = latch.directions
     assert (closing.held, closing.event, closing.symbol) == ("outside", "closing", ")")
     assert (opening.held, opening.event, opening.symbol) == ("inside", "opening", "(")
-    assert latch.mean_outside == pytest.approx(0, abs=1e-6)
+    assert (latch.median_outside, latch.median_inside) == pytest.approx((0, 1), abs=1e-6)
     for one in (closing, opening):
         assert one.effect.bits > 3
-        assert abs(one.other.bits) < 0.05
+        assert abs(one.own.bits) < 0.05
         assert one.beyond_matched.low > 3
         assert one.controls_below == 1
         assert one.direct == pytest.approx(one.effect.bits, abs=0.01)  # nothing else reads the latch
@@ -84,13 +94,14 @@ def test_counter_moves_late_newlines():
     late = found.directions[0]
     assert (late.held, late.event, late.symbol) == ("low", "late", "\\n")
     assert late.effect.bits > 0.5
-    assert late.is_specific
+    assert found.is_specific(late)
 
 
 def test_swapped_state_brings_back_the_difference(latch):
-    shares = {one.characters: one.share for one in latch.stored}
-    assert shares[1] > 0.5
-    assert shares[20] > 0.99  # the random cells have forgotten the opening
+    shares = {one.characters: (one.share, one.flipped) for one in latch.stored}
+    assert min(shares[1]) > 0.5
+    assert min(shares[20]) > 0.99  # the random cells have forgotten the opening
+    assert latch.is_stored
     assert all(abs(one.share) < 0.05 for one in ablation_of(RANDOM).stored)
 
 
@@ -98,6 +109,29 @@ def test_groups_contain_the_best_cell(latch):
     first = latch.groups[0]
     assert first.effects == pytest.approx([one.effect.bits for one in latch.directions], rel=0.1)
     assert max(np.abs(first.random)) < 0.5
+
+
+def test_spare_cell_hides_the_need():
+    """Where two cells each suffice, neither is shown to be needed at the end of an episode; together they are."""
+    found = ablation_of(LATCH, network=reading_cells((")", LATCH, 12.0), (")", SPARE, 12.0)))
+    assert not found.is_specific(found.directions[0])
+    alone, both = found.groups[:2]
+    assert alone.effects[0] < 0.1
+    assert both.effects[0] > 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cell", PAIR)
+def test_cell_that_tells_with_another_only_earns_no_star(cell):
+    network = planted_pair(VOCABULARY)
+    with torch.no_grad():
+        for character, weight in ((")", 8.0), ("(", -8.0)):
+            row = network.output.weight[int(VOCABULARY.encode(character)[0])]
+            row.zero_()
+            row[list(PAIR)] = torch.tensor([weight, -weight])
+    found = ablation_of(cell, network=network)
+    assert found.stars == 0
+    assert found.groups[2].effects[1] > 5
 
 
 def test_json_and_data_frame(latch):
@@ -113,15 +147,11 @@ def test_json_and_data_frame(latch):
 
 def test_stars_need_every_condition(latch):
     closing, opening = latch.directions
-    crossing = dataclasses.replace(closing, other=closing.effect)
-    assert dataclasses.replace(latch, directions=(crossing, opening)).stars == 1
-    assert "its mean outside acts like the other mean" in str(
-        dataclasses.replace(latch, directions=(crossing, opening))
-    )
-    assert "acts like the other mean" not in str(latch)
+    needed_by_both = dataclasses.replace(latch, directions=(closing, dataclasses.replace(opening, own=closing.effect)))
+    assert needed_by_both.stars == 0  # neither hold is specific: one fails at its own class, the other across
+    assert dataclasses.replace(latch, directions=(closing,)).stars == 1
     weak = [dataclasses.replace(one, controls_below=0.98) for one in latch.directions]
     assert dataclasses.replace(latch, directions=tuple(weak)).stars == 0
-    assert dataclasses.replace(latch, directions=(closing,)).stars == 1
     turning = tuple(
         dataclasses.replace(one, effects=tuple((k % 2) * 3.0 for _ in latch.directions))
         for k, one in enumerate(latch.doses)
@@ -129,17 +159,26 @@ def test_stars_need_every_condition(latch):
     assert dataclasses.replace(latch, doses=turning).stars == 1
 
 
-@pytest.mark.parametrize("documents", [False, True])
-def test_windows_continue_the_text(documents):
-    starts = np.flatnonzero(ENCODED.ids == VOCABULARY.encode("\n")[0])[:-1] + 1 if documents else np.zeros(0, int)
-    text = EncodedText(ENCODED.ids, np.concatenate([[0], starts]) if documents else starts)
+def test_windows_continue_documents():
+    starts = np.flatnonzero(ENCODED.ids == VOCABULARY.encode("\n")[0])[:-1] + 1
+    text = EncodedText(ENCODED.ids, np.concatenate([[0], starts]))
     split, cell = Split.of(len(text)), Cell(1, LATCH)
     contrast = contrast_of(find_property("inside parentheses").of(TEXT), text, split, "it")
-    reading = read_blocks(NETWORK, text, split, (contrast.inside, contrast.outside), cell, "c", lambda *_: None)
+    reading = read_blocks(NETWORK, text, split, (contrast.outside, contrast.inside), cell, "c", lambda *_: None)
     for kind in contrast.kinds:
         windows = Windows.ending_at(reading, kind.places, 60)
         found = -windows.base.gather(1, windows.following[:, None])[:, 0] / np.log(2)
         np.testing.assert_allclose(found, kind.places.of(reading.surprise), atol=1e-4)
+
+
+def test_distance_to_natural_states():
+    split, cell = Split.of(len(TEXT)), Cell(1, RANDOM)
+    everywhere = np.ones(ENCODED.streams(split.streams).ids.shape, bool)
+    reading = read_blocks(NETWORK, ENCODED, split, (~everywhere, everywhere), cell, "h", lambda *_: None)
+    state = tuple(tuple(part[-1, 0::2].clone() for part in layer) for layer in reading.states)
+    assert reading.distance_to_natural(state, 1, 0).max() < 0.01
+    state[0][0][:, RANDOM] += 100
+    assert reading.distance_to_natural(state, 1, 0).min() > 20
 
 
 def test_too_few_events():

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from charrnn import api
 from charrnn.api import load
 from charrnn.causal.effects import Ablation
 from tests.planted import prose
@@ -21,6 +22,8 @@ def test_screen_json_and_cache(home):
     assert shown.startswith("cell 1:3 is not shown to be necessary for inside parentheses")
     assert "closing )" in shown
     assert "control cells" in shown
+    assert "dose response" not in shown
+    assert "dose response" in invoke(*ABLATE, "--details", command="ablate")
     data = json.loads(invoke(*ABLATE, "--json", command="ablate"))
     assert (data["cell"], data["signal"], data["stars"]) == ("1:3", "c", 0)
     (kept,) = load().earlier_ablations()
@@ -38,6 +41,15 @@ def test_named_cells_are_proved(home):
     named = findings(evidence(property_name="inside parentheses", signal="h"), evidence(property_name="unknown"))
     (found,) = load().prove(named, 2, controls=1)
     assert (found.cell, found.signal, found.controls) == ("1:3", "h", 1)
+
+
+def test_screen_of_proved_cells(home, monkeypatch):
+    make_run(home, prose(18_000))
+    named = findings(evidence(cell="1:3", property_name="inside parentheses"))
+    monkeypatch.setattr(api, "search_run", lambda *_, **__: named)
+    assert "not shown" in invoke("--prove", "1")
+    (proof,) = json.loads(invoke("--prove", "1", "--json"))["ablations"]
+    assert (proof["cell"], proof["property_name"]) == ("1:3", "inside parentheses")
 
 
 @pytest.mark.parametrize(

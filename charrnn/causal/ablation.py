@@ -1,14 +1,18 @@
-"""Ablation: hold a cell at the mean of the opposite class, and measure what that costs at the events of a property.
+"""Ablation: hold a cell at the value of the opposite class, and measure what that costs at the events of a property.
 
 Ablation tests necessity (Heimersheim & Nanda 2024, arXiv 2404.15255). A mean over all characters lies near the larger
-class and tests little, so the cell is held at its mean outside where the property holds, and at its mean inside where
+class and tests little, so the cell is held at its value outside where the property holds, and at its value inside where
 it does not. A cell that carries the property shows a double dissociation: held outside it costs bits at the end of an
 episode and not at the beginning; held inside, the reverse.
+
+The value of a class is its median. The network reads tanh(c), and the median of tanh(c) is tanh of the median, whereas
+the mean of a skewed c may be a value that the cell hardly takes, where tanh is saturated. Effects at class means are
+reported beside it.
 
 The cell is held for 100 characters that end at the event, from the state that the network had before them. So the cost
 of an ablation does not grow with the text, and cells that follow the tested one have time to follow it.
 
-Class means come from the SELECT half of the text, effects from CONFIRM.
+Class values come from the SELECT half of the text, effects from CONFIRM.
 """
 
 from __future__ import annotations
@@ -75,10 +79,9 @@ class _Experiment:
     seed: int
 
     def opposite(self, index: int, trial: _Trial) -> Clamp:
-        """Hold a cell of the layer at its mean in the class that the event does not happen in."""
-        population = self.reading.population
-        means = population.outside if trial.kind.natural else population.inside
-        return Clamp(Cell(self.cell.layer, index), float(means[index]), self.signal)
+        """Hold a cell of the layer at its median in the class that the event does not happen in."""
+        medians = self.reading.population.medians[1 - trial.kind.natural]
+        return Clamp(Cell(self.cell.layer, index), float(medians[index]), self.signal)
 
     def hold(self, value: float) -> list[Clamp]:
         return [Clamp(self.cell, float(value), self.signal)]
@@ -101,7 +104,7 @@ def ablate(
     seed: int = SEARCH_SEED,
     progress: Progress | None = None,
 ) -> Ablation:
-    """Measure what holding a cell at the opposite class mean costs at the events of a property.
+    """Measure what holding a cell at the value of the opposite class costs at the events of a property.
 
     characters: the text as characters, one for each id. symbols: printable form of each id. controls: cells of the
     layer to compare with, at most. Raises CharrnnError where the text is too short, or has too few events.
@@ -109,7 +112,7 @@ def ablate(
     progress = progress or (lambda stage, share: None)
     split = Split.of(len(text))
     contrast = contrast_of(one.of(characters), text, split, one.title)
-    classes = (contrast.inside, contrast.outside)
+    classes = (contrast.outside, contrast.inside)
     reading = read_blocks(network, text, split, classes, cell, signal, progress)
     kinds = split.streams(character_kinds(characters))
     trials = tuple(_trial(reading, contrast, kind, kinds, split) for kind in contrast.kinds)
@@ -138,8 +141,8 @@ def ablate(
         kind=one.kind,
         names=contrast.names,
         mean=float(reading.population.mean[cell.index]),
-        mean_outside=float(reading.population.outside[cell.index]),
-        mean_inside=float(reading.population.inside[cell.index]),
+        median_outside=float(reading.population.medians[0][cell.index]),
+        median_inside=float(reading.population.medians[1][cell.index]),
         low=float(low),
         high=float(high),
         directions=directions,
@@ -196,13 +199,21 @@ def _direction(
 ) -> Direction:
     """null: effects beyond matched characters of the control cells, (K,)."""
     network, reading, kind = experiment.network, experiment.reading, trial.kind
-    clamp = experiment.opposite(experiment.cell.index, trial)
+    index, population = experiment.cell.index, reading.population
+    clamp = experiment.opposite(index, trial)
     costs = trial.pairs.costs(network, [clamp])
     specific = trial.specific(costs)
     comparable = float(specific[spaced(len(specific), CONTROL_EVENTS)].mean())
-    others = [one for one in experiment.trials if one is not trial]
     few = trial.events.spaced(GROUP_EVENTS)
     signed = null * kind.sign
+
+    def held_at(value: float) -> float:
+        return float(few.costs(network, experiment.hold(value)).mean())
+
+    layer, part = experiment.cell.layer, list(network.recurrence.state_parts).index(experiment.signal)
+    far, near = (
+        float(np.median(reading.distance_to_natural(few.end(network, clamps), layer, part))) for clamps in ([clamp], [])
+    )
     return Direction(
         held=experiment.contrast.names[1 - kind.natural],
         value=clamp.value,
@@ -211,7 +222,7 @@ def _direction(
         sign=1 if kind.sign > 0 else -1,
         events=len(trial.events),
         effect=experiment.measured(costs[: len(specific)]),
-        other=experiment.measured(others[0].events.costs(network, [clamp])) if others else None,
+        own=experiment.measured(trial.events.costs(network, experiment.hold(population.medians[kind.natural][index]))),
         beyond_matched=experiment.measured(specific),
         comparable=comparable,
         controls_below=float((signed < kind.sign * comparable).mean()) if len(null) else 0.0,
@@ -219,9 +230,13 @@ def _direction(
         control_high=kind.sign * float(np.quantile(signed, 0.99)) if len(null) else 0.0,
         elsewhere=elsewhere.divergence(network, [clamp]),
         direct=float(trial.last.costs(network, [clamp]).mean()),
-        mean=float(few.costs(network, experiment.hold(reading.population.mean[experiment.cell.index])).mean()),
-        zero=float(few.costs(network, experiment.hold(0)).mean()),
+        class_mean=held_at(population.means[1 - kind.natural][index]),
+        class_mean_own=held_at(population.means[kind.natural][index]),
+        mean=held_at(population.mean[index]),
+        zero=held_at(0),
         drawn=_drawn(experiment, split, trial, few),
+        distance=far,
+        natural_distance=near,
     )
 
 

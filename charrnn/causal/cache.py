@@ -8,11 +8,13 @@ that cannot be read counts as missing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from charrnn.causal.ablation import CONTROLS, ablate
 from charrnn.causal.effects import Ablation
 from charrnn.discovery.cache import MAX_FILES, hash_of, question_key, save_json, subject_key
+from charrnn.discovery.findings import Findings
 from charrnn.discovery.inputs import characters_of, language_of
 from charrnn.discovery.study import Effort, Progress
 from charrnn.errors import CharrnnError
@@ -20,10 +22,10 @@ from charrnn.files import from_json_bytes, is_real_folder, read_bounded
 from charrnn.inspection.trace import Cell, all_cells
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
-from charrnn.properties.catalog import Property
+from charrnn.properties.catalog import Property, property_titled
 from charrnn.text.encoded_text import EncodedText
 
-FORMAT = 1
+FORMAT = 2
 """Increase it when an ablation measures something else, to invalidate older ones."""
 FOLDER = "ablations"
 MAX_BYTES = 1_000_000
@@ -91,3 +93,17 @@ def earlier_ablations(run: Run, network: CharRNN, text: EncodedText) -> list[Abl
     files = folder.glob(f"{subject_key(network, text)}-*.json") if is_real_folder(folder) else ()
     latest = sorted(files, key=lambda file: -file.lstat().st_mtime)[: 10 * MAX_FILES]
     return [ablation for file in latest if (ablation := load_ablation(file, network)) is not None]
+
+
+def fitted_property(searches: Sequence[Findings], cell: Cell) -> Property:
+    """Return the property of the catalog that searches claim of a cell, or else the one that the cell fits best.
+
+    Raises CharrnnError where there is none.
+    """
+    claims = [claim for found in searches if (claim := found.claim_about(str(cell))) is not None]
+    titles = [one.property_name for one in claims]
+    titles += [one.property_name for found in searches for one in found.summaries if one.cell == str(cell)]
+    known = next((one for title in titles if (one := property_titled(title)) is not None), None)
+    if known is None:
+        raise CharrnnError(f"no property of the catalog fits cell {cell}", "name one with --property")
+    return known

@@ -23,10 +23,9 @@ MAX_CROSS = 0.25
 """The largest share of its effect that a hold may have at the other kind of event in a double dissociation."""
 DOSE_TOLERANCE = 0.1
 """By how much of its range a dose response may turn back and still count as monotone."""
-EFFECT_HEADERS = ("held", "next", "bits [95 %]", "beyond matched", "controls")
+MIN_STORED = 0.5
+"""The least share of what an opening character changes that a cell has to store, from 5 characters on."""
 DOSE_HEADERS = ("held at its", "5 %", "25 %", "50 %", "75 %", "95 %", "mean", "zero")
-NUMERIC = (*EFFECT_HEADERS[2:], *DOSE_HEADERS[1:])
-"""Headers of the columns that are aligned to the right."""
 SYMBOLS = {" ": "space", "\\n": "newline", "\\t": "tab"}
 
 
@@ -41,17 +40,20 @@ class Measured:
 
 @dataclass(frozen=True)
 class Direction:
-    """The cell held at the mean of the class that it is not in at these events.
+    """The cell held at the median of the class that it is not in at these events.
 
-    held: name of the class whose mean it is held at. value: that mean. event: kind of event. symbol: the next
+    held: name of the class whose median it is held at. value: that median. event: kind of event. symbol: the next
     character at the events, if it is one. sign: −1 where the property predicts that the events become likelier. effect:
-    by how many bits the true next character becomes less likely. other: the same at the other kind of events.
-    beyond_matched: effect minus that at other characters of the same class, whose next one is of the same kind and as
-    surprising. comparable: beyond_matched at the events that control cells were tested at. controls_below: share of
-    the control cells with less. control_median, control_high: of the control cells, and their 99th percentile.
+    by how many bits the true next character becomes less likely. own: the same, held at the median of the class that
+    the events happen in. beyond_matched: effect minus that at other characters of the same class, whose next one is of
+    the same kind and as surprising. comparable: beyond_matched at the events that control cells were tested at.
+    controls_below: share of the control cells with less. control_median, control_high: of the control cells, and their
+    99th percentile.
     elsewhere: KL divergence of the predictions at random characters. direct: effect through the output weights alone.
-    mean, zero, drawn: effect of holding the cell at its mean, at zero, and at values that it has elsewhere at the
-    same current character.
+    class_mean, class_mean_own: as effect and own, at means instead of medians. mean, zero, drawn: effect of holding the
+    cell at its mean, at zero, and at values that it has elsewhere at the same current character. distance: of the
+    states under the hold from the nearest natural one, natural_distance: of those without it; in standard deviations
+    of each cell.
     """
 
     held: str
@@ -61,7 +63,7 @@ class Direction:
     sign: Literal[1, -1]
     events: Count
     effect: Measured
-    other: Measured | None
+    own: Measured
     beyond_matched: Measured
     comparable: float
     controls_below: Share
@@ -69,24 +71,19 @@ class Direction:
     control_high: float
     elsewhere: float
     direct: float
+    class_mean: float
+    class_mean_own: float
     mean: float
     zero: float
     drawn: float
+    distance: float
+    natural_distance: float
 
     @property
-    def is_specific(self) -> bool:
+    def exceeds_controls(self) -> bool:
         """Whether the effect exceeds .1 bits, that at matched characters, and that of 99 % of the control cells."""
         effect, beyond = ((one.low if self.sign > 0 else -one.high) for one in (self.effect, self.beyond_matched))
         return effect > MIN_BITS and beyond > 0 and self.controls_below >= CONTROL_QUANTILE
-
-    @property
-    def dissociates(self) -> bool:
-        """Whether the effect is specific, and at most a quarter of it appears at the other kind of events."""
-        return (
-            self.is_specific
-            and self.other is not None
-            and (self.sign * self.other.bits <= MAX_CROSS * self.sign * self.effect.bits)
-        )
 
 
 @dataclass(frozen=True)
@@ -111,11 +108,13 @@ class Group:
 class Stored:
     """Share of the difference between minimal pairs that a swap of the cell's state brings back, after some characters.
 
-    pairs: those in which the property still holds in one text and not in the other.
+    share: for texts without the opening character; flipped: for texts in which it is flipped. pairs: those in which the
+    property still holds in one text and not in the other.
     """
 
     characters: Count
     share: float
+    flipped: float | None
     pairs: Count
 
 
@@ -135,8 +134,8 @@ class Ablation:
     kind: Kind
     names: tuple[str, str]
     mean: float
-    mean_outside: float
-    mean_inside: float
+    median_outside: float
+    median_inside: float
     low: float
     high: float
     directions: tuple[Direction, ...]
@@ -151,14 +150,30 @@ class Ablation:
     @property
     def stars(self) -> int:
         """2 for a double dissociation with a monotone dose response, 1 for one specific direction, else 0."""
-        if len(self.directions) == 2 and all(one.dissociates for one in self.directions) and self.is_monotone:
-            return 2
-        return int(any(one.is_specific for one in self.directions))
+        specific = sum(map(self.is_specific, self.directions))
+        return 2 if specific == 2 and self.is_monotone else min(specific, 1)
+
+    def is_specific(self, direction: Direction) -> bool:
+        """Whether an effect exceeds controls, and is that of the class.
+
+        At most a quarter of it appears when the cell is held at the value of the class that the events happen in, or,
+        under the same hold, at the other kind of events. Else the cell matters for these characters, not for the class.
+        """
+        others = [one.own for one in self.directions if one is not direction]
+        limit = MAX_CROSS * abs(direction.effect.bits)
+        is_small = all(direction.sign * one.bits <= limit for one in (direction.own, *others))
+        return direction.exceeds_controls and is_small
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the cell keeps most of what an opening character changes, from 5 characters on."""
+        shares = [one.share for one in self.stored if one.characters >= 5]
+        return bool(shares) and min(shares) >= MIN_STORED
 
     @property
     def is_monotone(self) -> bool:
         """Whether effects rise steadily as the cell is held farther from the class that the event happens in."""
-        rises_inside = self.mean_inside > self.mean_outside
+        rises_inside = self.median_inside > self.median_outside
         for place, one in enumerate(self.directions):
             curve = [dose.effects[place] * one.sign for dose in self.doses]
             if (one.held == self.names[1]) != rises_inside:
@@ -185,7 +200,7 @@ class Ablation:
                     if isinstance(value, dict)
                     else {name: value}
                 )
-            rows.append({**row, "is_specific": one.is_specific, "dissociates": one.dissociates, "stars": self.stars})
+            rows.append({**row, "is_specific": self.is_specific(one), "stars": self.stars})
         frame: pandas.DataFrame = import_extra("pandas", "to_dataframe()").DataFrame(rows)
         return frame
 
@@ -234,24 +249,22 @@ def claim(ablation: Ablation) -> str:
     effects = "; ".join(
         f"held {one.held}, {article(one.event)} {event_name(one)} costs {bits(one.effect.bits)} bits"
         for one in ablation.directions
-        if one.is_specific
+        if ablation.is_specific(one)
     )
-    verb = "holds" if ablation.stars == 2 else "takes part in"
+    verb = "stores" if ablation.is_stored else "carries" if ablation.stars == 2 else "takes part in"
     return f"{'★' * ablation.stars} {name} {verb} {title}: {effects}"
 
 
-def effect_rows(ablation: Ablation) -> list[list[str]]:
-    """Return each hold at both kinds of events, for `EFFECT_HEADERS`."""
+def effect_table(ablation: Ablation) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows: bits that each kind of event costs, with the cell held at the value of either class."""
+    headers = ["held at", *map(event_name, ablation.directions), "more than"]
     rows = []
-    for one in ablation.directions:
-        below = f"> {one.controls_below:.0%}" if one.controls_below < 1 else "> all"
-        rows.append([one.held, event_name(one), _measured(one.effect), _measured(one.beyond_matched), below])
-        rows += [
-            ["", event_name(other), _measured(one.other), "", ""]
-            for other in ablation.directions
-            if other is not one and one.other is not None
-        ]
-    return rows
+    for name, value in zip(ablation.names, (ablation.median_outside, ablation.median_inside), strict=True):
+        opposite = next((one for one in ablation.directions if one.held == name), None)
+        cells = [_measured(one.effect) if one is opposite else bits(one.own.bits) for one in ablation.directions]
+        controls = "" if opposite is None else f"{opposite.controls_below:.0%} of controls"
+        rows.append([f"{name} {value_of(value)}", *cells, controls])
+    return headers, rows
 
 
 def dose_rows(ablation: Ablation) -> list[list[str]]:
@@ -269,54 +282,67 @@ def _measured(one: Measured) -> str:
     return f"{bits(one.bits)} [{bits(one.low)}, {bits(one.high)}]"
 
 
-def lines(ablation: Ablation) -> list[str]:
-    """Return what the tables leave out: sensitivity, groups of cells, storage, and the caveats in one line."""
+def caveat(ablation: Ablation) -> str:
+    """Return how to read the effects, in one line."""
+    highest = max(abs(one.control_high) for one in ablation.directions)
+    return (
+        f"bits by which the next character becomes less likely; {ablation.controls} control cells: at most "
+        f"{value_of(highest)} (99 %); a lower bound, as other cells may stand in"
+    )
+
+
+def details(ablation: Ablation) -> list[str]:
+    """Return what the first table leaves out: other interventions, groups, storage, and how it is measured."""
 
     def both(values: Iterable[float]) -> str:
         return " / ".join(map(bits, values))
 
+    ways = ablation.directions
+    names = " / ".join(map(event_name, ways))
     found = [
-        f"held at values from the same current character {both(one.drawn for one in ablation.directions)} · by the "
-        f"output at this step alone {both(one.direct for one in ablation.directions)} · KL elsewhere "
-        + " / ".join(f"{one.elsewhere:.2f}" for one in ablation.directions)
+        f"{names}: beyond matched characters {', '.join(_measured(one.beyond_matched) for one in ways)}",
+        f"held at class means instead: {both(one.class_mean for one in ways)} (own class "
+        f"{both(one.class_mean_own for one in ways)}); at values from the same current character "
+        f"{both(one.drawn for one in ways)}; by the output at this step alone {both(one.direct for one in ways)}",
+        f"KL elsewhere {' / '.join(f'{one.elsewhere:.2f}' for one in ways)} bits; the held states lie "
+        + " / ".join(f"{one.distance:.2f}" for one in ways)
+        + " standard deviations from the nearest natural one, states without a hold "
+        + " / ".join(f"{one.natural_distance:.2f}" for one in ways),
     ]
     if ablation.groups:
         listed = ", ".join(f"{one.size}: {both(one.effects)}" for one in ablation.groups)
         largest = max(effect for one in ablation.groups for effect in one.random)
         found.append(f"best-ranked cells together: {listed} (random cells: at most {bits(largest)})")
     if ablation.stored:
-        listed = ", ".join(f"{round(100 * one.share)} % after {one.characters}" for one in ablation.stored)
-        found.append(f"stored in this cell, of what the opening character changes: {listed} characters")
-    unlike = [one.held for one in ablation.directions if one.other is not None and _acts_as_the_other(one, ablation)]
-    if unlike:
-        found.append(
-            f"its mean {' and '.join(unlike)} acts like the other mean: its values are skewed, see the quantiles"
-        )
-    return [*found, caveats(ablation)]
-
-
-def _acts_as_the_other(one: Direction, ablation: Ablation) -> bool:
-    """Return whether a hold costs, at the other events, more than half of what the opposite hold costs there."""
-    opposite = next(other for other in ablation.directions if other is not one)
-    return one.other is not None and one.other.bits > max(MIN_BITS, opposite.effect.bits / 2)
-
-
-def caveats(ablation: Ablation) -> str:
-    """Return how the effects were measured."""
-    events = " and ".join(f"{one.events} × {event_name(one)}" for one in ablation.directions)
+        found.append(f"stored in this cell, of what the opening character changes: {_stored(ablation.stored)}")
+    events = " and ".join(f"{one.events} × {event_name(one)}" for one in ways)
     outside = "" if ablation.low <= 0 <= ablation.high else "; (!): outside the cell's range"
     dose = "monotone" if ablation.is_monotone else "not monotone"
-    return (
-        f"{events}, held for {ablation.held} characters; {ablation.controls} control cells, {ablation.excluded} "
-        f"correlated left out; dose response {dose}{outside}; this is a lower bound"
-    )
+    return [
+        *found,
+        f"{events}, held for {ablation.held} characters; {ablation.excluded} cells that correlate with it are no "
+        f"controls; dose response {dose}{outside}",
+    ]
+
+
+def _stored(stored: Iterable[Stored]) -> str:
+    parts = []
+    for one in stored:
+        flipped = "" if one.flipped is None else f" (flipped {round(100 * one.flipped)} %)"
+        parts.append(f"{round(100 * one.share)} %{flipped} after {one.characters}")
+    return ", ".join(parts) + " characters"
 
 
 def plain(ablation: Ablation) -> str:
     """Return everything as text without colors."""
     terminal = Terminal(is_terminal=False, colors="none", width=80, unicode=True, stream=io.StringIO())
-    tables = [
-        format_table(headers, rows, terminal, right=NUMERIC)
-        for headers, rows in ((EFFECT_HEADERS, effect_rows(ablation)), (DOSE_HEADERS, dose_rows(ablation)))
-    ]
-    return "\n".join([claim(ablation), "", *tables, *lines(ablation)])
+    return "\n".join([claim(ablation), "", *tables(ablation, terminal), caveat(ablation), *details(ablation)])
+
+
+def tables(ablation: Ablation, terminal: Terminal) -> tuple[str, str]:
+    """Return the effects, and the dose response, as styled tables."""
+    headers, rows = effect_table(ablation)
+    return (
+        format_table(headers, rows, terminal, right=headers[1:-1]),
+        format_table(DOSE_HEADERS, dose_rows(ablation), terminal, right=DOSE_HEADERS[1:]),
+    )

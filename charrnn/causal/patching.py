@@ -1,16 +1,16 @@
 """Interchange of one cell between minimal pairs: does the cell store the property?
 
-A pair is a text and its copy without the character that opens an episode. Both are read on; the property holds in one
-and not in the other. After the first character that follows, the state of one cell is copied from the second text to
-the first, once (Geiger et al. 2021, arXiv 2106.02997). The share of the difference between the predictions of the two
-texts that the copy brings about, k characters later, says how much of it this cell stores.
+A pair is a text and its copy without the character that opens an episode, or with that character flipped: replaced by
+the one that closes, or, where both are the same, moved to the other side of the space before it (`a "b` and `a" b`).
+Both are read on; the property holds in one and not in the other. After the first character that follows, the state of
+one cell is copied from the second text to the first, once (Geiger et al. 2021, arXiv 2106.02997). The share of the
+difference between the predictions of the two texts that the copy brings about, k characters later, says how much of it
+this cell stores.
 
 Shapes: E pairs, V vocabulary.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ def interchange(
     openings = [kind for kind in contrast.kinds if not kind.natural and kind.symbol is not None]
     if one.kind != "binary" or not openings:
         return ()
+    closing = next((kind.symbol for kind in contrast.kinds if kind.natural), None)
     places = openings[0].places
     starts = split.starts[places.rows] - split.gap + places.columns  # of the events in the text
     inside_end = places.columns + AFTER + 2 <= len(reading.streams)
@@ -53,7 +54,16 @@ def interchange(
     if len(kept) < MIN_PAIRS:
         return ()
     places, lasting = Places(places.rows[kept], places.columns[kept]), np.array([differs[k] for k in kept])
-    return tuple(_compare(reading, places, lasting, cell))
+    after_space = np.array([characters.characters[k].isspace() for k in starts[kept].tolist()])
+    is_replaced = closing is not None and closing != openings[0].symbol
+    flippable = np.ones(len(kept), bool) if is_replaced else after_space
+    texts = _PairedTexts(reading, places, cell)
+    removed = texts.shares(texts.without_mark(), lasting)
+    flipped = texts.shares(texts.with_flipped_mark(closing if is_replaced else None), np.where(flippable, lasting, 0))
+    return tuple(
+        Stored(distance, share, flipped[distance][0] if distance in flipped else None, pairs)
+        for distance, (share, pairs) in removed.items()
+    )
 
 
 def _differs(characters: Text, one: Property, event: int) -> int:
@@ -66,27 +76,52 @@ def _differs(characters: Text, one: Property, event: int) -> int:
     return int(np.argmin(np.append(different, False)))
 
 
-def _compare(reading: Reading, places: Places, lasting: np.ndarray, cell: Cell) -> Sequence[Stored]:
-    network, opening = reading.network, Places(places.rows, places.columns + 1)
-    after = Places(places.rows, places.columns + 2)
-    with_it, without_it = reading.state_before(after), reading.state_before(opening)
-    first, rest = reading.window(after, 1), reading.window(Places(after.rows, after.columns + 1), AFTER - 1)
-    _, with_it = advance(network, first, with_it)
-    _, without_it = advance(network, first, without_it)
-    swapped = tuple(tuple(part.clone() for part in layer) for layer in with_it)
-    for part, other in zip(swapped[cell.layer - 1], without_it[cell.layer - 1], strict=True):
-        part[:, cell.index] = other[:, cell.index]
-    found = [_predictions(network, rest, state) for state in (with_it, without_it, swapped)]
-    shares = []
-    for distance in DISTANCES:
-        usable = torch.from_numpy(lasting > distance)
-        if int(usable.sum()) >= MIN_PAIRS:
-            base, other, changed = (one[usable, distance - 1] for one in found)
-            if float((other - base).abs().sum(dim=1).mean()) < MIN_DIFFERENCE:
-                continue
-            share = ((changed - base) * (other - base)).sum() / (other - base).square().sum()
-            shares.append(Stored(distance, float(share), int(usable.sum())))
-    return shares
+class _PairedTexts:
+    """Texts with an opening character, (E,) places before it, and what becomes of them without it."""
+
+    def __init__(self, reading: Reading, places: Places, cell: Cell):
+        self._reading, self._places, self._cell = reading, places, cell
+        after = Places(places.rows, places.columns + 2)
+        self._first = reading.window(after, 1)
+        self._rest = reading.window(Places(after.rows, after.columns + 1), AFTER - 1)
+        self._state = self._one_on(reading.state_before(after))
+        self._base = _predictions(reading.network, self._rest, self._state)
+
+    def without_mark(self) -> State:
+        """Return the states (E, H) after the first character behind the opening one, if that is left out."""
+        return self._one_on(self._reading.state_before(Places(self._places.rows, self._places.columns + 1)))
+
+    def with_flipped_mark(self, closing: int | None) -> State:
+        """Return the same states if the opening character is replaced; None: if it precedes the character before it."""
+        both = self._reading.window(self._places, 2)
+        before, opening = both.ids.T
+        ids = np.stack([opening, before] if closing is None else [before, np.full_like(opening, closing)], axis=1)
+        changed = Streams(ids, both.begins, both.opening)
+        _, state = advance(self._reading.network, changed, self._reading.state_before(self._places))
+        return self._one_on(state)
+
+    def shares(self, other: State, lasting: np.ndarray) -> dict[int, tuple[float, int]]:
+        """Return, at each distance, the share that comes back if the cell's state is copied from `other`, and of pairs.
+
+        lasting: for how many characters the property differs, (E,).
+        """
+        swapped = tuple(tuple(part.clone() for part in layer) for layer in self._state)
+        layer, index = self._cell.layer - 1, self._cell.index
+        for part, copied in zip(swapped[layer], other[layer], strict=True):
+            part[:, index] = copied[:, index]
+        difference, change = (
+            _predictions(self._reading.network, self._rest, state) - self._base for state in (other, swapped)
+        )
+        shares = {}
+        for distance in DISTANCES:
+            usable = torch.from_numpy(lasting > distance)
+            whole, part = difference[usable, distance - 1], change[usable, distance - 1]
+            if len(whole) >= MIN_PAIRS and float(whole.abs().sum(dim=1).mean()) >= MIN_DIFFERENCE:
+                shares[distance] = float((part * whole).sum() / whole.square().sum()), len(whole)
+        return shares
+
+    def _one_on(self, state: State) -> State:
+        return advance(self._reading.network, self._first, state)[1]
 
 
 @torch.inference_mode()

@@ -25,6 +25,8 @@ from charrnn.text.encoded_text import EncodedText, Streams
 from charrnn.units import NATS_PER_BIT
 
 GRID = 25
+SAMPLE = 4000
+"""Characters of each class, at most, that the values of cells are taken from."""
 WINDOWS_AT_ONCE = 256
 
 
@@ -59,15 +61,27 @@ def spaced(length: int, number: int) -> np.ndarray:
 class Population:
     """The cells of a layer on SELECT, (H,) each.
 
-    inside, outside: mean of the signal in both classes. correlation: with the tested cell. separation: difference of
-    the means, in standard deviations of the cell.
+    medians, means: of the signal outside and inside, in this order. correlation: with the tested cell. separation:
+    difference of the means, in standard deviations of the cell.
     """
 
-    inside: np.ndarray
-    outside: np.ndarray
+    medians: tuple[np.ndarray, np.ndarray]
+    means: tuple[np.ndarray, np.ndarray]
     mean: np.ndarray
     correlation: np.ndarray
     separation: np.ndarray
+
+    @classmethod
+    def of(cls, outside: np.ndarray, inside: np.ndarray, both: np.ndarray, tested: int) -> Population:
+        """Describe cells by samples (n, H) of each class and of all characters."""
+        mean, deviation = both.mean(axis=0), np.maximum(both.std(axis=0), 1e-6)
+        standard = (both - mean) / deviation
+        medians, means = (
+            tuple(average(one, axis=0) if len(one) else mean for one in (outside, inside))
+            for average in (np.median, np.mean)
+        )
+        correlation = standard[:, tested] @ standard / len(both)
+        return cls(medians, means, mean, correlation, (means[1] - means[0]) / deviation)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +89,7 @@ class Reading:
     """What the network does over the blocks.
 
     values: signal of the tested cell, (B, T). surprise: bits of the next character, (B, T), NaN where it is unknown.
-    states: of each layer and part, (T / 25, B, H): before every 25th column.
+    states: of each layer and part, (T / 25, B, H): before every 25th column. gap: columns before those of the split.
     """
 
     network: CharRNN
@@ -83,6 +97,7 @@ class Reading:
     values: np.ndarray
     surprise: np.ndarray
     states: State
+    gap: int
     population: Population
 
     def state_before(self, places: Places) -> State:
@@ -107,6 +122,17 @@ class Reading:
         rows, columns = places.rows[:, None], places.columns[:, None] + np.arange(length)
         return Streams(self.streams.ids[rows, columns], self.streams.begins[rows, columns], self.streams.opening)
 
+    def distance_to_natural(self, state: State, layer: int, part: int) -> np.ndarray:
+        """Return how far states lie from the nearest natural one of SELECT, (E,).
+
+        Root mean square over the cells of a layer, in standard deviations of each.
+        """
+        pool = self.states[layer - 1][part][-(-self.gap // GRID) :, 0::2].flatten(0, 1)
+        deviation = pool.std(dim=0).clamp_min(1e-6)
+        distance = torch.cdist(state[layer - 1][part] / deviation, pool / deviation).amin(dim=1)
+        nearest: np.ndarray = distance.double().cpu().numpy() / np.sqrt(pool.shape[1])
+        return nearest
+
 
 def read_blocks(
     network: CharRNN,
@@ -119,15 +145,14 @@ def read_blocks(
 ) -> Reading:
     """Read the blocks of a text and gather what is known of the cells of one layer.
 
-    classes: inside and outside, (B, T) each.
+    classes: outside and inside, (B, T) each.
     """
     streams = text.streams(split.streams)
     cells = [Cell(cell.layer, index) for index in range(network.settings.hidden_size)]
     values, surprise = (np.full(streams.ids.shape, np.nan) for _ in range(2))
     states = [network.initial_state(len(streams.ids))]
-    moments = _Moments(len(cells), cell.index)
-    used = np.zeros(streams.ids.shape, bool)
-    used[0::2, split.gap :] = True
+    samples = [_sampled(one, split) for one in (*classes, np.ones_like(classes[0]))]
+    gathered: tuple[list[np.ndarray], ...] = tuple([] for _ in samples)
     for chunk in trace_streams(network, streams, signals=[signal], cells=cells, predictions=True, chunk=GRID):
         found, logs = chunk.signals[signal], chunk.log_probabilities
         assert logs is not None
@@ -136,43 +161,26 @@ def read_blocks(
         following = streams.ids[:, columns.start + 1 : columns.stop + 1].astype(np.int64)
         width = following.shape[1]
         surprise[:, columns][:, :width] = -np.take_along_axis(logs[:, :width], following[:, :, None], 2)[:, :, 0]
-        here = used[:, columns]
-        inside, outside = (one[:, columns][here] for one in classes)
-        moments.add(found[here].astype(np.float64), inside, outside)
+        for part, sample in zip(gathered, samples, strict=True):
+            part.append(found[sample[:, columns]].astype(np.float64))
         states.append(chunk.state)
         progress("reading", columns.stop / len(streams))
     surprise[:, :-1][streams.begins[:, 1:]] = np.nan
     kept = tuple(
         tuple(torch.stack(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
     )
-    return Reading(network, streams, values, surprise / NATS_PER_BIT, kept, moments.population())
+    population = Population.of(*map(np.concatenate, gathered), tested=cell.index)
+    return Reading(network, streams, values, surprise / NATS_PER_BIT, kept, split.gap, population)
 
 
-class _Moments:
-    """Sums over the characters of SELECT, from which `Population` is computed."""
-
-    def __init__(self, cells: int, tested: int):
-        self._tested = tested
-        self._counts = np.zeros(3)  # inside, outside, all
-        self._sums = np.zeros((3, cells))
-        self._squares, self._products = np.zeros(cells), np.zeros(cells)
-
-    def add(self, values: np.ndarray, inside: np.ndarray, outside: np.ndarray) -> None:
-        """Add characters: values (n, H), classes (n,)."""
-        for k, chosen in enumerate((inside, outside, np.ones_like(inside))):
-            self._counts[k] += chosen.sum()
-            self._sums[k] += values[chosen].sum(axis=0)
-        self._squares += np.square(values).sum(axis=0)
-        self._products += values[:, self._tested] @ values
-
-    def population(self) -> Population:
-        inside, outside, mean = self._sums / np.maximum(self._counts, 1)[:, None]
-        number = max(self._counts[2], 1)
-        deviation = np.sqrt(np.maximum(self._squares / number - mean**2, 1e-12))
-        covariance = self._products / number - mean * mean[self._tested]
-        return Population(
-            inside, outside, mean, covariance / (deviation * deviation[self._tested]), (inside - outside) / deviation
-        )
+def _sampled(mask: np.ndarray, split: Split) -> np.ndarray:
+    """Return at most `SAMPLE` characters of SELECT at which a mask (B, T) holds, evenly spaced, as a mask."""
+    usable = np.zeros(mask.shape, bool)
+    usable[0::2, split.gap :] = True
+    places = Places.where(mask & usable).spaced(SAMPLE)
+    chosen = np.zeros(mask.shape, bool)
+    chosen[places] = True
+    return chosen
 
 
 @torch.inference_mode()
@@ -232,6 +240,11 @@ class Windows:
         """Return log probabilities (E, V) with cells held throughout the windows."""
         edited, state = clamped(network, clamps, self.state)
         return _log_predictions(edited, self.streams, state)
+
+    def end(self, network: CharRNN, clamps: Sequence[Clamp]) -> State:
+        """Return the state after the windows, with cells held throughout, (E, H)."""
+        edited, state = clamped(network, clamps, self.state)
+        return advance(edited, self.streams, state)[1]
 
     def costs(self, network: CharRNN, clamps: Sequence[Clamp]) -> np.ndarray:
         """Return by how many bits the true next characters are less likely with cells held, (E,)."""

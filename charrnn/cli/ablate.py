@@ -62,6 +62,10 @@ CharactersOption = Annotated[int, typer.Option(help="Characters to read, at most
 ControlsOption = Annotated[int, typer.Option(help="Cells of the layer to compare with, at most.", min=20, metavar="N")]
 SeedOption = Annotated[int, typer.Option(help="Random seed of control cells and intervals.", min=0, max=2**32)]
 
+DetailsOption = Annotated[
+    bool, typer.Option("--details", help="Also show doses, other interventions, groups of cells and storage.")
+]
+
 
 @with_settings(InspectSettings, ReadSettings, only=("color", *READING))
 def ablate(
@@ -78,15 +82,16 @@ def ablate(
     characters: CharactersOption = SEARCHED_CHARACTERS,
     controls: ControlsOption = CONTROLS,
     seed: SeedOption = SEARCH_SEED,
+    details: DetailsOption = False,
     *,
     given: dict[str, Any],
 ) -> None:
     """Test whether the model needs a cell for a property, such as quotes or the position in the line.
 
-    The cell is held at its mean outside while the property holds, and at its mean inside while it does not. What that
-    costs in bits is measured where the property ends and begins, and compared with similar characters and other cells.
+    The cell is held at its usual value outside while the property holds, and inside while it does not. What that costs
+    in bits is measured where the property ends and begins, and compared with similar characters and other cells.
 
-    ★ one hold has a specific effect. ★★ both have, each at its own end alone, and it grows with the dose.
+    ★ one hold has a specific effect, at its own end alone. ★★ both have, and it grows with the dose.
 
     [bold]charrnn ablate --cell 1:42[/bold]
     [bold]charrnn ablate shakespeare --cell 2:17 --property parentheses[/bold]
@@ -113,18 +118,22 @@ def ablate(
         print(json.dumps(found.to_json()))
         return
     terminal = Terminal.of(sys.stdout, settings.color)
-    print_ablation(found, terminal)
-    terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(found.characters)} characters")
+    print_ablation(found, terminal, details=details)
+    more = "" if details else " · more: --details"
+    terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(found.characters)} characters{more}")
 
 
-def print_ablation(found: Ablation, terminal: Terminal) -> None:
-    """Print what an ablation shows, then its tables, then how it was measured."""
+def print_ablation(found: Ablation, terminal: Terminal, *, details: bool) -> None:
+    """Print what an ablation shows, its effects, and one caveat. details: also how it depends on the intervention."""
     from charrnn.causal import effects
-    from charrnn.display.tables import table
 
     terminal.paragraph(effects.claim(found))
     terminal.write("\n")
-    table(effects.EFFECT_HEADERS, effects.effect_rows(found), terminal, right=effects.NUMERIC)
-    table(effects.DOSE_HEADERS, effects.dose_rows(found), terminal, right=effects.NUMERIC)
-    for line in effects.lines(found):
-        terminal.paragraph(line)
+    shown, doses = effects.tables(found, terminal)
+    terminal.write(shown, styled=True)
+    terminal.paragraph(effects.caveat(found))
+    if details:
+        terminal.write("\n")
+        terminal.write(doses, styled=True)
+        for line in effects.details(found):
+            terminal.paragraph(line)

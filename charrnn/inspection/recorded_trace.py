@@ -94,7 +94,6 @@ class Trace:
     stop: int | None = None
     title: str = "text"
     facts: Mapping[str, str] = field(default_factory=dict)
-    state: State | None = None
     _kept: dict[str, Any] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -160,10 +159,10 @@ class Trace:
 
     def _state_before(self) -> State | None:
         if self.start == 0:
-            return self.state
+            return None
         if "state" not in self._kept:
             context = self.encoded[max(0, self.start - CONTEXT) : self.start]
-            self._kept["state"] = state_after(self.network, context, self.state)
+            self._kept["state"] = state_after(self.network, context)
         state: State = self._kept["state"]
         return state
 

@@ -259,3 +259,8 @@ def _code_of(function: Values) -> str | None:
 def searchable() -> list[Property]:
     """Return all properties but the control labels."""
     return [one for one in CATALOG.values() if not one.control]
+
+
+def property_titled(title: str) -> Property | None:
+    """Return the property of the catalog with a title, if there is one."""
+    return next((one for one in CATALOG.values() if one.title == title), None)
