@@ -583,8 +583,9 @@ class Model:
         signal, first = self.network.recurrence.find_signal(signal), warm_up(len(encoded))
         values = self.trace(encoded)[cell, signal]
         positions, truth = np.arange(len(encoded)), tracked.of(self.characters(encoded))
-        kept = [part[first:] for part in (positions, encoded.ids, values, truth)]
-        return typical_excerpt(self.network.recurrence, signal, *kept)
+        positions, ids, values, truth = (part[first:] for part in (positions, encoded.ids, values, truth))
+        symbols = self.vocabulary.symbols
+        return typical_excerpt(self.network.recurrence, signal, positions, ids, values, truth, symbols)
 
     def match_span(self, span: str, text: TextLike = None, *, characters: int = SEARCHED_CHARACTERS) -> SpanMatch:
         """Return the cells that are on throughout a piece of the text and off around it, and where else they are on.

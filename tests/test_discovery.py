@@ -396,7 +396,8 @@ def test_evidence_is_gathered_for_each_candidate():
     candidates, _ = choose_candidates(study, scores)
     kgrams, untrained = kgram_baselines(study, None, ignore), untrained_baselines(network, study, ignore)
     memories = linear_memory_baselines(study, ignore)
-    found = gather_evidence(network, study, scores, candidates, kgrams, untrained, memories, ignore)
+    baselines = kgrams, untrained, memories
+    found = gather_evidence(network, study, scores, candidates, *baselines, vocabulary.symbols, ignore)
     assert [one.cell for one in found] == [str(scores.cells[one.cell]) for one in candidates]
     assert found[0].cell == f"1:{LATCH}"
     assert found[0].interval == (pytest.approx(1), pytest.approx(1))

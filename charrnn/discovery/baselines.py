@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from charrnn.discovery import stages
 from charrnn.discovery.activations import cell_groups, record
 from charrnn.discovery.ridge import NormalEquations, predictions
+from charrnn.discovery.stages import part
 from charrnn.discovery.statistics import Labels, Strata, rank_correlation, ranked
 from charrnn.discovery.study import Effort, Progress, Study
 from charrnn.model.network import CharRNN
@@ -63,7 +65,7 @@ def kgram_baselines(
     single = Strata.single(len(study.confirm.ids))
     found = {}
     for place, k in enumerate(study.searched):
-        progress("last characters", place / len(study.searched))
+        progress(stages.CHARACTERS, place / len(study.searched))
         values = study.select.values[k] if training is None else study.properties[k].of(training[1])
         columns = np.stack([study.split.confirm(one) for one in contexts.expectations(values)], axis=1)
         within, plain = ranked(columns.astype(np.float32), study.confirm.by_character, single)
@@ -72,7 +74,7 @@ def kgram_baselines(
             rank_correlation(plain, study.confirm.permutable.only(k))[0],
             columns[:, KGRAM - 1],
         )
-    progress("last characters", 1.0)
+    progress(stages.CHARACTERS, 1.0)
     return found
 
 
@@ -81,7 +83,7 @@ def linear_memory_baselines(study: Study, progress: Progress) -> dict[int, Basel
 
     It is fitted on SELECT, to the characters that are most frequent there.
     """
-    progress("linear memory", 0.0)
+    progress(stages.LINEAR_MEMORY, 0.0)
     features = linear_memory(study.text.ids, study.select.design.characters[0])
     searched = list(study.searched)
     labels = study.select.labels
@@ -93,7 +95,7 @@ def linear_memory_baselines(study: Study, progress: Progress) -> dict[int, Basel
     columns = predictions(study.split.confirm(features), equations.weights())
     (within,) = ranked(columns, study.confirm.by_character)
     scores = rank_correlation(within, study.confirm.labels)
-    progress("linear memory", 1.0)
+    progress(stages.LINEAR_MEMORY, 1.0)
     return {k: Baseline(float(scores[k, place]), columns[:, place]) for place, k in enumerate(searched)}
 
 
@@ -123,8 +125,7 @@ def untrained_baselines(network: CharRNN, study: Study, progress: Progress) -> d
     best: dict[int, Baseline] = {}
     networks = list(untrained_networks(network, study.effort))
     for turn, untrained in enumerate(networks):
-        stage = f"untrained {turn + 1}/{len(networks)}"
-        chosen = _best_on_select(untrained, study, stage, progress)
+        chosen = _best_on_select(untrained, study, part(progress, turn, len(networks)))
         columns = np.stack([chosen[k] for k in study.searched], axis=1)
         (within,) = ranked(columns, study.confirm.by_character)
         scores = rank_correlation(within, study.confirm.labels)
@@ -134,7 +135,7 @@ def untrained_baselines(network: CharRNN, study: Study, progress: Progress) -> d
     return best
 
 
-def _best_on_select(network: CharRNN, study: Study, stage: str, progress: Progress) -> dict[int, np.ndarray]:
+def _best_on_select(network: CharRNN, study: Study, progress: Progress) -> dict[int, np.ndarray]:
     """Return the CONFIRM values, (N/2,), of the cell that fits each searched property best on part of SELECT.
 
     The sign is the one of the correlation on SELECT.
@@ -148,8 +149,10 @@ def _best_on_select(network: CharRNN, study: Study, stage: str, progress: Progre
     best: dict[int, float] = {}
     values: dict[int, np.ndarray] = {}
     signals = network.recurrence.state_signals
-    for cells in cell_groups(network, study):
-        recorded = record(network, study, cells, signals, every=UNTRAINED_STRIDE, progress=progress, stage=stage)
+    groups = cell_groups(network, study)
+    for turn, cells in enumerate(groups):
+        show = part(progress, turn, len(groups))
+        recorded = record(network, study, cells, signals, every=UNTRAINED_STRIDE, progress=show, stage=stages.UNTRAINED)
         (within,) = ranked(recorded.select, strata)
         scores = rank_correlation(within, labels)
         for k in study.searched:

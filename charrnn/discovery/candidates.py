@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charrnn.discovery import stages
 from charrnn.discovery.activations import Activations, record
 from charrnn.discovery.baselines import Baseline, KgramBaseline
 from charrnn.discovery.competition import SEGMENTS, compete
 from charrnn.discovery.evidence import MIN_AUC, MIN_RHO, Evidence, Sign
+from charrnn.discovery.excerpts import Excerpt, typical_excerpt
 from charrnn.discovery.scores import Scores
 from charrnn.discovery.statistics import (
     Strata,
@@ -31,6 +33,7 @@ from charrnn.discovery.study import Progress, Study
 from charrnn.inspection.gates import memory_length
 from charrnn.model.network import CharRNN
 from charrnn.model.recurrences.base import Recurrence
+from charrnn.properties.catalog import CATALOG
 
 MIN_CANDIDATES, MAX_CANDIDATES = 3, 30
 """Cells of each property that go from SELECT to CONFIRM, at least and at most."""
@@ -72,23 +75,27 @@ def gather_evidence(
     kgrams: dict[int, KgramBaseline],
     untrained: dict[int, Baseline],
     memories: dict[int, Baseline],
+    symbols: Sequence[str],
     progress: Progress,
 ) -> tuple[Evidence, ...]:
-    """Return the evidence for each candidate. The candidate cells are read once more."""
+    """Return the evidence for each candidate. The candidate cells are read once more.
+
+    symbols: printable form of each id.
+    """
     gate = network.recurrence.memory_gate
     cells = sorted({scores.cells[one.cell] for one in candidates})
     signals = [*scores.signals, *([gate] if gate else [])]
-    values = record(network, study, cells, signals, progress=progress, stage="candidates")
+    values = record(network, study, cells, signals, progress=progress, stage=stages.CANDIDATES)
     p_values = np.array(
         [p_value(abs(scores.comparable[one]), scores.permuted[one.property_index]) for one in candidates]
     )
     adjusted = holm(p_values, np.array([one.property_index for one in candidates]))
-    gathering = _Gathering(study, scores, network.recurrence, values, kgrams, untrained, memories)
+    gathering = _Gathering(study, scores, network.recurrence, values, kgrams, untrained, memories, symbols)
     found = []
     for place, candidate in enumerate(candidates):
-        progress("intervals", place / len(candidates))
+        progress(stages.INTERVALS, place / len(candidates))
         found.append(gathering.evidence(candidate, float(p_values[place]), float(adjusted[place])))
-    progress("intervals", 1.0)
+    progress(stages.INTERVALS, 1.0)
     return tuple(found)
 
 
@@ -103,6 +110,7 @@ class _Gathering:
     kgrams: dict[int, KgramBaseline]
     untrained: dict[int, Baseline]
     memories: dict[int, Baseline]
+    symbols: Sequence[str]
 
     def evidence(self, candidate: Candidate, p: float, p_holm: float) -> Evidence:
         """Return the evidence for a candidate. Intervals are computed where no point estimate rules a verdict out."""
@@ -146,8 +154,18 @@ class _Gathering:
             mean_outside=float(confirm[~truth].mean()) if binary else None,
             memory=memory_length(self.values.of(scores.cells[cell], gate)[1]) if gate else None,
             episodes=len(episodes(truth)),
+            excerpt=None,
         )
-        return self._with_intervals(found, k, sign * confirm) if found.needs_intervals else found
+        if found.needs_intervals:
+            found = self._with_intervals(found, k, sign * confirm)
+        if found.verdict == "none" and one.name in CATALOG:
+            return found
+        return replace(found, excerpt=self._excerpt(name, confirm, truth))
+
+    def _excerpt(self, signal: str, values: np.ndarray, truth: np.ndarray) -> Excerpt | None:
+        study = self.study
+        positions = study.split.confirm(np.arange(len(study.text)))
+        return typical_excerpt(self.recurrence, signal, positions, study.confirm.ids, values, truth, self.symbols)
 
     def _competition(self, candidate: Candidate) -> dict[str, Any]:
         """Return the fields of the evidence that compare the property with all others, on SELECT."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from charrnn.discovery.checked import CellName, Correlation, Count, Share
+from charrnn.discovery.excerpts import Excerpt
 from charrnn.discovery.statistics import auc
 from charrnn.properties.catalog import Kind
 
@@ -46,6 +47,7 @@ class Evidence:
     outside; of a graded property between its highest and its lowest tenth. unique: R² that this property alone
     explains. runner_up, runner_up_selected: the other property that fits the cell best, and how well, on SELECT.
     stability: the share of resamples of SELECT in which no other property fits the cell better. memory: in characters.
+    excerpt: of the text, with the values of the cell; of cells that are shown.
 
     Intervals are None for candidates that cannot correlate, and point estimates are compared instead.
     """
@@ -84,6 +86,7 @@ class Evidence:
     mean_outside: float | None
     memory: float | None
     episodes: Count
+    excerpt: Excerpt | None
 
     def as_score(self, rank_correlation: float) -> float:
         """Convert a rank correlation to the customary score: AUC of a binary property, ρ of a graded one."""

@@ -6,20 +6,23 @@ the difference between the cell's mean value inside the episode and beside it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 
 from charrnn.discovery.checked import Count
-from charrnn.display.activations import View, excerpt_lines
+from charrnn.display.activations import SignalScale, View, excerpt_lines
 from charrnn.display.terminal import Terminal
-from charrnn.inspection.recorded_trace import display_symbols, displayed_scale
+from charrnn.inspection.recorded_trace import displayed_scale
 from charrnn.model.recurrences.base import Recurrence
-from charrnn.text.vocabulary import Vocabulary
 
 LENGTH = 150  # characters: two lines of 76 columns
 MARGIN = LENGTH // 8  # characters shown on each side of an episode, at least
+
+WHITESPACE = {"\\n": "\n", "\\t": "\t", "\\x0a": "\n", "\\x09": "\t"}
+"""Printable form of white space → the character, which a view shows in its own way."""
 
 Value = Annotated[float, -1e6, 1e6]
 
@@ -29,48 +32,51 @@ class Excerpt:
     """A piece of text and the displayed values of a cell, in types that findings can store.
 
     start: position of its first character in the text. focus: index of the character at which the episode begins.
-    ids, values: of each character. signal: whose values they are. contrast: mean value where the property holds, minus
-    the mean elsewhere.
+    symbols: printable form of each character. values: at each character. title: what they are, such as `tanh(c)`. low,
+    high: of the scale. contrast: mean value where the property holds, minus the mean elsewhere.
     """
 
     start: Count
     focus: Count
-    ids: tuple[Count, ...]
+    symbols: tuple[str, ...]
     values: tuple[Value, ...]
-    signal: str
+    title: str
+    low: Value
+    high: Value
     contrast: Value
 
-    def view(self, vocabulary: Vocabulary, recurrence: Recurrence, palette: str = "blue-red") -> View:
-        """Return the excerpt as text to color."""
-        symbols = display_symbols(vocabulary)
-        shown = [symbols[one] if one < len(symbols) else "\ufffd" for one in self.ids]
-        scale = displayed_scale(recurrence, self.signal, self.values)
-        return View(shown, self.values, recurrence.display_name(self.signal), scale, palette)
+    def __post_init__(self) -> None:
+        SignalScale(self.low, self.high)  # raises ValueError for anything else
+        if len(self.symbols) != len(self.values) or self.focus >= len(self.symbols):
+            raise ValueError("an excerpt's symbols, values and focus do not correspond")
 
-    def lines(
-        self,
-        vocabulary: Vocabulary,
-        recurrence: Recurrence,
-        terminal: Terminal,
-        *,
-        width: int,
-        rows: int = 1,
-        palette: str = "blue-red",
-    ) -> list[str]:
+    def view(self, palette: str = "blue-red") -> View:
+        """Return the excerpt as text to color."""
+        symbols = [WHITESPACE.get(symbol, symbol) for symbol in self.symbols]
+        return View(symbols, self.values, self.title, SignalScale(self.low, self.high), palette)
+
+    def lines(self, terminal: Terminal, *, width: int, rows: int = 1, palette: str = "blue-red") -> list[str]:
         """Return styled lines: at most `rows` of text, shortened around the beginning of the episode to fit.
 
         Without colors, rows of values follow each line of text.
         """
-        return excerpt_lines(self.view(vocabulary, recurrence, palette), terminal, width, rows=rows, focus=self.focus)
+        return excerpt_lines(self.view(palette), terminal, width, rows=rows, focus=self.focus)
 
 
 def typical_excerpt(
-    recurrence: Recurrence, signal: str, positions: np.ndarray, ids: np.ndarray, values: np.ndarray, truth: np.ndarray
+    recurrence: Recurrence,
+    signal: str,
+    positions: np.ndarray,
+    ids: np.ndarray,
+    values: np.ndarray,
+    truth: np.ndarray,
+    symbols: Sequence[str],
 ) -> Excerpt | None:
     """Return the excerpt with the median contrast; None where the property never changes.
 
     positions: of the characters in the text, (N,); an excerpt does not cross a gap between them. values: of the signal,
-    not as displayed, (N,). truth: of the property, (N,); a graded one counts as on above its median.
+    not as displayed, (N,). truth: of the property, (N,); a graded one counts as on above its median. symbols: printable
+    form of each id.
     """
     values = recurrence.displayed(signal, np.asarray(values)).astype(np.float64)
     holds = truth if truth.dtype == bool else truth > np.median(truth)
@@ -85,12 +91,16 @@ def typical_excerpt(
     contrasts = within / on - (whole - within) / (stops - starts - on)
     chosen = np.argsort(contrasts, kind="stable")[(len(contrasts) - 1) // 2]
     start, stop, focus = (int(one) for one in pieces[chosen])
+    shown = np.round(values[start:stop], 4)
+    scale = displayed_scale(recurrence, signal, shown)
     return Excerpt(
         start=int(positions[start]),
         focus=focus - start,
-        ids=tuple(ids[start:stop].tolist()),
-        values=tuple(np.round(values[start:stop], 4).tolist()),
-        signal=signal,
+        symbols=tuple(symbols[one] for one in ids[start:stop]),
+        values=tuple(shown.tolist()),
+        title=recurrence.display_name(signal),
+        low=scale.low,
+        high=scale.high,
         contrast=float(contrasts[chosen]),
     )
 

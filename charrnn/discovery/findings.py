@@ -210,11 +210,16 @@ class Findings:
 
 
 def columns_of(evidence: Sequence[Evidence]) -> tuple[list[str], list[list[Any]]]:
-    """Return the column names of evidence as a table, and a row for each. Tuples become several columns."""
+    """Return the column names of evidence as a table, and a row for each.
+
+    Tuples become several columns; excerpts are left out.
+    """
     rows = []
     for one in evidence:
         row: dict[str, Any] = {"verdict": one.verdict, "failed": "; ".join(one.failed)}
         for name, value in dataclasses.asdict(one).items():
+            if name == "excerpt":
+                continue
             if name in ("kgram", "kgram_plain"):
                 row |= {f"{name}_{k}": part for k, part in enumerate(value, start=1)}
             elif name in INTERVALS:

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.discovery import stages
 from charrnn.discovery.activations import record
 from charrnn.discovery.checked import Correlation, Count
 from charrnn.discovery.ridge import NormalEquations, predictions
+from charrnn.discovery.stages import part
 from charrnn.discovery.statistics import (
     Labels,
     auc,
@@ -65,16 +67,16 @@ def probe_layers(network: CharRNN, study: Study, named: Collection[str], progres
     segments = np.arange(length) * SEGMENTS // length
     probes = []
     for layer in range(1, network.settings.layers + 1):
-        stage = f"probe of layer {layer}"
+        show = part(progress, layer - 1, network.settings.layers)
         cells = [cell for cell in all_cells(network) if cell.layer == layer]
         signals = network.recurrence.state_signals[:1]
-        values = record(network, study, cells, signals, progress=progress, stage=stage)
+        values = record(network, study, cells, signals, progress=part(show, 0, 2), stage=stages.PROBE)
         equations = NormalEquations.of(values.select, labels, study.select.by_character)
         left_out = np.array([str(cell) in named for cell in cells])
         columns = [predictions(values.confirm, equations.weights(without)) for without in (None, left_out)]
         scores = [rank_correlation(ranked(one, study.confirm.by_character)[0], study.confirm.labels) for one in columns]
         for place, k in enumerate(searched):
-            progress(stage, place / len(searched))
+            part(show, 1, 2)(stages.PROBE, place / len(searched))
             truth = study.confirm.values[k]
             bounds = [
                 interval(
@@ -85,5 +87,5 @@ def probe_layers(network: CharRNN, study: Study, named: Collection[str], progres
             whole, elsewhere = (float(one[k, place]) for one in scores)
             one = study.properties[k]
             probes.append(Probe(layer, one.title, one.kind, whole, bounds[0], elsewhere, bounds[1]))
-        progress(stage, 1.0)
+        show(stages.PROBE, 1.0)
     return tuple(probes)

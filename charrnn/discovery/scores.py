@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.discovery import stages
 from charrnn.discovery.activations import cell_groups, record
 from charrnn.discovery.checked import CellName, Correlation
 from charrnn.discovery.competition import SegmentSums
 from charrnn.discovery.confounds import Moments, unique_r_squared
 from charrnn.discovery.detectors import find_detectors
+from charrnn.discovery.stages import part
 from charrnn.discovery.statistics import (
     Ranked,
     Strata,
@@ -109,22 +111,21 @@ def score_cells(network: CharRNN, study: Study, progress: Progress) -> Scores:
     groups = cell_groups(network, study)
     scored = []
     for turn, cells in enumerate(groups):
-        stage = "reading" if len(groups) == 1 else f"reading {turn + 1}/{len(groups)}"
-        scored.append(_score_group(network, study, cells, orders, progress, stage))
+        scored.append(_score_group(network, study, cells, orders, part(progress, turn, len(groups))))
     return Scores.joined(scored)
 
 
 def _score_group(
-    network: CharRNN, study: Study, cells: Sequence[Cell], orders: Sequence[np.ndarray], progress: Progress, stage: str
+    network: CharRNN, study: Study, cells: Sequence[Cell], orders: Sequence[np.ndarray], progress: Progress
 ) -> Scores:
     """Record and score a group of cells. Large arrays are released as early as possible."""
     signals = network.recurrence.state_signals
-    values = record(network, study, cells, signals, bits=True, progress=progress, stage=stage)
+    values = record(network, study, cells, signals, bits=True, progress=progress, stage=stages.READING)
     select, confirm, bits_per_character = values.select, values.confirm, values.bits_per_character
     del values
     shape = (len(study.properties), len(signals), len(cells))
     unique_select, unique = _unique(study, network.recurrence, select, confirm, len(cells))
-    progress("ranking", 0.0)
+    progress(stages.COMPARING, 0.5)
     detectors = _detectors(network, study, cells, select, confirm)
     (within,) = ranked(select, study.select.by_character)
     on_select = rank_correlation(within, study.select.labels)
@@ -135,6 +136,7 @@ def _score_group(
     on_confirm = rank_correlation(within, study.confirm.labels)
     over_all = rank_correlation(plain, study.confirm.permutable)
     del plain
+    progress(stages.COMPARING, 1.0)
     permuted, pseudo = _permutation_baselines(study, within, orders, progress)
     return Scores(
         cells=tuple(cells),
@@ -220,11 +222,11 @@ def _permutation_baselines(
     permuted = np.zeros((len(study.properties), effort.permutations))
     pseudo = np.zeros((len(study.properties), effort.pseudo_labels))
     for place, k in enumerate(study.searched):
-        progress("chance", place / len(study.searched))
+        progress(stages.CHANCE, place / len(study.searched))
         labels, values = study.confirm.permutable.only(k), study.confirm.values[k]
         permuted[k] = permutation_null(within, labels, orders[k])[0]
         pseudo[k] = pseudo_label_null(within, values, labels.numbers[0], effort.pseudo_labels, effort.seed + k)
-    progress("chance", 1.0)
+    progress(stages.CHANCE, 1.0)
     return permuted, pseudo
 
 

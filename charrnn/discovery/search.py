@@ -14,12 +14,14 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from charrnn.discovery import stages
 from charrnn.discovery.baselines import kgram_baselines, linear_memory_baselines, untrained_baselines
 from charrnn.discovery.candidates import choose_candidates, gather_evidence
 from charrnn.discovery.findings import MIN_GRADIENT_SHARE, Findings
 from charrnn.discovery.match_summary import summarize_matches
 from charrnn.discovery.probe import probe_layers
 from charrnn.discovery.scores import score_cells, summarize_cells
+from charrnn.discovery.stages import overall
 from charrnn.discovery.study import Effort, Progress, prepare_study
 from charrnn.inspection.gradients import GradientShare, gradient_share
 from charrnn.model.network import CharRNN
@@ -47,9 +49,10 @@ def discover(
 
     Raises CharrnnError where the text is too short, or where none of the properties can be tested in it.
     """
-    effort, progress = effort or Effort(), progress or (lambda stage, share: None)
-    progress("properties", 0)
+    effort, progress = effort or Effort(), overall(progress or (lambda stage, share: None))
+    progress(stages.PROPERTIES, 0.0)
     study = prepare_study(text, characters, properties, effort)
+    progress(stages.PROPERTIES, 1.0)
     if training is not None and study.characters.has_tokens and not training[1].has_tokens:
         training = None
     scores = score_cells(network, study, progress)
@@ -57,10 +60,13 @@ def discover(
     kgrams = kgram_baselines(study, training, progress)
     untrained = untrained_baselines(network, study, progress)
     memories = linear_memory_baselines(study, progress)
-    evidence = gather_evidence(network, study, scores, candidates, kgrams, untrained, memories, progress)
+    evidence = gather_evidence(network, study, scores, candidates, kgrams, untrained, memories, symbols, progress)
     named = {one.cell for one in evidence if one.verdict == "tracks"}
     share = gradient_share(
-        network, study.text, positions=effort.gradient_positions, progress=lambda done: progress("gradients", done)
+        network,
+        study.text,
+        positions=effort.gradient_positions,
+        progress=lambda done: progress(stages.GRADIENTS, done),
     )
     return Findings(
         cells=len(scores.cells),

@@ -182,8 +182,9 @@ class Property:
 
     kind: "binary" (booleans) or "graded" (numbers). definition: one sentence. applies: kinds of text. family: shared by
     properties that contain one another. looks_ahead: see the module. counter: a graded property that changes in steps;
-    a linear fit to it makes sense. control: a label without meaning, which no cell should be named after. code:
-    identifies code outside this package that the values depend on; None: unknown.
+    a linear fit to it makes sense. control: a label without meaning, which no cell should be named after. phrase:
+    what a sentence says after "is high" (binary) or "rises with" (graded). code: identifies code outside this package
+    that the values depend on; None: unknown.
     """
 
     name: str
@@ -195,6 +196,7 @@ class Property:
     looks_ahead: bool = False
     counter: bool = False
     control: bool = False
+    phrase: str = ""
     code: str | None = field(default="", repr=False)
 
     @property
@@ -226,10 +228,11 @@ def register(
     looks_ahead: bool = False,
     counter: bool = False,
     control: bool = False,
+    phrase: str | None = None,
 ) -> Callable[[Values], Values]:
     """Add a function from Text to values (N,) to the catalog. Defining the function again replaces it.
 
-    See `Property` for the arguments. Raises ValueError if another function has the name.
+    See `Property` for the arguments. phrase: None: the name. Raises ValueError if another function has the name.
     """
 
     def add(values: Values) -> Values:
@@ -237,7 +240,17 @@ def register(
         if known is not None and known.values.__qualname__ != values.__qualname__:
             raise ValueError(f"there is already a property {name!r}: {known.values.__qualname__}")
         CATALOG[name] = Property(
-            name, kind, definition, values, applies, family, looks_ahead, counter, control, _code_of(values)
+            name,
+            kind,
+            definition,
+            values,
+            applies,
+            family,
+            looks_ahead,
+            counter,
+            control,
+            name if phrase is None else phrase,
+            _code_of(values),
         )
         return values
 

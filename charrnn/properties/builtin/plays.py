@@ -16,6 +16,7 @@ SPEAKER = re.compile(r"(?:\A|(?<=\n)[ \t\r]*\n)([^\W\d_][^\n:]{0,39}):")
     "binary",
     "At the start of a line after a blank line, before a `:` at most forty characters away.",
     applies=PROSE,
+    phrase="in a speaker's name",
 )
 def _speaker_name(text: Text) -> Booleans:
     return text.spans((match.start(1) - 1, match.end() - 1) for match in SPEAKER.finditer(text.characters))
@@ -27,6 +28,7 @@ def _speaker_name(text: Text) -> Booleans:
     "Lines since a speaker's `:`; 0 between the next blank line and the next speaker's `:`.",
     applies=PROSE,
     counter=True,
+    phrase="the lines of the speech",
 )
 def _lines_into_speech(text: Text) -> Integers:
     starts = text.at(match.end() - 1 for match in SPEAKER.finditer(text.characters))
@@ -40,6 +42,7 @@ def _lines_into_speech(text: Text) -> Integers:
     "Inside [ ], or in a line that starts with Enter, Re-enter, Exit or Exeunt, after that word.",
     applies=PROSE,
     family="brackets",
+    phrase="in stage directions",
 )
 def _stage_direction(text: Text) -> Booleans:
     lines = re.finditer(r"^[ \t]*(?:Enter|Re-enter|Exit|Exeunt)\b([^\n]*)", text.characters, re.MULTILINE)

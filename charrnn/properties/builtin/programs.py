@@ -22,6 +22,7 @@ DEFINITIONS = frozenset({"def", "class", "function", "func", "fn", "sub", "inter
     "graded",
     "Columns of white space at the start of the line, as far as read; a tab counts as eight.",
     counter=True,
+    phrase="the indentation",
 )
 def _indentation(text: Text) -> Integers:
     blank = text.is_any_of(" \t")
@@ -30,18 +31,29 @@ def _indentation(text: Text) -> Integers:
     return text.count_since(columns, text.newline)
 
 
-@register("in string", "binary", "Inside a string literal.", applies=CODE, family="literal")
+@register(
+    "in string", "binary", "Inside a string literal.", applies=CODE, family="literal", phrase="inside string literals"
+)
 def _in_string(text: Text) -> Booleans:
     """Quotes are inside; prefixes (`r`, `f`) and interpolations are not."""
     return _inside(text, text.in_tokens(lambda kind, _: kind in String and kind not in String.Affix))
 
 
-@register("docstring", "binary", "Inside a documentation string.", applies=CODE, family="literal")
+@register(
+    "docstring", "binary", "Inside a documentation string.", applies=CODE, family="literal", phrase="inside docstrings"
+)
 def _docstring(text: Text) -> Booleans:
     return _inside(text, text.in_tokens(lambda kind, _: kind in String.Doc))
 
 
-@register("in comment", "binary", "Inside a comment, up to the end of its line.", applies=CODE, family="literal")
+@register(
+    "in comment",
+    "binary",
+    "Inside a comment, up to the end of its line.",
+    applies=CODE,
+    family="literal",
+    phrase="inside comments",
+)
 def _in_comment(text: Text) -> Booleans:
     comments = [token for token in text.tokens if token.kind in Comment and not _is_preprocessor(token.kind)]
     closed = [(token.start, token.end) for token in comments if token.text.endswith(COMMENT_ENDS)]
@@ -53,29 +65,54 @@ def _in_comment(text: Text) -> Booleans:
     return text.spans(to_line_end) | _inside(text, text.spans(closed))
 
 
-@register("string or comment", "binary", "Inside a string literal or a comment.", applies=CODE, family="literal")
+@register(
+    "string or comment",
+    "binary",
+    "Inside a string literal or a comment.",
+    applies=CODE,
+    family="literal",
+    phrase="inside strings and comments",
+)
 def _string_or_comment(text: Text) -> Booleans:
     return _in_string(text) | _in_comment(text)
 
 
-@register("keyword", "binary", "In a keyword of the language.", applies=CODE, looks_ahead=True)
+@register("keyword", "binary", "In a keyword of the language.", applies=CODE, looks_ahead=True, phrase="in keywords")
 def _keyword(text: Text) -> Booleans:
     """Constants such as `None` and operators such as `not` are keywords."""
     return text.in_tokens(lambda kind, value: (kind in Keyword or kind in Operator.Word) and value.isalpha())
 
 
-@register("if condition", "binary", "Between `if` (or elif, unless) and the end of its condition.", applies=CODE)
+@register(
+    "if condition",
+    "binary",
+    "Between `if` (or elif, unless) and the end of its condition.",
+    applies=CODE,
+    phrase="in conditions after an if",
+)
 def _if_condition(text: Text) -> Booleans:
     return text.spans(_clauses(text, CONDITIONS))
 
 
-@register("preprocessor line", "binary", "In a line such as `#include <a.h>`, from its `#` on.", applies=CODE)
+@register(
+    "preprocessor line",
+    "binary",
+    "In a line such as `#include <a.h>`, from its `#` on.",
+    applies=CODE,
+    phrase="in preprocessor lines",
+)
 def _preprocessor_line(text: Text) -> Booleans:
     marked = text.in_tokens(lambda kind, _: _is_preprocessor(kind))
     return (text.count_since(marked, text.newline) > 0) & ~text.newline
 
 
-@register("def or class header", "binary", "Between `def`, `class` or the like and its `:` or `{`.", applies=CODE)
+@register(
+    "def or class header",
+    "binary",
+    "Between `def`, `class` or the like and its `:` or `{`.",
+    applies=CODE,
+    phrase="in headers of functions and classes",
+)
 def _definition_header(text: Text) -> Booleans:
     return text.spans(_clauses(text, DEFINITIONS))
 

@@ -19,6 +19,7 @@ MATH = re.compile(
     "binary",
     r"Inside $ $, $$ $$, \( \), \[ \] or a math environment; a blank line closes a $.",
     applies=TEX,
+    phrase="inside formulas",
 )
 def _in_math(text: Text) -> Booleans:
     found, opened, start = [], "", -1
@@ -36,12 +37,21 @@ def _in_math(text: Text) -> Booleans:
     return text.spans([*found, (start, len(text))] if opened else found)
 
 
-@register("in command", "binary", r"In the name of a command: a backslash and letters.", applies=TEX)
+@register(
+    "in command", "binary", r"In the name of a command: a backslash and letters.", applies=TEX, phrase="in commands"
+)
 def _in_command(text: Text) -> Booleans:
     return text.matches(r"\\[A-Za-z]+")
 
 
-@register("environment depth", "graded", r"Number of open \begin{…}, counted at their `}`.", applies=TEX, counter=True)
+@register(
+    "environment depth",
+    "graded",
+    r"Number of open \begin{…}, counted at their `}`.",
+    applies=TEX,
+    counter=True,
+    phrase="the number of open environments",
+)
 def _environment_depth(text: Text) -> Integers:
     found = list(re.finditer(r"\\(begin|end)\{[^{}\n]{1,60}\}", text.characters))
     opens = text.at(match.end() - 1 for match in found if match[1] == "begin")

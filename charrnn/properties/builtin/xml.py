@@ -12,13 +12,27 @@ VOID_ELEMENTS = frozenset(
 )
 
 
-@register("inside a tag", "binary", "Between < and > of a tag, a declaration or a comment.", applies=XML, family="tag")
+@register(
+    "inside a tag",
+    "binary",
+    "Between < and > of a tag, a declaration or a comment.",
+    applies=XML,
+    family="tag",
+    phrase="inside tags",
+)
 def _inside_tag(text: Text) -> Booleans:
     tags = re.finditer(r"<[/!?]?[A-Za-z\-\[][^<>]*>", text.characters)
     return text.spans((match.start(), match.end() - 1) for match in tags)
 
 
-@register("tag depth", "graded", "Number of open elements, counted at the > of their tags.", applies=XML, counter=True)
+@register(
+    "tag depth",
+    "graded",
+    "Number of open elements, counted at the > of their tags.",
+    applies=XML,
+    counter=True,
+    phrase="the number of open elements",
+)
 def _tag_depth(text: Text) -> Integers:
     opens, closes = [], []
     for match in TAG.finditer(text.characters):
@@ -29,7 +43,14 @@ def _tag_depth(text: Text) -> Integers:
     return text.depth(text.at(opens), text.at(closes))
 
 
-@register("attribute value", "binary", "Inside the quotes of an attribute.", applies=XML, family="tag")
+@register(
+    "attribute value",
+    "binary",
+    "Inside the quotes of an attribute.",
+    applies=XML,
+    family="tag",
+    phrase="inside attribute values",
+)
 def _attribute_value(text: Text) -> Booleans:
     return text.spans(
         (match.start() + value.start(1), match.start() + value.end(1) - 1)

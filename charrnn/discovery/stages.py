@@ -1,0 +1,48 @@
+"""The stages of a search, and its progress over all of them."""
+
+from __future__ import annotations
+
+from charrnn.discovery.study import Progress
+
+PROPERTIES = "finding the properties in the text"
+READING = "reading the text with the network"
+COMPARING = "comparing cells with properties"
+CHANCE = "shuffled properties for comparison"
+CHARACTERS = "the last characters for comparison"
+UNTRAINED = "untrained networks for comparison"
+LINEAR_MEMORY = "a linear memory for comparison"
+CANDIDATES = "reading the best cells again"
+INTERVALS = "resampling their scores"
+GRADIENTS = "following gradients back in time"
+PROBE = "probing all cells together"
+
+SECONDS = {
+    PROPERTIES: 2.0,
+    READING: 4.0,
+    COMPARING: 6.0,
+    CHANCE: 10.0,
+    CHARACTERS: 4.0,
+    UNTRAINED: 20.0,
+    LINEAR_MEMORY: 4.0,
+    CANDIDATES: 2.0,
+    INTERVALS: 10.0,
+    GRADIENTS: 4.0,
+    PROBE: 4.0,
+}
+"""What the stages take for 1×256 cells and 200,000 characters: the weights of the stages."""
+
+
+def overall(progress: Progress) -> Progress:
+    """Return a function of a stage of `SECONDS` and its share that reports the share of the whole search."""
+    done = dict.fromkeys(SECONDS, 0.0)
+
+    def show(stage: str, share: float) -> None:
+        done[stage] = share
+        progress(stage, sum(SECONDS[one] * done[one] for one in SECONDS) / sum(SECONDS.values()))
+
+    return show
+
+
+def part(progress: Progress, k: int, number: int) -> Progress:
+    """Return the progress of the k-th of `number` equal parts of each stage, counted from 0."""
+    return lambda stage, share: progress(stage, (k + share) / number)
