@@ -173,13 +173,13 @@ def test_seed_out_of_range(run) -> None:
 
 def test_search(home, short_text):
     make_run(home, short_text)
-    shown = invoke("--all")
-    assert shown.startswith("a · lstm 1×6 · ")
-    assert "named: 0 of 6 cells" in shown
-    assert "control labels named: 0 of 2" in shown
-    assert "nothing found in any single cell: line position" in shown
-    assert "not testable: " in shown
-    assert "fitted on the SELECT half" in shown
+    brief, shown = invoke(), invoke("--all", "--evidence")
+    assert brief.startswith("a · lstm 1×6 · ")
+    assert "none of 6 cells earned a name" in brief
+    assert "Nothing found in any single cell: line position" in brief
+    assert all(len(line) <= 80 for line in brief.splitlines())
+    for words in ("control labels named: 0 of ", "not testable: ", "fitted on the SELECT half"):
+        assert words in shown and words not in brief
     assert [line.split()[0] for line in shown.splitlines() if line.startswith("1:")] == [f"1:{k}" for k in range(6)]
 
 

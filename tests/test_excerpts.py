@@ -18,14 +18,14 @@ from charrnn.display.terminal import STYLE, Terminal
 from charrnn.model.recurrences import RECURRENCES
 from charrnn.text.vocabulary import Vocabulary
 
-VOCABULARY = Vocabulary.of("abc \n(")
+SYMBOLS = Vocabulary.of("abc \n(").symbols
 GRU = RECURRENCES["gru"]
 
 
 def excerpt_of(values, truth, positions=None) -> Excerpt | None:
     number = len(values)
     positions = np.arange(number) if positions is None else positions
-    return typical_excerpt(GRU, "h", positions, np.arange(number) % 6, np.array(values), np.array(truth))
+    return typical_excerpt(GRU, "h", positions, np.arange(number) % 6, np.array(values), np.array(truth), SYMBOLS)
 
 
 def episodes(number: int, length: int, every: int) -> np.ndarray:
@@ -38,7 +38,7 @@ def test_median_episode_is_chosen() -> None:
     found = excerpt_of(np.where(truth, strengths, 0), truth)
     assert found.contrast == pytest.approx(0.5)
     assert found.start + found.focus == 2 * 200 + 180
-    assert len(found.ids) == len(found.values) == LENGTH
+    assert len(found.symbols) == len(found.values) == LENGTH
 
 
 def test_both_classes_are_shown() -> None:
@@ -76,7 +76,7 @@ def test_lines() -> None:
     truth = episodes(2000, 20, 200)
     found = excerpt_of(np.where(truth, 1.0, -1.0), truth)
     for colors, rows, lines in (("truecolor", 1, 1), ("256", 2, 2), ("none", 1, 3)):
-        shown = found.lines(VOCABULARY, GRU, Terminal(True, colors, 80, True), width=70, rows=rows)
+        shown = found.lines(Terminal(True, colors, 80, True), width=70, rows=rows)
         assert len(shown) == lines
         assert all(cell_len(STYLE.sub("", line)) <= 70 for line in shown)
         if colors != "none":
@@ -84,9 +84,13 @@ def test_lines() -> None:
     assert {"+", "-"} <= set(shown[1])
 
 
-def test_unknown_ids_are_replaced() -> None:
-    found = Excerpt(0, 1, (0, 10**9), (0.5, -0.5), "h", 0.0)
-    assert found.view(VOCABULARY, GRU).symbols[1] == "\ufffd"
+@pytest.mark.parametrize("text", ["a\n\tb ", b"a\n\t\xe9 "])
+def test_white_space_is_shown(text: str | bytes) -> None:
+    vocabulary = Vocabulary("bytes", "") if isinstance(text, bytes) else Vocabulary.of(text)
+    symbols = tuple(vocabulary.symbols[one] for one in vocabulary.encode(text))
+    found = Excerpt(0, 1, symbols, (0.0,) * 5, "h", -1.0, 1.0, 0.0)
+    (line,) = found.lines(Terminal(True, "truecolor", 80, True), width=70)
+    assert STYLE.sub("", line) == ("a↵→ b·" if isinstance(text, str) else "a↵→ \\xe9·")
 
 
 @given(

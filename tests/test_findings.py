@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -27,6 +28,7 @@ from charrnn.discovery.cache import (
     subject_key,
 )
 from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.excerpts import Excerpt
 from charrnn.discovery.findings import Findings, columns_of
 from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.probe import Probe
@@ -81,6 +83,9 @@ def evidence(**changed: Any) -> Evidence:
         "mean_outside": 0.0,
         "memory": 50.0,
         "episodes": 200,
+        "excerpt": Excerpt(
+            700, 2, ("x", "=", "'", "a", "\\n", "'"), (-0.5, -0.5, 0.9, 0.9, 1.0, -0.4), "h", -1.0, 1.0, 1.4
+        ),
     }
     return Evidence(**{**good, **changed})
 
@@ -104,6 +109,10 @@ def findings(*found: Evidence) -> Findings:
         gradient_shares={"1:5": (0.06, 0.004), "1:3": (0.9, None)},
         summaries=tuple(CellSummary(f"1:{k}", "c", "in string", "binary", -0.5, -0.4) for k in range(6)),
     )
+
+
+def data_of_excerpt(**changed: Any) -> dict[str, Any]:
+    return dataclasses.asdict(evidence().excerpt) | changed
 
 
 # Verdicts
@@ -198,28 +207,27 @@ def test_claim_about_a_cell_ignores_controls():
     assert found.claim_about("1:4") is found.claim_about("1:5") is None
 
 
-def test_findings_print_as_a_table():
+def test_table_and_caveats():
     found = findings(evidence(), evidence(cell="1:4", sign=-1, stability=0.6))
-    lines = str(found).splitlines()
-    assert lines[0] == (
-        "2.50 bits/char on this text · chosen on 15,000, confirmed on 15,000 characters · 2 of 5 properties testable"
-    )
-    assert lines[2].split()[:3] == ["cell", "tracks", "|char"]
-    assert " ".join(lines[4].split()) == "1:3 c in string AUC .950 [.900, .975] .950 .80 97 % 90, – % .70 .65 200"
+    assert found.table()[0] == [
+        "1:3 c",
+        "in string",
+        "AUC",
+        ".950 [.900, .975]",
+        ".950",
+        ".80",
+        "97 %",
+        "90, – %",
+        ".70",
+        ".65",
+        "200",
+    ]
+    lines = found.caveats()
+    assert "control labels named: 0 of 1" in lines[0]
     assert "correlates: 1:4 −c in string, AUC .950: string or comment fits it better in 40 % of resamples" in lines
-    assert (
-        "named: 1 of 6 cells · correlate: 1 · detectors of one character: 1 (a) · control labels named: 0 of 1" in lines
-    )
-    assert "nothing found in any single cell: line position" in lines
-    assert "a linear probe of all cells finds: line position .90 (layer 1)" in lines
     assert "more cells than were judged: in string 4" in lines
-    assert "in string: 8.0 % of the text, 190 episodes, as in  = «'abc'»)⏎" in lines
-    assert "best cell: 1:3 c, AUC .950 [.900, .975]: tracks" in lines
     assert "not testable: in math, heading (does not occur); keyword (only 3 episodes in a half)" in lines
-
-
-def test_findings_without_a_name_print_without_a_table():
-    assert "tracks" not in str(findings())
+    assert "fitted on training text" in lines[-1]
 
 
 def test_repr_is_one_line():
@@ -238,7 +246,7 @@ def test_every_cell_has_a_row():
 def test_html_is_escaped():
     shown = findings(evidence(property_name="<b>&"))._repr_html_()
     assert "&lt;b&gt;&amp;" in shown
-    assert "<b>" not in shown
+    assert "where <b>" not in shown
 
 
 def test_dataframe_has_a_column_for_every_number():
@@ -340,6 +348,11 @@ def test_linked_file_is_replaced(file, tmp_path):
                 {"cell": "1:6"},
                 {"signal": "reset"},
                 {"interval": [0.1]},
+                {"excerpt": {}},
+                {"excerpt": data_of_excerpt(values=[0.5])},
+                {"excerpt": data_of_excerpt(focus=6)},
+                {"excerpt": data_of_excerpt(low=-0.5)},
+                {"excerpt": data_of_excerpt(symbols=["\x1b"] * 6)},
                 {"property_name": "x" * 2000},
             )
         ),
@@ -483,9 +496,3 @@ def test_users_property_is_searched_again_when_its_code_changes(home, short_text
     assert not is_searched("aeiou")
     assert is_searched("aeiouy")
     assert len(earlier_findings(run, network, run.held_out_text())) == 2
-
-
-def test_gradient_shares_are_shown():
-    found = findings(evidence())
-    assert "90, – %" in found.table()[0]
-    assert "carry memory, not named: 1:5 6, 0 %" in found.closing_lines()

@@ -20,41 +20,52 @@ def print_findings(
     title: str,
     terminal: Terminal,
     causes: Mapping[tuple[str, str], Ablation],
-    *,
+    evidence: bool,
     every_cell: bool,
     layer: int | None,
 ) -> None:
     """Print findings.
 
-    causes: cell and property → ablation. every_cell: also the property that each cell, or each of one layer, fits best.
+    causes: cell and property → ablation. evidence: also the scores behind the names, and caveats. every_cell: also the
+    property that each cell, or each of one layer, fits best.
     """
+    from charrnn.causal.effects import claim
     from charrnn.discovery import report
+    from charrnn.discovery.summary import Cause
     from charrnn.display.tables import table
 
-    terminal.paragraph(f"{model.name} · {model.shape} · {findings.heading(title)}")
-    terminal.write("\n")
+    shown = {key: Cause(one.stars, claim(one)) for key, one in causes.items()}
+    for line in findings.lines(terminal, f"{model.name} · {model.shape} · {findings.heading(title)}", shown):
+        terminal.write(f"{line}\n", styled=True)
     named = findings.table()
-    if named:
-        headers = list(report.CLAIM_HEADERS)
-        if causes:
-            headers.insert(2, "cause")
-            for row, one in zip(named, findings, strict=True):
-                row.insert(2, _cause(causes.get((one.cell, one.property_name))))
-        table(headers, named, terminal, right=report.NUMERIC)
+    if evidence:
         terminal.write("\n")
-    for line in findings.correlates_lines():
-        terminal.paragraph(line)
+        if named:
+            table(report.CLAIM_HEADERS, named, terminal, right=report.NUMERIC)
+            terminal.write("\n")
+        for line in findings.caveats():
+            terminal.paragraph(line)
     if every_cell:
-        table(report.CELL_HEADERS, findings.cell_table(layer), terminal, right=report.NUMERIC)
         terminal.write("\n")
-    for line in findings.closing_lines():
-        terminal.paragraph(line)
-    for named_cell in list(findings)[:1]:
-        terminal.paragraph(f"show one: charrnn inspect {model.name} --cell {named_cell.cell}")
+        table(report.CELL_HEADERS, findings.cell_table(layer), terminal, right=report.NUMERIC)
+    terminal.write("\n")
+    for line in _next(findings, model.name, evidence=evidence):
+        terminal.write(f"{line}\n")
 
 
-def _cause(ablation: Ablation | None) -> str:
-    return "" if ablation is None else "★" * ablation.stars or "not shown"
+def _next(findings: Findings, run: str, *, evidence: bool) -> list[str]:
+    """Return commands to go on with."""
+    known = [one.cell for one in findings.claims()] or [*findings.gradient_shares]
+    rows = []
+    if known:
+        rows = [
+            (f"charrnn inspect {run} --cell {known[0]}", "passages, gates and logits of this cell"),
+            (f"charrnn ablate {run} --cell {known[0]}", "what the network loses without it"),
+        ]
+    if not evidence:
+        rows.append((f"charrnn inspect {run} --evidence", "the scores behind the names"))
+    width = max((len(command) for command, _ in rows), default=0)
+    return [f"{command:<{width}}  {what}" for command, what in rows]
 
 
 def print_csv(findings: Findings) -> None:

@@ -77,6 +77,12 @@ CorpusOption = Annotated[
 AllOption = Annotated[
     bool, typer.Option("--all", help="Also list the best property of every cell.", rich_help_panel=SEARCH)
 ]
+EvidenceOption = Annotated[
+    bool,
+    typer.Option(
+        "--evidence", help="Also print the scores behind the names, and what is not testable.", rich_help_panel=SEARCH
+    ),
+]
 CsvOption = Annotated[
     bool, typer.Option("--csv", help="Print the evidence for every candidate as CSV.", rich_help_panel=SEARCH)
 ]
@@ -121,6 +127,7 @@ def inspect(
     properties: PropertiesOption = None,
     language: LanguageOption = None,
     corpus: CorpusOption = None,
+    evidence: EvidenceOption = False,
     every_cell: AllOption = False,
     as_csv: CsvOption = False,
     characters: CharactersOption = None,
@@ -149,7 +156,14 @@ def inspect(
     only_one_of(json=as_json or None, csv=as_csv or None, output=output)
     only_one_of(cell=cell or None, like=like)
     search: dict[str, Any] = {"--property": properties, "--language": language, "--corpus": corpus}
-    search |= {"--all": every_cell, "--csv": as_csv, "--characters": characters, "--seed": seed, "--prove": prove}
+    search |= {
+        "--evidence": evidence,
+        "--prove": prove,
+        "--all": every_cell,
+        "--csv": as_csv,
+        "--characters": characters,
+        "--seed": seed,
+    }
     _check_mode(cell, like, {**_flags(given), "--output": output}, search)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
         raise UsageError("--layer needs a --cell, or the table of --all", "as in --layer 2 --cell 17")
@@ -179,7 +193,8 @@ def inspect(
         elif as_csv:
             print_csv(found)
         else:
-            print_findings(found, model, title, terminal, causes, every_cell=every_cell, layer=layer)
+            shown = causes, evidence, every_cell, layer
+            print_findings(found, model, title, terminal, *shown)
 
 
 def _flags(given: dict[str, Any]) -> dict[str, Any]:

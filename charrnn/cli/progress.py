@@ -47,7 +47,7 @@ def transfer_bar(label: str = "corpus") -> Iterator[Callable[[int, int], None]]:
 
 @contextlib.contextmanager
 def stage_bar() -> Iterator[Callable[[str, float], None]]:
-    """Yield a function of (stage, fraction done) that draws a bar."""
+    """Yield a function of (stage, fraction done of everything) that draws a bar with the time left."""
     bar: tqdm[NoReturn] | None = None
 
     def show(stage: str, fraction: float) -> None:
@@ -55,7 +55,7 @@ def stage_bar() -> Iterator[Callable[[str, float], None]]:
 
         nonlocal bar
         if bar is None:
-            style = "{desc:<18}{bar}{n:4.0f} %  {elapsed}"
+            style = "{desc:<36}{bar}{n:4.0f} %  {remaining} left"
             bar = tqdm(total=100, file=sys.stderr, disable=None, leave=False, dynamic_ncols=True, bar_format=style)
         bar.set_description_str(stage, refresh=False)
         bar.n = 100 * fraction

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import html
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,7 +13,7 @@ from charrnn.discovery.evidence import Evidence, Verdict
 from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.probe import Probe
 from charrnn.discovery.scores import CellSummary
-from charrnn.display.tables import format_table
+from charrnn.discovery.summary import Cause, summary_html, summary_lines
 from charrnn.display.terminal import Terminal
 from charrnn.extras import import_extra
 from charrnn.units import count
@@ -28,7 +26,6 @@ VERDICTS = get_args(Verdict)
 CORRELATES_SHOWN = 12
 MIN_GRADIENT_SHARE = 0.02
 """The least share of the gradient with which a cell is said to carry memory."""
-DETECTORS_SHOWN = 12
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,11 +104,7 @@ class Findings:
 
     def heading(self, text_name: str = "this text") -> str:
         """Return what was searched, in one line."""
-        half, asked = count(self.half), len(self.testable) + len(self.not_testable)
-        return (
-            f"{self.bits_per_character:.2f} bits/char on {text_name} · chosen on {half}, confirmed on {half} "
-            f"characters · {len(self.testable)} of {asked} properties testable"
-        )
+        return f"{self.bits_per_character:.2f} bits/char on {text_name}"
 
     def table(self) -> list[list[str]]:
         """Return a row for each named cell, for `report.CLAIM_HEADERS`."""
@@ -126,37 +119,17 @@ class Findings:
             if layer is None or one.cell.startswith(f"{layer}:")
         ]
 
-    def correlates_lines(self) -> list[str]:
-        """Return a line for each cell that correlates with a property, the best twelve."""
-        claims = self.claims("correlates")
-        lines = [report.correlates_line(one) for one in claims[:CORRELATES_SHOWN]]
-        return lines + ([f"… and {len(claims) - len(lines)} more"] if len(lines) < len(claims) else [])
-
-    def closing_lines(self) -> list[str]:
-        """Return the counts, what is not found or not testable, the user's own properties, and the legend."""
-        tracks, correlates = self.claims("tracks"), self.claims("correlates")
-        controls = {one.property_name for one in self.evidence if one.verdict == "tracks"} & {*self.controls}
-        detected = sorted(set(self.detectors.values()))
-        shown = " ".join(detected[:DETECTORS_SHOWN]) + (" …" if len(detected) > DETECTORS_SHOWN else "")
+    def caveats(self) -> list[str]:
+        """Return how names were earned, which conditions fail, what was not judged or not testable, and the legend."""
+        half = count(self.half)
+        named = {one.property_name for one in self.evidence if one.verdict == "tracks"} & {*self.controls}
         lines = [
-            f"named: {len(tracks)} of {self.cells:,} cells · correlate: {len(correlates)} · detectors of one "
-            f"character: {len(self.detectors)}{f' ({shown})' if detected else ''} · control labels named: "
-            f"{len(controls)} of {len(self.controls)}"
+            f"cells were chosen on {half} characters and judged on {half} others; control labels named: "
+            f"{len(named)} of {len(self.controls)}"
         ]
-        named = {one.cell for one in tracks}
-        unnamed = [name for name in self.gradient_shares if name not in named]
-        if unnamed:
-            shares = (f"{name} {report.gradient_shares(self.gradient_shares[name])}" for name in unnamed)
-            lines.append("carry memory, not named: " + ", ".join(shares))
-        for one in self.matches:
-            lines += report.match_lines(one, self.best_for(one.property_name))
-        found = {one.property_name for one in tracks + correlates}
-        nothing = [name for name in self.testable if name not in found]
-        if nothing:
-            lines.append("nothing found in any single cell: " + ", ".join(nothing))
-        together = report.probes_line(self.probes, nothing)
-        if together:
-            lines.append(together)
+        claims = self.claims("correlates")
+        lines += [report.correlates_line(one) for one in claims[:CORRELATES_SHOWN]]
+        lines += [f"… and {len(claims) - CORRELATES_SHOWN} more"] if len(claims) > CORRELATES_SHOWN else []
         if self.left_out:
             lines.append("more cells than were judged: " + ", ".join(f"{k} {n:,}" for k, n in self.left_out.items()))
         by_reason: dict[str, list[str]] = {}
@@ -167,24 +140,17 @@ class Findings:
             lines.append("not testable: " + "; ".join(reasons))
         return [*lines, report.LEGEND.format(fitted_on=self.fitted_on)]
 
+    def lines(
+        self, terminal: Terminal, heading: str | None = None, causes: Mapping[tuple[str, str], Cause] | None = None
+    ) -> Iterator[str]:
+        """Yield the findings as styled lines that fit a terminal. causes: cell and property → what ablation shows."""
+        return summary_lines(self, terminal, heading or self.heading(), causes or {})
+
     def __str__(self) -> str:
-        rows = self.table()
-        plain = Terminal(is_terminal=False, colors="none", width=80, unicode=True, stream=io.StringIO())
-        table = [format_table(report.CLAIM_HEADERS, rows, plain, right=report.NUMERIC)] if rows else []
-        return "\n".join([self.heading(), "", *table, *self.correlates_lines(), *self.closing_lines()])
+        return "\n".join(self.lines(Terminal(is_terminal=False, colors="none", width=80, unicode=True)))
 
     def _repr_html_(self) -> str:
-        head, *rows = (
-            "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
-            for tag, row in (("th", report.CLAIM_HEADERS), *(("td", row) for row in self.table()))
-        )
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        shown = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
-        before, after = (
-            "".join(f"<p>{html.escape(line)}</p>" for line in lines)
-            for lines in ([self.heading()], [*self.correlates_lines(), *self.closing_lines()])
-        )
-        return before + shown + after
+        return summary_html(self)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return the evidence for every candidate as a pandas DataFrame, with the columns of `columns_of`.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from charrnn.discovery.evidence import MIN_CORRELATE, Evidence
-from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.probe import Probe
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
+from charrnn.inspection.gradients import SHARE_LAGS
+from charrnn.properties.catalog import property_titled
 
+MIN_COUNTER = 0.9
+"""The least Pearson correlation with which a cell is said to count."""
 SCORES = ("|char [95 %]", "all", "shift", "name in", "gradient", "5-gram", "untrained", "episodes")
 CLAIM_HEADERS = ("cell", "tracks", "", *SCORES)
 CELL_HEADERS = ("cell", "fits best", "", "SELECT", "|char", "verdict", "detects")
@@ -83,29 +86,47 @@ def cell_row(summary: CellSummary, verdict: str, detects: str) -> list[str]:
     return [name, summary.property_name, measure(summary), number(selected), number(confirmed), verdict, detects]
 
 
+def sentence(evidence: Evidence) -> str:
+    """Say what a cell does: `is high inside quotes`, `counts the position in the line`."""
+    known = property_titled(evidence.property_name)
+    if evidence.kind == "binary":
+        where = f"where {evidence.property_name} holds" if known is None else known.phrase
+        return f"is {'high' if evidence.sign > 0 else 'low'} {where}"
+    what = evidence.property_name if known is None else known.phrase
+    if (evidence.pearson or 0.0) >= MIN_COUNTER:
+        return f"counts {what}"
+    return f"{'rises' if evidence.sign > 0 else 'falls'} with {what}"
+
+
+def correlates_words(claims: Iterable[Evidence]) -> str:
+    """List cells and their scores by property: `inside “…” 1:4 .93, 1:7 .91; line position 1:9 −.82`."""
+    by_property: dict[str, list[str]] = {}
+    for one in claims:
+        shown = f"{one.cell} {number(signed_score(one, one.rank_correlation), 2)}"
+        by_property.setdefault(one.property_name, []).append(shown)
+    return "; ".join(f"{name} {', '.join(cells)}" for name, cells in by_property.items())
+
+
+def explain_share(shares: Sequence[float | None]) -> str:
+    """Say how much of the gradient a cell carries: `89 % of the gradient over 30 characters, 100 % over 100`."""
+    known = [(lag, share) for lag, share in zip(SHARE_LAGS, shares, strict=False) if share is not None]
+    parts = [f"{100 * share:.0f} %{' of the gradient' * (not k)} over {lag}" for k, (lag, share) in enumerate(known)]
+    return " and ".join(parts) + " characters" if parts else "gradient not known"
+
+
 def correlates_line(evidence: Evidence) -> str:
     """Return the line about a cell that correlates with a property, with the conditions that fail."""
     score = f"{measure(evidence)} {number(signed_score(evidence, evidence.rank_correlation))}"
     return f"correlates: {cell_and_signal(evidence)} {evidence.property_name}, {score}: {'; '.join(evidence.failed)}"
 
 
-def match_lines(matches: MatchSummary, best: Evidence | None) -> list[str]:
-    """Return what a user's property matches, and the cell that fits it best."""
-    examples = " · ".join(f"{before}«{inside}»{after}" for before, inside, after in matches.examples)
-    found = f"{100 * matches.share:.1f} % of the text, {matches.episodes:,} episodes"
-    lines = [f"{matches.property_name}: {found}, as in {examples}"]
-    if best is not None:
-        score = f"{measure(best)} {score_with_interval(best)}"
-        failed = "; ".join(best.failed)
-        lines.append(f"best cell: {cell_and_signal(best)}, {score}: {failed or best.verdict}")
-    return lines
-
-
-def probes_line(probes: Sequence[Probe], names: Sequence[str]) -> str:
-    """Return what a linear probe finds of these properties, in the layer that tells most; empty if nothing."""
+def together(probes: Sequence[Probe], names: Sequence[str]) -> str:
+    """List what linear probes find of these properties, in the layer that tells most; empty if nothing."""
     best: dict[str, Probe] = {}
     for one in sorted(probes, key=lambda one: -one.score):
         if one.property_name in names and one.score >= MIN_CORRELATE:
             best.setdefault(one.property_name, one)
-    shown = (f"{name} {number(one.score, 2)} (layer {one.layer})" for name, one in best.items())
-    return "a linear probe of all cells finds: " + ", ".join(shown) if best else ""
+    layers = len({one.layer for one in probes})
+    return ", ".join(
+        f"{name} {number(one.score, 2)}" + (f" (layer {one.layer})" if layers > 1 else "") for name, one in best.items()
+    )

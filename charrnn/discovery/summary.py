@@ -1,18 +1,21 @@
-"""Findings as a reader wants them first: what each named cell does, shown on a piece of text, and what else was found."""
+"""Findings in the order of a reader: what each named cell does, on a piece of text, and what else was found."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.report import correlates_words, explain_share, measure, number, sentence, signed_score, together
-from charrnn.display.activations import View, legend
+from charrnn.display.activations import legend
+from charrnn.display.fragment import html_fragment
+from charrnn.display.page import html_text
 from charrnn.display.palettes import Paint
 from charrnn.display.terminal import Terminal, safe_text
+from charrnn.inspection.gradients import SHARE_LAGS
 from charrnn.units import amount
 
 if TYPE_CHECKING:
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 
 BLOCKS_SHOWN = 8
 """Named cells that are shown with an excerpt; the best of each property always is."""
+MIN_SHARE = 0.02
+"""The least share of the gradient that is worth a word."""
 BAR = 10  # columns
 INDENT = "  "
 BOLD = "1"
@@ -40,16 +45,12 @@ def summary_lines(
     yield from _filled(heading, terminal)
     named = list(findings)
     shown = cells_shown(named)
-    tested = f"{len(findings.testable)} of {len(findings.testable) + len(findings.not_testable)} properties"
-    number_named = f"{len(named):,}" if named else "none"
-    yield from _filled(
-        f"{number_named} of {amount(findings.cells, 'cell')} earned a name; {tested} can be tested in this text", terminal
-    )
+    yield from _filled(headline(findings), terminal)
     best = [found for one in findings.matches if (found := findings.best_for(one.property_name)) is not None]
     views = [one.excerpt.view() for one in [*shown, *best] if one.excerpt is not None]
     if views:
         yield ""
-        yield from legend(replace(_without_text(views[0]), title="value after each character"), terminal)
+        yield from legend(replace(views[0].part(0, 0), title="the cell after each character"), terminal)
     for matches in findings.matches:
         yield ""
         yield from _match_lines(matches, findings.best_for(matches.property_name), terminal, paint)
@@ -59,6 +60,14 @@ def summary_lines(
     for paragraph in paragraphs(findings):
         yield ""
         yield from _filled(paragraph, terminal)
+
+
+def headline(findings: Findings) -> str:
+    """Return how many cells earned a name."""
+    asked = len(findings.testable) + len(findings.not_testable)
+    named = f"{len(findings):,}" if len(findings) else "none"
+    tested = f"{len(findings.testable)} of {asked} properties can be tested in this text"
+    return f"{named} of {amount(findings.cells, 'cell')} earned a name; {tested}"
 
 
 def cells_shown(named: list[Evidence]) -> list[Evidence]:
@@ -93,20 +102,27 @@ def paragraphs(findings: Findings) -> Iterator[str]:
     if findings.detectors:
         signs = sorted(set(findings.detectors.values()))
         more = " …" if len(signs) > BLOCKS_SHOWN else ""
-        yield f"{amount(len(findings.detectors), 'cell')} react to one character: {' '.join(signs[:BLOCKS_SHOWN])}{more}"
+        number_of = amount(len(findings.detectors), "cell")
+        yield f"React to one character: {number_of} ({' '.join(signs[:BLOCKS_SHOWN])}{more})."
     controls = {one.property_name for one in findings.evidence if one.verdict == "tracks"} & {*findings.controls}
     if controls:
         yield f"Caution: cells also earned the name of meaningless labels: {', '.join(sorted(controls))}."
 
 
-def detail(evidence: Evidence, findings: Findings) -> str:
-    """Return the score of a named cell, how stable its name is, and how much memory it carries."""
+def claim_words(evidence: Evidence, shares: Sequence[float | None]) -> str:
+    """Say what a named cell does, and how much of the gradient it carries over the most characters."""
+    words = f"{evidence.cell} {sentence(evidence)}"
+    carried = [(lag, share) for lag, share in zip(SHARE_LAGS, shares, strict=False) if share and share >= MIN_SHARE]
+    if not carried:
+        return words
+    lag, share = carried[-1]
+    return f"{words}; carries {100 * share:.0f} % of gradients over {lag} characters"
+
+
+def score_words(evidence: Evidence) -> str:
+    """Return the score of a named cell, and how stable its name is."""
     score = f"{measure(evidence)} {number(signed_score(evidence, evidence.rank_correlation), 2)}"
-    parts = [score, f"same name in {100 * evidence.stability:.0f} % of resamples"]
-    shares = findings.gradient_shares.get(evidence.cell, ())
-    if any(share is not None and share >= 0.02 for share in shares):
-        parts.append(explain_share(shares))
-    return " · ".join(parts)
+    return f"{score} · the name holds in {100 * evidence.stability:.0f} % of resamples of the text"
 
 
 def match_words(matches: MatchSummary, best: Evidence | None) -> tuple[str, list[str], str]:
@@ -140,11 +156,12 @@ def _cell_lines(
     one: Evidence, findings: Findings, terminal: Terminal, paint: Paint, cause: Cause | None
 ) -> Iterator[str]:
     stars = "★" * cause.stars + " " if cause and cause.stars else ""
-    for line in _filled(f"{stars}{one.cell} {sentence(one)}", terminal):
+    words = claim_words(one, findings.gradient_shares.get(one.cell, ()))
+    for line in _filled(stars + words, terminal):
         yield paint.styled(line, BOLD)
     bar = score_bar(one, terminal, paint)
     margin = len(INDENT) + BAR + 1
-    first, *more = _filled(detail(one, findings), terminal, margin)
+    first, *more = _filled(score_words(one), terminal, margin)
     yield f"{INDENT}{bar} {first}"
     yield from (" " * margin + line for line in more)
     if cause is not None:
@@ -161,13 +178,9 @@ def _excerpt(one: Evidence, terminal: Terminal, paint: Paint) -> Iterator[str]:
 
 def score_bar(one: Evidence, terminal: Terminal, paint: Paint) -> str:
     """Return a bar from AUC .5, or ρ 0, to 1."""
-    filled, empty = ("█", "░") if terminal.unicode else ("#", "-")
+    filled, empty = ("━", "─") if terminal.unicode else ("#", "-")
     columns = round(BAR * min(max(one.rank_correlation, 0.0), 1.0))
     return filled * columns + paint.styled(empty * (BAR - columns), paint.faint)
-
-
-def _without_text(view: View) -> View:
-    return view.part(0, 0)
 
 
 def _filled(text: str, terminal: Terminal, margin: int = 0) -> list[str]:
@@ -176,6 +189,19 @@ def _filled(text: str, terminal: Terminal, margin: int = 0) -> list[str]:
     return textwrap.wrap(safe, max(terminal.width - margin, 10), break_on_hyphens=False) or [""]
 
 
-def written(lines: Iterable[str]) -> str:
-    """Join lines."""
-    return "".join(f"{line}\n" for line in lines)
+def summary_html(findings: Findings) -> str:
+    """Return the same as HTML for a notebook."""
+    named = list(findings)
+    parts = [f"<p>{html_text(line)}</p>" for line in (findings.heading(), headline(findings))]
+    for matches in findings.matches:
+        head, examples, verdict = match_words(matches, findings.best_for(matches.property_name))
+        parts.append(f"<p>{html_text(' · '.join([head, *examples, verdict]))}</p>")
+    for one in cells_shown(named):
+        name = claim_words(one, findings.gradient_shares.get(one.cell, ()))
+        if one.excerpt is None:
+            parts.append(f"<p><b>{html_text(name)}</b></p>")
+        else:
+            parts.append(html_fragment([replace(one.excerpt.view(), name=name)], {}))
+        parts.append(f"<p>{html_text(score_words(one))}</p>")
+    parts += [f"<p>{html_text(paragraph)}</p>" for paragraph in paragraphs(findings)]
+    return "".join(parts)

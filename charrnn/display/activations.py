@@ -287,7 +287,7 @@ def render(view: View, terminal: Terminal) -> Iterator[str]:
     successors, if any, follow each line.
     """
     paint = Paint(terminal.colors, terminal.background)
-    yield from _legend(view, terminal, paint)
+    yield from legend(view, terminal)
     yield ""
     if view.successors is not None:
         yield from _with_successors(view, view.successors, terminal, paint)
@@ -381,7 +381,9 @@ def legend_notes(view: View, *, colored: bool = True) -> list[str]:
     return [*notes, f"{marks} combining {words}"] if marks else notes
 
 
-def _legend(view: View, terminal: Terminal, paint: Paint) -> Iterator[str]:
+def legend(view: View, terminal: Terminal) -> Iterator[str]:
+    """Yield the scale of a view's colors and their meaning as styled lines."""
+    paint = Paint(terminal.colors, terminal.background)
     title = safe_text(view.title, keep_newlines=False, keep_tabs=False)
     dot, minus = ("·", "−") if terminal.unicode else ("-", "-")
     words = f" {dot} ".join([title, *legend_notes(view, colored=paint.colored)])

@@ -1,0 +1,117 @@
+"""The summary of findings: sentences, excerpts, and paragraphs that fit the width."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from rich.cells import cell_len
+
+from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.match_summary import MatchSummary
+from charrnn.discovery.report import sentence
+from charrnn.discovery.stages import SECONDS, overall, part
+from charrnn.discovery.summary import BLOCKS_SHOWN, Cause, cells_shown
+from charrnn.display.terminal import STYLE, Terminal
+from charrnn.properties.catalog import CATALOG
+from tests.test_findings import evidence, findings
+
+
+def graded(name: str, sign: int = 1, pearson: float = 0.5) -> Evidence:
+    return evidence(property_name=name, kind="graded", sign=sign, pearson=pearson)
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (evidence(property_name="inside “…”"), "is high inside quotes"),
+        (evidence(property_name="newline follows [next]", sign=-1), "is low before a newline"),
+        (evidence(property_name="mine"), "is high where mine holds"),
+        (graded("line position", pearson=0.95), "counts the position in the line"),
+        (graded("line position"), "rises with the position in the line"),
+        (graded("bracket depth", sign=-1, pearson=-0.95), "falls with the number of open brackets"),
+        (graded("mine"), "rises with mine"),
+    ],
+)
+def test_sentence(one, words):
+    assert sentence(one) == words
+
+
+def test_every_property_has_a_phrase():
+    assert all(one.phrase for one in CATALOG.values())
+
+
+def test_named_cell_is_shown_on_a_text():
+    lines = str(findings(evidence())).splitlines()
+    assert lines[:2] == [
+        "2.50 bits/char on this text",
+        "1 of 6 cells earned a name; 2 of 5 properties can be tested in this text",
+    ]
+    place = lines.index("1:3 is high inside string literals; carries 90 % of gradients over 30 characters")
+    assert lines[place + 1 :][:4] == [
+        "  ━━━━━━━━━─ AUC .95 · the name holds in 97 % of resamples of the text",
+        "  x='a↵",
+        "  --+++",
+        "  55999",
+    ]
+
+
+def test_what_else_was_found():
+    shown = " ".join(str(findings(evidence(), evidence(cell="1:4", sign=-1, stability=0.6))).split())
+    assert "Correlate, but miss a condition for a name: in string 1:4 .95." in shown
+    assert "Carry memory, but have no name: 1:5 (6 % of the gradient over 30 and 0 % over 100 characters)." in shown
+    assert "Nothing found in any single cell: line position. All cells of a layer together" in shown
+    assert "(a linear probe) still tell line position .90." in shown
+    assert "React to one character: 1 cell (a)." in shown
+    assert "Caution" not in shown
+
+
+def test_named_control_label_is_a_caution():
+    assert "meaningless labels: t mod 7" in str(findings(evidence(property_name="t mod 7")))
+
+
+def test_users_property_names_the_failed_condition():
+    shown = " ".join(str(findings(evidence(stability=0.6))).split())
+    assert "in string holds in 8.0 % of the text, in 190 places, as in = «'abc'»)⏎" in shown
+    failed = "string or comment fits it better in 40 % of resamples"
+    assert f"No cell earned its name. The best one, 1:3 (AUC .95), fails: {failed}." in shown
+
+
+def test_cause_is_shown():
+    terminal = Terminal(False, "none", 80, True)
+    lines = [*findings(evidence()).lines(terminal, causes={("1:3", "in string"): Cause(2, "cell 1:3 holds it")})]
+    assert any(line.startswith("★★ 1:3 is high") for line in lines)
+    assert "  cell 1:3 holds it" in lines
+
+
+def test_best_cell_of_each_property_is_shown():
+    many = [evidence(cell=f"1:{k}") for k in range(20)]
+    other = evidence(cell="1:30", property_name="line position")
+    shown = cells_shown([*many, other])
+    assert len(shown) == BLOCKS_SHOWN
+    assert shown[0] == many[0] and shown[-1] == other
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+@pytest.mark.parametrize("colors", ["none", "truecolor"])
+def test_no_line_is_wider_than_the_terminal(width, colors):
+    long = MatchSummary("in string", 0.08, 190, (("x" * 15, "y" * 40, "z" * 15),) * 2)
+    found = dataclasses.replace(findings(evidence(), evidence(cell="1:4", stability=0.6)), matches=(long,))
+    lines = [STYLE.sub("", line) for line in found.lines(Terminal(True, colors, width, True))]
+    assert max(map(cell_len, lines)) <= width
+
+
+def test_html_has_colors():
+    shown = findings(evidence())._repr_html_()
+    assert "1:3 is high inside string literals" in shown
+    assert "background:rgb" in shown
+
+
+def test_progress_covers_all_stages_once():
+    reported: list[float] = []
+    show = overall(lambda stage, share: reported.append(share))
+    for stage in SECONDS:
+        for k in range(2):
+            part(show, k, 2)(stage, 1.0)
+    assert reported == sorted(reported)
+    assert reported[-1] == pytest.approx(1)
