@@ -180,13 +180,13 @@ def test_search(home, short_text):
     assert all(len(line) <= 80 for line in brief.splitlines())
     for words in ("control labels named: 0 of ", "not testable: ", "fitted on the SELECT half"):
         assert words in shown and words not in brief
-    assert [line.split()[0] for line in shown.splitlines() if line.startswith("1:")] == [f"1:{k}" for k in range(6)]
+    assert re.findall(r"^(1:\d) [ch] ", shown, re.MULTILINE) == [f"1:{k}" for k in range(6)]
 
 
 def test_search_lists_one_layer(home, short_text):
     make_run(home, short_text[:12_000], layers=2)
     shown = invoke("--all", "--layer", "2", "--property", "line position")
-    assert [line.split()[0] for line in shown.splitlines() if re.match(r"\d:", line)] == [f"2:{k}" for k in range(6)]
+    assert re.findall(r"^(\d:\d) [ch] ", shown, re.MULTILINE) == [f"2:{k}" for k in range(6)]
 
 
 def test_search_characters(home, short_text):

@@ -34,7 +34,7 @@ def print_findings(
     from charrnn.discovery.summary import Cause
     from charrnn.display.tables import table
 
-    shown = {key: Cause(one.stars, claim(one)) for key, one in causes.items()}
+    shown = {key: Cause(one.stars, claim(one).lstrip("★ ")) for key, one in causes.items()}
     for line in findings.lines(terminal, f"{model.name} · {model.shape} · {findings.heading(title)}", shown):
         terminal.write(f"{line}\n", styled=True)
     named = findings.table()

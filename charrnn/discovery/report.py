@@ -98,12 +98,17 @@ def sentence(evidence: Evidence) -> str:
     return f"{'rises' if evidence.sign > 0 else 'falls'} with {what}"
 
 
+def short_name(title: str) -> str:
+    """Return the name of a property without the mark of those that look ahead."""
+    return title.removesuffix(" [next]")
+
+
 def correlates_words(claims: Iterable[Evidence]) -> str:
     """List cells and their scores by property: `inside “…” 1:4 .93, 1:7 .91; line position 1:9 −.82`."""
     by_property: dict[str, list[str]] = {}
     for one in claims:
         shown = f"{one.cell} {number(signed_score(one, one.rank_correlation), 2)}"
-        by_property.setdefault(one.property_name, []).append(shown)
+        by_property.setdefault(short_name(one.property_name), []).append(shown)
     return "; ".join(f"{name} {', '.join(cells)}" for name, cells in by_property.items())
 
 
@@ -128,5 +133,6 @@ def together(probes: Sequence[Probe], names: Sequence[str]) -> str:
             best.setdefault(one.property_name, one)
     layers = len({one.layer for one in probes})
     return ", ".join(
-        f"{name} {number(one.score, 2)}" + (f" (layer {one.layer})" if layers > 1 else "") for name, one in best.items()
+        f"{short_name(name)} {number(one.score, 2)}" + (f" (layer {one.layer})" if layers > 1 else "")
+        for name, one in best.items()
     )

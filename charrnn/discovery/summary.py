@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.match_summary import MatchSummary
-from charrnn.discovery.report import correlates_words, explain_share, measure, number, sentence, signed_score, together
+from charrnn.discovery.report import (
+    correlates_words,
+    explain_share,
+    measure,
+    number,
+    sentence,
+    short_name,
+    signed_score,
+    together,
+)
 from charrnn.display.activations import legend
 from charrnn.display.fragment import html_fragment
 from charrnn.display.page import html_text
@@ -98,7 +107,7 @@ def paragraphs(findings: Findings) -> Iterator[str]:
     if nothing:
         words = together(findings.probes, nothing)
         probe = f" All cells of a layer together (a linear probe) still tell {words}." if words else ""
-        yield f"Nothing found in any single cell: {', '.join(nothing)}.{probe}"
+        yield f"Nothing found in any single cell: {', '.join(map(short_name, nothing))}.{probe}"
     if findings.detectors:
         signs = sorted(set(findings.detectors.values()))
         more = " …" if len(signs) > BLOCKS_SHOWN else ""
