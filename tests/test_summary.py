@@ -8,10 +8,10 @@ import pytest
 from rich.cells import cell_len
 
 from charrnn.discovery.evidence import Evidence
+from charrnn.discovery.findings import BLOCKS_SHOWN, Cause, cells_shown
 from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.report import sentence
 from charrnn.discovery.stages import SECONDS, overall, part
-from charrnn.discovery.summary import BLOCKS_SHOWN, Cause, cells_shown
 from charrnn.display.terminal import STYLE, Terminal
 from charrnn.properties.catalog import CATALOG
 from tests.test_findings import evidence, findings
@@ -59,9 +59,9 @@ def test_named_cell_is_shown_on_a_text():
 def test_what_else_was_found():
     shown = " ".join(str(findings(evidence(), evidence(cell="1:4", sign=-1, stability=0.6))).split())
     assert "Correlate, but miss a condition for a name: in string 1:4 .95." in shown
-    assert "Carry memory, but have no name: 1:5 (6 % of the gradient over 30 and 0 % over 100 characters)." in shown
-    assert "Nothing found in any single cell: line position. All cells of a layer together" in shown
-    assert "(a linear probe) still tell line position .90." in shown
+    assert "no name (share of the gradient over 30 and 100 characters): 1:5 6, 0 %." in shown
+    assert "in no single cell, but by a linear probe in all cells of a layer together: line position .90." in shown
+    assert "Not found" not in shown
     assert "React to one character: 1 cell (a)." in shown
     assert "Caution" not in shown
 

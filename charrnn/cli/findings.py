@@ -31,7 +31,7 @@ def print_findings(
     """
     from charrnn.causal.effects import claim
     from charrnn.discovery import report
-    from charrnn.discovery.summary import Cause
+    from charrnn.discovery.findings import Cause
     from charrnn.display.tables import table
 
     shown = {key: Cause(one.stars, claim(one).lstrip("★ ")) for key, one in causes.items()}
@@ -55,13 +55,12 @@ def print_findings(
 
 def _next(findings: Findings, run: str, *, evidence: bool) -> list[str]:
     """Return commands to go on with."""
-    known = [one.cell for one in findings.claims()] or [*findings.gradient_shares]
-    rows = []
+    known = [one.cell for one in findings.claims() if one.verdict != "none"] or [*findings.gradient_shares]
+    rows = [(f"charrnn inspect {run} --cell {known[0]}", "passages, gates and logits of this cell")] if known else []
     if known:
-        rows = [
-            (f"charrnn inspect {run} --cell {known[0]}", "passages, gates and logits of this cell"),
-            (f"charrnn ablate {run} --cell {known[0]}", "what the network loses without it"),
-        ]
+        rows.append((f"charrnn ablate {run} --cell {known[0]}", "what the network loses without it"))
+    else:
+        rows.append((f"charrnn inspect {run} --characters 600000", "a search of more text, for rarer properties"))
     if not evidence:
         rows.append((f"charrnn inspect {run} --evidence", "the scores behind the names"))
     width = max((len(command) for command, _ in rows), default=0)

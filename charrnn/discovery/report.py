@@ -8,7 +8,6 @@ from charrnn.discovery.evidence import MIN_CORRELATE, Evidence
 from charrnn.discovery.probe import Probe
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
-from charrnn.inspection.gradients import SHARE_LAGS
 from charrnn.properties.catalog import property_titled
 
 MIN_COUNTER = 0.9
@@ -112,27 +111,17 @@ def correlates_words(claims: Iterable[Evidence]) -> str:
     return "; ".join(f"{name} {', '.join(cells)}" for name, cells in by_property.items())
 
 
-def explain_share(shares: Sequence[float | None]) -> str:
-    """Say how much of the gradient a cell carries: `89 % of the gradient over 30 characters, 100 % over 100`."""
-    known = [(lag, share) for lag, share in zip(SHARE_LAGS, shares, strict=False) if share is not None]
-    parts = [f"{100 * share:.0f} %{' of the gradient' * (not k)} over {lag}" for k, (lag, share) in enumerate(known)]
-    return " and ".join(parts) + " characters" if parts else "gradient not known"
-
-
 def correlates_line(evidence: Evidence) -> str:
     """Return the line about a cell that correlates with a property, with the conditions that fail."""
     score = f"{measure(evidence)} {number(signed_score(evidence, evidence.rank_correlation))}"
     return f"correlates: {cell_and_signal(evidence)} {evidence.property_name}, {score}: {'; '.join(evidence.failed)}"
 
 
-def together(probes: Sequence[Probe], names: Sequence[str]) -> str:
-    """List what linear probes find of these properties, in the layer that tells most; empty if nothing."""
+def together(probes: Sequence[Probe], names: Sequence[str]) -> dict[str, str]:
+    """Return what a linear probe reaches for these properties, in the layer that tells most: title → score in words."""
     best: dict[str, Probe] = {}
     for one in sorted(probes, key=lambda one: -one.score):
         if one.property_name in names and one.score >= MIN_CORRELATE:
             best.setdefault(one.property_name, one)
     layers = len({one.layer for one in probes})
-    return ", ".join(
-        f"{short_name(name)} {number(one.score, 2)}" + (f" (layer {one.layer})" if layers > 1 else "")
-        for name, one in best.items()
-    )
+    return {name: number(one.score, 2) + (f" (layer {one.layer})" if layers > 1 else "") for name, one in best.items()}
