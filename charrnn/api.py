@@ -186,11 +186,11 @@ class Model:
     def sample(self, prime: str = "", *, n: int | None = None, clamp: Clamps = (), **settings: Any) -> str | list[str]:
         """Return text that continues a prime; the prime is not repeated.
 
-        n: how many texts, as a list; None: one str. clamp: cells to hold, as in {"1:42": 0.9} or
-        {"1:42.h": "inside@100..300"}: h instead of c, at its mean inside the property that a search found it to track,
-        while characters 100 to 300 are generated. settings: fields of `SampleSettings`, such as length, temperature,
-        top_k, top_p, repeat_penalty, best_of, greedy, stop (a str or several), lines and seed. Bytes that are not UTF-8 become U+FFFD;
-        `generate` yields exact ids.
+        n: how many texts, as a list; None: one str. clamp: cells to hold, as in {"1:42": 0.9} or {"1:42.h":
+        "inside@100..300"}: h instead of c, at its mean inside the property that a search found it to track, while
+        characters 100 to 300 are generated. settings: fields of `SampleSettings`, such as length, temperature, top_k,
+        top_p, repeat_penalty, best_of, greedy, stop (a str or several), lines and seed. Bytes that are not UTF-8 become
+        U+FFFD; `generate` yields exact ids.
         Raises CharrnnError where the prime or the stop text holds characters that the vocabulary lacks.
         """
         texts: list[list[int]] = [[] for _ in range(n or 1)]

@@ -116,8 +116,8 @@ def test_doses_go_from_outside_to_inside():
 def test_baselines_and_fluency():
     found = steering_of(LATCH)
     assert found["primed inside"].measures["property"].mean > found["not held"].measures["property"].mean
-    assert found["held beyond inside"].nats.mean > found["not held"].nats.mean + 0.05
-    assert [one.kind for one in found.conditions] == ["free"] + ["held"] * 5 + ["primed", "direction"] * 2
+    assert found["held inside+"].nats.mean > found["not held"].nats.mean + 0.05
+    assert [one.kind for one in found.conditions] == ["free"] + ["held"] * 5 + ["primed"] * 2 + ["shifted"] * 2
 
 
 def test_fluency_is_the_score_of_the_text():

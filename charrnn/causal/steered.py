@@ -6,14 +6,16 @@ import dataclasses
 import io
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from charrnn.display.tables import format_table
 from charrnn.display.terminal import Terminal, safe_text, wrap_words
 from charrnn.properties.catalog import Kind
 from charrnn.properties.source_code import kind_of
 
-SAMPLE_LINES = 5
+SteeringKind = Literal["free", "held", "primed", "shifted"]
+KINDS: tuple[SteeringKind, ...] = get_args(SteeringKind)
+SAMPLE_LINES = 4
 LEAST_SHOWN = 0.1
 """A measure that is smaller in every row is left out of the table."""
 SYMBOLS = {" ": "space", "\\n": "newline", "\\t": "tab"}
@@ -40,15 +42,15 @@ class Estimate:
 class Condition:
     """Texts generated in one way.
 
-    kind: "free": nothing is held; "held": the cell; "primed": continues places of one class; "direction": the
-    difference of class means is added. value: that the cell is held at. natural: whether it lies within the 1 and 99 %
+    kind: "free": nothing is held; "held": the cell; "primed": continues places of one class; "shifted": the difference
+    of class means is added. value: that the cell is held at. natural: whether it lies within the 1 and 99 %
     quantiles of the cell. measures: "property": share of the characters at which it holds, or its mean; "opening",
     "closing": episodes that begin, and that end within a line; "unclosed": that end with a line; "?!": these marks, all
     per 1,000 characters; "line length", "indentation": in characters. nats: per character, under the network as it was.
     """
 
     name: str
-    kind: Literal["free", "held", "primed", "direction"]
+    kind: SteeringKind
     value: float | None
     natural: bool
     measures: dict[str, Estimate] = field(default_factory=dict)
@@ -138,7 +140,7 @@ def claim(steering: Steering) -> str:
         verb, unit = ("holds", " of the time") if binary else ("is", " on average")
         parts.append(f"{title[0].upper()}{title[1:]} {verb} {a} → {b}{unit} ({free.name} {c})")
     costs = (f"{signed(one.nats.mean - free.nats.mean, _nats(one, free))} {one.name}" for one in (low, high))
-    parts.append("Fluency costs " + ", ".join(costs) + " nats per character")
+    parts.append("Nats per character: " + ", ".join(costs))
     return ". ".join(parts) + "."
 
 
@@ -221,8 +223,8 @@ def notes(steering: Steering) -> list[str]:
         legend.append("opens, closes: episodes that begin, and that end within a line; unclosed: that end with a line")
     if steering.kind is not None:
         legend.append(
-            "primed: continues text of this class, nothing held; direction: the difference of class means, added to h "
-            "of the whole layer"
+            "+: beyond the mean; primed: continues text of this class, nothing held; shifted: the difference of class "
+            "means added to h of the whole layer"
         )
     if not all(one.natural for one in steering.conditions):
         low_end, high_end = steering.range

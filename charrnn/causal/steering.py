@@ -21,7 +21,7 @@ import torch
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.causal.levels import Levels, classes_of, measure_levels
 from charrnn.causal.reading import advance
-from charrnn.causal.steered import Condition, Estimate, FrequencyChange, Steering
+from charrnn.causal.steered import KINDS, Condition, Estimate, FrequencyChange, Steering
 from charrnn.discovery.inputs import characters_of
 from charrnn.discovery.statistics import bootstrap_weights, interval
 from charrnn.discovery.study import Progress
@@ -41,10 +41,10 @@ TEXTS, LENGTH = 64, 2_000
 PRIME = 100
 RESAMPLES = 2_000
 SCORED_AT_ONCE = 250
-CHANGES_SHOWN = 8
+CHANGES_SHOWN = 6
 DOSES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles at which a cell without a property is held."""
-STEPS = {-0.5: "beyond {0}", 0.0: "{0}", 0.5: "between", 1.0: "{1}", 1.5: "beyond {1}"}
+STEPS = {-0.5: "{0}+", 0.0: "{0}", 0.5: "between", 1.0: "{1}", 1.5: "{1}+"}
 """Share of the way from the mean outside to the mean inside → name of the dose."""
 
 
@@ -111,7 +111,7 @@ def steer(
             moved = _shifted(network, cell.layer, shift * levels.direction)
             primes = _primes(network, text, where, texts, np.random.default_rng(seed))
             planned.append((Condition(f"primed {name}", "primed", None, True), network, primes))
-            planned.append((Condition(f"direction {name}", "direction", None, True), moved, everywhere))
+            planned.append((Condition(f"shifted {name}", "shifted", None, True), moved, everywhere))
     measured, frequencies = [], []
     for place, (condition, edited, primes) in enumerate(planned):
 
@@ -130,7 +130,7 @@ def steer(
         names=names,
         language=language,
         range=(levels.quantiles[0.01], levels.quantiles[0.99]),
-        conditions=tuple(sorted(measured, key=lambda one: one.kind != "free" and one.kind != "held")),
+        conditions=tuple(sorted(measured, key=lambda one: KINDS.index(one.kind))),
         low=low,
         high=high,
         frequencies=_changes(frequencies[low], frequencies[high], vocabulary, weights),
