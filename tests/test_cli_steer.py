@@ -16,7 +16,7 @@ def test_screen_and_json(home):
     make_run(home, prose(18_000))
     shown = invoke(*STEER, "--property", "inside parentheses", command="steer")
     assert shown.startswith("Cell 1:3, held outside → held inside: ")
-    assert "shifted inside" in shown
+    assert "moved inside" in shown
     data = json.loads(invoke(*STEER, "--json", command="steer"))
     assert (data["cell"], data["signal"], len(data["conditions"])) == ("1:3", "c", 6)
 

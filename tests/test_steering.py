@@ -117,7 +117,7 @@ def test_baselines_and_fluency():
     found = steering_of(LATCH)
     assert found["primed inside"].measures["property"].mean > found["not held"].measures["property"].mean
     assert found["held inside+"].nats.mean > found["not held"].nats.mean + 0.05
-    assert [one.kind for one in found.conditions] == ["free"] + ["held"] * 5 + ["primed"] * 2 + ["shifted"] * 2
+    assert [one.kind for one in found.conditions] == ["free"] + ["held"] * 5 + ["primed"] * 2 + ["moved"] * 2
 
 
 def test_fluency_is_the_score_of_the_text():

@@ -13,7 +13,7 @@ from charrnn.display.terminal import Terminal, safe_text, wrap_words
 from charrnn.properties.catalog import Kind
 from charrnn.properties.source_code import kind_of
 
-SteeringKind = Literal["free", "held", "primed", "shifted"]
+SteeringKind = Literal["free", "held", "primed", "moved"]
 KINDS: tuple[SteeringKind, ...] = get_args(SteeringKind)
 SAMPLE_LINES = 4
 LEAST_SHOWN = 0.1
@@ -42,7 +42,7 @@ class Estimate:
 class Condition:
     """Texts generated in one way.
 
-    kind: "free": nothing is held; "held": the cell; "primed": continues places of one class; "shifted": the difference
+    kind: "free": nothing is held; "held": the cell; "primed": continues places of one class; "moved": the difference
     of class means is added. value: that the cell is held at. natural: whether it lies within the 1 and 99 %
     quantiles of the cell. measures: "property": share of the characters at which it holds, or its mean; "opening",
     "closing": episodes that begin, and that end within a line; "unclosed": that end with a line; "?!": these marks, all
@@ -223,7 +223,7 @@ def notes(steering: Steering) -> list[str]:
         legend.append("opens, closes: episodes that begin, and that end within a line; unclosed: that end with a line")
     if steering.kind is not None:
         legend.append(
-            "+: beyond the mean; primed: continues text of this class, nothing held; shifted: the difference of class "
+            "+: beyond the mean; primed: continues text of this class, nothing held; moved: the difference of class "
             "means added to h of the whole layer"
         )
     if not all(one.natural for one in steering.conditions):

@@ -111,7 +111,7 @@ def steer(
             moved = _shifted(network, cell.layer, shift * levels.direction)
             primes = _primes(network, text, where, texts, np.random.default_rng(seed))
             planned.append((Condition(f"primed {name}", "primed", None, True), network, primes))
-            planned.append((Condition(f"shifted {name}", "shifted", None, True), moved, everywhere))
+            planned.append((Condition(f"moved {name}", "moved", None, True), moved, everywhere))
     measured, frequencies = [], []
     for place, (condition, edited, primes) in enumerate(planned):
 
