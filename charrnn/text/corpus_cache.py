@@ -30,7 +30,7 @@ from charrnn.errors import CharrnnError
 from charrnn.files import ProgressCallback, remove_leftovers
 from charrnn.settings import ReadSettings
 from charrnn.text.encoder import Encoder, Survey
-from charrnn.text.id_files import Manifest, array_path, map_array, map_unnamed, read_manifest, write_ids
+from charrnn.text.id_files import Manifest, array_path, map_ids, map_unnamed, read_manifest, write_ids
 from charrnn.text.sources import SourceFile
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
@@ -71,7 +71,7 @@ class _Request:
                 with contextlib.suppress(CharrnnError, OSError):
                     manifest = read_manifest(path, len(self.sources))
                     if self._accepts(manifest):
-                        return Encoded(manifest.survey, map_array(array_path(path), manifest))
+                        return Encoded(manifest.survey, map_ids(array_path(path), manifest))
         return None
 
     def manifests(self, folder: Path) -> list[Path]:
@@ -109,13 +109,13 @@ def encode(
     is_kept = all(stamp is not None for stamp in request.stamps)
     if is_kept and (encoded := request.find(folders)):
         return encoded
-    folder = next((folder for folder in folders if _is_writable(folder)), None)
+    folder = next((folder for folder in folders if is_writable(folder)), None)
     if folder is None:
         raise CharrnnError(
             f"the ids of {name} cannot be kept: {' and '.join(map(str, folders))} cannot be written to",
             "set CHARRNN_HOME to a folder that can be written to",
         )
-    with _lock(folder):
+    with locked(folder):
         if is_kept and (encoded := request.find(folders)):  # written by the process this one waited for
             return encoded
         remove_leftovers(folder)
@@ -123,7 +123,7 @@ def encode(
         survey = encoder.survey(vocabulary)
         if not survey.characters:
             return Encoded(survey, np.empty(0, survey.vocabulary.id_type))
-        with _writing(f"the ids of {name}", folder, survey.characters * survey.vocabulary.id_type.itemsize):
+        with writing(f"the ids of {name}", folder, survey.characters * survey.vocabulary.id_type.itemsize):
             if is_kept:
                 return Encoded(survey, _write(encoder, survey, request, folder))
             return Encoded(survey, map_unnamed(encoder.ids(survey), survey.vocabulary.id_type, folder))
@@ -134,7 +134,7 @@ def map_blocks(what: str, blocks: Iterable[np.ndarray], length: int, dtype: np.d
 
     what: for errors. Raises CharrnnError where the folder cannot be written to or has no space.
     """
-    with _writing(what, folder, length * dtype.itemsize):
+    with writing(what, folder, length * dtype.itemsize):
         return map_unnamed((block.tobytes() for block in blocks), dtype, folder)
 
 
@@ -173,14 +173,14 @@ def _hash_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
 
-def _is_writable(folder: Path) -> bool:
+def is_writable(folder: Path) -> bool:
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     return os.access(folder, os.W_OK | os.X_OK)
 
 
 @contextlib.contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """Wait until no other process encodes into this folder. Processes started together encode once."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -192,7 +192,7 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _writing(what: str, folder: Path, size: int) -> Iterator[None]:
+def writing(what: str, folder: Path, size: int) -> Iterator[None]:
     """Check the free space, and turn OSErrors into CharrnnErrors."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Ids on disk: a `.npy` array beside a JSON manifest, mapped to memory and checked before use.
+"""Arrays on disk, such as ids: a `.npy` file beside a JSON manifest, mapped to memory and checked before use.
 
 No file is unpickled: the header of the array must be, byte for byte, the one that the manifest implies.
 """
@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def array_path(manifest: Path) -> Path:
 def read_manifest(path: Path, sources: int) -> Manifest:
     """Read a manifest. Raises CharrnnError or OSError where it is not one of that many sources, or another user's."""
     damaged = CharrnnError(f"{path} is damaged")
-    with _open_own(path) as file:
+    with open_own(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > LARGEST_MANIFEST:
             raise damaged
@@ -71,27 +71,32 @@ def read_manifest(path: Path, sources: int) -> Manifest:
     return Manifest(Survey(vocabulary, **value), request, paths, checksums)
 
 
-def map_array(path: Path, manifest: Manifest) -> np.ndarray:
-    """Return the ids (N,) of an array, mapped copy-on-write.
+def map_ids(path: Path, manifest: Manifest) -> np.ndarray:
+    """Return the ids (N,) that a manifest describes, as `map_array` does."""
+    survey = manifest.survey
+    return map_array(path, survey.vocabulary.id_type, survey.characters, manifest.checksums)
+
+
+def map_array(path: Path, dtype: np.dtype, length: int, checksums: list[int]) -> np.ndarray:
+    """Return an array (length,), mapped copy-on-write.
 
     Raises CharrnnError or OSError where the header, the length, or a checksum of some random blocks is wrong.
     """
-    survey, header = manifest.survey, _header(manifest.survey)
-    size = survey.characters * survey.vocabulary.id_type.itemsize
+    header, size = _header(dtype, length), length * dtype.itemsize
     blocks = -(-size // CHECKED_BLOCK)
-    with _open_own(path) as file:
+    with open_own(path) as file:
         if (
             not blocks
-            or len(manifest.checksums) != blocks
+            or len(checksums) != blocks
             or os.fstat(file.fileno()).st_size != len(header) + size
             or _read_at(file, 0, len(header)) != header
         ):
             raise CharrnnError(f"{path} is damaged")
         for block in {blocks - 1, *random.sample(range(blocks), min(BLOCKS_CHECKED, blocks))}:
             data = _read_at(file, len(header) + block * CHECKED_BLOCK, CHECKED_BLOCK)
-            if zlib.crc32(data) != manifest.checksums[block]:
+            if zlib.crc32(data) != checksums[block]:
                 raise CharrnnError(f"{path} is damaged")
-        return _map(file, survey)
+        return _map(file, dtype, length)
 
 
 def write_ids(
@@ -101,20 +106,35 @@ def write_ids(
 
     check: called before the array gets its name.
     """
+    facts = {**asdict(survey), "request": request, "paths": paths}
+    return write_array(manifest, survey.vocabulary.id_type, survey.characters, blocks, facts, check)
+
+
+def write_array(
+    manifest: Path,
+    dtype: np.dtype,
+    length: int,
+    blocks: Iterable[bytes],
+    facts: dict[str, Any],
+    check: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """Write an array (length,), then its manifest: the facts and the checksums. Return the array, mapped.
+
+    check: called before the array gets its name.
+    """
     with atomic_file(array_path(manifest)) as temporary:
         temporary.unlink(missing_ok=True)
         with temporary.open("x+b") as file:
-            file.write(_header(survey))
+            file.write(_header(dtype, length))
             checksums = _write_blocks(blocks, file)
             file.flush()
-            ids = _map(file, survey)
+            array = _map(file, dtype, length)
         check()
     with atomic_file(manifest) as temporary:
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:
-            data = {**asdict(survey), "request": request, "paths": paths, "checksums": checksums}
-            file.write(json.dumps(data).encode())
-    return ids
+            file.write(json.dumps({**facts, "checksums": checksums}).encode())
+    return array
 
 
 def map_unnamed(blocks: Iterable[bytes], dtype: np.dtype, folder: Path) -> np.ndarray:
@@ -126,7 +146,7 @@ def map_unnamed(blocks: Iterable[bytes], dtype: np.dtype, folder: Path) -> np.nd
         return np.memmap(file, dtype, mode="c")
 
 
-def _open_own(path: Path) -> BinaryIO:
+def open_own(path: Path) -> BinaryIO:
     """Open a regular file. Raises CharrnnError where it is another user's, as it may be in a folder such as /tmp."""
     file = open_regular(path)
     if os.fstat(file.fileno()).st_uid not in (*TRUSTED, os.geteuid()):
@@ -143,16 +163,15 @@ def _read_at(file: BinaryIO, start: int, length: int) -> bytes:
     return bytes(data)
 
 
-def _map(file: BinaryIO, survey: Survey) -> np.ndarray:
+def _map(file: BinaryIO, dtype: np.dtype, length: int) -> np.ndarray:
     # Copy-on-write: nothing is written, but PyTorch warns about memory that cannot be.
-    shape = (survey.characters,)
-    return np.memmap(file, survey.vocabulary.id_type, mode="c", offset=len(_header(survey)), shape=shape)
+    return np.memmap(file, dtype, mode="c", offset=len(_header(dtype, length)), shape=(length,))
 
 
-def _header(survey: Survey) -> bytes:
-    """Return the header that NumPy writes before these ids."""
+def _header(dtype: np.dtype, length: int) -> bytes:
+    """Return the header that NumPy writes before this array."""
     header = io.BytesIO()
-    description = {"descr": survey.vocabulary.id_type.str, "fortran_order": False, "shape": (survey.characters,)}
+    description = {"descr": dtype.str, "fortran_order": False, "shape": (length,)}
     np.lib.format.write_array_header_1_0(header, description)
     return header.getvalue()
 

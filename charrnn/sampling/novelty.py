@@ -1,0 +1,181 @@
+"""Compare texts with the training text: report what they copy from it, or keep a sample from copying.
+
+Shapes: N streams, T characters of a text, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+from torch import Tensor
+
+from charrnn.errors import CharrnnError
+from charrnn.sampling.filters import EXCLUDED
+from charrnn.text.corpus import Corpus
+from charrnn.text.suffix_array import StageProgress, SubstringIndex
+from charrnn.text.suffix_cache import kept_suffix_array
+from charrnn.units import amount
+
+NGRAM_LENGTHS = (10, 20, 40)
+SEARCHED_AT_ONCE = 1 << 16
+STAGE = "novelty"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The longest run of characters that a text shares with the training text.
+
+    start: in the text. quotation: the run itself. file, line: where it occurs first, line from 1.
+    """
+
+    start: int
+    characters: int
+    quotation: str
+    file: str
+    line: int
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self)
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """What of a text is new. longest_copy: None where no character of it occurs in the training text.
+
+    new_ngrams: n → share of the text's n-grams that do not occur there; None for a text of fewer than n characters.
+    """
+
+    characters: int
+    longest_copy: Copy | None
+    new_ngrams: dict[int, float | None]
+
+    def to_json(self) -> dict[str, Any]:
+        copied = None if self.longest_copy is None else self.longest_copy.to_json()
+        return {"characters": self.characters, "longest_copy": copied, "new_ngrams": self.new_ngrams}
+
+
+class TrainingIndex:
+    """The training text of a run with its suffix array, which is kept beside it.
+
+    corpus: of the run, without its held-out text. progress: as for `kept_suffix_array`, which also says what is raised.
+    """
+
+    def __init__(self, corpus: Corpus, progress: StageProgress | None = None):
+        self._corpus = corpus
+        self._order = kept_suffix_array(corpus, progress)
+
+    def substrings(self, longest: int) -> SubstringIndex:
+        """Return an index of the substrings of up to `longest` characters."""
+        return SubstringIndex(self._corpus.ids, self._order, longest)
+
+    def novelty(self, ids: np.ndarray, progress: StageProgress | None = None) -> Novelty:
+        """Compare a text (T,) with the training text. progress: called with a stage and the share that is done."""
+        index = self.substrings(max(*NGRAM_LENGTHS, len(ids)))
+        starts, length = np.arange(len(ids)), 0
+        new: dict[int, float | None] = dict.fromkeys(NGRAM_LENGTHS)
+        for n in (1, *NGRAM_LENGTHS):
+            if n > len(ids):
+                break
+            occurs = _occurs(index, sliding_window_view(ids, n))
+            if n in new:
+                new[n] = 1 - float(occurs.mean())
+            if occurs.any():
+                starts, length = np.flatnonzero(occurs), n
+        if not length:
+            return Novelty(len(ids), None, new)
+        for done, start in enumerate(starts.tolist()):
+            if progress is not None and done % SEARCHED_AT_ONCE == 0:
+                progress(STAGE, done / len(starts))
+            longer = _longest_copy(index, ids[start:], length)
+            if longer > length or not done:
+                first, length = start, longer
+        return Novelty(len(ids), self._copy(index, ids, first, length), new)
+
+    def _copy(self, index: SubstringIndex, ids: np.ndarray, start: int, length: int) -> Copy:
+        quoted = ids[start : start + length]
+        place = int(index.occurrences(index.keys(quoted[None])).min())
+        vocabulary, ends = self._corpus.vocabulary, np.cumsum(self._corpus.lengths)
+        number = int(np.searchsorted(ends, place, side="right"))
+        before = self._corpus.ids[int(ends[number]) - self._corpus.lengths[number] : place]
+        newline = vocabulary.encode("\n", skip_unknown=True)
+        line = 1 + int(np.isin(before, newline).sum())
+        return Copy(start, length, vocabulary.text(quoted), self._corpus.files[number], line)
+
+
+def _occurs(index: SubstringIndex, ngrams: np.ndarray) -> np.ndarray:
+    """Return which n-grams (M, n) occur in the training text, (M,)."""
+    found = []
+    for start in range(0, len(ngrams), SEARCHED_AT_ONCE):
+        keys = index.keys(ngrams[start : start + SEARCHED_AT_ONCE])
+        distinct, inverse = np.unique(keys, return_inverse=True)  # sorted, they are found faster
+        found.append((index.find(distinct) >= 0)[inverse])
+    return np.concatenate(found)
+
+
+def _longest_copy(index: SubstringIndex, ids: np.ndarray, length: int) -> int:
+    """Return how many of the first characters occur in the training text; `length` if not more do."""
+    step = 1
+    while step:
+        longer = length + step
+        if longer <= len(ids) and index.find(index.keys(ids[None, :longer]))[0] >= 0:
+            length, step = longer, 2 * step
+        else:
+            step //= 2
+    return length
+
+
+class CopyLimit:
+    """Excludes the characters with which a stream would have copied more than `limit` characters verbatim.
+
+    A character is excluded if and only if it and the last `limit` generated ones occur in the training text together.
+    So a text never shares more than `limit` characters in a row with it, and where it shares fewer nothing changes.
+    The prime does not count.
+    """
+
+    def __init__(self, index: SubstringIndex, limit: int, streams: int):
+        self._index, self._limit = index, limit
+        self._latest = np.zeros((streams, limit), index.ids.dtype)
+        self._generated = 0
+        # Among the last `limit` characters is a whole block, counted from the start of the text. Unless it occurs in
+        # the training text, they do not. So most characters are generated without a search.
+        self._block = (limit + 1) // 2
+        self._block_occurs = np.zeros(streams, bool)
+
+    def update(self, drawn: np.ndarray) -> None:
+        """Add a character to each stream. drawn: (N,), negative for a text that has ended."""
+        self._latest[:, :-1] = self._latest[:, 1:]
+        self._latest[:, -1] = np.maximum(drawn, 0)
+        self._generated += 1
+        if self._generated % self._block == 0:
+            self._block_occurs = self._index.find(self._index.keys(self._latest[:, -self._block :])) >= 0
+        self._block_occurs &= drawn >= 0
+
+    def apply(self, logits: Tensor) -> Tensor:
+        """Return logits (N, V) without the excluded characters. Raises CharrnnError where no character is left."""
+        rows, excluded = [], []
+        for stream, ids in self._excluded():
+            if len(ids) == logits.shape[-1]:
+                raise CharrnnError(
+                    f"every character would copy more than {amount(self._limit, 'character')} of the training text",
+                    "allow more with --max-copy",
+                )
+            rows += [stream] * len(ids)
+            excluded += ids
+        if not rows:
+            return logits
+        places = torch.tensor([rows, excluded], device=logits.device)
+        return logits.index_put((places[0], places[1]), logits.new_tensor(EXCLUDED))
+
+    def _excluded(self) -> Iterator[tuple[int, list[int]]]:
+        """Yield each stream that is at the limit, with the ids that would exceed it."""
+        if self._generated < self._limit:
+            return
+        for stream in np.flatnonzero(self._block_occurs).tolist():
+            key = self._index.keys(self._latest[stream : stream + 1])
+            if self._index.find(key)[0] >= 0:
+                yield stream, self._index.followers(key).tolist()
