@@ -46,10 +46,12 @@ from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN, State, overflow_error, parameter_count
 from charrnn.model.run import Run
+from charrnn.model.training_text import training_text
 from charrnn.properties.catalog import Property, Text, property_titled
 from charrnn.properties.user_properties import find_property
 from charrnn.sampling.best import keep_best
 from charrnn.sampling.generate import STOPPED, generate_states
+from charrnn.sampling.novelty import Novelty, TrainingIndex
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import Score, score
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, check_names
@@ -189,8 +191,8 @@ class Model:
         n: how many texts, as a list; None: one str. clamp: cells to hold, as in {"1:42": 0.9} or {"1:42.h":
         "inside@100..300"}: h instead of c, at its mean inside the property that a search found it to track, while
         characters 100 to 300 are generated. settings: fields of `SampleSettings`, such as length, temperature, top_k,
-        top_p, repeat_penalty, best_of, greedy, stop (a str or several), lines and seed. Bytes that are not UTF-8 become
-        U+FFFD; `generate` yields exact ids.
+        top_p, repeat_penalty, best_of, greedy, stop (a str or several), lines, max_copy and seed; corpus as for
+        `generate`. Bytes that are not UTF-8 become U+FFFD; `generate` yields exact ids.
         Raises CharrnnError where the prime or the stop text holds characters that the vocabulary lacks.
         """
         texts: list[list[int]] = [[] for _ in range(n or 1)]
@@ -215,17 +217,19 @@ class Model:
         prime: str | bytes | np.ndarray = "",
         *,
         clamp: Clamps = (),
+        corpus: str | TrainingIndex | None = None,
         progress: Progress | None = None,
         **settings: Any,
     ) -> Iterator[np.ndarray]:
         """Yield the ids (num,) of the next character of `num` texts; −1 for a text that has ended.
 
         settings: as for `sample`, with `num` for the number of texts. With `best_of`, the first character is yielded
-        after all texts have been generated. progress: of that, as for `discover`.
+        after all texts have been generated. progress: of that, as for `discover`. corpus: as for `novelty`, where
+        max_copy is set.
         """
         ids, chosen = self._prime_ids(prime), _sample_settings(settings)
         candidates = chosen.changed(num=chosen.num * chosen.best_of)
-        drawn = (row for row, _ in self._generate_states(ids, clamp, candidates))
+        drawn = (row for row, _ in self._generate_states(ids, clamp, candidates, corpus))
         if chosen.best_of == 1:
             return drawn
         return keep_best(drawn, chosen, lambda text: self.score_continuation(ids, text).bits_per_character, progress)
@@ -237,25 +241,26 @@ class Model:
         *,
         signal: str = "auto",
         clamp: Clamps = (),
+        corpus: str | TrainingIndex | None = None,
         **settings: Any,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield ids as `generate` does, and the value (num,) that a cell has after reading them.
 
-        signal: part of the state; "auto": c of an LSTM, else h.
+        signal: part of the state; "auto": c of an LSTM, else h. corpus: as for `generate`.
         """
         watched, recurrence = as_cell(cell, self.network), self.network.recurrence
         part = tuple(recurrence.state_parts).index(clampable_signal(self.network, signal))
         chosen = _sample_settings(settings)
         if chosen.best_of > 1:
             raise UsageError("--best-of and --color-by exclude each other", "leave out one of them")
-        pairs = self._generate_states(self._prime_ids(prime), clamp, chosen)
+        pairs = self._generate_states(self._prime_ids(prime), clamp, chosen, corpus)
         return ((ids, state[watched.layer - 1][part][:, watched.index].cpu().numpy()) for ids, state in pairs)
 
     def _prime_ids(self, prime: str | bytes | np.ndarray) -> np.ndarray:
         return prime if isinstance(prime, np.ndarray) else self.vocabulary.encode(prime, source="the prime")
 
     def _generate_states(
-        self, prime: np.ndarray, clamp: Clamps, settings: SampleSettings
+        self, prime: np.ndarray, clamp: Clamps, settings: SampleSettings, corpus: str | TrainingIndex | None
     ) -> Iterator[tuple[np.ndarray, State]]:
         holds = resolve(parse_holds(clamp, self.network), self.class_means)
         network, state, later = schedule(self.original or self.network, self.clamps, holds)
@@ -267,6 +272,7 @@ class Model:
             state=state,
             documents=self.run.document_separator,
             later=later,
+            index=None if settings.max_copy is None else self._training_index(corpus),
         )
 
     def class_means(self, cell: CellName, signal: str = "auto") -> tuple[float, float]:
@@ -287,6 +293,26 @@ class Model:
         encoded = encoded[:LEVEL_CHARACTERS]
         truth = None if one is None else one.of(self.characters(encoded))
         return measure_levels(self.original or self.network, encoded, as_cell(cell, self.network), signal, truth)
+
+    def novelty(
+        self, text: TextLike, *, corpus: str | TrainingIndex | None = None, progress: Progress | None = None
+    ) -> Novelty:
+        """Return the longest run of a text that occurs in the training text, and the share of n-grams that do not.
+
+        corpus: the run's corpus, or its index; None: looked for in corpora/. progress: as for `discover`.
+        Raises CharrnnError where the corpus is not on this machine.
+        """
+        return self._training_index(corpus, progress).novelty(self.encode(text).ids, progress)
+
+    def training_index(self, corpus: str | None = None, *, progress: Progress | None = None) -> TrainingIndex:
+        """Return the index that `novelty` and max_copy search, to use it several times. It is kept beside the corpus.
+
+        corpus, progress, errors: as for `novelty`.
+        """
+        return TrainingIndex(training_text(self.run, corpus), progress)
+
+    def _training_index(self, corpus: str | TrainingIndex | None, progress: Progress | None = None) -> TrainingIndex:
+        return corpus if isinstance(corpus, TrainingIndex) else self.training_index(corpus, progress=progress)
 
     # Reading
 

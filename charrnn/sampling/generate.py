@@ -14,6 +14,7 @@ from torch import Tensor
 
 from charrnn.model.network import CharRNN, State, overflow_error
 from charrnn.sampling.noise import GumbelNoise
+from charrnn.sampling.novelty import CopyLimit, TrainingIndex
 from charrnn.sampling.registry import FilterChain, SampleContext
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.step import FastStep
@@ -49,10 +50,18 @@ def generate(
     state: State | None = None,
     documents: DocumentSeparator | None = None,
     later: Sequence[Phase] = (),
+    index: TrainingIndex | None = None,
 ) -> Iterator[np.ndarray]:
     """Generate texts as `generate_states` does, and yield the ids alone."""
     pairs = generate_states(
-        network, settings, prime_ids, vocabulary=vocabulary, state=state, documents=documents, later=later
+        network,
+        settings,
+        prime_ids,
+        vocabulary=vocabulary,
+        state=state,
+        documents=documents,
+        later=later,
+        index=index,
     )
     return (ids for ids, _ in pairs)
 
@@ -66,6 +75,7 @@ def generate_states(
     state: State | None = None,
     documents: DocumentSeparator | None = None,
     later: Sequence[Phase] = (),
+    index: TrainingIndex | None = None,
 ) -> Iterator[tuple[np.ndarray, State]]:
     """Generate `settings.num` texts in parallel, in constant memory.
 
@@ -77,6 +87,7 @@ def generate_states(
     initial state after the end of each document.
     later: networks that take over, in order of their first characters. The state is carried over; cells that either
     network holds are set to their values at the change.
+    index: of the training text, which `settings.max_copy` needs.
 
     Yields ids (N,), int64, and the state after reading them, up to `settings.length` times. A stream that has met a
     stop condition of the settings yields `STOPPED` from then on; the iterator ends when all have. `settings.best_of` is
@@ -86,7 +97,8 @@ def generate_states(
     number of streams and any device, except where rounding decides (float32: about one in a million characters).
 
     Raises CharrnnError where the vocabulary lacks a character that a setting names or a setting cannot be applied, and
-    while generating where the weights are so large that logits are not finite.
+    while generating where the weights are so large that logits are not finite, or `settings.max_copy` leaves no
+    character.
     """
     prime_ids = np.empty(0, np.int64) if prime_ids is None else prime_ids
     prime = np.broadcast_to(prime_ids, (settings.num, prime_ids.shape[-1]))
@@ -101,7 +113,12 @@ def generate_states(
     last = np.broadcast_to(prime_ids[..., -1], settings.num).astype(np.int64)
     ids = torch.from_numpy(last).to(network.device)
     ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num)
-    return _generate(_PhasedStep(network, later, settings.num), filters, settings, ids, state, stops, ends)
+    copies = None
+    if settings.max_copy is not None:
+        if index is None:
+            raise ValueError("max_copy needs the index of the training text")
+        copies = CopyLimit(index.substrings(settings.max_copy), settings.max_copy)
+    return _generate(_PhasedStep(network, later, settings.num), filters, settings, ids, state, stops, ends, copies)
 
 
 @torch.inference_mode()
@@ -127,6 +144,7 @@ def _generate(
     state: State,
     stops: Stops,
     ends: _DocumentEnds | None,
+    copies: CopyLimit | None,
 ) -> Iterator[tuple[np.ndarray, State]]:
     seed = fresh_seed() if settings.seed is None else settings.seed
     generators = [np.random.default_rng((seed, stream)) for stream in range(settings.num)]
@@ -139,6 +157,8 @@ def _generate(
             is_checked = generated % CHECK_INTERVAL == 0 or generated == settings.length - 1
             if is_checked and not math.isfinite(logits.sum().item()):
                 raise overflow_error()
+            if copies is not None:  # before the filters, so that they choose among the characters that are left
+                logits = copies.apply(logits)
             logits = filters(logits)
             if noise is not None:
                 logits = logits + noise.next(settings.length - generated)
@@ -146,6 +166,8 @@ def _generate(
             filters.update(ids)
             drawn = ids.cpu().numpy().copy()
         stops.update(drawn)
+        if copies is not None:
+            copies.update(drawn)
         if ends is not None:
             ids, state = ends.restart_ended(drawn, ids, state, step.network)
         with torch.inference_mode(), threads:

@@ -5,6 +5,7 @@ Shapes: N streams, T characters of a text, V vocabulary.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -137,23 +138,22 @@ class CopyLimit:
     The prime does not count.
     """
 
-    def __init__(self, index: SubstringIndex, limit: int, streams: int):
+    def __init__(self, index: SubstringIndex, limit: int):
         self._index, self._limit = index, limit
-        self._latest = np.zeros((streams, limit), index.ids.dtype)
+        self._latest: deque[np.ndarray] = deque(maxlen=limit)
         self._generated = 0
         # Among the last `limit` characters is a whole block, counted from the start of the text. Unless it occurs in
         # the training text, they do not. So most characters are generated without a search.
         self._block = (limit + 1) // 2
-        self._block_occurs = np.zeros(streams, bool)
+        self._suspects: list[int] = []  # streams whose last block occurs
 
     def update(self, drawn: np.ndarray) -> None:
         """Add a character to each stream. drawn: (N,), negative for a text that has ended."""
-        self._latest[:, :-1] = self._latest[:, 1:]
-        self._latest[:, -1] = np.maximum(drawn, 0)
+        self._latest.append(drawn.copy())
         self._generated += 1
         if self._generated % self._block == 0:
-            self._block_occurs = self._index.find(self._index.keys(self._latest[:, -self._block :])) >= 0
-        self._block_occurs &= drawn >= 0
+            occurs = self._index.find(self._keys(self._block)) >= 0
+            self._suspects = np.flatnonzero(occurs & (drawn >= 0)).tolist()
 
     def apply(self, logits: Tensor) -> Tensor:
         """Return logits (N, V) without the excluded characters. Raises CharrnnError where no character is left."""
@@ -173,9 +173,14 @@ class CopyLimit:
 
     def _excluded(self) -> Iterator[tuple[int, list[int]]]:
         """Yield each stream that is at the limit, with the ids that would exceed it."""
-        if self._generated < self._limit:
+        if not self._suspects or self._generated < self._limit:
             return
-        for stream in np.flatnonzero(self._block_occurs).tolist():
-            key = self._index.keys(self._latest[stream : stream + 1])
-            if self._index.find(key)[0] >= 0:
+        keys = self._keys(self._limit)
+        for stream in self._suspects:
+            key = keys[stream : stream + 1]
+            if self._latest[-1][stream] >= 0 and self._index.find(key)[0] >= 0:
                 yield stream, self._index.followers(key).tolist()
+
+    def _keys(self, length: int) -> np.ndarray:
+        """Return the last characters of each stream, (N,), to search for."""
+        return self._index.keys(np.stack([self._latest[place] for place in range(-length, 0)], axis=1))

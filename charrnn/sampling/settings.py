@@ -56,6 +56,9 @@ class SampleSettings(Settings):
         "End a text when every bracket and double quote that it or the prime opened is closed.",
         panel=STOPS,
     )
+    max_copy: int | None = option(
+        None, "Never copy more than this many characters in a row from the training text.", at_least=1, at_most=100_000
+    )
     seed: int | None = option(
         None, "Random seed. By default each call differs and shows its seed.", at_least=0, at_most=2**63 - 1
     )
@@ -72,6 +75,7 @@ class SampleSettings(Settings):
             stop_regex: str | Sequence[str] | None = ...,
             lines: int | None = ...,
             until_balanced: bool = ...,
+            max_copy: int | None = ...,
             seed: int | None = ...,
             **filters: Any,
         ) -> None: ...

@@ -75,7 +75,7 @@ def suffix_array(ids: np.ndarray, progress: StageProgress | None = None) -> np.n
     except CharrnnError:
         return prefix_doubling(ids, progress)
     order = library.divsufsort(ids.astype(ids.dtype.newbyteorder(">")).view(np.uint8))
-    starts = order[order % ids.itemsize == 0] // ids.itemsize
+    starts: np.ndarray = order[order % ids.itemsize == 0] // ids.itemsize
     return starts.astype(np.int64)
 
 
