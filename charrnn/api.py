@@ -50,9 +50,10 @@ from charrnn.model.training_text import training_text
 from charrnn.properties.catalog import Property, Text, property_titled
 from charrnn.properties.user_properties import find_property
 from charrnn.sampling.best import keep_best
-from charrnn.sampling.generate import STOPPED, generate_states
+from charrnn.sampling.generate import generate_states
 from charrnn.sampling.novelty import Novelty, TrainingIndex
 from charrnn.sampling.settings import SampleSettings
+from charrnn.sampling.stops import STOPPED
 from charrnn.scoring.score import Score, score
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, check_names
 from charrnn.text.encoded_text import EncodedText

@@ -439,3 +439,9 @@ def test_values_in_json(run: Callable[..., bytes]) -> None:
 def test_wrong_clamp(run: Callable[..., bytes], clamp: str) -> None:
     with pytest.raises(CharrnnError):
         run("letters", "--clamp", clamp)
+
+
+def test_novelty_needs_the_corpus(run: Callable[..., bytes], runs: Path) -> None:
+    result = CliRunner().invoke(app, ["sample", "letters", "--novelty"])
+    assert isinstance(result.exception, CharrnnError)
+    assert str(result.exception).startswith("the corpus of letters is not in ")

@@ -16,6 +16,7 @@ import typer
 
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_cell
+from charrnn.cli.novelty import CorpusOption, NoveltyOption, print_novelty, training_index
 from charrnn.cli.options import (
     CheckpointOption,
     DeviceOption,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from charrnn.api import Model
     from charrnn.display.colored_stream import ColoredStream
     from charrnn.model.run import Run
+    from charrnn.sampling.novelty import TrainingIndex
     from charrnn.text.vocabulary import Vocabulary
 
 ESCAPED = ("stop", "ban", "bias", "dry_sequence_breaker")
@@ -96,6 +98,8 @@ def sample(
     skip_unknown: SkipUnknownOption = False,
     as_json: JsonLinesOption = False,
     raw: RawOption = False,
+    novelty: NoveltyOption = False,
+    corpus: CorpusOption = None,
     clamp: ClampOption = None,
     color_by: ColorByOption = None,
     color: ColorOption = "auto",
@@ -115,6 +119,7 @@ def sample(
     [bold]charrnn sample --num 20 --stop "."[/bold]
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
     [bold]charrnn sample --clamp 1:42=inside@100..300 --color-by 1:42[/bold]
+    [bold]charrnn sample --max-copy 40 --novelty[/bold]
     """
     settings = settings_from(SampleSettings, {name: _unescaped(name, value) for name, value in given.items()})
     _check_greedy(settings, given)
@@ -135,9 +140,11 @@ def sample(
         skip_unknown=skip_unknown,
         hint="use --skip-unknown to skip them",
     )
+    index = training_index(model, corpus, needed=novelty or settings.max_copy is not None)
+    compared = index if novelty else None
     seeded = settings if settings.seed is not None else settings.changed(seed=fresh_seed())
     colors = None if color_by is None or as_json else _colored_stream(model, color_by, appearance)
-    drawn = _drawn(model, prime_ids, color_by, clamp or (), seeded)
+    drawn = _drawn(model, prime_ids, color_by, clamp or (), seeded, index)
     if is_terminal(sys.stderr) and not as_json:
         facts = [f"seed {seeded.seed}"] if settings.seed is None and not settings.greedy else []
         facts += [colors.legend] if colors is not None and is_terminal(sys.stdout) else []
@@ -146,10 +153,10 @@ def sample(
             sys.stderr.flush()
     try:
         if as_json:
-            _print_json(model, drawn, prime_ids, seeded, watched=color_by is not None)
+            _print_json(model, drawn, prime_ids, seeded, compared, watched=color_by is not None)
         else:
             echoed = prime_ids[:0] if no_echo else prime_ids
-            _print_texts(drawn, echoed, seeded.num, _Output(model.vocabulary, raw, colors))
+            _print_texts(drawn, echoed, seeded.num, _Output(model.vocabulary, raw, colors), compared)
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
@@ -194,17 +201,22 @@ def _read_prime(prime: str | None, prime_file: str | None, run: Run) -> str | by
 
 
 def _drawn(
-    model: Model, prime: np.ndarray, color_by: str | None, clamp: Sequence[str], settings: SampleSettings
+    model: Model,
+    prime: np.ndarray,
+    color_by: str | None,
+    clamp: Sequence[str],
+    settings: SampleSettings,
+    index: TrainingIndex | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Return an iterator of ids (N,) and the values (N,) of the cell to color by, zeros if none."""
     import numpy as np
 
     if color_by is None:
         zeros = np.zeros(settings.num)
-        return ((ids, zeros) for ids in model.generate(prime, clamp=clamp, **settings.to_json()))
+        return ((ids, zeros) for ids in model.generate(prime, clamp=clamp, corpus=index, **settings.to_json()))
     cell, _, signal = color_by.partition(".")
     recurrence, signal = model.network.recurrence, signal or "auto"
-    pairs = model.watch(cell, prime, signal=signal, clamp=clamp, **settings.to_json())
+    pairs = model.watch(cell, prime, signal=signal, clamp=clamp, corpus=index, **settings.to_json())
     return ((ids, recurrence.displayed(recurrence.find_signal(signal), values)) for ids, values in pairs)
 
 
@@ -218,8 +230,18 @@ def _colored_stream(model: Model, color_by: str, appearance: InspectSettings) ->
     return None if terminal.colors == "none" else ColoredStream(view, terminal)
 
 
-def _print_texts(drawn: Iterator[tuple[np.ndarray, np.ndarray]], echoed: np.ndarray, num: int, output: _Output) -> None:
-    """Print the first text as it is generated, then the others, generated in parallel."""
+def _print_texts(
+    drawn: Iterator[tuple[np.ndarray, np.ndarray]],
+    echoed: np.ndarray,
+    num: int,
+    output: _Output,
+    index: TrainingIndex | None,
+) -> None:
+    """Print the first text as it is generated, then the others, generated in parallel.
+
+    index: print the novelty of each text after it.
+    """
+    first = array("i")  # stays empty without an index, so that memory does not grow
     others = [_Text() for _ in range(num - 1)]
     output.start(1, num)
     try:
@@ -227,16 +249,22 @@ def _print_texts(drawn: Iterator[tuple[np.ndarray, np.ndarray]], echoed: np.ndar
         for ids, values in drawn:
             if ids[0] >= 0:
                 output.put(ids[:1], values[:1])
+                if index is not None:
+                    first.append(int(ids[0]))
             _append(others, ids[1:], values[1:])
     except KeyboardInterrupt:
         output.end(newline=num > 1)
         raise
     output.end(newline=num > 1)
+    if index is not None:
+        print_novelty(first, index)
     for number, text in enumerate(others, start=2):
         output.start(number, num)
         output.put(echoed)
         output.put(text.ids, text.values)
         output.end(newline=True)
+        if index is not None:
+            print_novelty(text.ids, index)
 
 
 class _Text:
@@ -331,6 +359,7 @@ def _print_json(
     drawn: Iterator[tuple[np.ndarray, np.ndarray]],
     prime: np.ndarray,
     settings: SampleSettings,
+    index: TrainingIndex | None,
     *,
     watched: bool,
 ) -> None:
@@ -363,4 +392,6 @@ def _print_json(
         decoded = vocabulary.decode(ids)
         if isinstance(decoded, bytes):
             entry["base64"] = base64.b64encode(decoded).decode("ascii")
+        if index is not None:
+            entry["novelty"] = index.novelty(ids).to_json()
         print(json.dumps(entry), flush=True)

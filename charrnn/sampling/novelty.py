@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from charrnn.errors import CharrnnError
-from charrnn.sampling.filters import EXCLUDED
+from charrnn.sampling.registry import EXCLUDED
 from charrnn.text.corpus import Corpus
 from charrnn.text.suffix_array import StageProgress, SubstringIndex
 from charrnn.text.suffix_cache import kept_suffix_array

@@ -57,7 +57,11 @@ class SampleSettings(Settings):
         panel=STOPS,
     )
     max_copy: int | None = option(
-        None, "Never copy more than this many characters in a row from the training text.", at_least=1, at_most=100_000
+        None,
+        "Never copy more than this many characters in a row from the training text.",
+        at_least=1,
+        at_most=100_000,
+        panel="Novelty",
     )
     seed: int | None = option(
         None, "Random seed. By default each call differs and shows its seed.", at_least=0, at_most=2**63 - 1

@@ -1,0 +1,68 @@
+"""What `charrnn sample --novelty` prints, and the options of it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from charrnn.cli.completion import complete_corpus
+from charrnn.cli.progress import stage_bar
+from charrnn.display.terminal import Terminal
+from charrnn.errors import UsageError
+from charrnn.units import amount, shortened
+
+if TYPE_CHECKING:
+    from array import array
+
+    from charrnn.api import Model
+    from charrnn.sampling.novelty import TrainingIndex
+
+NoveltyOption = Annotated[
+    bool,
+    typer.Option(
+        "--novelty",
+        help="Report the longest run that each text copies from the training text, and the share of its 10-, 20- and "
+        "40-grams that do not occur there. The prime does not count.",
+        rich_help_panel="Novelty",
+    ),
+]
+CorpusOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The corpus that the run was trained on.",
+        metavar="CORPUS",
+        show_default="looked up in corpora/",
+        autocompletion=complete_corpus,
+        rich_help_panel="Novelty",
+    ),
+]
+
+
+def training_index(model: Model, corpus: str | None, *, needed: bool) -> TrainingIndex | None:
+    """Return the index of the training text, with a progress bar while it is built; None where it is not needed."""
+    if needed:
+        with stage_bar() as progress:
+            return model.training_index(corpus, progress=progress)
+    if corpus is not None:
+        raise UsageError("--corpus is for --novelty and --max-copy", "leave it out, or add one of them")
+    return None
+
+
+def print_novelty(ids: array[int], index: TrainingIndex) -> None:
+    """Print what of a text is new, on standard error."""
+    import numpy as np
+
+    with stage_bar() as progress:
+        result = index.novelty(np.array(ids, np.int32), progress)
+    copied = result.longest_copy
+    longest = "longest copy: none"
+    if copied is not None:
+        size = amount(copied.characters, "character")
+        longest = f"longest copy: {size}, {copied.file}:{copied.line}, {shortened(copied.quotation)}"
+    shares = [f"{share:.1%} of {n}-grams" for n, share in result.new_ngrams.items() if share is not None]
+    terminal = Terminal.of(sys.stderr)
+    terminal.paragraph(longest)
+    terminal.paragraph(f"new: {', '.join(shares) or 'the text is too short to tell'}")
+    terminal.flush()
