@@ -31,7 +31,7 @@ def print_findings(
     """
     from charrnn.causal.effects import claim
     from charrnn.discovery import report
-    from charrnn.discovery.findings import Cause
+    from charrnn.discovery.findings import Cause, filled
     from charrnn.display.tables import table
 
     shown = {key: Cause(one.stars, claim(one).lstrip("★ ")) for key, one in causes.items()}
@@ -43,8 +43,8 @@ def print_findings(
         if named:
             table(report.CLAIM_HEADERS, named, terminal, right=report.NUMERIC)
             terminal.write("\n")
-        for line in findings.caveats():
-            terminal.paragraph(line)
+        for caveat in findings.caveats():
+            terminal.write("".join(f"{line}\n" for line in filled(caveat, terminal)))
     if every_cell:
         terminal.write("\n")
         table(report.CELL_HEADERS, findings.cell_table(layer), terminal, right=report.NUMERIC)

@@ -46,6 +46,7 @@ MIN_GRADIENT_SHARE = 0.02
 BLOCKS_SHOWN = 8
 """Named cells that are shown with an excerpt; the best of each property always is."""
 CARRIERS_SHOWN = 6
+SIGNS = {" ": "space", "\\n": "newline", "\\t": "tab"}
 BAR = 10  # columns
 INDENT = "  "
 BOLD = "1"
@@ -233,10 +234,10 @@ def summary_lines(
 ) -> Iterator[str]:
     """Yield styled lines that fit the width. causes: cell and property → what an ablation shows."""
     paint = Paint(terminal.colors, terminal.background)
-    yield from _filled(heading, terminal)
+    yield from filled(heading, terminal)
     named = list(findings)
     shown = cells_shown(named)
-    yield from _filled(headline(findings), terminal)
+    yield from filled(headline(findings), terminal)
     best = [found for one in findings.matches if (found := findings.best_for(one.property_name)) is not None]
     views = [one.excerpt.view() for one in [*shown, *best] if one.excerpt is not None]
     if views:
@@ -250,7 +251,7 @@ def summary_lines(
         yield from _cell_lines(one, findings, terminal, paint, causes.get((one.cell, one.property_name)))
     for paragraph in paragraphs(findings):
         yield ""
-        yield from _filled(paragraph, terminal)
+        yield from filled(paragraph, terminal)
 
 
 def headline(findings: Findings) -> str:
@@ -297,7 +298,7 @@ def paragraphs(findings: Findings) -> Iterator[str]:
     if missing:
         yield f"Not found: {', '.join(missing)}."
     if findings.detectors:
-        signs = sorted(set(findings.detectors.values()))
+        signs = [SIGNS.get(sign, sign) for sign in sorted(set(findings.detectors.values()))]
         more = " …" if len(signs) > BLOCKS_SHOWN else ""
         number_of = amount(len(findings.detectors), "cell")
         yield f"React to one character: {number_of} ({' '.join(signs[:BLOCKS_SHOWN])}{more})."
@@ -328,7 +329,7 @@ def match_words(matches: MatchSummary, best: Evidence | None) -> tuple[str, list
     """Return what a user's property matches, examples, and how well the best cell fits it."""
     places = "" if matches.episodes == 1 else "s"
     head = (
-        f"{matches.property_name} holds in {100 * matches.share:.1f} % of the text, in {matches.episodes:,} "
+        f"{short_name(matches.property_name)} holds in {100 * matches.share:.1f} % of the text, in {matches.episodes:,} "
         f"place{places}, as in"
     )
     examples = [f"{before}«{inside}»{after}" for before, inside, after in matches.examples]
@@ -343,10 +344,10 @@ def match_words(matches: MatchSummary, best: Evidence | None) -> tuple[str, list
 
 def _match_lines(matches: MatchSummary, best: Evidence | None, terminal: Terminal, paint: Paint) -> Iterator[str]:
     head, examples, verdict = match_words(matches, best)
-    yield from _filled(head, terminal)
+    yield from filled(head, terminal)
     for example in examples:
-        yield from (INDENT + line for line in _filled(example, terminal, 2 * len(INDENT)))
-    yield from _filled(verdict, terminal)
+        yield from (INDENT + line for line in filled(example, terminal, 2 * len(INDENT)))
+    yield from filled(verdict, terminal)
     if best is not None and best.verdict != "tracks":
         yield from _excerpt(best, terminal, paint)
 
@@ -356,15 +357,15 @@ def _cell_lines(
 ) -> Iterator[str]:
     stars = "★" * cause.stars + " " if cause and cause.stars else ""
     words = claim_words(one, findings.gradient_shares.get(one.cell, ()))
-    for line in _filled(stars + words, terminal):
+    for line in filled(stars + words, terminal):
         yield paint.styled(line, BOLD)
     bar = score_bar(one, terminal, paint)
     margin = len(INDENT) + BAR + 1
-    first, *more = _filled(score_words(one), terminal, margin)
+    first, *more = filled(score_words(one), terminal, margin)
     yield f"{INDENT}{bar} {first}"
     yield from (" " * margin + line for line in more)
     if cause is not None:
-        yield from (INDENT + line for line in _filled(cause.words, terminal, len(INDENT)))
+        yield from (INDENT + line for line in filled(cause.words, terminal, len(INDENT)))
     yield from _excerpt(one, terminal, paint)
 
 
@@ -382,7 +383,7 @@ def score_bar(one: Evidence, terminal: Terminal, paint: Paint) -> str:
     return filled * columns + paint.styled(empty * (BAR - columns), paint.faint)
 
 
-def _filled(text: str, terminal: Terminal, margin: int = 0) -> list[str]:
+def filled(text: str, terminal: Terminal, margin: int = 0) -> list[str]:
     """Wrap text at words, in a pipe too."""
     safe = safe_text(text, keep_newlines=False, keep_tabs=False)
     return textwrap.wrap(safe, max(terminal.width - margin, 10), break_on_hyphens=False) or [""]
