@@ -329,8 +329,8 @@ def match_words(matches: MatchSummary, best: Evidence | None) -> tuple[str, list
     """Return what a user's property matches, examples, and how well the best cell fits it."""
     places = "" if matches.episodes == 1 else "s"
     head = (
-        f"{short_name(matches.property_name)} holds in {100 * matches.share:.1f} % of the text, in {matches.episodes:,} "
-        f"place{places}, as in"
+        f"{short_name(matches.property_name)} holds in {100 * matches.share:.1f} % of the text, "
+        f"in {matches.episodes:,} place{places}, as in"
     )
     examples = [f"{before}«{inside}»{after}" for before, inside, after in matches.examples]
     if best is None:
