@@ -330,7 +330,12 @@ class TrainingSettings(Settings):
     )
 
     threads: int | None = option(
-        None, "Threads of a training on the CPU.", at_least=1, at_most=1024, panel=TRAINING, chosen=True
+        None,
+        "CPU threads. By default one or all, whichever is faster.",
+        at_least=1,
+        at_most=1024,
+        panel=TRAINING,
+        chosen=True,
     )
 
     def keeps(self, step: int) -> bool:

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
-from charrnn.inspection.gradients import WARM_UP, gradient_share, sampled_positions, state_gradients
+from charrnn.inspection.gradients import gradient_share, sampled_positions, state_gradients
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
 from charrnn.model.recurrences import RECURRENCES
@@ -108,4 +108,3 @@ def test_share_is_of_the_mean_square() -> None:
 def test_short_text_is_refused() -> None:
     with pytest.raises(CharrnnError, match="1,000 characters or more, and this one has 999"):
         state_gradients(small_network(), random_text()[:999])
-    assert WARM_UP == 500

@@ -28,6 +28,7 @@ def test_reach_of_known_norms() -> None:
 def test_effective_context_is_where_the_excess_stays_small() -> None:
     assert EffectiveContext(np.array([1.0, 0.5, 0.005, 0.02, 0.009]), 1).characters == 4
     assert EffectiveContext(np.array([1.0, 0.5]), 1).characters is None
+    assert EffectiveContext(np.array([1.0, 0.5, np.nan]), 1).characters is None  # the documents end
 
 
 def test_excess_equals_rereading_each_context() -> None:
@@ -55,6 +56,6 @@ def test_memory_of_short_documents() -> None:
     text = EncodedText(TEXT.ids, np.arange(0, len(TEXT), 8))
     memory = measure_memory(small_network(), text, positions=20)
     assert np.isfinite(memory.reach.mean[:7]).all() and np.isnan(memory.reach.mean[7:]).all()
-    assert memory.context.characters is None
+    assert np.isfinite(memory.context.excess[:7]).all() and np.isnan(memory.context.excess[9:]).all()
     assert memory.share.positions.tolist() == [0, 0] and memory.share.largest(3, 0.01) == []
     assert memory.to_json()["gradient_norm"]["geometric_mean"][7] is None

@@ -79,7 +79,7 @@ class Reach:
 
     @property
     def half_life(self) -> float:
-        """In how many characters the mean halves in the tail, by least squares on its logarithm.
+        """The number of characters over which the mean halves in the tail, by least squares on its logarithm.
 
         Infinite where the mean does not fall, and 0 where it is 0. The first few characters, over which all networks
         lose most of the norm, say little about their memory.
@@ -88,9 +88,11 @@ class Reach:
         logs = self._over_positions(np.mean)[lags]
         if np.isneginf(logs).any():
             return 0.0
-        known = np.isfinite(logs)
-        slope = np.polyfit(lags[known], logs[known], 1)[0] if known.sum() > 1 else math.nan
-        return float(-math.log(2) / slope) if slope < 0 else math.nan if math.isnan(slope) else math.inf
+        known = ~np.isnan(logs)
+        if known.sum() < 2:
+            return math.nan
+        slope = float(np.polyfit(lags[known], logs[known], 1)[0])
+        return -math.log(2) / slope if slope < 0 else math.inf
 
     def _over_positions(self, statistic: Callable[[np.ndarray], Any]) -> np.ndarray:
         columns = (column[~np.isnan(column)] for column in self.log_norms.T)
@@ -212,9 +214,9 @@ def effective_context(
 
 
 def _added_nats(network: CharRNN, text: EncodedText, places: np.ndarray) -> np.ndarray:
-    """Return the nats (B, N + 1) added at n = 0, 1, … N where another row's state takes the place of the true one.
+    """Return the nats (B, N + 1) that another row's state adds n = 0, 1, … N characters after it replaces the true one.
 
-    places: (B, N + 1). The state after the first is replaced; the character after the n-th of the rest is predicted.
+    places: (B, N + 1). The state after the first place is replaced. The characters after each place are predicted.
     """
     true = states_before(network, text, places[:, 0] + 1)
     other = tuple(tuple(part.roll(len(places) // 2, dims=0) for part in layer) for layer in true)
@@ -240,12 +242,14 @@ def _smoothed(total: np.ndarray, number: np.ndarray) -> np.ndarray:
     """Return the mean of each n over n ± 10 %, from sums and counts (N + 1,); NaN without any."""
     lags = np.arange(len(total))
     low, high = np.ceil(lags * (1 - SMOOTHING)).astype(int), np.floor(lags * (1 + SMOOTHING)).astype(int) + 1
-    sums, counts = (
-        (padded := np.concatenate([[0.0], values.cumsum()]))[np.minimum(high, len(total))] - padded[low]
-        for values in (total, number)
-    )
-    means = np.full(len(total), np.nan)
-    np.divide(sums, counts, out=means, where=counts > 0)
+
+    def window_sums(values: np.ndarray) -> np.ndarray:
+        sums = np.concatenate([[0.0], values.cumsum()])
+        windows: np.ndarray = sums[np.minimum(high, len(values))] - sums[low]
+        return windows
+
+    means, counts = np.full(len(total), np.nan), window_sums(number)
+    np.divide(window_sums(total), counts, out=means, where=counts > 0)
     return means
 
 

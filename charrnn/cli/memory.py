@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
 from charrnn.cli.options import (
     READING,
@@ -45,10 +44,10 @@ MAX_WIDTH, ROWS = 78, 8
 SHARES_SHOWN, LEAST_SHARE = 4, 0.01
 Y_LABEL = "gradient norm k characters back, relative to k = 0"
 LEGEND = (
-    "norm: of the gradient of the loss by the state k characters before, relative to k = 0, geometric mean. "
-    "halves every: characters, at k = {tail} and more. bits lost: where only the last n characters are the true ones. "
-    "context: the n from which on less than .01 bit is lost. typical: mean share at k = {lag}, all positions alike. "
-    "half from: the positions that make up half of the squared gradient there."
+    "norm: of the gradient of the loss with respect to the state k characters before, relative to k = 0, as a "
+    "geometric mean. halves every: this many characters, from k = {tail} on. bits lost: where only the last n "
+    "characters are the true ones. context: the n from which on less than .01 bit is lost. typical: mean share at k = "
+    "{lag}, all positions alike. half from: the positions that make up half of the squared gradient there."
 )
 
 AgainstOption = Annotated[
@@ -72,7 +71,7 @@ class Measured(NamedTuple):
     memory: Memory
 
 
-@with_settings(InspectSettings, ReadSettings, only=("color", "background", *READING))
+@with_settings(InspectSettings, ReadSettings, only=("color", *READING))
 def memory(
     run: RunArgument = None,
     against: AgainstOption = None,
@@ -97,6 +96,7 @@ def memory(
     [bold]charrnn memory rnn --against gru --against lstm -o memory.svg[/bold]
     """
     from charrnn.api import load
+    from charrnn.display.terminal import Terminal
 
     settings = settings_from(InspectSettings, given)
     only_one_of(json=as_json or None, csv=as_csv or None, output=output)
@@ -121,7 +121,7 @@ def memory(
         save(output, _figure(measured))
         print(f"written to {output}", file=sys.stderr)
     else:
-        _print(measured, output_terminal(settings.color, settings.background))
+        _print(measured, Terminal.of(sys.stdout, settings.color))
 
 
 def _named(show: Callable[[str, float], None], run: str | None) -> Callable[[str, float], None]:

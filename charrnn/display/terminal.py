@@ -225,8 +225,11 @@ class WordWrap:
 
     def _character(self, character: str) -> str:
         if not character.isspace():
+            from rich.cells import cell_len
+
+            part = self.end() if cell_len(self._word + character) > self._width else ""
             self._word += character
-            return self.end() if len(self._word) == self._width else ""
+            return part
         word = self.end()
         if character == "\n" or self._column >= self._width:
             self._column = 0

@@ -35,7 +35,7 @@ def stop(processes: list[subprocess.Popen[bytes]]) -> None:
 
 @contextlib.contextmanager
 def competitors(number: int) -> Iterator[None]:
-    """Run so many competitors within the context."""
+    """Run this many competitors within the context."""
     processes = [start_competitor() for _ in range(number)]
     try:
         yield
@@ -44,7 +44,7 @@ def competitors(number: int) -> Iterator[None]:
 
 
 def train() -> None:
-    """Train an LSTM of 256 units on random numbers, for ever."""
+    """Train an LSTM of 256 units on random numbers, forever."""
     import torch
 
     lstm = torch.nn.LSTM(64, 256, batch_first=True)

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.benchmarks.competitor import competitors, openmp_environment
@@ -57,8 +58,7 @@ def measure(sizes: list[int]) -> list[tuple[int, int, list[float]]]:
     return measured
 
 
-def _trial(step: object) -> float:
-    assert callable(step)
+def _trial(step: Callable[[], object]) -> float:
     start, steps = time.perf_counter(), 0
     while (seconds := time.perf_counter() - start) < SECONDS_PER_TRIAL:
         step()
