@@ -22,7 +22,6 @@ resamples.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -33,6 +32,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 MAX_STRATA = 256
+COLUMNS_AT_A_TIME = 64
 Number = TypeVar("Number", float, np.ndarray)
 
 
@@ -69,13 +69,22 @@ class Strata:
         indicator[self.of, np.arange(len(self.of))] = 1
         return indicator
 
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """The first place of each stratum where positions are ordered by stratum, (V,)."""
+        starts: np.ndarray = np.cumsum(self.sizes) - self.sizes
+        return starts
+
+    @cached_property
+    def untied(self) -> np.ndarray:
+        """The scaled ranks of distinct values in order, stratum after stratum, (N,) float32."""
+        start, size = (np.repeat(part, self.sizes) for part in (self.starts, self.sizes))
+        scaled: np.ndarray = (np.arange(len(self.of)) - start - (size - 1) / 2) / size
+        return scaled.astype(np.float32)
+
     def sums(self, rows: np.ndarray) -> np.ndarray:
         """Sum rows (U, N), float32, in each stratum: (U, V)."""
         return (torch.from_numpy(rows) @ torch.from_numpy(self.indicator).T).numpy()
-
-
-def _first_of_group(ordered: np.ndarray) -> np.ndarray:
-    return np.concatenate([[True], ordered[1:] != ordered[:-1]]) if len(ordered) else np.zeros(0, bool)
 
 
 @dataclass(frozen=True)
@@ -88,47 +97,58 @@ class Ranked:
 
 
 def ranked(columns: np.ndarray, *strata: Strata) -> list[Ranked]:
-    """Rank columns (N, U) within each partition."""
-    by_column = np.ascontiguousarray(columns.T)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy sorts in one thread, without the lock
-        return [_ranked(by_column, partition, pool) for partition in strata]
+    """Rank columns (N, U) within each partition. Each column is sorted once."""
+    found = [
+        Ranked(np.empty(columns.shape[::-1], np.float32), np.empty((columns.shape[1], one.number)), one)
+        for one in strata
+    ]
+    for first in range(0, columns.shape[1], COLUMNS_AT_A_TIME):
+        some = torch.from_numpy(columns[:, first : first + COLUMNS_AT_A_TIME]).T.contiguous().numpy()
+        for column, values in enumerate(some, first):
+            ordered = _in_order(values)
+            for one in found:
+                one.ranks[column], one.squares[column] = _scaled_ranks(*_by_stratum(*ordered, one.strata), one.strata)
+    return found
 
 
-def _ranked(by_column: np.ndarray, strata: Strata, pool: ThreadPoolExecutor) -> Ranked:
-    """Rank columns (U, N). The positions of each stratum are sorted by themselves, which takes half as long."""
-    grouped = np.argsort(strata.of, kind="stable")
-    stops = np.cumsum(strata.sizes)
-    starts = stops - strata.sizes
-    places = [slice(start, stop) for start, stop in zip(starts, stops, strict=True)]
-    start, size = (np.repeat(part, strata.sizes) for part in (starts, strata.sizes))
-    ranks = np.empty(by_column.shape, np.float32)
+def _in_order(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return values (N,) in ascending order, as integers of the same order, and the position of each, (N,).
 
-    def scaled(place: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Scale mid-ranks, counted from 0 over all strata."""
-        result: np.ndarray = (place - start[chosen] - (size[chosen] - 1) / 2) / size[chosen]
-        return result
+    PyTorch sorts integers by their digits, in a fifth of the time of NumPy's sort of numbers.
+    """
+    kind, bits = (np.int32, 31) if values.dtype == np.float32 else (np.int64, 63)
+    integers = (values.astype(np.float32 if bits == 31 else np.float64) + 0.0).view(kind)  # + 0.0: −0 becomes 0
+    integers ^= (integers >> bits) & np.iinfo(kind).max  # negative numbers are stored as sign and size
+    ordered, positions = torch.sort(torch.from_numpy(integers))
+    return ordered.numpy(), positions.numpy()
 
-    untied = scaled(np.arange(len(grouped))).astype(np.float32)
 
-    def rank(column: int) -> None:
-        values = by_column[column][grouped]
-        order = start.copy()
-        for place in places:
-            order[place] += values[place].argsort()
-        ordered = values[order]
-        repeats = np.append(False, ordered[1:] == ordered[:-1])
-        repeats[starts] = False
-        result = untied
-        if repeats.any():
-            following = np.append(repeats[1:], False)
-            first, last = np.flatnonzero(following & ~repeats), np.flatnonzero(repeats & ~following)
-            tied, result = repeats | following, untied.copy()
-            result[tied] = scaled(np.repeat((first + last) / 2, last - first + 1), tied)
-        ranks[column, grouped[order]] = result
+def _by_stratum(ordered: np.ndarray, positions: np.ndarray, strata: Strata) -> tuple[np.ndarray, np.ndarray]:
+    """Return values in order and their positions, stratum after stratum."""
+    if strata.number == 1:
+        return ordered, positions
+    grouped = strata.of[positions].argsort(kind="stable")
+    return ordered[grouped], positions[grouped]
 
-    for _ in pool.map(rank, range(len(by_column))):
-        pass
-    return Ranked(ranks, strata.sums(np.square(ranks)).astype(np.float64), strata)
+
+def _scaled_ranks(ordered: np.ndarray, positions: np.ndarray, strata: Strata) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scaled mid-ranks u (N,) of values in order within each stratum, and Σ u² in each stratum, (V,)."""
+    sizes = strata.sizes
+    result, squares = strata.untied, (sizes - 1 / sizes) / 12
+    repeats = np.append(False, ordered[1:] == ordered[:-1])
+    repeats[strata.starts] = False
+    if repeats.any():
+        following = np.append(repeats[1:], False)
+        first, last = np.flatnonzero(following & ~repeats), np.flatnonzero(repeats & ~following)
+        counts, tied = last - first + 1, repeats | following
+        stratum = np.searchsorted(strata.starts, first, side="right") - 1
+        middle = (first + last) / 2 - strata.starts[stratum] - (sizes[stratum] - 1) / 2
+        result = result.copy()
+        result[tied] = np.repeat(middle / sizes[stratum], counts)
+        squares = squares - np.bincount(stratum, (counts**3 - counts) / 12.0, len(sizes)) / sizes**2
+    ranks = np.empty(len(positions), np.float32)
+    ranks[positions] = result
+    return ranks, squares
 
 
 @dataclass(frozen=True)
@@ -343,7 +363,7 @@ def resampled_rank_correlation(
     """
     if values.dtype == bool:
         wins, pairs = _wins(column, values, strata, segments, weights.shape[1])
-        won, compared = (np.einsum("ka,ab,kb->k", weights, table, weights, optimize=True) for table in (wins, pairs))
+        won, compared = (((weights @ table) * weights).sum(axis=1) for table in (wins, pairs))
         return ratio(2 * won, compared, valid=compared > 0, otherwise=1.0) - 1
     x, y = scaled_ranks(column, strata), scaled_ranks(values, strata)
     return resampled_correlation(x, y, strata, segments, weights)
@@ -353,29 +373,29 @@ def _wins(
     column: np.ndarray, values: np.ndarray, strata: Strata, segments: np.ndarray, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return Σ_v (wins of positives of segment a over negatives of b) / n_v, ties half; and the pairs: (S, S) each."""
-    positives = np.bincount(strata.of[values], minlength=strata.number)
-    mixed = (positives > 0) & (positives < strata.sizes)
-    kept = np.flatnonzero(mixed[strata.of])
-    order = kept[np.lexsort((column[kept], strata.of[kept]))]
-    ordered, stratum, segment, positive = column[order], strata.of[order], segments[order], values[order]
-    first_of_stratum = _first_of_group(stratum)
-    first = _first_of_group(ordered) | first_of_stratum
-    negatives = np.zeros((number, len(order) + 1), np.int32)
+    ordered, positions = _by_stratum(*_in_order(column), strata)
+    segment, positive = segments[positions], values[positions]
+    weights = 1 / strata.sizes
+    negatives = np.zeros((number, len(positions) + 1), np.int32)
     negatives[segment[~positive], np.flatnonzero(~positive) + 1] = 1
     np.cumsum(negatives, axis=1, out=negatives)
-    starts = np.flatnonzero(first)
-    group = np.cumsum(first) - 1
-    ends = np.append(starts[1:], len(order))
-    stratum_start = np.flatnonzero(first_of_stratum)[np.cumsum(first_of_stratum) - 1]
-    stratum_end = np.append(np.flatnonzero(first_of_stratum)[1:], len(order))[np.cumsum(first_of_stratum) - 1]
     at = np.flatnonzero(positive)
-    weight = 1.0 / strata.sizes[stratum[at]]
-    base = negatives[:, stratum_start[at]]
-    below = (negatives[:, starts[group[at]]] + negatives[:, ends[group[at]]]) / 2 - base
-    present = negatives[:, stratum_end[at]] - base
+    below = np.take(negatives, at, axis=1).astype(np.float64)
+    starts_group = np.append(True, ordered[1:] != ordered[:-1])
+    starts_group[strata.starts] = True
+    if not starts_group.all():
+        starts = np.flatnonzero(starts_group)
+        group = (np.cumsum(starts_group) - 1)[at]
+        below = np.take(negatives, starts[group], axis=1) / 2
+        below += np.take(negatives, np.append(starts[1:], len(positions))[group], axis=1) / 2
+    stratum = strata.of[positions[at]]
     indicator = np.zeros((number, len(at)))
-    indicator[segment[at], np.arange(len(at))] = weight
-    return indicator @ below.T, indicator @ present.T
+    indicator[segment[at], np.arange(len(at))] = weights[stratum]
+    before = negatives[:, strata.starts].astype(np.float64)
+    present = negatives[:, strata.starts + strata.sizes] - before
+    share = np.bincount(segment[at] * strata.number + stratum, minlength=number * strata.number)
+    share = share.reshape(number, -1) * weights
+    return indicator @ below.T - share @ before.T, share @ present.T
 
 
 def resampled_correlation(
