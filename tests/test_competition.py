@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from charrnn.discovery import candidates
+from charrnn.discovery.activations import Recordings
 from charrnn.discovery.candidates import choose_candidates, displayed_difference
 from charrnn.discovery.competition import SEGMENTS, SegmentSums, compete
 from charrnn.discovery.scores import score_cells
@@ -89,7 +90,7 @@ def test_every_cell_that_could_be_named_is_a_candidate(monkeypatch):
         for weights in (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0):
             weights.data[cell::size] = weights.data[LATCH::size]
         layer.weight_hh_l0.data[:, cell] = 0
-    scores = score_cells(network, study, ignore)
+    scores = score_cells(Recordings.of(network, study, ignore))
     chosen, left_out = choose_candidates(study, scores)
     assert {one.cell for one in chosen if one.property_index == 0} == set(latches)
     assert left_out == {}
@@ -117,7 +118,7 @@ def test_displayed_difference(values, difference):
 
 def detectors_of(network: CharRNN, vocabulary: Vocabulary, characters: str) -> dict[Cell, str]:
     study, _ = study_of(characters, ["inside parentheses"])
-    found = score_cells(network, study, ignore).detectors
+    found = score_cells(Recordings.of(network, study, ignore)).detectors
     return {cell: vocabulary.symbols[character] for cell, character in found.items()}
 
 

@@ -81,7 +81,6 @@ def evidence(**changed: Any) -> Evidence:
         "balanced_accuracy": 0.9,
         "mean_inside": 1.0,
         "mean_outside": 0.0,
-        "memory": 50.0,
         "episodes": 200,
         "excerpt": Excerpt(
             700, 2, ("x", "=", "'", "a", "\\n", "'"), (-0.5, -0.5, 0.9, 0.9, 1.0, -0.4), "h", -1.0, 1.0, 1.4

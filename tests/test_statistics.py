@@ -179,14 +179,14 @@ def test_segments_are_5_times_the_longest_run():
 def test_shuffled_runs_keep_their_lengths(seed):
     draw = np.random.default_rng(seed)
     values = np.repeat(draw.random(60) < 0.4, draw.integers(1, 9, 60))
-    shuffled = shuffled_runs(values, values, draw)
+    (shuffled,) = shuffled_runs(values, values, 1, draw)
     assert len(shuffled) == len(values)
     assert shuffled[0] == values[0]
     for side in (values, ~values):
         other = shuffled if side is values else ~shuffled
         assert sorted(episodes(side)) == sorted(episodes(other))
     graded = draw.integers(0, 5, 80).astype(float)
-    assert sorted(shuffled_runs(graded, graded, draw)) == sorted(graded)
+    assert sorted(shuffled_runs(graded, graded, 1, draw)[0]) == sorted(graded)
 
 
 def test_permutation_null_equals_a_loop():
@@ -212,7 +212,7 @@ def test_pseudo_label_null_equals_a_loop():
     found = pseudo_label_null(cells, binary, binary.astype(np.float32), 15, seed=5)
     draw = np.random.default_rng(5)
     for k in range(15):
-        shuffled = shuffled_runs(binary, binary, draw)
+        (shuffled,) = shuffled_runs(binary, binary, 1, draw)
         assert found[k] == pytest.approx(
             np.abs(rank_correlation(cells, Labels.of([shuffled], cells.strata))).max(), abs=1e-5
         )

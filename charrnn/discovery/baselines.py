@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -51,6 +50,15 @@ class Baseline:
 
     rank_correlation: float
     values: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Baselines:
+    """The baselines of each searched property, by its index."""
+
+    kgram: dict[int, KgramBaseline]
+    untrained: dict[int, Baseline]
+    linear_memory: dict[int, Baseline]
 
 
 def kgram_baselines(
@@ -166,8 +174,9 @@ def _best_on_select(network: CharRNN, study: Study, progress: Progress) -> dict[
 def untrained_networks(network: CharRNN, effort: Effort) -> Iterator[CharRNN]:
     """Yield freshly initialized networks, then the trained one with shuffled weights.
 
-    The fresh ones have the same shape, but at most `UNTRAINED_CELLS` in a layer, and the biases of their memory gates
-    are `MEMORY_BIASES` in turn. A recurrence without a memory gate has no bias to choose.
+    They have the same shape, but at most `UNTRAINED_CELLS` in a layer; a smaller one gets some of the shuffled weights.
+    The biases of the fresh ones' memory gates are `MEMORY_BIASES` in turn. A recurrence without a memory gate has no
+    bias to choose.
     """
     settings = replace(network.settings, hidden_size=min(network.settings.hidden_size, UNTRAINED_CELLS))
     for number in range(effort.untrained):
@@ -176,10 +185,10 @@ def untrained_networks(network: CharRNN, effort: Effort) -> Iterator[CharRNN]:
         for layer in fresh.recurrences:
             fresh.recurrence.open_memory(layer, MEMORY_BIASES[number % len(MEMORY_BIASES)])
         yield fresh.to(network.output.weight)
-    shuffled = copy.deepcopy(network)
+    shuffled = CharRNN(settings, network.vocabulary_size).eval().to(network.output.weight)
     generator = torch.Generator().manual_seed(effort.seed)
     with torch.no_grad():
-        for parameter in shuffled.parameters():
-            order = torch.randperm(parameter.numel(), generator=generator).to(parameter.device)
-            parameter.copy_(parameter.flatten()[order].view_as(parameter))
+        for parameter, trained in zip(shuffled.parameters(), network.parameters(), strict=True):
+            order = torch.randperm(trained.numel(), generator=generator)[: parameter.numel()].to(trained.device)
+            parameter.copy_(trained.flatten()[order].view_as(parameter))
     yield shuffled

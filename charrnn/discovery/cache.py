@@ -33,7 +33,7 @@ from charrnn.properties.catalog import CATALOG, Property, searchable
 from charrnn.settings import SEARCHED_CHARACTERS
 from charrnn.text.encoded_text import EncodedText
 
-FORMAT = 5
+FORMAT = 6
 """Increase it when a search measures something else, to invalidate older findings."""
 MAX_BYTES = 64_000_000
 MAX_FILES = 20

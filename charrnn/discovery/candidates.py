@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.discovery import stages
-from charrnn.discovery.activations import Activations, record
-from charrnn.discovery.baselines import Baseline, KgramBaseline
+from charrnn.discovery.activations import Activations, Recordings
+from charrnn.discovery.baselines import Baselines
 from charrnn.discovery.competition import SEGMENTS, compete
 from charrnn.discovery.evidence import MIN_AUC, MIN_RHO, Evidence, Sign
 from charrnn.discovery.excerpts import Excerpt, typical_excerpt
@@ -26,12 +26,12 @@ from charrnn.discovery.statistics import (
     interval,
     p_value,
     pearson,
+    rank_correlation,
+    ranked,
     resampled_correlation,
     resampled_rank_correlation,
 )
-from charrnn.discovery.study import Progress, Study
-from charrnn.inspection.gates import memory_length
-from charrnn.model.network import CharRNN
+from charrnn.discovery.study import Study
 from charrnn.model.recurrences.base import Recurrence
 from charrnn.properties.catalog import CATALOG
 
@@ -68,34 +68,29 @@ def choose_candidates(study: Study, scores: Scores) -> tuple[list[Candidate], di
 
 
 def gather_evidence(
-    network: CharRNN,
-    study: Study,
+    recordings: Recordings,
     scores: Scores,
     candidates: Sequence[Candidate],
-    kgrams: dict[int, KgramBaseline],
-    untrained: dict[int, Baseline],
-    memories: dict[int, Baseline],
+    baselines: Baselines,
     symbols: Sequence[str],
-    progress: Progress,
 ) -> tuple[Evidence, ...]:
-    """Return the evidence for each candidate. The candidate cells are read once more.
+    """Return the evidence for each candidate.
 
     symbols: printable form of each id.
     """
-    gate = network.recurrence.memory_gate
     cells = sorted({scores.cells[one.cell] for one in candidates})
-    signals = [*scores.signals, *([gate] if gate else [])]
-    values = record(network, study, cells, signals, progress=progress, stage=stages.CANDIDATES)
+    values = recordings.read(cells, stages.CANDIDATES, recordings.progress)
     p_values = np.array(
         [p_value(abs(scores.comparable[one]), scores.permuted[one.property_index]) for one in candidates]
     )
     adjusted = holm(p_values, np.array([one.property_index for one in candidates]))
-    gathering = _Gathering(study, scores, network.recurrence, values, kgrams, untrained, memories, symbols)
+    gathering = _Gathering(recordings.study, scores, recordings.network.recurrence, values, baselines, symbols)
     found = []
     for place, candidate in enumerate(candidates):
-        progress(stages.INTERVALS, place / len(candidates))
+        recordings.progress(stages.INTERVALS, place / len(candidates))
         found.append(gathering.evidence(candidate, float(p_values[place]), float(adjusted[place])))
-    progress(stages.INTERVALS, 1.0)
+    recordings.progress(stages.CANDIDATES, 1.0)
+    recordings.progress(stages.INTERVALS, 1.0)
     return tuple(found)
 
 
@@ -107,16 +102,14 @@ class _Gathering:
     scores: Scores
     recurrence: Recurrence
     values: Activations
-    kgrams: dict[int, KgramBaseline]
-    untrained: dict[int, Baseline]
-    memories: dict[int, Baseline]
+    baselines: Baselines
     symbols: Sequence[str]
 
     def evidence(self, candidate: Candidate, p: float, p_holm: float) -> Evidence:
         """Return the evidence for a candidate. Intervals are computed where no point estimate rules a verdict out."""
         k, signal, cell = candidate
         scores, one, truth = self.scores, self.study.properties[k], self.study.confirm.values[k]
-        name, gate = scores.signals[signal], self.recurrence.memory_gate
+        name, kgram = scores.signals[signal], self.baselines.kgram[k]
         select, confirm = self.values.of(scores.cells[cell], name)
         sign: Sign = 1 if scores.select[candidate] >= 0 else -1
         binary = one.kind == "binary"
@@ -129,14 +122,14 @@ class _Gathering:
             sign=sign,
             selected=sign * float(scores.select[candidate]),
             rank_correlation=sign * float(scores.confirm[candidate]),
-            plain=sign * float(scores.plain[candidate]),
+            plain=sign * self._plain(k, confirm),
             interval=None,
             plain_interval=None,
-            kgram=tuple(self.kgrams[k].within.tolist()),
-            kgram_plain=tuple(self.kgrams[k].plain.tolist()),
-            untrained=self.untrained[k].rank_correlation,
+            kgram=tuple(kgram.within.tolist()),
+            kgram_plain=tuple(kgram.plain.tolist()),
+            untrained=self.baselines.untrained[k].rank_correlation,
             beyond_kgram=None,
-            linear_memory=self.memories[k].rank_correlation,
+            linear_memory=self.baselines.linear_memory[k].rank_correlation,
             beyond_untrained=None,
             beyond_linear_memory=None,
             p=p,
@@ -152,7 +145,6 @@ class _Gathering:
             balanced_accuracy=None if threshold is None else balanced_accuracy(sign * confirm, truth, threshold),
             mean_inside=float(confirm[truth].mean()) if binary else None,
             mean_outside=float(confirm[~truth].mean()) if binary else None,
-            memory=memory_length(self.values.of(scores.cells[cell], gate)[1]) if gate else None,
             episodes=len(episodes(truth)),
             excerpt=None,
         )
@@ -198,7 +190,7 @@ class _Gathering:
         return replace(
             found,
             interval=interval(own),
-            plain_interval=interval(self._resampled(k, column, Strata.single(len(column)))),
+            plain_interval=interval(self._resampled(k, column, self._all_positions)),
             beyond_kgram=interval(own - of_kgram),
             beyond_untrained=interval(own - of_untrained),
             beyond_linear_memory=interval(clearness - of_memory),
@@ -208,9 +200,9 @@ class _Gathering:
         """Return what the 5-gram, the best untrained cell and the linear memory reach in each resample."""
         if k not in self._known_baselines:
             self._known_baselines[k] = [
-                self._resampled(k, self.kgrams[k].values, self.study.confirm.by_character),
-                self._resampled(k, self.untrained[k].values, self.study.confirm.by_character),
-                self._clearness(k, self.memories[k].values),
+                self._resampled(k, self.baselines.kgram[k].values, self.study.confirm.by_character),
+                self._resampled(k, self.baselines.untrained[k].values, self.study.confirm.by_character),
+                self._clearness(k, self.baselines.linear_memory[k].values),
             ]
         return self._known_baselines[k]
 
@@ -232,6 +224,15 @@ class _Gathering:
             return self._resampled(k, column, self.study.confirm.by_character)
         truth = self.study.confirm.values[k].astype(np.float64)
         return resampled_correlation(column, truth, self.study.confirm.by_character, self._segments, self._weights)
+
+    def _plain(self, k: int, column: np.ndarray) -> float:
+        """Return the rank correlation over all positions."""
+        (plain,) = ranked(column[:, None], self._all_positions)
+        return float(rank_correlation(plain, self.study.confirm.permutable.only(k))[0, 0])
+
+    @cached_property
+    def _all_positions(self) -> Strata:
+        return Strata.single(len(self.study.confirm.ids))
 
     @cached_property
     def _segments(self) -> np.ndarray:

@@ -21,6 +21,7 @@ from charrnn.discovery.statistics import Strata, ratio, scaled_ranks
 RIDGE = 1e-3
 """The penalty, as a share of a standardized feature's sum of squares."""
 MAX_CHARACTERS = 100
+COLUMNS_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)
@@ -74,40 +75,48 @@ class Moments:
     squares: np.ndarray
 
     @classmethod
-    def of(cls, design: Design, cells: np.ndarray) -> Moments:
-        centered = cells - cells.mean(axis=0)
-        products = torch.from_numpy(design.features).T @ torch.from_numpy(np.ascontiguousarray(centered))
-        return cls(products.double().numpy(), np.einsum("nu,nu->u", centered, centered, dtype=np.float64))
+    def of(cls, design: Design, *cells: np.ndarray) -> Moments:
+        """Sum products of features with arrays of columns (N, …), side by side, a part of the columns at a time."""
+        features = torch.from_numpy(design.features).T
+        products, squares = [], []
+        for values in cells:
+            for first in range(0, values.shape[1], COLUMNS_AT_A_TIME):
+                part = torch.from_numpy(values[:, first : first + COLUMNS_AT_A_TIME])
+                centered = part - part.mean(dim=0, dtype=torch.float64).float()
+                products.append((features @ centered).double())
+                squares.append(torch.linalg.vector_norm(centered, dim=0, dtype=torch.float64).square())
+        return cls(torch.cat(products, dim=1).numpy(), torch.cat(squares).numpy())
 
 
-def unique_r_squared(
-    select: Design, select_cells: Moments, confirm: Design, confirm_cells: Moments, families: Sequence[str | None]
-) -> np.ndarray:
-    """Return the unique R² of each property, (P, U), fitted on SELECT and measured on CONFIRM.
+def unique_r_squared(halves: Sequence[tuple[Design, Moments]], families: Sequence[str | None]) -> np.ndarray:
+    """Return the unique R² of each property, fitted on the first half and measured on each, (halves, P, U).
 
     families: of each property. Properties of the same family contain one another and are not used as confounds.
     """
-    gram, confirm_gram = _gram(select), _gram(confirm)
-    number = len(gram)
-    gram[np.diag_indices_from(gram)] += RIDGE * len(select.features)
+    select, fitted = halves[0]
+    grams = [_gram(design) for design, _ in halves]
+    penalized = grams[0] + RIDGE * len(select.features) * np.eye(len(grams[0]))
+    number = len(penalized)
 
     @cache
     def r_squared(features: tuple[int, ...]) -> np.ndarray:
-        """Return R² on CONFIRM, (U,), of a regression on these features."""
-        square = np.ix_(features, features)
-        weights = np.linalg.solve(gram[square], select_cells.products[list(features)])
-        gained = 2 * (weights * confirm_cells.products[list(features)]).sum(axis=0)
-        spent = (weights * (confirm_gram[square] @ weights)).sum(axis=0)
-        return ratio(gained - spent, confirm_cells.squares, valid=confirm_cells.squares > 0)
+        """Return R², (halves, U), of a regression on these features."""
+        square, rows = np.ix_(features, features), list(features)
+        weights = np.linalg.solve(penalized[square], fitted.products[rows])
+        found = []
+        for gram, (_, cells) in zip(grams, halves, strict=True):
+            explained = (weights * (2 * cells.products[rows] - gram[square] @ weights)).sum(axis=0)
+            found.append(ratio(explained, cells.squares, valid=cells.squares > 0))
+        return np.stack(found)
 
-    unique = np.empty((len(families), len(confirm_cells.squares)))
+    unique = np.empty((len(halves), len(families), len(fitted.squares)))
     for k, family in enumerate(families):
         own = set(select.columns[k])
         relatives = [other for other, name in enumerate(families) if family is not None and name == family]
         dropped = own.union(*(select.columns[other] for other in relatives))
         with_it = tuple(feature for feature in range(number) if feature in own or feature not in dropped)
         without = tuple(feature for feature in range(number) if feature not in dropped)
-        unique[k] = r_squared(with_it) - r_squared(without)
+        unique[:, k] = r_squared(with_it) - r_squared(without)
     return unique
 
 

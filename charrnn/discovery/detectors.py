@@ -71,7 +71,8 @@ def find_detectors(study: Study, on_select: np.ndarray, on_confirm: np.ndarray, 
         values = sign[column] * on_confirm[:, column]
         is_character = current == character[column]
         contested = is_character | (current == runner_up[column])
-        if min(_auc(values, is_character), _auc(values[contested], is_character[contested])) >= MIN_DETECTOR_AUC:
+        pairs = ((values[contested], is_character[contested]), (values, is_character))  # the shorter one first
+        if all(_auc(*pair) >= MIN_DETECTOR_AUC for pair in pairs):
             detectors[int(column)] = int(character[column])
     return detectors
 

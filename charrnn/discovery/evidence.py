@@ -46,8 +46,8 @@ class Evidence:
     correlation as p and pseudo measure it. difference: of the means of the displayed signal, tanh(c) or h, inside and
     outside; of a graded property between its highest and its lowest tenth. unique: R² that this property alone
     explains. runner_up, runner_up_selected: the other property that fits the cell best, and how well, on SELECT.
-    stability: the share of resamples of SELECT in which no other property fits the cell better. memory: in characters.
-    excerpt: of the text, with the values of the cell; of cells that are shown.
+    stability: the share of resamples of SELECT in which no other property fits the cell better. excerpt: of the text,
+    with the values of the cell; of cells that are shown.
 
     Intervals are None for candidates that cannot correlate, and point estimates are compared instead.
     """
@@ -84,7 +84,6 @@ class Evidence:
     balanced_accuracy: Share | None
     mean_inside: float | None
     mean_outside: float | None
-    memory: float | None
     episodes: Count
     excerpt: Excerpt | None
 

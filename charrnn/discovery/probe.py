@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.discovery import stages
-from charrnn.discovery.activations import record
+from charrnn.discovery.activations import Recordings
 from charrnn.discovery.checked import Correlation, Count
 from charrnn.discovery.ridge import NormalEquations, predictions
 from charrnn.discovery.stages import part
@@ -25,9 +25,7 @@ from charrnn.discovery.statistics import (
     ranked,
     resampled_rank_correlation,
 )
-from charrnn.discovery.study import Progress, Study
 from charrnn.inspection.trace import all_cells
-from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import Kind
 
 SEGMENTS = 40
@@ -55,11 +53,12 @@ class Probe:
         return auc(self.rank_correlation) if self.kind == "binary" else self.rank_correlation
 
 
-def probe_layers(network: CharRNN, study: Study, named: Collection[str], progress: Progress) -> tuple[Probe, ...]:
+def probe_layers(recordings: Recordings, named: Collection[str]) -> tuple[Probe, ...]:
     """Probe every layer for each searched property. named: cells that the second probe leaves out.
 
     The cells are read by the first of the state's signals: c of an LSTM, h of other recurrences.
     """
+    network, study, progress = recordings.network, recordings.study, recordings.progress
     searched = list(study.searched)
     labels = Labels(study.select.labels.numbers[searched], study.select.labels.graded[searched])
     weights = bootstrap_weights(SEGMENTS, study.effort.resamples, study.effort.seed)
@@ -69,11 +68,12 @@ def probe_layers(network: CharRNN, study: Study, named: Collection[str], progres
     for layer in range(1, network.settings.layers + 1):
         show = part(progress, layer - 1, network.settings.layers)
         cells = [cell for cell in all_cells(network) if cell.layer == layer]
-        signals = network.recurrence.state_signals[:1]
-        values = record(network, study, cells, signals, progress=part(show, 0, 2), stage=stages.PROBE)
-        equations = NormalEquations.of(values.select, labels, study.select.by_character)
+        signal = network.recurrence.state_signals[0]
+        recorded = recordings.read(cells, stages.PROBE, part(show, 0, 2), signals=[signal])
+        select, confirm = recorded.of_layer(layer, signal)
+        equations = NormalEquations.of(select, labels, study.select.by_character)
         left_out = np.array([str(cell) in named for cell in cells])
-        columns = [predictions(values.confirm, equations.weights(without)) for without in (None, left_out)]
+        columns = [predictions(confirm, equations.weights(without)) for without in (None, left_out)]
         scores = [rank_correlation(ranked(one, study.confirm.by_character)[0], study.confirm.labels) for one in columns]
         for place, k in enumerate(searched):
             part(show, 1, 2)(stages.PROBE, place / len(searched))

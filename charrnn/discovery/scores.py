@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.discovery import stages
-from charrnn.discovery.activations import cell_groups, record
+from charrnn.discovery.activations import Recordings, cell_groups
 from charrnn.discovery.checked import CellName, Correlation
 from charrnn.discovery.competition import SegmentSums
 from charrnn.discovery.confounds import Moments, unique_r_squared
@@ -22,7 +22,6 @@ from charrnn.discovery.detectors import find_detectors
 from charrnn.discovery.stages import part
 from charrnn.discovery.statistics import (
     Ranked,
-    Strata,
     episodes,
     permutable_rank_correlation,
     permutation_null,
@@ -44,19 +43,17 @@ MIN_SEGMENTS = 20
 class Scores:
     """Rank correlations of all cells.
 
-    select, confirm: (P, S, C) on each half, within the current character. plain: (P, S, C) on CONFIRM, over all
-    positions. comparable: as `confirm`, measured as the permutation baselines are. unique, unique_select: unique R²
-    (P, R, C) on CONFIRM, and on SELECT, which it is fitted on. segment_sums: of `select`, for resamples of it.
-    permuted, pseudo: the best |rank correlation| of any cell for permuted segments (P, permutations) and for
-    pseudo-labels (P, pseudo_labels). segments: how many segments were permuted, (P,). detectors: cells that react to
-    one character → its id.
+    select, confirm: (P, S, C) on each half, within the current character. comparable: as `confirm`, measured as the
+    permutation baselines are. unique, unique_select: unique R² (P, R, C) on CONFIRM, and on SELECT, which it is fitted
+    on. segment_sums: of `select`, for resamples of it. permuted, pseudo: the best |rank correlation| of any cell for
+    permuted segments (P, permutations) and for pseudo-labels (P, pseudo_labels). segments: how many segments were
+    permuted, (P,). detectors: cells that react to one character → its id.
     """
 
     cells: tuple[Cell, ...]
     signals: tuple[str, ...]
     select: np.ndarray
     confirm: np.ndarray
-    plain: np.ndarray
     comparable: np.ndarray
     unique: np.ndarray
     unique_select: np.ndarray
@@ -72,7 +69,7 @@ class Scores:
         """Return the scores of groups of cells as those of all cells."""
         by_cell: dict[str, Any] = {
             name: np.concatenate([getattr(one, name) for one in groups], axis=2)
-            for name in ("select", "confirm", "plain", "comparable", "unique", "unique_select")
+            for name in ("select", "confirm", "comparable", "unique", "unique_select")
         }
         return replace(
             groups[0],
@@ -105,22 +102,23 @@ class CellSummary:
     rank_correlation: Correlation
 
 
-def score_cells(network: CharRNN, study: Study, progress: Progress) -> Scores:
-    """Score every cell. The text is read once, or once for each group of cells that fits into memory."""
-    orders = _segment_orders(study)
-    groups = cell_groups(network, study)
+def score_cells(recordings: Recordings) -> Scores:
+    """Score every cell, in groups whose recordings fit into memory."""
+    orders = _segment_orders(recordings.study)
+    groups = cell_groups(recordings.network, recordings.study)
     scored = []
     for turn, cells in enumerate(groups):
-        scored.append(_score_group(network, study, cells, orders, part(progress, turn, len(groups))))
+        scored.append(_score_group(recordings, cells, orders, part(recordings.progress, turn, len(groups))))
     return Scores.joined(scored)
 
 
 def _score_group(
-    network: CharRNN, study: Study, cells: Sequence[Cell], orders: Sequence[np.ndarray], progress: Progress
+    recordings: Recordings, cells: Sequence[Cell], orders: Sequence[np.ndarray], progress: Progress
 ) -> Scores:
-    """Record and score a group of cells. Large arrays are released as early as possible."""
+    """Score a group of cells. Large arrays are released as early as possible."""
+    network, study = recordings.network, recordings.study
     signals = network.recurrence.state_signals
-    values = record(network, study, cells, signals, bits=True, progress=progress, stage=stages.READING)
+    values = recordings.read(cells, stages.READING, progress, bits=True)
     select, confirm, bits_per_character = values.select, values.confirm, values.bits_per_character
     del values
     shape = (len(study.properties), len(signals), len(cells))
@@ -131,11 +129,9 @@ def _score_group(
     on_select = rank_correlation(within, study.select.labels)
     segment_sums = SegmentSums.of(within, study.select.labels, len(signals))
     del select, within
-    plain, within = ranked(confirm, Strata.single(len(confirm)), study.confirm.by_character)
+    (within,) = ranked(confirm, study.confirm.by_character)
     del confirm
     on_confirm = rank_correlation(within, study.confirm.labels)
-    over_all = rank_correlation(plain, study.confirm.permutable)
-    del plain
     progress(stages.COMPARING, 1.0)
     permuted, pseudo = _permutation_baselines(study, within, orders, progress)
     return Scores(
@@ -143,7 +139,6 @@ def _score_group(
         signals=signals,
         select=on_select.reshape(shape),
         confirm=on_confirm.reshape(shape),
-        plain=over_all.reshape(shape),
         comparable=permutable_rank_correlation(within, study.confirm.permutable).reshape(shape),
         unique=unique,
         unique_select=unique_select,
@@ -156,22 +151,16 @@ def _score_group(
     )
 
 
-def _unique(
-    study: Study, recurrence: Recurrence, select: np.ndarray, confirm: np.ndarray, cells: int
-) -> list[np.ndarray]:
-    """Return the unique R² of every property on SELECT and on CONFIRM, (P, R, cells) each; 0 of control labels."""
+def _unique(study: Study, recurrence: Recurrence, select: np.ndarray, confirm: np.ndarray, cells: int) -> np.ndarray:
+    """Return the unique R² of every property on SELECT and on CONFIRM, (2, P, R, cells); 0 of control labels."""
     halves = [
-        (half.design, Moments.of(half.design, _responses(recurrence, values)))
+        (half.design, Moments.of(half.design, *_responses(recurrence, values)))
         for half, values in ((study.select, select), (study.confirm, confirm))
     ]
-    families = [study.properties[k].family for k in study.meaningful]
-    found = []
-    for judged_on in halves:
-        shares = unique_r_squared(*halves[0], *judged_on, families)
-        unique = np.zeros((len(study.properties), shares.shape[1] // cells, cells))
-        unique[list(study.meaningful)] = shares.reshape(len(shares), -1, cells)
-        found.append(unique)
-    return found
+    shares = unique_r_squared(halves, [study.properties[k].family for k in study.meaningful])
+    unique = np.zeros((len(halves), len(study.properties), shares.shape[2] // cells, cells))
+    unique[:, list(study.meaningful)] = shares.reshape(*shares.shape[:2], -1, cells)
+    return unique
 
 
 def _detectors(
@@ -230,20 +219,20 @@ def _permutation_baselines(
     return permuted, pseudo
 
 
-def _responses(recurrence: Recurrence, values: np.ndarray) -> np.ndarray:
+def _responses(recurrence: Recurrence, values: np.ndarray) -> list[np.ndarray]:
     """Return the regressions' responses: every signal (N, S · cells), and tanh(c) where the recurrence has c."""
     signals = recurrence.state_signals
     if signals[0] not in recurrence.tanh_signals:
-        return values
-    return np.concatenate([values, np.tanh(values[:, : values.shape[1] // len(signals)])], axis=1)
+        return [values]
+    return [values, np.tanh(values[:, : values.shape[1] // len(signals)])]
 
 
 def summarize_cells(study: Study, scores: Scores) -> tuple[CellSummary, ...]:
     """Return the property that each cell fits best."""
     searched = [k for k in study.searched if not study.properties[k].control]
-    summaries = []
+    summaries, fits = [], np.abs(scores.select[searched])
     for place, cell in enumerate(scores.cells):
-        table = np.abs(scores.select[searched][:, :, place])
+        table = fits[:, :, place]
         row, signal = np.unravel_index(int(table.argmax()), table.shape)
         k = searched[int(row)]
         summaries.append(

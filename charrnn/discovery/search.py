@@ -15,7 +15,8 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from charrnn.discovery import stages
-from charrnn.discovery.baselines import kgram_baselines, linear_memory_baselines, untrained_baselines
+from charrnn.discovery.activations import Recordings
+from charrnn.discovery.baselines import Baselines, kgram_baselines, linear_memory_baselines, untrained_baselines
 from charrnn.discovery.candidates import choose_candidates, gather_evidence
 from charrnn.discovery.findings import MIN_GRADIENT_SHARE, Findings
 from charrnn.discovery.match_summary import summarize_matches
@@ -55,12 +56,15 @@ def discover(
     progress(stages.PROPERTIES, 1.0)
     if training is not None and study.characters.has_tokens and not training[1].has_tokens:
         training = None
-    scores = score_cells(network, study, progress)
+    recordings = Recordings.of(network, study, progress)
+    scores = score_cells(recordings)
     candidates, left_out = choose_candidates(study, scores)
-    kgrams = kgram_baselines(study, training, progress)
-    untrained = untrained_baselines(network, study, progress)
-    memories = linear_memory_baselines(study, progress)
-    evidence = gather_evidence(network, study, scores, candidates, kgrams, untrained, memories, symbols, progress)
+    baselines = Baselines(
+        kgram_baselines(study, training, progress),
+        untrained_baselines(network, study, progress),
+        linear_memory_baselines(study, progress),
+    )
+    evidence = gather_evidence(recordings, scores, candidates, baselines, symbols)
     named = {one.cell for one in evidence if one.verdict == "tracks"}
     share = gradient_share(
         network,
@@ -80,7 +84,7 @@ def discover(
         controls=study.titles(control=True),
         evidence=evidence,
         left_out=left_out,
-        probes=probe_layers(network, study, named, progress),
+        probes=probe_layers(recordings, named),
         matches=tuple(
             summarize_matches(study, k, symbols) for k in study.searched if study.properties[k].name not in CATALOG
         ),

@@ -19,15 +19,15 @@ PROBE = "probing all cells together"
 SECONDS = {
     PROPERTIES: 1.0,
     READING: 6.0,
-    COMPARING: 11.0,
+    COMPARING: 7.0,
     CHANCE: 6.5,
     CHARACTERS: 2.0,
-    UNTRAINED: 21.0,
+    UNTRAINED: 16.0,
     LINEAR_MEMORY: 1.5,
-    CANDIDATES: 2.0,
+    CANDIDATES: 0.1,
     INTERVALS: 2.0,
     GRADIENTS: 1.0,
-    PROBE: 6.0,
+    PROBE: 3.0,
 }
 """About how long each stage takes for an LSTM of 1×256 and 200,000 characters on a free core: its weight."""
 

@@ -134,7 +134,7 @@ def _by_stratum(ordered: np.ndarray, positions: np.ndarray, strata: Strata) -> t
 def _scaled_ranks(ordered: np.ndarray, positions: np.ndarray, strata: Strata) -> tuple[np.ndarray, np.ndarray]:
     """Return the scaled mid-ranks u (N,) of values in order within each stratum, and Σ u² in each stratum, (V,)."""
     sizes = strata.sizes
-    result, squares = strata.untied, (sizes - 1 / sizes) / 12
+    result, cubes = strata.untied, (sizes**3 - sizes).astype(np.float64)
     repeats = np.append(False, ordered[1:] == ordered[:-1])
     repeats[strata.starts] = False
     if repeats.any():
@@ -145,10 +145,10 @@ def _scaled_ranks(ordered: np.ndarray, positions: np.ndarray, strata: Strata) ->
         middle = (first + last) / 2 - strata.starts[stratum] - (sizes[stratum] - 1) / 2
         result = result.copy()
         result[tied] = np.repeat(middle / sizes[stratum], counts)
-        squares = squares - np.bincount(stratum, (counts**3 - counts) / 12.0, len(sizes)) / sizes**2
+        cubes -= np.bincount(stratum, counts**3 - counts, len(sizes))
     ranks = np.empty(len(positions), np.float32)
     ranks[positions] = result
-    return ranks, squares
+    return ranks, cubes.clip(min=0) / 12 / sizes**2
 
 
 @dataclass(frozen=True)
@@ -295,23 +295,25 @@ def _largest(products: Tensor, spreads: Tensor, squares: np.ndarray, graded: boo
     return (2 * products.abs().amax(dim=1).double() / spreads.clamp(min=1e-9)).numpy()
 
 
-def shuffled_runs(values: np.ndarray, numbers: np.ndarray, draw: np.random.Generator) -> np.ndarray:
-    """Return a pseudo-label (N,): the runs of a property in random order, which keeps the time scale.
+def shuffled_runs(values: np.ndarray, numbers: np.ndarray, draws: int, draw: np.random.Generator) -> np.ndarray:
+    """Return pseudo-labels (draws, N): the runs of a property in random order, which keeps the time scale.
 
     On-runs of a binary property are exchanged with on-runs, off-runs with off-runs. values: the property, which gives
-    the runs. numbers: what is permuted.
+    the runs. numbers: what is permuted, the same throughout a run of a binary property.
     """
     starts = runs(values)
     lengths = np.diff(np.append(starts, len(values)))
-    order = np.arange(len(starts))
-    if values.dtype == bool:
-        for parity in (0, 1):
-            order[parity::2] = draw.permutation(order[parity::2])
-    else:
-        order = draw.permutation(order)
-    moved: np.ndarray = lengths[order]
-    offset = np.arange(len(values)) - np.repeat(np.cumsum(moved) - moved, moved)
-    permuted: np.ndarray = numbers[np.repeat(starts[order], moved) + offset]
+    permuted = np.empty((draws, len(values)), numbers.dtype)
+    for row in permuted:
+        order = np.arange(len(starts))
+        if values.dtype == bool:
+            for parity in (0, 1):
+                order[parity::2] = draw.permutation(order[parity::2])
+            row[:] = np.repeat(numbers[starts[order]], lengths[order])
+        else:
+            order = draw.permutation(order)
+            moved = lengths[order]
+            row[:] = numbers[np.arange(len(values)) + np.repeat(starts[order] - np.cumsum(moved) + moved, moved)]
     return permuted
 
 
@@ -322,9 +324,9 @@ def pseudo_label_null(cells: Ranked, values: np.ndarray, numbers: np.ndarray, dr
     ranks = torch.from_numpy(cells.ranks).T
     batch = max(1, (1 << 24) // len(values))
     for start in range(0, draws, batch):
-        made = np.stack([shuffled_runs(values, numbers, draw) for _ in range(min(batch, draws - start))])
-        products = torch.from_numpy(made.astype(np.float32)) @ ranks
-        spreads = torch.from_numpy(within_squares(made.astype(np.float32), cells.strata).sum(axis=1))
+        made = shuffled_runs(values, numbers.astype(np.float32), min(batch, draws - start), draw)
+        products = torch.from_numpy(made) @ ranks
+        spreads = torch.from_numpy(within_squares(made, cells.strata).sum(axis=1))
         squares = cells.squares.sum(axis=1)
         null[start : start + len(made)] = _largest(products, spreads, squares, values.dtype != bool)
     return null
@@ -441,7 +443,7 @@ def best_threshold(column: np.ndarray, labels: np.ndarray) -> float:
 
     It lies halfway between two values of the column, which is expected to be larger where the label is true.
     """
-    order = np.argsort(column, kind="stable")
+    order = _in_order(column)[1]
     truth, ordered = labels[order], column[order].astype(np.float64)
     ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(order) - 1)
     below = np.cumsum(truth)[ends] / max(truth.sum(), 1)

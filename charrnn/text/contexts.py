@@ -16,11 +16,15 @@ LONGEST = 8
 
 
 class _Order(NamedTuple):
-    """The context of one length at each position of the training text (M,) and of the test text (N,), as numbers."""
+    """The context of one length at each position of the training text (M,) and of the test text (N,), as numbers.
+
+    counts: how often the context of each test position occurs in the training text, (N,).
+    """
 
     train: np.ndarray
     test: np.ndarray
     contexts: int
+    counts: np.ndarray
 
 
 class Contexts:
@@ -39,16 +43,16 @@ class Contexts:
                 earlier = np.concatenate([np.zeros(length - 1, np.int64), current[: 1 - length]])
                 _, context = np.unique(context * symbols + earlier, return_inverse=True)
             after = len(train) + longest
-            self._orders.append(_Order(context[: len(train)], context[after:], int(context.max()) + 1))
+            known, asked, contexts = context[: len(train)], context[after:], int(context.max()) + 1
+            self._orders.append(_Order(known, asked, contexts, np.bincount(known, minlength=contexts)[asked]))
 
     def expectations(self, values: np.ndarray) -> Iterator[np.ndarray]:
         """Yield for each k the expected value (N,), float64, of a property with these values (M,) in training."""
         values = values.astype(np.float64)
         expected = np.full(len(self._orders[0].test), values.mean())
-        for train, test, contexts in self._orders:
-            count = np.bincount(train, minlength=contexts)[test]
+        for train, test, contexts, counts in self._orders:
             total = np.bincount(train, values, minlength=contexts)[test]
-            expected = (total + expected) / (count + 1)
+            expected = (total + expected) / (counts + 1)
             yield expected
 
     def nats(self) -> Iterator[float]:
