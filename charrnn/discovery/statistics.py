@@ -22,6 +22,7 @@ resamples.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -98,29 +99,36 @@ class Ranked:
 
 def ranked(columns: np.ndarray, *strata: Strata) -> list[Ranked]:
     """Rank columns (N, U) within each partition. Each column is sorted once."""
-    found = [
-        Ranked(np.empty(columns.shape[::-1], np.float32), np.empty((columns.shape[1], one.number)), one)
-        for one in strata
-    ]
-    for first in range(0, columns.shape[1], COLUMNS_AT_A_TIME):
-        some = torch.from_numpy(columns[:, first : first + COLUMNS_AT_A_TIME]).T.contiguous().numpy()
-        for column, values in enumerate(some, first):
-            ordered = _in_order(values)
-            for one in found:
-                one.ranks[column], one.squares[column] = _scaled_ranks(*_by_stratum(*ordered, one.strata), one.strata)
+    length, number = columns.shape
+    found = [Ranked(np.empty((number, length), np.float32), np.empty((number, one.number)), one) for one in strata]
+    for one in strata:
+        _ = one.untied  # computed before several threads need it
+
+    def rank(column: int, values: np.ndarray) -> None:
+        ordered = _in_order(values)
+        for one in found:
+            one.ranks[column], one.squares[column] = _scaled_ranks(*_by_stratum(*ordered, one.strata), one.strata)
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # NumPy sorts in one thread, without the lock
+        for first in range(0, number, COLUMNS_AT_A_TIME):
+            some = torch.from_numpy(columns[:, first : first + COLUMNS_AT_A_TIME]).T.contiguous().numpy()
+            list(pool.map(rank, range(first, number), some))
     return found
 
 
 def _in_order(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return values (N,) in ascending order, as integers of the same order, and the position of each, (N,).
 
-    PyTorch sorts integers by their digits, in a fifth of the time of NumPy's sort of numbers.
+    NumPy sorts integers of 16 bits by radix, so that two passes take a third of the time of a sort of the numbers.
     """
-    kind, bits = (np.int32, 31) if values.dtype == np.float32 else (np.int64, 63)
-    integers = (values.astype(np.float32 if bits == 31 else np.float64) + 0.0).view(kind)  # + 0.0: −0 becomes 0
-    integers ^= (integers >> bits) & np.iinfo(kind).max  # negative numbers are stored as sign and size
-    ordered, positions = torch.sort(torch.from_numpy(integers))
-    return ordered.numpy(), positions.numpy()
+    kind, bits = (np.int32, 32) if values.dtype == np.float32 else (np.int64, 64)
+    integers = (values.astype(np.float32 if bits == 32 else np.float64) + 0.0).view(kind)  # + 0.0: −0 becomes 0
+    integers ^= (integers >> (bits - 1)) & np.iinfo(kind).max  # negative numbers are stored as sign and size
+    positions = np.arange(len(values))
+    for shift in range(0, bits, 16):
+        digits = (integers >> shift).astype(np.int16 if shift == bits - 16 else np.uint16)
+        positions = positions[digits[positions].argsort(kind="stable")]
+    return integers[positions], positions
 
 
 def _by_stratum(ordered: np.ndarray, positions: np.ndarray, strata: Strata) -> tuple[np.ndarray, np.ndarray]:
