@@ -262,7 +262,7 @@ def effect_table(ablation: Ablation) -> tuple[list[str], list[list[str]]]:
     for name, value in zip(ablation.names, (ablation.median_outside, ablation.median_inside), strict=True):
         opposite = next((one for one in ablation.directions if one.held == name), None)
         cells = [_measured(one.effect) if one is opposite else bits(one.own.bits) for one in ablation.directions]
-        controls = "" if opposite is None else f"{opposite.controls_below:.0%} of controls"
+        controls = "" if opposite is None else f"{100 * opposite.controls_below:.0f} % of controls"
         rows.append([f"{name} {value_of(value)}", *cells, controls])
     return headers, rows
 
@@ -286,8 +286,8 @@ def caveat(ablation: Ablation) -> str:
     """Return how to read the effects, in one line."""
     highest = max(abs(one.control_high) for one in ablation.directions)
     return (
-        f"bits by which the next character becomes less likely; {ablation.controls} control cells: at most "
-        f"{value_of(highest)} (99 %); a lower bound, as other cells may stand in"
+        f"bits lost at the next character (a lower bound); 99 % of {ablation.controls} control cells: at most "
+        f"{value_of(highest)}"
     )
 
 
