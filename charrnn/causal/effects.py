@@ -286,7 +286,7 @@ def caveat(ablation: Ablation) -> str:
     """Return how to read the effects, in one line."""
     highest = max(abs(one.control_high) for one in ablation.directions)
     return (
-        f"bits lost at the next character (a lower bound); 99 % of {ablation.controls} control cells: at most "
+        f"bits lost at the next character, at least; 99 % of {ablation.controls} control cells: up to "
         f"{value_of(highest)}"
     )
 
