@@ -205,7 +205,7 @@ def test_search_is_cached(home, short_text):
     data = json.loads(invoke("--property", "line position", "--json"))
     assert data["testable"] == ["line position"]
     (cached,) = (run.path / "findings").iterdir()
-    cached.write_text(json.dumps(data | {"seed": 77}))
+    cached.write_text(json.dumps(json.loads(cached.read_text()) | {"seed": 77}))
     assert json.loads(invoke("--property", "line position", "--json")) == data | {"seed": 77}
     table = invoke("--property", "line position", "--csv").splitlines()
     assert len(table) == 1 + len(data["evidence"])
