@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import codecs
+import contextlib
 import json
 import os
 import re
 import sys
 import time
 from array import array
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,6 +26,7 @@ from charrnn.cli.options import (
     SkipUnknownOption,
     with_settings,
 )
+from charrnn.cli.progress import stage_bar
 from charrnn.display.terminal import Terminal, WordWrap, is_terminal, safe_text, write
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.sampling.registry import FILTERS
@@ -38,6 +41,7 @@ if TYPE_CHECKING:
     from charrnn.api import Model
     from charrnn.display.colored_stream import ColoredStream
     from charrnn.model.run import Run
+    from charrnn.sampling.best import Progress
     from charrnn.sampling.novelty import TrainingIndex
     from charrnn.text.vocabulary import Vocabulary
 
@@ -54,6 +58,10 @@ PrimeFileOption = Annotated[
 NoEchoOption = Annotated[bool, typer.Option("--no-echo", help="Do not print the prime.", rich_help_panel="Prime")]
 JsonLinesOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per text, one per line.", rich_help_panel="Output")
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="Write to this file.", metavar="FILE", rich_help_panel="Output"),
 ]
 RawOption = Annotated[
     bool, typer.Option("--raw", help="Print control characters unchanged on a terminal too.", rich_help_panel="Output")
@@ -98,6 +106,7 @@ def sample(
     skip_unknown: SkipUnknownOption = False,
     as_json: JsonLinesOption = False,
     raw: RawOption = False,
+    output: OutputOption = None,
     novelty: NoveltyOption = False,
     corpus: CorpusOption = None,
     clamp: ClampOption = None,
@@ -126,6 +135,7 @@ def sample(
     appearance = InspectSettings(color=color, background=background)
     only_one_of(prime=prime, prime_file=prime_file)
     only_one_of(raw=raw or None, color_by=color_by)
+    only_one_of(output=output, color_by=color_by)
     # A pipe, as in --prime-file <(command), is a file too. Path.exists may raise.
     if prime_file not in (None, "-") and (not os.path.exists(prime_file) or os.path.isdir(prime_file)):  # noqa: PTH110, PTH112
         raise UsageError(f"there is no file {prime_file}", "check the path given to --prime-file")
@@ -144,7 +154,10 @@ def sample(
     compared = index if novelty else None
     seeded = settings if settings.seed is not None else settings.changed(seed=fresh_seed())
     colors = None if color_by is None or as_json else _colored_stream(model, color_by, appearance)
-    drawn = _drawn(model, prime_ids, color_by, clamp or (), seeded, index)
+    with stage_bar() as bar:
+        drawn = _drawn(model, prime_ids, color_by, clamp or (), seeded, index, bar)
+        if settings.best_of > 1:  # the best is known when all have been generated
+            drawn = iter(list(drawn))
     if is_terminal(sys.stderr) and not as_json:
         facts = [f"seed {seeded.seed}"] if settings.seed is None and not settings.greedy else []
         facts += [colors.legend] if colors is not None and is_terminal(sys.stdout) else []
@@ -152,13 +165,26 @@ def sample(
             write(sys.stderr, " · ".join([model.name, *facts]) + "\n", styled=True)
             sys.stderr.flush()
     try:
-        if as_json:
-            _print_json(model, drawn, prime_ids, seeded, compared, watched=color_by is not None)
-        else:
-            echoed = prime_ids[:0] if no_echo else prime_ids
-            _print_texts(drawn, echoed, seeded.num, _Output(model.vocabulary, raw, colors), compared)
+        with contextlib.nullcontext() if output is None else _redirected(output):
+            if as_json:
+                _print_json(model, drawn, prime_ids, seeded, compared, watched=color_by is not None)
+            else:
+                echoed = prime_ids[:0] if no_echo else prime_ids
+                _print_texts(drawn, echoed, seeded.num, _Output(model.vocabulary, raw, colors), compared)
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+@contextlib.contextmanager
+def _redirected(path: Path) -> Iterator[None]:
+    """Write standard output to a file, exactly as to a pipe."""
+    try:
+        file = path.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise CharrnnError(f"{path} cannot be written: {error.strerror}") from None
+    with file, contextlib.redirect_stdout(file):
+        yield
+    print(f"written to {safe_text(str(path))}", file=sys.stderr)
 
 
 def _unescaped(name: str, value: Any) -> Any:
@@ -207,13 +233,15 @@ def _drawn(
     clamp: Sequence[str],
     settings: SampleSettings,
     index: TrainingIndex | None,
+    progress: Progress,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Return an iterator of ids (N,) and the values (N,) of the cell to color by, zeros if none."""
     import numpy as np
 
     if color_by is None:
         zeros = np.zeros(settings.num)
-        return ((ids, zeros) for ids in model.generate(prime, clamp=clamp, corpus=index, **settings.to_json()))
+        generated = model.generate(prime, clamp=clamp, corpus=index, progress=progress, **settings.to_json())
+        return ((ids, zeros) for ids in generated)
     cell, _, signal = color_by.partition(".")
     recurrence, signal = model.network.recurrence, signal or "auto"
     pairs = model.watch(cell, prime, signal=signal, clamp=clamp, corpus=index, **settings.to_json())

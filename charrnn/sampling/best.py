@@ -9,6 +9,7 @@ import numpy as np
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.stops import STOPPED
 
+REPORTED = 500  # characters between two reports of progress
 Progress = Callable[[str, float], None]
 
 
@@ -26,7 +27,7 @@ def keep_best(
     rows = []
     for row in candidates:
         rows.append(row)
-        if progress is not None:
+        if progress is not None and len(rows) % REPORTED == 0:
             progress("generating", len(rows) / settings.length)
     if not rows:
         return

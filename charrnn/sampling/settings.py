@@ -118,7 +118,7 @@ class SampleSettings(Settings):
     @classmethod
     def options(cls) -> dict[str, Option]:
         """Return the options by name, those of the filters included."""
-        return _options(cls._with_filters())
+        return _options(cls._with_filters())  # type: ignore[arg-type]  # a class is hashable
 
     @classmethod
     def _with_filters(cls) -> type[SampleSettings]:
