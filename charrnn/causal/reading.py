@@ -76,10 +76,9 @@ class Population:
         """Describe cells by samples (n, H) of each class and of all characters."""
         mean, deviation = both.mean(axis=0), np.maximum(both.std(axis=0), 1e-6)
         standard = (both - mean) / deviation
-        medians, means = (
-            tuple(average(one, axis=0) if len(one) else mean for one in (outside, inside))
-            for average in (np.median, np.mean)
-        )
+        outside, inside = (one if len(one) else mean[None] for one in (outside, inside))
+        medians = np.median(outside, axis=0), np.median(inside, axis=0)
+        means = outside.mean(axis=0), inside.mean(axis=0)
         correlation = standard[:, tested] @ standard / len(both)
         return cls(medians, means, mean, correlation, (means[1] - means[0]) / deviation)
 
@@ -169,7 +168,8 @@ def read_blocks(
     kept = tuple(
         tuple(torch.stack(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
     )
-    population = Population.of(*map(np.concatenate, gathered), tested=cell.index)
+    outside, inside, both = (np.concatenate(parts) for parts in gathered)
+    population = Population.of(outside, inside, both, cell.index)
     return Reading(network, streams, values, surprise / NATS_PER_BIT, kept, split.gap, population)
 
 
