@@ -117,7 +117,7 @@ def generate_states(
     if settings.max_copy is not None:
         if index is None:
             raise ValueError("max_copy needs the index of the training text")
-        copies = CopyLimit(index.substrings(settings.max_copy), settings.max_copy)
+        copies = CopyLimit(index.substrings(settings.max_copy), settings.max_copy, settings.num)
     return _generate(_PhasedStep(network, later, settings.num), filters, settings, ids, state, stops, ends, copies)
 
 

@@ -5,7 +5,6 @@ Shapes: N streams, T characters of a text, V vocabulary.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -138,25 +137,35 @@ class CopyLimit:
     The prime does not count.
     """
 
-    def __init__(self, index: SubstringIndex, limit: int):
+    def __init__(self, index: SubstringIndex, limit: int, streams: int):
         self._index, self._limit = index, limit
-        self._latest: deque[np.ndarray] = deque(maxlen=limit)
+        self._latest = np.zeros((streams, 2 * limit), index.ids.dtype)
+        self._end = 0  # of what `_latest` holds
         self._generated = 0
-        # Among the last `limit` characters is a whole block, counted from the start of the text. Unless it occurs in
-        # the training text, they do not. So most characters are generated without a search.
-        self._block = (limit + 1) // 2
-        self._suspects: list[int] = []  # streams whose last block occurs
+        # A shorter run is searched for every few characters. It is a part of the last `limit` characters until the next
+        # search: if it does not occur, neither do they. So most characters are generated without a search.
+        self._interval = max(1, limit // 4)
+        self._shorter = limit - self._interval + 1
+        self._suspects: list[int] = []  # streams in which that run occurs
 
     def update(self, drawn: np.ndarray) -> None:
         """Add a character to each stream. drawn: (N,), negative for a text that has ended."""
-        self._latest.append(drawn.copy())
+        if self._end == self._latest.shape[1]:
+            self._end = self._limit
+            self._latest[:, : self._end] = self._latest[:, self._end :]
+        self._latest[:, self._end] = drawn
+        self._end += 1
         self._generated += 1
-        if self._generated % self._block == 0:
-            occurs = self._index.find(self._keys(self._block)) >= 0
-            self._suspects = np.flatnonzero(occurs & (drawn >= 0)).tolist()
+        if self._generated % self._interval == 0 and self._generated >= self._shorter:
+            occurs = self._index.find(self._keys(self._shorter)) >= 0
+            self._suspects = np.flatnonzero(occurs).tolist()
+        if self._suspects:
+            self._suspects = [stream for stream in self._suspects if drawn[stream] >= 0]
 
     def apply(self, logits: Tensor) -> Tensor:
         """Return logits (N, V) without the excluded characters. Raises CharrnnError where no character is left."""
+        if not self._suspects or self._generated < self._limit:
+            return logits
         rows, excluded = [], []
         for stream, ids in self._excluded():
             if len(ids) == logits.shape[-1]:
@@ -173,14 +182,12 @@ class CopyLimit:
 
     def _excluded(self) -> Iterator[tuple[int, list[int]]]:
         """Yield each stream that is at the limit, with the ids that would exceed it."""
-        if not self._suspects or self._generated < self._limit:
-            return
         keys = self._keys(self._limit)
         for stream in self._suspects:
             key = keys[stream : stream + 1]
-            if self._latest[-1][stream] >= 0 and self._index.find(key)[0] >= 0:
+            if self._index.find(key)[0] >= 0:
                 yield stream, self._index.followers(key).tolist()
 
     def _keys(self, length: int) -> np.ndarray:
         """Return the last characters of each stream, (N,), to search for."""
-        return self._index.keys(np.stack([self._latest[place] for place in range(-length, 0)], axis=1))
+        return self._index.keys(self._latest[:, self._end - length : self._end])
