@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import charrnn
 from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate
@@ -21,6 +22,7 @@ from charrnn.settings import ModelSettings
 from charrnn.text.corpus import Corpus, load_corpus
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.vocabulary import Vocabulary
+from tests.planted import prose
 
 LIMIT = 8
 LOGITS = {"a": 0.0, "b": 0.4, "\n": -0.6}
@@ -158,3 +160,23 @@ def test_limit_that_excludes_every_character(indexed: MakeIndex) -> None:
     corpus, index = indexed("a\nb\naab\n\nbba")  # each of the three follows each
     with pytest.raises(CharrnnError, match="every character would copy more than 1 character"):
         sampled(corpus, index, max_copy=1)
+    corpus, index = indexed(random_text(600))
+    with pytest.raises(CharrnnError, match="every character would copy more"):
+        sampled(corpus, index, max_copy=3, ban="b")
+
+
+@pytest.mark.slow
+def test_overfitted_model(home: Path) -> None:
+    """A model that knows its 2,500 characters by heart copies them, unless it is limited."""
+    text = prose(2500)
+    (home / "corpora" / "text.txt").write_text(text)
+    shape = {"hidden_size": 128, "batch_size": 8, "dropout": 0.0, "learning_rate": 0.005}
+    charrnn.train("text", steps=2000, val_fraction=0.05, **shape)
+    model = charrnn.load("text", checkpoint="last")
+    training = text[: int(len(text) * 0.95)]
+    settings = {"length": 1000, "temperature": 0.3, "seed": 1}
+    assert longest_common_substring(model.sample(**settings), training) > 50
+    for limited in model.sample(n=3, max_copy=40, **settings):
+        assert longest_common_substring(limited, training) == 40
+        longest = model.novelty(limited).longest_copy
+        assert longest is not None and longest.characters == 40

@@ -147,9 +147,18 @@ class CopyLimit:
         self._interval = max(1, limit // 4)
         self._shorter = limit - self._interval + 1
         self._suspects: list[int] = []  # streams in which that run occurs
+        self._excluded: list[tuple[int, int]] = []
 
     def update(self, drawn: np.ndarray) -> None:
-        """Add a character to each stream. drawn: (N,), negative for a text that has ended."""
+        """Add a character to each stream. drawn: (N,), negative for a text that has ended.
+
+        Raises CharrnnError where a character is excluded: no other was left, after the filters either.
+        """
+        if any(drawn[stream] == one for stream, one in self._excluded):
+            raise CharrnnError(
+                f"every character would copy more than {amount(self._limit, 'character')} of the training text",
+                "allow more with --max-copy, or use fewer filters",
+            )
         if self._end == self._latest.shape[1]:
             self._end = self._limit
             self._latest[:, : self._end] = self._latest[:, self._end :]
@@ -163,30 +172,22 @@ class CopyLimit:
             self._suspects = [stream for stream in self._suspects if drawn[stream] >= 0]
 
     def apply(self, logits: Tensor) -> Tensor:
-        """Return logits (N, V) without the excluded characters. Raises CharrnnError where no character is left."""
-        if not self._suspects or self._generated < self._limit:
+        """Return logits (N, V) without the excluded characters."""
+        self._excluded = list(self._find_excluded())
+        if not self._excluded:
             return logits
-        rows, excluded = [], []
-        for stream, ids in self._excluded():
-            if len(ids) == logits.shape[-1]:
-                raise CharrnnError(
-                    f"every character would copy more than {amount(self._limit, 'character')} of the training text",
-                    "allow more with --max-copy",
-                )
-            rows += [stream] * len(ids)
-            excluded += ids
-        if not rows:
-            return logits
-        places = torch.tensor([rows, excluded], device=logits.device)
-        return logits.index_put((places[0], places[1]), logits.new_tensor(EXCLUDED))
+        streams, ids = torch.tensor(self._excluded, device=logits.device).T
+        return logits.index_put((streams, ids), logits.new_tensor(EXCLUDED))
 
-    def _excluded(self) -> Iterator[tuple[int, list[int]]]:
-        """Yield each stream that is at the limit, with the ids that would exceed it."""
+    def _find_excluded(self) -> Iterator[tuple[int, int]]:
+        """Yield each stream that is at the limit with each of the ids that would exceed it."""
+        if not self._suspects or self._generated < self._limit:
+            return
         keys = self._keys(self._limit)
         for stream in self._suspects:
             key = keys[stream : stream + 1]
             if self._index.find(key)[0] >= 0:
-                yield stream, self._index.followers(key).tolist()
+                yield from ((stream, one) for one in self._index.followers(key).tolist())
 
     def _keys(self, length: int) -> np.ndarray:
         """Return the last characters of each stream, (N,), to search for."""
