@@ -163,8 +163,8 @@ def _generate(
             if noise is not None:
                 logits = logits + noise.next(settings.length - generated)
             ids = logits.argmax(dim=-1)
-            filters.update(ids)
             drawn = ids.cpu().numpy().copy()
+            filters.update(drawn)
         stops.update(drawn)
         if copies is not None:
             copies.update(drawn)

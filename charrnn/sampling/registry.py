@@ -36,7 +36,7 @@ class HistoryFilter(Protocol):
     def apply(self, logits: Tensor) -> Tensor:
         """Return the filtered logits (N, V)."""
 
-    def update(self, ids: Tensor) -> None:
+    def update(self, ids: np.ndarray) -> None:
         """Take in the characters (N,) that were drawn after the latest `apply`."""
 
 
@@ -157,7 +157,7 @@ class FilterChain:
             logits = apply(logits)
         return logits
 
-    def update(self, ids: Tensor) -> None:
+    def update(self, ids: np.ndarray) -> None:
         """Take in the characters (N,) that were drawn from the latest logits."""
         self._drawn += 1
         for history in self._histories:
