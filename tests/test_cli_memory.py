@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 from xml.etree import ElementTree
 
 import pytest
 
+from charrnn.api import Model
 from tests.untrained import invoke, make_run, refused
 
 
-def test_screen_json_csv_and_figure_agree(home, short_text):
-    make_run(home, short_text[:2000], recurrence="rnn", name="b")
-    make_run(home, short_text[:2000], name="a")
+def test_screen_json_csv_and_figure_agree(home, short_text, monkeypatch):
+    monkeypatch.setattr(Model, "memory", functools.partialmethod(Model.memory, positions=4))
+    make_run(home, short_text[:1000], recurrence="rnn", name="b")
+    make_run(home, short_text[:1000], name="a")
     shown = invoke("a", "--against", "b", command="memory")
-    assert "a · lstm 1×6 · held-out text, 2,000 characters" in shown and "b · rnn 1×6" in shown
+    assert "a · lstm 1×6 · held-out text, 1,000 characters" in shown and "b · rnn 1×6" in shown
     (data,) = json.loads(invoke("b", "--json", command="memory"))["runs"]
     norms = data["gradient_norm"]["geometric_mean"]
     assert norms[0] == pytest.approx(1) and len(norms) == 201

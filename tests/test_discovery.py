@@ -120,7 +120,7 @@ def test_difference_that_cannot_be_seen_only_correlates(found):
     assert (claim.property_name, claim.verdict) == ("inside parentheses", "correlates")
     assert claim.score > 0.99
     assert claim.difference < 0.1
-    assert claim.failed == [f"it changes by {claim.difference:.2f} only between inside and outside".replace("0.", ".")]
+    assert claim.failed == [f"it changes by only {claim.difference:.2f} between inside and outside".replace("0.", ".")]
 
 
 def test_evidence_for_a_latch(found):

@@ -137,7 +137,7 @@ def test_score_that_a_baseline_reaches_is_no_verdict(changed, words):
     ("changed", "words"),
     [
         ({"interval": (0.6, 0.9)}, "its score may be as low as .80"),
-        ({"difference": 0.13}, "it changes by .13 only between inside and outside"),
+        ({"difference": 0.13}, "it changes by only .13 between inside and outside"),
         ({"stability": 0.62}, "string or comment fits it better in 38 % of resamples"),
     ],
 )

@@ -80,7 +80,7 @@ QUIET: dict[str, Callable[[float, int], float]] = {
     "constant": lambda now, step: 1.0,
     "three times as slow as timed": lambda now, step: 3.0,
     "three times as fast as timed": lambda now, step: 1 / 3,
-    "a thousand times as fast as timed": lambda now, step: 1 / 1000,
+    "fifty times as fast as timed": lambda now, step: 1 / 50,
     "a hundred times as slow as timed": lambda now, step: 100.0,
     "every other step slow": lambda now, step: 1.0 + 2.0 * (step % 2),
     "noise": noise,

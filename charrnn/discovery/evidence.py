@@ -127,7 +127,7 @@ class Evidence:
         failed += self._failed_baselines
         if self.difference < MIN_DIFFERENCE and self.unique < MIN_UNIQUE:
             sides = "between inside and outside" if self.kind == "binary" else "from lowest to highest"
-            failed.append(f"it changes by {_short(self.difference)} only {sides}")
+            failed.append(f"it changes by only {_short(self.difference)} {sides}")
         if self.stability < MIN_STABILITY:
             failed.append(f"{self.runner_up} fits it better in {100 * (1 - self.stability):.0f} % of resamples")
         return failed

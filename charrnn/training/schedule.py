@@ -128,7 +128,7 @@ class _Forecaster:
         return self._evaluation[0] * self._per_step / self._evaluation[1]
 
     def _measure(self, step: int, rest: float, now: float) -> None:
-        """Take the mean time of the steps of late, without the slowest stretch: it may have been a pause."""
+        """Measure the mean time of the latest steps, without the slowest stretch: it may have been a pause."""
         self._forecast_at = now
         self._marks.append((now, step))
         window = WINDOW * self._deadline.budget + WINDOW_OF_REST * max(0.0, rest)

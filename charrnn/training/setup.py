@@ -82,9 +82,9 @@ def prepare_new_run(
     Raises CharrnnError where the text is too short, UsageError where the name is taken or a setting contradicts the run
     to initialize from.
     """
-    device, folder = choose_device(options.device), runs_folder()
+    device = choose_device(options.device)
     if options.name is not None:
-        check_new_name(options.name, folder)
+        check_new_name(options.name, runs_folder())
     explicit, weights, parent = dict(options.settings), None, None
     if options.init_from is not None:
         explicit, weights, corpus, parent = _initialize_from(open_run(options.init_from), explicit, corpus)
@@ -113,19 +113,10 @@ def prepare_new_run(
     if weights is not None:
         network.load_matching_weights(weights)
     ranks = f", {group.size} ranks" if group.size > 1 else ""
-    with cpu_threads(training.threads):
+    with cpu_threads(training.threads):  # the name of a CPU includes their number
         origin = Origin.here(device_name(device) + ranks, chosen.because, budget.minutes)
     settings = RunSettings(model, training, _identity(corpus, texts, training), origin)
-    held_out = corpus.vocabulary.decode(texts[1].ids)
-    held_out = held_out.encode() if isinstance(held_out, str) else held_out
-    writer = None
-    while writer is None:
-        name = options.name or free_name(corpus.name, folder)
-        try:
-            writer = RunWriter.create(name, settings, corpus.vocabulary, held_out, folder, network.state_dict())
-        except NameTakenError:  # by another process, since the name was chosen
-            if options.name is not None:
-                raise
+    writer = _create_run(options.name, settings, corpus, texts[1], network)
     return PreparedRun(
         settings,
         network.to(device),
@@ -136,6 +127,21 @@ def prepare_new_run(
         forecast_nats=forecast_nats,
         initialized_from=parent,
     )
+
+
+def _create_run(
+    given_name: str | None, settings: RunSettings, corpus: Corpus, validation_text: EncodedText, network: CharRNN
+) -> RunWriter:
+    """Create the folder of a run. given_name: None for a free name after the corpus."""
+    folder, held_out = runs_folder(), corpus.vocabulary.decode(validation_text.ids)
+    held_out = held_out.encode() if isinstance(held_out, str) else held_out
+    while True:
+        name = given_name or free_name(corpus.name, folder)
+        try:
+            return RunWriter.create(name, settings, corpus.vocabulary, held_out, folder, network.state_dict())
+        except NameTakenError:  # by another process, since the name was chosen
+            if given_name is not None:
+                raise
 
 
 def _initialize_from(
