@@ -21,7 +21,7 @@ from charrnn.discovery.statistics import Strata, ratio, scaled_ranks
 RIDGE = 1e-3
 """The penalty, as a share of a standardized feature's sum of squares."""
 MAX_CHARACTERS = 100
-COLUMNS_AT_A_TIME, POSITIONS_AT_A_TIME = 256, 8192
+COLUMNS_AT_A_TIME = 256
 
 
 @dataclass(frozen=True)
@@ -76,16 +76,15 @@ class Moments:
 
     @classmethod
     def of(cls, design: Design, *cells: np.ndarray) -> Moments:
-        """Sum products of features with arrays of columns (N, …), side by side. Sums are in double precision."""
-        features = torch.from_numpy(design.features).split(POSITIONS_AT_A_TIME)
+        """Sum products of features with arrays of columns (N, …), side by side, in double precision."""
+        features = torch.from_numpy(design.features).double().T
         products, squares = [], []
         for values in cells:
             for first in range(0, values.shape[1], COLUMNS_AT_A_TIME):
-                part = torch.from_numpy(values[:, first : first + COLUMNS_AT_A_TIME])
-                centered = part - part.mean(dim=0, dtype=torch.float64).float()
-                squares.append(centered.double().square_().sum(dim=0))
-                pairs = zip(features, centered.split(POSITIONS_AT_A_TIME), strict=True)
-                products.append(torch.stack([(one.T @ other).double() for one, other in pairs]).sum(dim=0))
+                part = torch.from_numpy(values[:, first : first + COLUMNS_AT_A_TIME]).double()
+                part -= part.mean(dim=0)
+                products.append(features @ part)
+                squares.append(part.square().sum(dim=0))
         return cls(torch.cat(products, dim=1).numpy(), torch.cat(squares).numpy())
 
 

@@ -121,9 +121,10 @@ def _in_order(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     NumPy sorts integers of 16 bits by radix, so that two passes take a third of the time of a sort of the numbers.
     """
-    kind, bits = (np.int32, 32) if values.dtype == np.float32 else (np.int64, 64)
-    integers = (values.astype(np.float32 if bits == 32 else np.float64) + 0.0).view(kind)  # + 0.0: −0 becomes 0
-    integers ^= (integers >> (bits - 1)) & np.iinfo(kind).max  # negative numbers are stored as sign and size
+    bits = 32 if values.dtype == np.float32 else 64
+    numbers = np.add(values, 0.0, dtype=np.float32 if bits == 32 else np.float64)  # −0 becomes 0
+    integers: np.ndarray = numbers.view(np.int32 if bits == 32 else np.int64)
+    integers ^= (integers >> (bits - 1)) & np.iinfo(integers.dtype).max  # negative numbers are sign and size
     positions = np.arange(len(values))
     for shift in range(0, bits, 16):
         digits = (integers >> shift).astype(np.int16 if shift == bits - 16 else np.uint16)
@@ -403,8 +404,8 @@ def _wins(
     indicator[segment[at], np.arange(len(at))] = weights[stratum]
     before = negatives[:, strata.starts].astype(np.float64)
     present = negatives[:, strata.starts + strata.sizes] - before
-    share = np.bincount(segment[at] * strata.number + stratum, minlength=number * strata.number)
-    share = share.reshape(number, -1) * weights
+    counts = np.bincount(segment[at] * strata.number + stratum, minlength=number * strata.number)
+    share = counts.reshape(number, -1) * weights
     return indicator @ below.T - share @ before.T, share @ present.T
 
 
