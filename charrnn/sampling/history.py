@@ -53,10 +53,11 @@ class Penalties:
         settings, (streams, _) = context.settings, context.prime.shape
         self._repeat, self._presence = settings.repeat_penalty, settings.presence_penalty
         self._frequency, self._window = settings.frequency_penalty, settings.repeat_last_n
-        self._shape = streams, len(context.vocabulary)
-        size = math.prod(self._shape)
-        self._counts, self._subtracted = np.zeros(size, np.float32), np.zeros(size, np.float32)
-        self._multiplied, self._divided = np.ones(size, np.float32), np.ones(size, np.float32)
+        shape = streams, len(context.vocabulary)
+        self._counts, self._subtracted = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        self._multiplied, self._divided = np.ones(shape, np.float32), np.ones(shape, np.float32)
+        self._stronger = np.minimum if self._repeat > 1 else np.maximum
+        self._flat = [one.reshape(-1) for one in (self._counts, self._subtracted, self._multiplied, self._divided)]
         self._offsets = np.arange(streams) * len(context.vocabulary)
         self._recent: deque[Any] = deque()
         start = 0 if self._window < 0 else max(0, context.prime.shape[1] - self._window)
@@ -66,10 +67,9 @@ class Penalties:
     def apply(self, logits: Tensor) -> Tensor:
         values = logits.cpu().numpy()
         if self._repeat != 1:
-            both = values * self._multiplied.reshape(self._shape), values * self._divided.reshape(self._shape)
-            values = np.minimum(*both) if self._repeat > 1 else np.maximum(*both)
+            values = self._stronger(values * self._multiplied, values * self._divided)
         if self._presence or self._frequency:
-            values = values - self._subtracted.reshape(self._shape)
+            values = values - self._subtracted
         return torch.from_numpy(values).to(logits.device)
 
     def update(self, ids: np.ndarray) -> None:
@@ -82,14 +82,15 @@ class Penalties:
                 self._count(self._recent.popleft(), -1)
 
     def _count(self, places: Any, change: int) -> None:
-        number = self._counts[places] + change
-        self._counts[places] = number
+        counts, subtracted, multiplied, divided = self._flat
+        number = counts[places] + change
+        counts[places] = number
         present = number > 0
         if self._repeat != 1:
-            self._multiplied[places] = 1 + (self._repeat - 1) * present
-            self._divided[places] = 1 + (1 / self._repeat - 1) * present
+            multiplied[places] = 1 + (self._repeat - 1) * present
+            divided[places] = 1 + (1 / self._repeat - 1) * present
         if self._presence or self._frequency:
-            self._subtracted[places] = self._presence * present + self._frequency * number
+            subtracted[places] = self._presence * present + self._frequency * number
 
 
 class Dry:
