@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from os import PathLike, fspath
 from typing import Any, overload
 
@@ -47,6 +48,7 @@ from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN, State, overflow_error, parameter_count
 from charrnn.model.run import Run
 from charrnn.model.training_text import training_text
+from charrnn.model.writer import save_copy
 from charrnn.properties.catalog import Property, Text, property_titled
 from charrnn.properties.user_properties import find_property
 from charrnn.sampling.best import keep_best
@@ -54,7 +56,9 @@ from charrnn.sampling.generate import generate_states
 from charrnn.sampling.novelty import Novelty, TrainingIndex
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.stops import STOPPED
-from charrnn.scoring.score import Score, score
+from charrnn.scoring.dynamic import Dynamics, adapt, choose_dynamics, dynamic_score, gradient_rms
+from charrnn.scoring.ngram import mixed_score, ngram_score
+from charrnn.scoring.score import Score, ignore_progress, score
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, check_names
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import StreamDecoder, Vocabulary
@@ -120,6 +124,7 @@ class Model:
     """A trained network with its vocabulary and the run it comes from.
 
     network: in evaluation mode. original: the network before cells were clamped.
+    adapted_to: the text that the weights have learned from since they were loaded.
     """
 
     run: Run
@@ -127,6 +132,7 @@ class Model:
     network: CharRNN
     clamps: tuple[Clamp, ...] = ()
     original: CharRNN | None = None
+    adapted_to: str | None = None
 
     def __repr__(self) -> str:
         progress = self.checkpoint.progress
@@ -317,15 +323,40 @@ class Model:
 
     # Reading
 
-    def score(self, text: TextLike = None, *, skip_unknown: bool = False) -> Score:
+    def score(
+        self,
+        text: TextLike = None,
+        *,
+        skip_unknown: bool = False,
+        dynamic: bool = False,
+        mix: bool = False,
+        corpus: str | None = None,
+        progress: Progress | None = None,
+    ) -> Score:
         """Return the cross-entropy of a text: nats of each character, their mean, bits per character, perplexity.
 
         The text is read from a zero state; its first character is not scored, except in a run of documents.
-        Raises CharrnnError where the weights are so large that the scores are not finite.
+
+        dynamic: a copy of the weights learns from each character after it is scored. mix: with an n-gram of the
+        training text that learns along. corpus: the run's corpus, which both need; None: looked for in corpora/.
+        progress: called with the name of a stage and the share of it that is done.
+        Raises CharrnnError where the weights are so large that the scores are not finite, or the corpus is missing.
         """
-        result = score(self.network, self.encode(text, skip_unknown=skip_unknown))
+        encoded = self.encode(text, skip_unknown=skip_unknown)
+        show = progress or (lambda stage, fraction: None)
+        training = self._training_text(corpus) if dynamic or mix else None
+        if training is not None and dynamic:
+            self._refuse_clamps()
+            dynamics = choose_dynamics(self.network, training, partial(show, "choosing the rate"))
+            result = dynamic_score(self.network, encoded, dynamics, partial(show, "dynamic score"))
+        else:
+            result = score(self.network, encoded, progress=partial(show, "score"))
         if not np.isfinite(result.nats).all():
             raise overflow_error()
+        if training is not None and mix:
+            size = len(self.vocabulary)
+            ngram = ngram_score(training, encoded, size, adaptive=True, progress=partial(show, "n-gram"))
+            result = mixed_score(result, ngram)
         return result
 
     def score_continuation(self, prime: np.ndarray, ids: np.ndarray) -> Score:
@@ -336,6 +367,40 @@ class Model:
         opened = len(prime) or self.run.document_separator is not None
         before = prime if opened else np.array([self.vocabulary.opening_id], prime.dtype)
         return Score(self.score(np.concatenate([before, ids])).nats[-len(ids) :])
+
+    def _training_text(self, corpus: str | None) -> EncodedText:
+        """Return the text that the run was trained on. Raises CharrnnError where it is not on this machine."""
+        found = training_text(self.run, corpus)
+        return self.run.encoded_text(found.ids, found.lengths)
+
+    # Adaptation
+
+    def adapt(self, text: TextLike, *, skip_unknown: bool = False, progress: Progress | None = None) -> Model:
+        """Return a copy of the model whose weights have learned from a text, by the updates of dynamic evaluation.
+
+        Gradients are normalized by those over the held-out text, which a run always has. The run stays as it is.
+        progress: as for `score`. Raises CharrnnError where the text has nothing to predict.
+        """
+        self._refuse_clamps()
+        title, encoded = self.read(text, skip_unknown=skip_unknown)
+        dynamics = Dynamics(gradient_rms(self.network, self.run.held_out_text()))
+        show = partial(progress, "adapting") if progress else ignore_progress
+        return replace(self, network=adapt(self.network, encoded, dynamics, show), adapted_to=title)
+
+    def save_as(self, name: str) -> Model:
+        """Save the weights as a new run in checkpoints/ with the settings and held-out text of this one; return it.
+
+        Raises UsageError where the name is taken.
+        """
+        self._refuse_clamps()
+        source = f"{self.name}, step {self.checkpoint.step}"
+        because = f"the weights of {source}" + (f", adapted to {self.adapted_to}" if self.adapted_to else "")
+        copied = save_copy(self.run, self.checkpoint, self.network, name, because, self.score().mean)
+        return Model(copied, copied.checkpoint(), self.network)
+
+    def _refuse_clamps(self) -> None:
+        if self.clamps:
+            raise UsageError("the weights of a model with clamped cells cannot adapt", "adapt it, then clamp cells")
 
     def trace(
         self,

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from charrnn.scoring.ngram import ngram_score
+from charrnn.scoring.ngram import mixed_score, ngram_score
+from charrnn.scoring.score import Score
 from charrnn.text.encoded_text import EncodedText
 
 LETTERS = 4
@@ -104,4 +105,17 @@ def test_adaptive_ngram_learns_what_the_training_text_lacks() -> None:
         ngram_score(EncodedText(repetitive_ids(500)), text, LETTERS, adaptive=adaptive) for adaptive in (False, True)
     )
     assert adaptive.mean < 0.5 * frozen.mean
-    assert adaptive.matched[-1] == 8
+
+
+def test_mixture_follows_the_better_model() -> None:
+    """The models take turns to be right; the mixture loses little against the one that is."""
+    right, wrong = np.full(1000, 0.1), np.full(1000, 3.0)
+    mixed = mixed_score(Score(np.concatenate([right, wrong])), Score(np.concatenate([wrong, right])))
+    assert mixed.nats[0] == pytest.approx(-math.log((math.exp(-0.1) + math.exp(-3)) / 2))
+    assert mixed.mean < 0.4
+    assert mixed.nats[[999, 1999]] == pytest.approx(0.1, abs=0.01)
+
+
+def test_mixture_of_a_model_with_itself() -> None:
+    nats = np.random.default_rng(0).exponential(size=50)
+    np.testing.assert_allclose(mixed_score(Score(nats), Score(nats)).nats, nats)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+import time
 from typing import Annotated, Any
 
 import typer
@@ -19,9 +20,12 @@ from charrnn.cli.options import (
     read_text,
     with_settings,
 )
+from charrnn.cli.progress import stage_bar
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import ReadSettings
 from charrnn.units import bits, count, perplexity
+
+ADAPTIVE = "Adaptive scores"
 
 
 @with_settings(ReadSettings)
@@ -38,6 +42,31 @@ def evaluate(
     per_line: Annotated[
         bool, typer.Option("--per-line", help="Also show the loss of each line, in bits per character.")
     ] = False,
+    dynamic: Annotated[
+        bool,
+        typer.Option(
+            "--dynamic",
+            help="Let a copy of the weights learn from the text as it is scored (dynamic evaluation).",
+            rich_help_panel=ADAPTIVE,
+        ),
+    ] = False,
+    mix: Annotated[
+        bool,
+        typer.Option(
+            "--mix",
+            help="Mix the model with an n-gram of the training text that learns along.",
+            rich_help_panel=ADAPTIVE,
+        ),
+    ] = False,
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            help="The run's corpus, for --dynamic and --mix.",
+            metavar="FILE",
+            show_default="the file of its name in corpora/",
+            rich_help_panel=ADAPTIVE,
+        ),
+    ] = None,
     skip_unknown: SkipUnknownOption = False,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
@@ -53,6 +82,7 @@ def evaluate(
 
     [bold]charrnn evaluate notes.txt[/bold]
     [bold]charrnn evaluate shakespeare sonnets.txt --per-line[/bold]
+    [bold]charrnn evaluate --dynamic --mix[/bold]
     """
     from charrnn.api import load
     from charrnn.scoring.score import score_lines
@@ -62,7 +92,14 @@ def evaluate(
     title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
     if len(encoded) < 2:
         raise CharrnnError(f"{title} is too short to score: it has {len(encoded)} characters the model knows")
-    score = model.score(encoded)
+    adaptive = dynamic or mix
+    if corpus is not None and not adaptive:
+        raise UsageError("--corpus is for --dynamic and --mix")
+    with stage_bar() as bar:
+        frozen = model.score(encoded, progress=bar)
+        started = time.perf_counter()
+        score = model.score(encoded, dynamic=dynamic, mix=mix, corpus=corpus, progress=bar) if adaptive else frozen
+        seconds = time.perf_counter() - started
     result = {
         "run": model.name,
         "step": model.checkpoint.step,
@@ -73,6 +110,10 @@ def evaluate(
         "bits_per_character": score.bits_per_character,
         "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,  # JSON has no infinity
     }
+    if adaptive:
+        result["mode"] = " + ".join([name for name, asked in (("dynamic", dynamic), ("mix", mix)) if asked])
+        result["frozen_nats_per_character"] = frozen.mean
+        result["seconds"] = round(seconds, 3)
     if per_line:
         result["lines"] = [
             {"line": one.number, "text": one.text, "characters": one.characters, "nats_per_character": one.nats}
@@ -101,6 +142,18 @@ def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | 
     return run, None
 
 
+def _adaptive_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
+    if "mode" not in result:
+        return []
+    nats, rate = result["frozen_nats_per_character"], result["characters"] / result["seconds"]
+    modes = {"dynamic": "the weights learn from the text", "mix": "mixed with an n-gram that learns along"}
+    return [
+        ("scored", "; ".join(modes[name] for name in result["mode"].split(" + "))),
+        ("frozen", f"{nats:.4f} nats per character, {bits(nats):.4f} bits"),
+        ("speed", f"{count(round(rate))} characters per second, {result['seconds']:.0f} s"),
+    ]
+
+
 def _print(result: dict[str, Any]) -> None:
     from charrnn.display.tables import key_values
     from charrnn.display.terminal import Terminal
@@ -118,5 +171,6 @@ def _print(result: dict[str, Any]) -> None:
         ("loss", f"{result['nats_per_character']:.4f} nats per character"),
         ("", f"{result['bits_per_character']:.4f} bits per character"),
         ("perplexity", f"{perplexity(result['nats_per_character']):.3f}"),
+        *_adaptive_rows(result),
     ]
     key_values(rows, terminal)

@@ -67,6 +67,14 @@ RawOption = Annotated[
     bool, typer.Option("--raw", help="Print control characters unchanged on a terminal too.", rich_help_panel="Output")
 ]
 CELLS = "Cells"
+AdaptOption = Annotated[
+    str | None,
+    typer.Option(help="Let the weights learn from a text first.", metavar="FILE|-", rich_help_panel="Adaptation"),
+]
+SaveAsOption = Annotated[
+    str | None,
+    typer.Option(help="Keep the adapted model as a run of this name.", metavar="NAME", rich_help_panel="Adaptation"),
+]
 ClampOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -109,6 +117,8 @@ def sample(
     output: OutputOption = None,
     novelty: NoveltyOption = False,
     corpus: CorpusOption = None,
+    adapt: AdaptOption = None,
+    save_as: SaveAsOption = None,
     clamp: ClampOption = None,
     color_by: ColorByOption = None,
     color: ColorOption = "auto",
@@ -127,6 +137,7 @@ def sample(
     [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]
     [bold]charrnn sample --num 20 --stop "."[/bold]
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
+    [bold]charrnn sample --adapt letters.txt --save-as letters[/bold]
     [bold]charrnn sample --clamp 1:42=inside@100..300 --color-by 1:42[/bold]
     [bold]charrnn sample --max-copy 40 --novelty[/bold]
     """
@@ -134,6 +145,10 @@ def sample(
     _check_greedy(settings, given)
     appearance = InspectSettings(color=color, background=background)
     only_one_of(prime=prime, prime_file=prime_file)
+    if save_as is not None and adapt is None:
+        raise UsageError("--save-as keeps an adapted model", "name a text with --adapt")
+    if adapt == "-" and "-" in (prime, prime_file):
+        raise UsageError("the prime and --adapt cannot both read standard input")
     only_one_of(raw=raw or None, color_by=color_by)
     only_one_of(output=output, color_by=color_by)
     # A pipe, as in --prime-file <(command), is a file too. Path.exists may raise.
@@ -144,6 +159,8 @@ def sample(
     from charrnn.sampling.generate import fresh_seed
 
     model = load(run, checkpoint=checkpoint, device=device)
+    if adapt is not None:
+        model = _adapted(model, adapt, save_as, skip_unknown=skip_unknown)
     prime_ids = model.vocabulary.encode(
         _read_prime(prime, prime_file, model.run),
         source="the prime",
@@ -195,6 +212,20 @@ def _unescaped(name: str, value: Any) -> Any:
         return [_unescaped(name, one) for one in value]
     escape = r"\\(?:[ntr\\]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})"
     return re.sub(escape, lambda match: codecs.decode(match[0], "unicode_escape"), value)
+
+
+def _adapted(model: Model, text: str, name: str | None, *, skip_unknown: bool) -> Model:
+    """Return the model adapted to a text, kept as a run if it gets a name."""
+    from charrnn.model.lookup import NameTakenError, check_new_name, runs_folder
+
+    if name is not None:
+        try:
+            check_new_name(name, runs_folder())
+        except NameTakenError as error:
+            raise UsageError(error.message, "choose another name for --save-as") from None
+    with stage_bar() as bar:
+        adapted = model.adapt(Path(text), skip_unknown=skip_unknown, progress=bar)
+    return adapted if name is None else adapted.save_as(name)
 
 
 def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:

@@ -28,13 +28,15 @@ from charrnn.files import (
     write_and_sync,
 )
 from charrnn.model.checkpoint import MODEL_FILE, TRAINING_FILE, Checkpoint, Progress, folder_name, training_shapes
+from charrnn.model.device import device_name
 from charrnn.model.lock import lock_run
-from charrnn.model.lookup import NameTakenError, check_new_name
+from charrnn.model.lookup import NameTakenError, check_new_name, runs_folder
 from charrnn.model.manifest import LARGEST_JSON, write_with_manifest
 from charrnn.model.metrics import METRICS_FILE, MetricsWriter
+from charrnn.model.network import CharRNN
 from charrnn.model.run import HELD_OUT_FILE, STEPS_FILE, VOCABULARY_FILE, Run
 from charrnn.model.run_format import CHECKPOINTS_FOLDER, FORMAT, PROGRESS_FILE, RUN_FILE, with_version
-from charrnn.model.run_settings import CorpusIdentity, Correction, RunSettings
+from charrnn.model.run_settings import CorpusIdentity, Correction, Origin, RunSettings
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
 
@@ -185,6 +187,33 @@ class RunWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def save_copy(
+    run: Run, checkpoint: Checkpoint, network: CharRNN, name: str, because: str, validation_nats: float
+) -> Run:
+    """Save a network as a finished run of its own, with the settings and the held-out text of the run it comes from.
+
+    because: where the weights come from. Raises NameTakenError where the name is taken.
+    """
+    origin = Origin.here(device_name(network.device), because)
+    settings = dataclasses.replace(run.settings, origin=origin, format=FORMAT)
+    held_out = run.vocabulary.decode(run.held_out_text().ids)
+    held_out = held_out.encode() if isinstance(held_out, str) else held_out
+    shapes = training_shapes(settings.model, len(run.vocabulary), settings.training.batch_size)
+    zeros = {tensor: torch.zeros(shape) for tensor, shape in shapes.items()}
+    step = checkpoint.step
+    progress = Progress(
+        step=step,
+        evaluated_step=step,
+        validation_nats=validation_nats,
+        best_nats=validation_nats,
+        best_step=step,
+        finished=True,
+    )
+    with RunWriter.create(name, settings, run.vocabulary, held_out, runs_folder()) as writer:
+        writer.save(progress, network.state_dict(), zeros)
+    return writer.run
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ the positions of a context are neighbors, and what was counted before each of th
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,15 +20,12 @@ ORDER = 8
 """Characters of the longest context."""
 TRAINING_CHARACTERS = 5_000_000
 """Characters at the end of the training text that are counted: they bound the memory, to about 100 bytes each."""
+REMEMBERED = 100
+"""Characters over which the weights of a mixture are averaged."""
+LEAST_SHARE = 0.01
+"""Of a model in a mixture: from a smaller one it would recover slowly."""
 LEVELS = 4
 """Counts from here on are not told apart when discounts are estimated."""
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class NgramScore(Score):
-    """matched: length of the longest context of each scored character that occurred before, (N,)."""
-
-    matched: np.ndarray
 
 
 def ngram_score(
@@ -37,7 +36,7 @@ def ngram_score(
     adaptive: bool = False,
     order: int = ORDER,
     progress: Callable[[float], None] = ignore_progress,
-) -> NgramScore:
+) -> Score:
     """Return the cross-entropy of a text under the n-gram of a training text.
 
     adaptive: count each character of the text too, after it is scored. The same characters are scored as by `score`.
@@ -58,12 +57,29 @@ def ngram_score(
         statistics.append(_Statistics.of(grams[-1].shifted(), pairs, counted, start))
         counted = counted & (pairs == 0)
         progress(1 - 0.3 * length / (order + 1))
-    probability, matched = np.full(len(after), 1 / vocabulary_size), np.zeros(len(after), np.int8)
-    for length, level in enumerate(reversed(statistics)):
+    probability = np.full(len(after), 1 / vocabulary_size)
+    for level in reversed(statistics):
         probability = level.interpolated(probability)
-        matched[level.total > 0] = length
     scored = (after < vocabulary_size).nonzero()[0][0 if text.has_documents else 1 :]
-    return NgramScore(-np.log(probability[scored]), matched[scored])
+    return Score(-np.log(probability[scored]))
+
+
+def mixed_score(one: Score, other: Score) -> Score:
+    """Return the cross-entropy of a text under a mixture of two models.
+
+    The weight of a model is the mean posterior probability that it predicted the last `REMEMBERED` characters, which
+    are weighted exponentially.
+    """
+    share, nats = 0.5, np.empty(len(one))
+    probabilities = zip(
+        np.exp(-one.nats.astype(float)).tolist(), np.exp(-other.nats.astype(float)).tolist(), strict=True
+    )
+    for place, (first, second) in enumerate(probabilities):
+        mixed = max(share * first + (1 - share) * second, sys.float_info.min)
+        nats[place] = -math.log(mixed)
+        share += (share * first / mixed - share) / REMEMBERED
+        share = min(max(share, LEAST_SHARE), 1 - LEAST_SHARE)
+    return Score(nats)
 
 
 def _with_marks(text: EncodedText, mark: int) -> np.ndarray:
