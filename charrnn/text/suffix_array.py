@@ -23,7 +23,7 @@ class SubstringIndex:
     """Finds substrings of up to `longest` characters in a text of ids (N,) by its suffix array (N,), int64."""
 
     def __init__(self, ids: np.ndarray, order: np.ndarray, longest: int):
-        # Not as np.memmap, whose elements take ten times as long to read.
+        # Not as np.memmap, which is slower to index.
         self.ids, self._order, self._longest = np.asarray(ids), np.asarray(order), longest
         # Suffixes are compared as big-endian strings of one length. Where the text ends, they continue with zeros.
         self._padded = np.zeros(len(ids) + longest, ids.dtype.newbyteorder(">"))
