@@ -445,6 +445,7 @@ class Model:
         characters: int = SEARCHED_CHARACTERS,
         controls: int = CONTROLS,
         seed: int = SEARCH_SEED,
+        again: bool = False,
         progress: Progress | None = None,
     ) -> Ablation:
         """Measure what holding a cell at the value of the opposite class costs where a property begins and ends.
@@ -473,6 +474,7 @@ class Model:
             language=language,
             controls=controls,
             effort=Effort(characters=characters, seed=seed),
+            again=again,
             progress=progress,
         )
 
@@ -534,14 +536,15 @@ class Model:
         corpus: str | None = None,
         characters: int = SEARCHED_CHARACTERS,
         seed: int = SEARCH_SEED,
+        again: bool = False,
         progress: Progress | None = None,
     ) -> Findings:
         """Search for cells that track a property of the text. The findings are kept beside the run.
 
         properties: names from the catalog, NAME=REGEX, or FILE.py:function; none: the whole catalog. language: of the
         text, as Pygments calls it; None: guessed; "none": not source code. corpus: the run's corpus, which the 5-gram
-        baseline is fitted on; None: looked for in corpora/. characters: of the text, at most. progress: called with the
-        name of a stage and the share of it that is done.
+        baseline is fitted on; None: looked for in corpora/. characters: of the text, at most. again: repeat a search
+        that was made before. progress: called with the name of a stage and the share of it that is done.
         Raises CharrnnError where the text is too short, or none of the properties can be tested in it.
         """
         chosen = [find_property(name) for name in properties]
@@ -555,6 +558,7 @@ class Model:
             language=language,
             corpus=corpus,
             effort=effort,
+            again=again,
             progress=progress,
         )
 

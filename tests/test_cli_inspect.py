@@ -206,7 +206,9 @@ def test_search_is_cached(home, short_text):
     assert data["testable"] == ["line position"]
     (cached,) = (run.path / "findings").iterdir()
     cached.write_text(json.dumps(json.loads(cached.read_text()) | {"seed": 77}))
-    assert json.loads(invoke("--property", "line position", "--json")) == data | {"seed": 77}
+    assert json.loads(invoke("--property", "line position", "--json")) == data | {"seed": 77, "kept": True}
+    assert "From an earlier search, kept with the run; --again repeats it." in invoke("--property", "line position")
+    assert json.loads(invoke("--property", "line position", "--again", "--json")) == data
     table = invoke("--property", "line position", "--csv").splitlines()
     assert len(table) == 1 + len(data["evidence"])
     assert table[0].startswith("verdict,failed,property")

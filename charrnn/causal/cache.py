@@ -8,6 +8,7 @@ that cannot be read counts as missing.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,12 +43,13 @@ def ablate_run(
     language: str | None = None,
     controls: int = CONTROLS,
     effort: Effort | None = None,
+    again: bool = False,
     progress: Progress | None = None,
 ) -> Ablation:
     """Ablate a cell of a run's network (see `ablate`), or return the same ablation made before.
 
-    language: of the text; None: guessed. effort: characters to read, and the seed. progress: not called where the
-    ablation is cached.
+    language: of the text; None: guessed. effort: characters to read, and the seed. again: repeat an ablation that
+    was made before. progress: not called where the ablation is cached.
     """
     effort, language = effort or Effort(), language_of(run, language)
     subject, text = subject_key(network, text), text[: effort.characters]
@@ -56,7 +58,7 @@ def ablate_run(
     if asked is not None:
         question = hash_of([asked, str((FORMAT, str(cell), signal, controls))])
         file = run.path / FOLDER / f"{subject}-{question}.json"
-    ablation = None if file is None else load_ablation(file, network)
+    ablation = None if file is None or again else load_ablation(file, network)
     if ablation is None:
         ablation = ablate(
             network,
@@ -84,7 +86,7 @@ def load_ablation(file: Path, network: CharRNN) -> Ablation | None:
     except (CharrnnError, ValueError):
         return None
     known = ablation.cell in set(map(str, all_cells(network))) and ablation.signal in network.recurrence.signals
-    return ablation if known else None
+    return dataclasses.replace(ablation, kept=True) if known else None
 
 
 def earlier_ablations(run: Run, network: CharRNN, text: EncodedText) -> list[Ablation]:

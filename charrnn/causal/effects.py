@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.discovery.checked import CellName, Count, Share, from_json
@@ -125,7 +125,7 @@ class Ablation:
     names: of the classes, outside first. low, high: the cell's 1 % and 99 % quantiles. doses: at its 5, 25, 50, 75 and
     95 % quantiles. controls: how many cells it was compared with; excluded: cells left out because they correlate with
     it. stored: for properties with an opening character. characters: of the text read. held: for how many characters
-    the cell is held before an event.
+    the cell is held before an event. kept: whether it was read from the run's folder.
     """
 
     cell: CellName
@@ -146,6 +146,7 @@ class Ablation:
     excluded: Count
     characters: Count
     held: Count
+    kept: bool = field(default=False, compare=False)
 
     @property
     def stars(self) -> int:

@@ -13,6 +13,7 @@ from charrnn.cli.options import (
     LANGUAGE_DEFAULT,
     LANGUAGE_HELP,
     READING,
+    AgainOption,
     CheckpointOption,
     DeviceOption,
     JsonOption,
@@ -83,6 +84,7 @@ def ablate(
     controls: ControlsOption = CONTROLS,
     seed: SeedOption = SEARCH_SEED,
     details: DetailsOption = False,
+    again: AgainOption = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -112,6 +114,7 @@ def ablate(
             characters=characters,
             controls=controls,
             seed=seed,
+            again=again,
             progress=bar,
         )
     if as_json:
@@ -120,6 +123,7 @@ def ablate(
     terminal = Terminal.of(sys.stdout, settings.color)
     print_ablation(found, terminal, details=details)
     more = "" if details else " · more: --details"
+    more += " · kept from an earlier ablation; --again repeats it" if found.kept else ""
     terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(found.characters)} characters{more}")
 
 

@@ -13,6 +13,7 @@ from charrnn.cli.completion import complete_cell, complete_corpus, complete_prop
 from charrnn.cli.options import (
     LANGUAGE_DEFAULT,
     LANGUAGE_HELP,
+    AgainOption,
     CheckpointOption,
     DeviceOption,
     JsonOption,
@@ -133,6 +134,7 @@ def inspect(
     characters: CharactersOption = None,
     seed: SeedOption = None,
     prove: ProveOption = None,
+    again: AgainOption = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -163,6 +165,7 @@ def inspect(
         "--csv": as_csv,
         "--characters": characters,
         "--seed": seed,
+        "--again": again,
     }
     _check_mode(cell, like, {**_flags(given), "--output": output}, search)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
@@ -181,11 +184,12 @@ def inspect(
     elif like is not None:
         find_span(model, like, encoded, terminal, as_json=as_json)
     else:
-        effort = {"characters": characters or SEARCHED_CHARACTERS, "seed": SEARCH_SEED if seed is None else seed}
         with stage_bar() as bar:
-            found = model.discover(properties or (), encoded, language=language, corpus=corpus, progress=bar, **effort)
+            how: dict[str, Any] = {"language": language, "again": again, "progress": bar}
+            how |= {"characters": characters or SEARCHED_CHARACTERS, "seed": SEARCH_SEED if seed is None else seed}
+            found = model.discover(properties or (), encoded, corpus=corpus, **how)
             if prove is not None:
-                model.prove(found, prove, encoded, language=language, progress=bar, **effort)
+                model.prove(found, prove, encoded, **how)
         causes = {(one.cell, one.property_name): one for one in reversed(model.earlier_ablations(encoded))}
         if as_json:
             ablations = [causes[key].to_json() for one in found if (key := (one.cell, one.property_name)) in causes]

@@ -41,6 +41,7 @@ DeviceOption = Annotated[
 SkipUnknownOption = Annotated[
     bool, typer.Option("--skip-unknown", help="Skip characters that the model does not know.")
 ]
+AgainOption = Annotated[bool, typer.Option("--again", help="Measure again, even if the run keeps results from before.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 JsonListOption = Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
 LANGUAGE_HELP = "Programming language of the text, as Pygments names it, or none."

@@ -9,6 +9,7 @@ properties and their code, the language, the training text and the effort. A fil
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ from charrnn.properties.catalog import CATALOG, Property, searchable
 from charrnn.settings import SEARCHED_CHARACTERS
 from charrnn.text.encoded_text import EncodedText
 
-FORMAT = 6
+FORMAT = 7
 """Increase it when a search measures something else, to invalidate older findings."""
 MAX_BYTES = 64_000_000
 MAX_FILES = 20
@@ -50,12 +51,13 @@ def search_run(
     language: str | None = None,
     corpus: str | None = None,
     effort: Effort | None = None,
+    again: bool = False,
     progress: Progress | None = None,
 ) -> Findings:
     """Search a run's network for cells that track properties, or return the findings of the same search made before.
 
     properties: none: the whole catalog. language: of the text; None: guessed. corpus: the run's corpus; None: looked
-    for in corpora/. progress: not called where the findings are cached.
+    for in corpora/. again: repeat a search that was made before. progress: not called where the findings are cached.
     """
     effort, properties = effort or Effort(), list(properties) or searchable()
     language = language_of(run, language)
@@ -63,7 +65,7 @@ def search_run(
     subject, text = subject_key(network, text), text[: effort.characters]
     question = question_key(text, properties, language, fitted_on, effort)
     file = None if question is None else run.path / FOLDER / f"{subject}-{question}.json"
-    findings = None if file is None else load_findings(file, network)
+    findings = None if file is None or again else load_findings(file, network)
     if findings is None:
         findings = discover(
             network,
@@ -140,7 +142,8 @@ def load_findings(file: Path, network: CharRNN) -> Findings | None:
         return None
     cells, signals = set(map(str, all_cells(network))), network.recurrence.signals
     named: list[Evidence | CellSummary] = [*findings.evidence, *findings.summaries]
-    return findings if all(one.cell in cells and one.signal in signals for one in named) else None
+    known = all(one.cell in cells and one.signal in signals for one in named)
+    return dataclasses.replace(findings, kept=True) if known else None
 
 
 def save_findings(file: Path, findings: Findings) -> None:

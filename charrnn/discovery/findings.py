@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from charrnn.discovery import report
@@ -69,7 +69,8 @@ class Findings:
     were not judged. probes: of each layer and property. matches: of properties outside the catalog. detectors: cell →
     the character that it reacts to, of cells without a name. gradient_shares: cell → share of the squared gradient of
     the loss that it carries back over 30 and 100 characters (`GradientShare`), of named cells and of those with 2 % or
-    more. summaries: of every cell.
+    more. summaries: of every cell. kept: whether they were read from the run's folder, as an earlier search, or whoever
+    the run came from, left them.
     """
 
     cells: Count
@@ -88,6 +89,7 @@ class Findings:
     detectors: dict[CellName, str]
     gradient_shares: dict[CellName, tuple[Share | None, ...]]
     summaries: tuple[CellSummary, ...]
+    kept: bool = field(default=False, compare=False)
 
     def claims(self, verdict: Verdict | None = None) -> list[Evidence]:
         """Return the best evidence about each candidate cell, the best first. verdict: only those with this one.
@@ -237,7 +239,8 @@ def summary_lines(
     yield from filled(heading, terminal)
     named = list(findings)
     shown = cells_shown(named)
-    yield from filled(headline(findings), terminal)
+    for line in headlines(findings):
+        yield from filled(line, terminal)
     best = [found for one in findings.matches if (found := findings.best_for(one.property_name)) is not None]
     views = [one.excerpt.view() for one in [*shown, *best] if one.excerpt is not None]
     if views:
@@ -254,12 +257,13 @@ def summary_lines(
         yield from filled(paragraph, terminal)
 
 
-def headline(findings: Findings) -> str:
-    """Return how many cells earned a name."""
+def headlines(findings: Findings) -> list[str]:
+    """Return how many cells earned a name, and whether the findings are those of an earlier search."""
     asked = len(findings.testable) + len(findings.not_testable)
     named = f"{len(findings):,}" if len(findings) else "none"
     tested = f"{len(findings.testable)} of {asked} properties can be tested in this text"
-    return f"{named} of {amount(findings.cells, 'cell')} earned a name; {tested}"
+    kept = ["From an earlier search, kept with the run; --again repeats it."] if findings.kept else []
+    return [f"{named} of {amount(findings.cells, 'cell')} earned a name; {tested}", *kept]
 
 
 def cells_shown(named: list[Evidence]) -> list[Evidence]:
@@ -392,7 +396,7 @@ def filled(text: str, terminal: Terminal, margin: int = 0) -> list[str]:
 def summary_html(findings: Findings) -> str:
     """Return the same as HTML for a notebook."""
     named = list(findings)
-    parts = [f"<p>{html_text(line)}</p>" for line in (findings.heading(), headline(findings))]
+    parts = [f"<p>{html_text(line)}</p>" for line in (findings.heading(), *headlines(findings))]
     for matches in findings.matches:
         head, examples, verdict = match_words(matches, findings.best_for(matches.property_name))
         parts.append(f"<p>{html_text(' · '.join([head, *examples, verdict]))}</p>")
