@@ -285,11 +285,11 @@ def test_custom_properties(home, short_text, tmp_path):
 def test_corpus_fits_the_baseline(home, short_text):
     text = short_text * 2
     make_run(home, text[-15_000:], corpus=text)
-    assert "fitted on the SELECT half" in invoke("-p", "line position")
+    assert "fitted on the SELECT half" in invoke("-p", "line position", "--evidence")
     (home / "corpora" / "a.txt").write_text(text)
-    assert "fitted on training text" in invoke("-p", "line position")
+    assert "fitted on training text" in invoke("-p", "line position", "--evidence")
     (home / "corpora" / "a.txt").write_text(text + "the")
-    assert "fitted on the SELECT half" in invoke("-p", "line position")
+    assert "fitted on the SELECT half" in invoke("-p", "line position", "--evidence")
     assert "is not the corpus that a was trained on" in refused("--corpus", str(home / "corpora" / "a.txt"))
 
 

@@ -44,7 +44,7 @@ class CharRNN(nn.Module):
         self.vocabulary_size = vocabulary_size
         # By default the weights would be drawn by `normal_`, which on the meta device imports 800 modules in a second.
         weights = torch.empty(vocabulary_size, settings.embedding_size).uniform_(-1, 1)
-        self.embedding = nn.Embedding.from_pretrained(weights, freeze=False)
+        self.embedding: nn.Embedding = nn.Embedding.from_pretrained(weights, freeze=False)  # type: ignore[no-untyped-call]
         self.recurrences = nn.ModuleList(
             self.recurrence.build(settings.embedding_size if layer == 0 else settings.hidden_size, settings.hidden_size)
             for layer in range(settings.layers)
