@@ -146,11 +146,11 @@ def _adaptive_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     if "mode" not in result:
         return []
     nats, rate = result["frozen_nats_per_character"], result["characters"] / result["seconds"]
-    modes = {"dynamic": "the weights learn from the text", "mix": "mixed with an n-gram that learns along"}
+    modes = {"dynamic": "weights learn from the text", "mix": "mixed with an n-gram"}
     return [
         ("scored", "; ".join(modes[name] for name in result["mode"].split(" + "))),
         ("frozen", f"{nats:.4f} nats per character, {bits(nats):.4f} bits"),
-        ("speed", f"{count(round(rate))} characters per second, {result['seconds']:.0f} s"),
+        ("speed", f"{count(round(rate))} characters per second, preparation included"),
     ]
 
 
