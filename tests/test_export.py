@@ -181,7 +181,6 @@ def test_colors_of_dark_pages(tmp_path, suffix):
 
 @pytest.mark.parametrize(("suffix", "start"), [(".pdf", b"%PDF-"), (".png", b"\x89PNG")])
 def test_converted_picture(tmp_path, suffix, start):
-    pytest.importorskip("vl_convert")
     export(tmp_path / f"a{suffix}", views_of("ab\n日é"), FACTS)
     assert (tmp_path / f"a{suffix}").read_bytes().startswith(start)
 

@@ -47,7 +47,7 @@ LEGEND = (
     "norm: of the gradient of the loss with respect to the state k characters before, relative to k = 0, as a "
     "geometric mean. halves every: this many characters, from k = {tail} on. bits lost: where only the last n "
     "characters are the true ones. context: the n from which on less than .01 bit is lost. typical: mean share at k = "
-    "{lag}, all positions alike. half from: the positions that make up half of the squared gradient there."
+    "{lag}, all positions alike. half from: how many positions make up half of the squared gradient there."
 )
 
 AgainstOption = Annotated[

@@ -1,6 +1,6 @@
 """The suffix array of a text (Manber & Myers 1993): the start of every suffix, in lexicographic order of their ids.
 
-With the extra pydivsufsort it is built by divsufsort, without it by NumPy. Both give the same array.
+It is built by divsufsort where the package pydivsufsort is installed, else by NumPy. Both give the same array.
 
 Shapes: N characters of the text, M substrings of n characters.
 """
