@@ -107,7 +107,11 @@ class Option:
             (self.at_most, "at most", lambda bound: value <= bound),
             (self.below, "below", lambda bound: value < bound),
         )
-        checks = [(f"{words} {bound:g}", holds(bound)) for bound, words, holds in bounds if bound is not None]
+        checks = [
+            (f"{words} {bound:,}" if isinstance(bound, int) else f"{words} {bound:g}", holds(bound))
+            for bound, words, holds in bounds
+            if bound is not None
+        ]
         return None if all(holds for _, holds in checks) else " and ".join(words for words, _ in checks)
 
 

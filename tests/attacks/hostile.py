@@ -301,7 +301,7 @@ attack("checkpoint-of-another-step", "name a checkpoint by another step", "its f
     (path / CHECKPOINT).rename(path / "checkpoints" / "00000007")))  # fmt: skip
 attack("checkpoint-of-a-long-name", "use two names for a step", "has no checkpoint yet", then=lambda path: (
     (path / CHECKPOINT).rename(path / "checkpoints" / "000000000")))  # fmt: skip
-attack("progress-endless", "overflow a float", "and at most 1e+15", make=lambda: with_value(
+attack("progress-endless", "overflow a float", "and at most 1,000,000,000,000,000", make=lambda: with_value(
     PROGRESS, ["skipped_steps"], 10**4000))  # fmt: skip
 attack("progress-negative", "resume from a negative step", "must be at least 0", make=lambda: with_value(
     PROGRESS, ["evaluated_step"], -5))  # fmt: skip
