@@ -11,16 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from charrnn.display.activations import (
-    Glyph,
-    SignalScale,
-    Successors,
-    View,
-    layout,
-    merge_glyphs,
-    render,
-    value_rows,
-)
+from charrnn.display.activations import Glyph, layout, merge_glyphs, render, value_rows
 from charrnn.display.palettes import (
     BACKGROUNDS,
     BLUE,
@@ -36,6 +27,7 @@ from charrnn.display.palettes import (
     swatch,
 )
 from charrnn.display.terminal import MIN_COLUMNS, STYLE, UNSAFE_RANGES, Terminal
+from charrnn.display.view import SignalScale, Successors, View
 
 SIGNED, UNIT = SignalScale.SIGNED, SignalScale.UNIT
 HUES = (BLUE, RED, PURPLE, ORANGE, GREEN)

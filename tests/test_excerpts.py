@@ -13,8 +13,9 @@ from rich.cells import cell_len
 
 from charrnn.discovery.checked import from_json
 from charrnn.discovery.excerpts import LENGTH, Excerpt, typical_excerpt
-from charrnn.display.activations import View, excerpt_lines
+from charrnn.display.activations import excerpt_lines
 from charrnn.display.terminal import STYLE, Terminal
+from charrnn.display.view import View
 from charrnn.model.recurrences import RECURRENCES
 from charrnn.text.vocabulary import Vocabulary
 

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.display.activations import SignalScale, Successors, View
 from charrnn.display.export import FORMATS, Format, _hex, export, find_format, register
 from charrnn.display.fragment import html_fragment
 from charrnn.display.page import html_text
 from charrnn.display.palettes import RED, swatch
 from charrnn.display.terminal import UNSAFE_RANGES
+from charrnn.display.view import SignalScale, Successors, View
 from charrnn.errors import CharrnnError, UsageError
 
 HOSTILE = (

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from charrnn.display.activations import View, excerpt_lines, layout, render
+from charrnn.display.activations import excerpt_lines, layout, render
 from charrnn.display.histogram import histogram_lines
 from charrnn.display.terminal import DEFAULT_COLUMNS, Terminal, safe_text
+from charrnn.display.view import View
 from charrnn.inspection.recorded_trace import display_symbols
 from charrnn.settings import InspectSettings
 from charrnn.units import amount, count

@@ -13,8 +13,9 @@ from typing import Annotated
 import numpy as np
 
 from charrnn.discovery.checked import Count
-from charrnn.display.activations import SignalScale, View, excerpt_lines
+from charrnn.display.activations import excerpt_lines
 from charrnn.display.terminal import Terminal
+from charrnn.display.view import SignalScale, View
 from charrnn.inspection.recorded_trace import displayed_scale
 from charrnn.model.recurrences.base import Recurrence
 

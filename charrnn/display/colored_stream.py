@@ -7,9 +7,10 @@ from itertools import groupby
 
 from rich.cells import cell_len
 
-from charrnn.display.activations import View, legend_ends
+from charrnn.display.activations import legend_ends
 from charrnn.display.palettes import Paint
 from charrnn.display.terminal import Terminal, WordWrap, safe_text
+from charrnn.display.view import View
 
 
 class ColoredStream:

@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 
 from rich.cells import cell_len
 
-from charrnn.display.activations import Glyph, View, layout, legend_ends, legend_notes, render
+from charrnn.display.activations import Glyph, layout, legend_ends, legend_notes, render
 from charrnn.display.page import html_text, page
 from charrnn.display.palettes import BACKGROUNDS, INK, PALETTES, PAPER, RGB, Background, Hue, swatch
 from charrnn.display.terminal import STYLE, Terminal, safe_text, wrap_words
+from charrnn.display.view import View
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.extras import import_extra
 from charrnn.files import atomic_file

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from charrnn.display.activations import Glyph, View, layout, legend_notes
+from charrnn.display.activations import Glyph, layout, legend_notes
 from charrnn.display.export import tooltip
 from charrnn.display.page import html_text
 from charrnn.display.palettes import swatch
+from charrnn.display.view import View
 
 PRE = (
     "padding:.5em;background:#fff;color:#1c1e21;"

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from rich.cells import cell_len
 
-from charrnn.display.activations import BLOCKS, SignalScale
+from charrnn.display.activations import BLOCKS
 from charrnn.display.palettes import PALETTES, Paint
 from charrnn.display.terminal import Terminal, safe_text
+from charrnn.display.view import SignalScale
 
 MAX_BINS = 41
 MIN_BINS = 11

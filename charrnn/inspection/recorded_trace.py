@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from charrnn.display.activations import SignalScale, Successors, View, render
+from charrnn.display.activations import render
 from charrnn.display.export import export
 from charrnn.display.fragment import html_fragment
 from charrnn.display.terminal import Terminal
+from charrnn.display.view import SignalScale, Successors, View
 from charrnn.errors import CharrnnError
 from charrnn.extras import import_extra
 from charrnn.inspection.trace import Cell, all_cells, find_cell, state_after, trace, trace_signal
