@@ -26,7 +26,7 @@ from charrnn.causal.clamp import Clamp, clamped
 from charrnn.causal.effects import Ablation
 from charrnn.causal.holds import Clamps, clampable_signal, parse_holds, resolve, schedule
 from charrnn.causal.levels import Levels, measure_levels
-from charrnn.causal.reach import POSITIONS, Memory, measure_memory
+from charrnn.causal.reach import Memory, measure_memory
 from charrnn.causal.steered import Steering
 from charrnn.causal.steering import LENGTH, TEXTS, steer
 from charrnn.discovery.cache import earlier_findings, search_run
@@ -40,7 +40,7 @@ from charrnn.discovery.span_match import SpanMatch, find_occurrences, match_span
 from charrnn.discovery.study import Effort, Progress
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection.gates import GateSaturation, gate_saturation, warm_up
-from charrnn.inspection.gradients import SHARE_LAGS, GradientShare, gradient_share
+from charrnn.inspection.gradients import POSITIONS, SHARE_LAGS, GradientShare, gradient_share
 from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
 from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device

@@ -15,6 +15,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from charrnn.inspection.gradients import (
+    POSITIONS,
     SHARE_LAGS,
     GradientShare,
     check_length,
@@ -27,15 +28,13 @@ from charrnn.model.network import CharRNN, State
 from charrnn.text.encoded_text import EncodedText
 from charrnn.units import bits
 
-LAGS = 200
-POSITIONS = 256
 SPLICES = 384
 LONGEST_CONTEXT = 500
 EXCESS_BITS = 0.01
 SMOOTHING = 0.1
 """Half-width of the window over which the excess loss is averaged, as a share of the number of characters."""
-BATCH = 128
-LOGITS = 4_000_000
+BATCH = 128  # splices
+LOGITS = 4_000_000  # in memory at once
 
 Progress = Callable[[str, float], None]
 """Called with the name of a stage and the share of it that is done."""
@@ -175,7 +174,6 @@ def measure_memory(
         network,
         text,
         positions=positions,
-        lags=LAGS,
         kept=SHARE_LAGS,
         progress=lambda share: show("gradients", share),
     )

@@ -28,6 +28,8 @@ from charrnn.model.network import CharRNN, State, overflow_error, plain_step
 from charrnn.text.encoded_text import EncodedText, Streams
 
 MIN_CHARACTERS = 1000
+POSITIONS = 256
+LAGS = 200
 SHARE_LAGS = (30, 100)
 VALUES_IN_MEMORY = 1 << 25
 LARGEST_BATCH = 128
@@ -93,7 +95,7 @@ def gradient_share(
     text: EncodedText,
     *,
     lags: Sequence[int] = SHARE_LAGS,
-    positions: int = 256,
+    positions: int = POSITIONS,
     progress: Callable[[float], None] | None = None,
 ) -> GradientShare:
     """Measure the share of the gradient that each cell carries back over these lags. Else as `state_gradients`."""
@@ -126,8 +128,8 @@ def state_gradients(
     network: CharRNN,
     text: EncodedText,
     *,
-    positions: int = 256,
-    lags: int = 200,
+    positions: int = POSITIONS,
+    lags: int = LAGS,
     kept: Collection[int] = (),
     progress: Callable[[float], None] | None = None,
 ) -> StateGradients:

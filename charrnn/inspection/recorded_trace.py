@@ -48,6 +48,16 @@ class Predictions:
     following: np.ndarray
     surprise: np.ndarray
 
+    def successors(self, vocabulary: Vocabulary) -> Successors:
+        """Return them in the form that a view shows."""
+        symbols, hits = display_symbols(vocabulary), self.likeliest == self.following[:, None]
+        return Successors(
+            symbols=[[symbols[one] for one in row] for row in self.likeliest],
+            probabilities=self.probabilities.tolist(),
+            true=[int(row.argmax()) if row.any() else None for row in hits],
+            surprise=self.surprise.tolist(),
+        )
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -214,7 +224,7 @@ class Trace:
         known of it, a sentence that files show as a heading.
         """
         signal = self.network.recurrence.find_signal(signal)
-        shown = self._successors() if successors else None
+        shown = self.predictions.successors(self.vocabulary) if successors else None
         chosen = [as_cell(name, self.network) for name in cells]
         views = [self._view(cell, signal, palette, shown, (names or {}).get(str(cell), "")) for cell in chosen]
         return Picture(views, self.described())
@@ -225,16 +235,6 @@ class Trace:
         title = f"{recurrence.display_name(signal)} of cell {cell}"
         scale = displayed_scale(recurrence, signal, values)
         return View(self.characters, values.tolist(), title, scale, palette, successors, name)
-
-    def _successors(self) -> Successors:
-        symbols, predicted = display_symbols(self.vocabulary), self.predictions
-        hits = predicted.likeliest == predicted.following[:, None]
-        return Successors(
-            symbols=[[symbols[one] for one in row] for row in predicted.likeliest],
-            probabilities=predicted.probabilities.tolist(),
-            true=[int(row.argmax()) if row.any() else None for row in hits],
-            surprise=predicted.surprise.tolist(),
-        )
 
     def described(self) -> dict[str, str]:
         """Return name → value: the model, the part of the text, and its mean loss."""
