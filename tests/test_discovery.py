@@ -115,12 +115,12 @@ def test_planted_cells_are_named(found):
     assert named(found) == {f"1:{LATCH}": "inside parentheses", f"1:{COUNTER}": "line position"}
 
 
-def test_difference_that_cannot_be_seen_only_correlates(found):
+def test_difference_that_cannot_be_seen_earns_no_name(found):
     (claim,) = (one for one in found["inside parentheses"] if one.cell == f"1:{WEAK}")
-    assert claim.verdict == "correlates"
     assert claim.score > 0.99
-    assert claim.difference < 0.1
-    assert claim.failed == [f"it changes by only {claim.difference:.2f} between inside and outside".replace("0.", ".")]
+    assert abs(claim.difference) < 0.1
+    assert claim.verdict != "tracks"
+    assert f"it changes by only {claim.difference:.2f} between inside and outside".replace("0.", ".") in claim.failed
 
 
 def test_evidence_for_a_latch(found):

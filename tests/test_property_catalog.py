@@ -397,7 +397,7 @@ def test_registered_property_is_searched_for(vowel):
 
 def test_registered_property_works_in_every_command(vowel, home, short_text):
     make_run(home, short_text[:12_000])
-    assert "1 of 1 properties testable" in invoke("-p", "vowel")
+    assert "1 of 1 properties can be tested" in invoke("-p", "vowel")
     assert "vowel" in invoke("--all")
     assert "compared with vowel" in invoke("--cell", "2", "-p", "vowel", command="history")
     assert "cell 1:2: no property found" in invoke("--cell", "2", "--length", "20")
