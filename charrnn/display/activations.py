@@ -269,9 +269,9 @@ def legend(view: View, terminal: Terminal) -> Iterator[str]:
         yield from wrap_words(words, terminal.width)
     else:
         low, high = legend_ends(view, minus)
-        room = terminal.width - cell_len(low) - cell_len(high) - 4
-        fits = room - cell_len(words) >= len(view.scale.levels)
-        step = 2 if room - fits * cell_len(words) >= 2 * len(view.scale.levels) else 1
+        available = terminal.width - cell_len(low) - cell_len(high) - 4
+        fits = available - cell_len(words) >= len(view.scale.levels)
+        step = 2 if available - fits * cell_len(words) >= 2 * len(view.scale.levels) else 1
         bar = "".join(view.paint(paint, " " * step, level) for level in view.scale.levels)
         if fits:
             yield f"{low} {bar} {high}  {words}"

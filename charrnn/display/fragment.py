@@ -1,6 +1,6 @@
 """Colored text as an HTML fragment for a notebook. Inline styles do not affect the rest of the page.
 
-They cannot know the notebook's theme either, so the text has a light background of its own.
+They cannot know the notebook's theme either, so the text brings a light background.
 """
 
 from __future__ import annotations

@@ -170,7 +170,9 @@ def check_length(text: EncodedText) -> None:
 
 
 def sampled_positions(text: EncodedText, number: int, *, before: int, after: int) -> np.ndarray:
-    """Return at most `number` positions, spread evenly, with so many characters before and after each.
+    """Return at most `number` positions, spread evenly, each with enough text around it.
+
+    before, after: the least number of characters before and after a position.
 
     The characters before do not count those that the network reads first. No position is the last of a document: what
     follows is not predicted from it.

@@ -192,7 +192,7 @@ class RunWriter:
 def save_copy(
     run: Run, checkpoint: Checkpoint, network: CharRNN, name: str, because: str, validation_nats: float
 ) -> Run:
-    """Save a network as a finished run of its own, with the settings and the held-out text of the run it comes from.
+    """Save a network as a new, finished run, with the settings and the held-out text of the run it comes from.
 
     because: where the weights come from. Raises NameTakenError where the name is taken.
     """

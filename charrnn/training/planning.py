@@ -49,7 +49,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that one step and one evaluation take. threads: with so many; None is torch's number."""
+    """Seconds that one step and one evaluation take. threads: number of threads; None is torch's."""
 
     step: float
     evaluation: float

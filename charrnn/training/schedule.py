@@ -31,7 +31,7 @@ MAX_FINAL_TIME = 0.25  # … which is left out where it would take longer
 WINDOW = 0.05  # of the steps that a forecast is based on …
 WINDOW_OF_REST = 0.15  # … and this share of the time that is left: an early forecast need not be quick
 
-FORECAST_STEPS = 0.02  # share of the steps left: after so many, the end is forecast before its interval is over
+FORECAST_STEPS = 0.02  # share of the remaining steps after which the end is forecast early
 MIN_TIMED_STEPS = 3
 MIN_STRETCHES = 3  # between forecasts, that a forecast is based on
 LARGE_MISS = 2.0  # ratio of forecast and available time; corrected without waiting for the interval
