@@ -416,7 +416,20 @@ COLORS = ("auto", "truecolor", "256", "16", "none")
 
 
 @dataclass(frozen=True)
-class InspectSettings(Settings):
+class TerminalSettings(Settings):
+    """How a terminal shows colors."""
+
+    color: str = option("auto", "Number of colors. auto: detect it.", choices=COLORS, panel="Appearance")
+    background: str = option(
+        "auto",
+        "Background that the colors start from. auto: as CHARRNN_BACKGROUND or COLORFGBG says, else ask the terminal.",
+        choices=("auto", "dark", "light"),
+        panel="Appearance",
+    )
+
+
+@dataclass(frozen=True)
+class InspectSettings(TerminalSettings):
     """Which part of the text is shown, and how a cell is colored."""
 
     signal: str = option(
@@ -448,12 +461,5 @@ class InspectSettings(Settings):
         f"Colors of negative and positive values: {', '.join(PALETTES)}.",
         choices=PALETTES,
         metavar="NAME",
-        panel="Appearance",
-    )
-    color: str = option("auto", "Number of colors. auto: detect it.", choices=COLORS, panel="Appearance")
-    background: str = option(
-        "auto",
-        "Background that the colors start from. auto: as CHARRNN_BACKGROUND or COLORFGBG says, else ask the terminal.",
-        choices=("auto", "dark", "light"),
         panel="Appearance",
     )

@@ -106,29 +106,25 @@ def ablate(
 ) -> Ablation:
     """Measure what holding a cell at the value of the opposite class costs at the events of a property.
 
-    characters: the text as characters, one for each id. symbols: printable form of each id. controls: cells of the
-    layer to compare with, at most. Raises CharrnnError where the text is too short, or has too few events.
+    characters: of the text, one for each id. symbols: printable form of each id. controls: cells of the layer to
+    compare with, at most. Raises CharrnnError where the text is too short, or has too few events.
     """
     progress = progress or (lambda stage, share: None)
     split = Split.of(len(text))
     contrast = contrast_of(one.of(characters), text, split, one.title)
-    classes = (contrast.outside, contrast.inside)
-    reading = read_blocks(network, text, split, classes, cell, signal, progress)
+    reading = read_blocks(network, text, split, (contrast.outside, contrast.inside), cell, signal, progress)
     kinds = split.streams(character_kinds(characters))
     trials = tuple(_trial(reading, contrast, kind, kinds, split) for kind in contrast.kinds)
     experiment = _Experiment(network, reading, contrast, trials, cell, signal, seed)
     indices, excluded = _control_cells(reading, cell, controls, seed)
     null = _control_effects(experiment, indices, progress)
     progress("sensitivity", 0)
-    elsewhere = _elsewhere(experiment, split)
-    directions = tuple(
-        _direction(experiment, split, trial, own_null, elsewhere, symbols)
-        for trial, own_null in zip(trials, null, strict=True)
-    )
+    elsewhere, tested = _elsewhere(experiment, split), zip(trials, null, strict=True)
+    directions = tuple(_direction(experiment, split, *one, elsewhere, symbols) for one in tested)
     progress("dose response", 0.2)
     values = reading.values[:, split.gap :]
-    low, high = np.quantile(values, [0.01, 0.99])
-    doses = tuple(_dose(experiment, quantile, float(np.quantile(values, quantile))) for quantile in QUANTILES)
+    low, high, *quantiles = map(float, np.quantile(values, [0.01, 0.99, *QUANTILES]))
+    doses = tuple(_dose(experiment, *one) for one in zip(QUANTILES, quantiles, strict=True))
     progress("groups", 0.5)
     groups = _groups(experiment)
     progress("minimal pairs", 0.8)
@@ -143,8 +139,8 @@ def ablate(
         mean=float(reading.population.mean[cell.index]),
         median_outside=float(reading.population.medians[0][cell.index]),
         median_inside=float(reading.population.medians[1][cell.index]),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         directions=directions,
         doses=doses,
         groups=groups,

@@ -92,8 +92,7 @@ def steer(
     Raises CharrnnError where the text is too short, or the property never changes in it.
     """
     progress = progress or (lambda stage, share: None)
-    characters = characters_of(vocabulary, text.ids, language)
-    truth = None if tracked is None else tracked.of(characters)
+    truth = None if tracked is None else tracked.of(characters_of(vocabulary, text.ids, language))
     levels = measure_levels(network, text, cell, signal, truth, "" if tracked is None else tracked.title)
     draw = np.random.default_rng(seed)
     everywhere = _primes(network, text, np.ones(len(text), bool), texts, draw)
@@ -101,17 +100,10 @@ def steer(
     setup = _Setup(network, text, vocabulary, documents, language, tracked, length, seed, weights)
     names = ("outside", "inside") if tracked is None or tracked.kind == "binary" else ("low", "high")
     planned = [(Condition("not held", "free", None, True), network, everywhere)]
-    for condition in _doses(levels, names, network.recurrence.state_parts[signal]):
-        assert condition.value is not None
-        edited, _ = clamped(network, [Clamp(cell, condition.value, signal)])
-        planned.append((condition, edited, everywhere))
+    for condition, value in _doses(levels, names, network.recurrence.state_parts[signal]):
+        planned.append((condition, clamped(network, [Clamp(cell, value, signal)])[0], everywhere))
     if truth is not None:
-        for name, where, level in zip(names, classes_of(truth)[::-1], (levels.outside, levels.inside), strict=True):
-            shift = (level - levels.mean) / (levels.inside - levels.outside)
-            moved = _shifted(network, cell.layer, shift * levels.direction)
-            primes = _primes(network, text, where, texts, np.random.default_rng(seed))
-            planned.append((Condition(f"primed {name}", "primed", None, True), network, primes))
-            planned.append((Condition(f"moved {name}", "moved", None, True), moved, everywhere))
+        planned += _baselines(setup, cell.layer, levels, names, truth, everywhere)
     measured, frequencies = [], []
     for place, (condition, edited, primes) in enumerate(planned):
 
@@ -140,15 +132,29 @@ def steer(
     )
 
 
-def _doses(levels: Levels, names: tuple[str, str], bounds: tuple[float, float]) -> Iterator[Condition]:
+def _baselines(
+    setup: _Setup, layer: int, levels: Levels, names: tuple[str, str], truth: np.ndarray, everywhere: _Primes
+) -> Iterator[tuple[Condition, CharRNN, _Primes]]:
+    """Yield texts that continue each class, and texts with the difference of class means added to the layer."""
+    for name, where, level in zip(names, classes_of(truth)[::-1], (levels.outside, levels.inside), strict=True):
+        shift = (level - levels.mean) / (levels.inside - levels.outside)
+        moved = _shifted(setup.network, layer, shift * levels.direction)
+        draw = np.random.default_rng(setup.seed)
+        primes = _primes(setup.network, setup.text, where, len(everywhere.ids), draw)
+        yield Condition(f"primed {name}", "primed", None, True), setup.network, primes
+        yield Condition(f"moved {name}", "moved", None, True), moved, everywhere
+
+
+def _doses(levels: Levels, names: tuple[str, str], bounds: tuple[float, float]) -> Iterator[tuple[Condition, float]]:
     low, high = levels.quantiles[0.01], levels.quantiles[0.99]
     if np.isnan(levels.inside):
         for share in DOSES:
-            yield Condition(f"at its {share:.0%}".replace("%", " %"), "held", levels.quantiles[share], True)
+            name, value = f"at its {share:.0%}".replace("%", " %"), levels.quantiles[share]
+            yield Condition(name, "held", value, True), value
         return
     for step, name in STEPS.items():
         value = float(np.clip(levels.outside + step * (levels.inside - levels.outside), *bounds))
-        yield Condition(f"held {name.format(*names)}", "held", value, low <= value <= high)
+        yield Condition(f"held {name.format(*names)}", "held", value, low <= value <= high), value
 
 
 def _primes(network: CharRNN, text: EncodedText, where: np.ndarray, number: int, draw: np.random.Generator) -> _Primes:

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.completion import complete_cell, complete_property
+from charrnn.cli.background import output_terminal
 from charrnn.cli.options import (
-    LANGUAGE_DEFAULT,
-    LANGUAGE_HELP,
-    READING,
     AgainOption,
+    CellOption,
     CheckpointOption,
     DeviceOption,
+    HeldSignalOption,
     JsonOption,
+    LanguageOption,
+    PropertyOption,
     RunArgument,
     SkipUnknownOption,
     TextOption,
-    read_text,
+    open_text,
+    seed_option,
     with_settings,
 )
 from charrnn.cli.progress import stage_bar
-from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, ReadSettings, settings_from
+from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, ReadSettings, TerminalSettings, settings_from
 from charrnn.units import count
 
 if TYPE_CHECKING:
@@ -33,47 +34,21 @@ if TYPE_CHECKING:
 
 CONTROLS = 200
 
-CellOption = Annotated[
-    str,
-    typer.Option(
-        "--cell",
-        "-c",
-        help="Cell to hold: 42, or LAYER:INDEX as 2:17.",
-        metavar="CELL",
-        show_default=False,
-        autocompletion=complete_cell,
-    ),
-]
-PropertyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--property",
-        "-p",
-        help="Property to test: a name, NAME=REGEX, or FILE.py:function.",
-        metavar="PROPERTY",
-        show_default="what the search gave the cell",
-        autocompletion=complete_property,
-    ),
-]
-SignalOption = Annotated[
-    str, typer.Option(help="What to hold. auto: c if the model has one, else h.", metavar="auto|c|h")
-]
-LanguageOption = Annotated[str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT)]
 CharactersOption = Annotated[int, typer.Option(help="Characters to read, at most.", min=1, metavar="N")]
 ControlsOption = Annotated[int, typer.Option(help="Cells of the layer to compare with, at most.", min=20, metavar="N")]
-SeedOption = Annotated[int, typer.Option(help="Random seed of control cells and intervals.", min=0, max=2**32)]
-
+SeedOption = Annotated[int, seed_option("Random seed of control cells and intervals.")]
 DetailsOption = Annotated[
     bool, typer.Option("--details", help="Also show doses, other interventions, groups of cells and storage.")
 ]
 
 
-@with_settings(InspectSettings, ReadSettings, only=("color", *READING))
+@with_settings(TerminalSettings, ReadSettings)
 def ablate(
     run: RunArgument = None,
-    cell: CellOption = ...,  # type: ignore[assignment]  # typer's mark of a required option
-    property: PropertyOption = None,
-    signal: SignalOption = "auto",
+    *,
+    cell: CellOption,
+    property_name: PropertyOption = None,
+    signal: HeldSignalOption = "auto",
     text: TextOption = None,
     skip_unknown: SkipUnknownOption = False,
     checkpoint: CheckpointOption = "best",
@@ -85,29 +60,24 @@ def ablate(
     seed: SeedOption = SEARCH_SEED,
     details: DetailsOption = False,
     again: AgainOption = False,
-    *,
     given: dict[str, Any],
 ) -> None:
     """Test whether the model needs a cell for a property, such as quotes or the position in the line.
 
-    The cell is held at its usual value outside while the property holds, and inside while it does not. What that costs
-    in bits is measured where the property ends and begins, and compared with similar characters and other cells.
+    The cell is held at its median outside while the property holds, and inside while it does not. What that costs in
+    bits is measured where the property ends and begins, and compared with similar characters and other cells.
 
     ★ one hold has a specific effect, at its own end alone. ★★ both have, and it grows with the dose.
 
     [bold]charrnn ablate --cell 1:42[/bold]
     [bold]charrnn ablate shakespeare --cell 2:17 --property parentheses[/bold]
     """
-    from charrnn.api import load
-    from charrnn.display.terminal import Terminal
-
-    settings = settings_from(InspectSettings, given)
-    model = load(run, checkpoint=checkpoint, device=device)
-    title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
+    settings = settings_from(TerminalSettings, given)
+    model, title, encoded = open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
     with stage_bar() as bar:
         found = model.ablate(
             cell,
-            property,
+            property_name,
             text=encoded,
             signal=signal,
             language=language,
@@ -120,7 +90,7 @@ def ablate(
     if as_json:
         print(json.dumps(found.to_json()))
         return
-    terminal = Terminal.of(sys.stdout, settings.color)
+    terminal = output_terminal(settings.color, settings.background)
     print_ablation(found, terminal, details=details)
     more = "" if details else " · more: --details"
     more += " · kept from an earlier ablation; --again repeats it" if found.kept else ""

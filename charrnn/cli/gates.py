@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.background import output_terminal
 from charrnn.cli.options import (
-    READING,
     CheckpointOption,
     DeviceOption,
     JsonOption,
     RunArgument,
     SkipUnknownOption,
     TextOption,
-    read_text,
+    open_text,
     with_settings,
 )
-from charrnn.settings import InspectSettings, ReadSettings, settings_from
+from charrnn.settings import ReadSettings, TerminalSettings, settings_from
 from charrnn.units import count
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ CHARACTERS = 50_000
 MAX_WIDTH = 72
 
 
-@with_settings(InspectSettings, ReadSettings, only=("color", *READING))
+@with_settings(TerminalSettings, ReadSettings)
 def gates(
     run: RunArgument = None,
     text: TextOption = None,
@@ -49,18 +48,14 @@ def gates(
     [bold]charrnn gates[/bold]
     [bold]charrnn gates shakespeare --text sonnets.txt --json[/bold]
     """
-    from charrnn.api import load
-    from charrnn.display.terminal import Terminal
-
-    settings = settings_from(InspectSettings, given)
-    model = load(run, checkpoint=checkpoint, device=device)
-    title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
+    settings = settings_from(TerminalSettings, given)
+    model, title, encoded = open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
     encoded = encoded[:CHARACTERS]
     found = model.gates(encoded)
     if as_json:
         print(json.dumps([{"gate": one.gate, "shut": one.left.tolist(), "open": one.right.tolist()} for one in found]))
         return
-    terminal = Terminal.of(sys.stdout, settings.color)
+    terminal = output_terminal(settings.color, settings.background)
     terminal.paragraph(
         f"{model.name} · {model.shape} · {title}, {count(len(encoded))} characters · each dot is a cell: fraction of "
         "characters at which its gate is shut (below .1) and wide open (above .9)"

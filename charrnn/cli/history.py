@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from charrnn.cli.completion import complete_cell, complete_property
+from charrnn.cli.background import output_terminal
 from charrnn.cli.options import (
-    LANGUAGE_DEFAULT,
-    LANGUAGE_HELP,
     READING,
+    CellOption,
     DeviceOption,
     JsonOption,
+    LanguageOption,
+    PropertyOption,
     RunArgument,
     SkipUnknownOption,
     TextOption,
-    read_text,
+    open_text,
     with_settings,
 )
 from charrnn.settings import InspectSettings, ReadSettings, settings_from
@@ -31,27 +29,7 @@ if TYPE_CHECKING:
 LAST = "at the last checkpoint"
 
 
-CellOption = Annotated[
-    str,
-    typer.Option(
-        "--cell", "-c", help="Cell: 42, or LAYER:INDEX as 2:17.", metavar="CELL", autocompletion=complete_cell
-    ),
-]
-PropertyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--property",
-        "-p",
-        help="Property to compare with: a name, NAME=REGEX or FILE.py:function.",
-        metavar="PROPERTY",
-        show_default="what the last search found",
-        autocompletion=complete_property,
-    ),
-]
-LanguageOption = Annotated[str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT)]
-
-
-@with_settings(InspectSettings, ReadSettings, only=("signal", "color", *READING))
+@with_settings(InspectSettings, ReadSettings, only=("signal", "color", "background", *READING))
 def history(
     run: RunArgument = None,
     *,
@@ -72,12 +50,8 @@ def history(
     [bold]charrnn history --cell 42[/bold]
     [bold]charrnn history shakespeare --cell 1:17 --property "line position"[/bold]
     """
-    from charrnn.api import load
-    from charrnn.display.terminal import Terminal
-
     settings = settings_from(InspectSettings, given)
-    model = load(run, device=device)
-    _, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
+    model, _, encoded = open_text(run, text, "best", device, skip_unknown=skip_unknown, given=given)
     found = model.history(cell, property_name, text=encoded, signal=settings.signal, language=language)
     if as_json:
         scores = zip(found.steps, found.rank_correlations, strict=True)
@@ -90,7 +64,7 @@ def history(
         }
         print(json.dumps(result))
         return
-    _print(found, model.name, Terminal.of(sys.stdout, settings.color))
+    _print(found, model.name, output_terminal(settings.color, settings.background))
 
 
 def _print(found: History, run: str, terminal: Terminal) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from charrnn.cli.background import output_terminal
-from charrnn.cli.completion import complete_cell, complete_corpus, complete_property
 from charrnn.cli.options import (
-    LANGUAGE_DEFAULT,
-    LANGUAGE_HELP,
     AgainOption,
     CheckpointOption,
     DeviceOption,
@@ -20,60 +17,48 @@ from charrnn.cli.options import (
     RunArgument,
     SkipUnknownOption,
     TextOption,
-    read_text,
+    cell_option,
+    corpus_option,
+    language_option,
+    open_text,
+    output_option,
+    property_option,
+    seed_option,
     with_settings,
 )
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import UsageError
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, ReadSettings, only_one_of, settings_from
 
+if TYPE_CHECKING:
+    from charrnn.api import Model
+    from charrnn.display.terminal import Terminal
+    from charrnn.inspection.trace import Cell
+    from charrnn.text.encoded_text import EncodedText
+
 SEARCH = "Search (without --cell)"
 
-CellsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--cell",
-        "-c",
-        help="Cell to show: 42, or LAYER:INDEX as 2:17. Repeatable.",
-        metavar="CELL",
-        autocompletion=complete_cell,
-    ),
-]
+CellsOption = Annotated[list[str] | None, cell_option("Cell to show. Repeatable")]
 LayerOption = Annotated[
     int | None, typer.Option(help="Layer that --cell counts in, or that --all lists, from 1.", metavar="LAYER")
 ]
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write to this file; the suffix sets the format.", metavar="FILE")
-]
+OutputOption = Annotated[Path | None, output_option("Write to this file; the suffix sets the format.")]
 LikeOption = Annotated[
     str | None,
     typer.Option(help="Find cells that are on throughout this piece of the text, and off around it.", metavar="TEXT"),
 ]
 PropertiesOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--property",
-        "-p",
-        help="Search for this property only: a name, NAME=REGEX (true inside matches), or FILE.py:function (text → a "
-        "value for each character). Repeatable.",
-        metavar="PROPERTY",
-        show_default="the whole catalog",
-        autocompletion=complete_property,
-        rich_help_panel=SEARCH,
+    property_option(
+        "Search for this property only: a name, NAME=REGEX (true inside matches), or FILE.py:function (text → a value "
+        "for each character). Repeatable.",
+        "the whole catalog",
+        SEARCH,
     ),
 ]
-LanguageOption = Annotated[
-    str | None, typer.Option(help=LANGUAGE_HELP, show_default=LANGUAGE_DEFAULT, rich_help_panel=SEARCH)
-]
+SearchLanguageOption = Annotated[str | None, language_option(SEARCH)]
 CorpusOption = Annotated[
-    str | None,
-    typer.Option(
-        help="The corpus that the run was trained on, to fit the 5-gram baseline.",
-        metavar="CORPUS",
-        show_default="looked up in corpora/",
-        autocompletion=complete_corpus,
-        rich_help_panel=SEARCH,
-    ),
+    str | None, corpus_option("The corpus that the run was trained on, to fit the 5-gram baseline.", SEARCH)
 ]
 AllOption = Annotated[
     bool, typer.Option("--all", help="Also list the best property of every cell.", rich_help_panel=SEARCH)
@@ -98,13 +83,8 @@ CharactersOption = Annotated[
     ),
 ]
 SeedOption = Annotated[
-    int | None,
-    typer.Option(
-        help="Random seed of the search.", min=0, max=2**32, show_default=str(SEARCH_SEED), rich_help_panel=SEARCH
-    ),
+    int | None, seed_option("Random seed of the search.", show_default=str(SEARCH_SEED), rich_help_panel=SEARCH)
 ]
-
-
 ProveOption = Annotated[
     int | None,
     typer.Option(
@@ -126,7 +106,7 @@ def inspect(
     output: OutputOption = None,
     as_json: JsonOption = False,
     properties: PropertiesOption = None,
-    language: LanguageOption = None,
+    language: SearchLanguageOption = None,
     corpus: CorpusOption = None,
     evidence: EvidenceOption = False,
     every_cell: AllOption = False,
@@ -148,57 +128,94 @@ def inspect(
     [bold]charrnn inspect --cell 42[/bold]
     [bold]charrnn inspect shakespeare --cell 2:17 --signal forget[/bold]
     """
-    from charrnn.api import load
-    from charrnn.cli.findings import print_csv, print_findings
     from charrnn.cli.pictures import find_span, show_cells
-    from charrnn.display.export import find_format
-    from charrnn.inspection.trace import check_layer, find_cell
 
-    settings = settings_from(InspectSettings, given)
+    search = _Search(properties, language, corpus, evidence, every_cell, as_csv, characters, seed, prove, again)
     only_one_of(json=as_json or None, csv=as_csv or None, output=output)
     only_one_of(cell=cell or None, like=like)
-    search: dict[str, Any] = {"--property": properties, "--language": language, "--corpus": corpus}
-    search |= {
-        "--evidence": evidence,
-        "--prove": prove,
-        "--all": every_cell,
-        "--csv": as_csv,
-        "--characters": characters,
-        "--seed": seed,
-        "--again": again,
-    }
     _check_mode(cell, like, {**_flags(given), "--output": output}, search)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
         raise UsageError("--layer needs a --cell, or the table of --all", "as in --layer 2 --cell 17")
     if output is not None:
-        find_format(output)
-    model = load(run, checkpoint=checkpoint, device=device)
-    shape = model.run.settings.model
-    if layer is not None:
-        check_layer(layer, shape.layers, shape.hidden_size)
-    cells = [find_cell(name, shape.layers, shape.hidden_size, layer) for name in cell or []]
-    title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
+        _check_output(output)
+    model, title, encoded = open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
+    cells = _cells(cell, layer, model)
+    settings = settings_from(InspectSettings, given)
     terminal = output_terminal(settings.color, settings.background)
     if cells:
         show_cells(model, cells, title, encoded, settings, terminal, as_json=as_json, output=output)
     elif like is not None:
         find_span(model, like, encoded, terminal, as_json=as_json)
     else:
-        with stage_bar() as bar:
-            how: dict[str, Any] = {"language": language, "again": again, "progress": bar}
-            how |= {"characters": characters or SEARCHED_CHARACTERS, "seed": SEARCH_SEED if seed is None else seed}
-            found = model.discover(properties or (), encoded, corpus=corpus, **how)
-            if prove is not None:
-                model.prove(found, prove, encoded, **how)
-        causes = {(one.cell, one.property_name): one for one in reversed(model.earlier_ablations(encoded))}
-        if as_json:
-            ablations = [causes[key].to_json() for one in found if (key := (one.cell, one.property_name)) in causes]
-            print(json.dumps({**found.to_json(), "ablations": ablations}))
-        elif as_csv:
-            print_csv(found)
-        else:
-            shown = causes, evidence, every_cell, layer
-            print_findings(found, model, title, terminal, *shown)
+        _search(model, title, encoded, search, layer, terminal, as_json=as_json)
+
+
+class _Search(NamedTuple):
+    """The options of a search."""
+
+    properties: list[str] | None
+    language: str | None
+    corpus: str | None
+    evidence: bool
+    every_cell: bool
+    as_csv: bool
+    characters: int | None
+    seed: int | None
+    prove: int | None
+    again: bool
+
+    def given(self) -> list[str]:
+        """Return the flags of those that the user set."""
+        flags = {"properties": "--property", "every_cell": "--all", "as_csv": "--csv"}
+        values = self._asdict().items()
+        return [flags.get(name, f"--{name}") for name, value in values if value is not None and value is not False]
+
+
+def _search(
+    model: Model,
+    title: str,
+    encoded: EncodedText,
+    search: _Search,
+    layer: int | None,
+    terminal: Terminal,
+    *,
+    as_json: bool,
+) -> None:
+    """Search for cells, and print what is found."""
+    from charrnn.cli.findings import print_csv, print_findings
+
+    with stage_bar() as bar:
+        how: dict[str, Any] = {"language": search.language, "again": search.again, "progress": bar}
+        how["characters"] = search.characters or SEARCHED_CHARACTERS
+        how["seed"] = SEARCH_SEED if search.seed is None else search.seed
+        found = model.discover(search.properties or (), encoded, corpus=search.corpus, **how)
+        if search.prove is not None:
+            model.prove(found, search.prove, encoded, **how)
+    causes = {(one.cell, one.property_name): one for one in reversed(model.earlier_ablations(encoded))}
+    if as_json:
+        ablations = [causes[key].to_json() for one in found if (key := (one.cell, one.property_name)) in causes]
+        print(json.dumps({**found.to_json(), "ablations": ablations}))
+    elif search.as_csv:
+        print_csv(found)
+    else:
+        print_findings(found, model, title, terminal, causes, search.evidence, search.every_cell, layer)
+
+
+def _cells(names: list[str] | None, layer: int | None, model: Model) -> list[Cell]:
+    """Return the cells of these names. Raise UsageError for a cell or layer that the model lacks."""
+    from charrnn.inspection.trace import check_layer, find_cell
+
+    shape = model.run.settings.model
+    if layer is not None:
+        check_layer(layer, shape.layers, shape.hidden_size)
+    return [find_cell(name, shape.layers, shape.hidden_size, layer) for name in names or []]
+
+
+def _check_output(path: Path) -> None:
+    """Raise UsageError for a file whose suffix is no format."""
+    from charrnn.display.export import find_format
+
+    find_format(path)
 
 
 def _flags(given: dict[str, Any]) -> dict[str, Any]:
@@ -209,11 +226,10 @@ def _flags(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_mode(cell: list[str] | None, like: str | None, picture: dict[str, Any], search: dict[str, Any]) -> None:
+def _check_mode(cell: list[str] | None, like: str | None, picture: dict[str, Any], search: _Search) -> None:
     """Raise UsageError for an option that has no effect without, or with, --cell."""
     for flag, value in picture.items():
         if value is not None and not cell:
             raise UsageError(f"{flag} needs a --cell", "as in --cell 42")
-    for flag, value in search.items():
-        if value is not None and value is not False and (cell or like is not None):
-            raise UsageError(f"{flag} is for the search", "leave out --cell and --like")
+    if search.given() and (cell or like is not None):
+        raise UsageError(f"{search.given()[0]} is for the search", "leave out --cell and --like")

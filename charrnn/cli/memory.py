@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
 from charrnn.cli.options import (
-    READING,
     CheckpointOption,
     DeviceOption,
     JsonOption,
     RunArgument,
     SkipUnknownOption,
     TextOption,
-    read_text,
+    open_text,
+    output_option,
     with_settings,
 )
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import UsageError
-from charrnn.settings import InspectSettings, ReadSettings, only_one_of, settings_from
+from charrnn.settings import ReadSettings, TerminalSettings, only_one_of, settings_from
 from charrnn.units import count
 
 if TYPE_CHECKING:
@@ -56,9 +57,7 @@ AgainstOption = Annotated[
         help="Another run to compare with. Repeatable.", metavar="RUN", show_default="none", autocompletion=complete_run
     ),
 ]
-OutputOption = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write the figure to this SVG file.", metavar="FILE.svg")
-]
+OutputOption = Annotated[Path | None, output_option("Write the figure to this SVG file.", "FILE.svg")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print the curves as CSV.")]
 
 
@@ -71,7 +70,7 @@ class Measured(NamedTuple):
     memory: Memory
 
 
-@with_settings(InspectSettings, ReadSettings, only=("color", *READING))
+@with_settings(TerminalSettings, ReadSettings)
 def memory(
     run: RunArgument = None,
     against: AgainstOption = None,
@@ -95,17 +94,14 @@ def memory(
     [bold]charrnn memory[/bold]
     [bold]charrnn memory rnn --against gru --against lstm -o memory.svg[/bold]
     """
-    from charrnn.api import load
-    from charrnn.display.terminal import Terminal
-
-    settings = settings_from(InspectSettings, given)
+    settings = settings_from(TerminalSettings, given)
     only_one_of(json=as_json or None, csv=as_csv or None, output=output)
     if output is not None and output.suffix.lower() != ".svg":
         raise UsageError(f"{output} is not an SVG file", "end the name in .svg")
-    loaded = []
-    for name in [run, *(against or ())]:
-        model = load(name, checkpoint=checkpoint, device=device)
-        loaded.append((model, *read_text(model, text, skip_unknown=skip_unknown, given=given)))
+    loaded = [
+        open_text(name, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
+        for name in [run, *(against or ())]
+    ]
     measured = []
     with stage_bar() as bar:
         for model, title, encoded in loaded:
@@ -121,7 +117,7 @@ def memory(
         save(output, _figure(measured))
         print(f"written to {output}", file=sys.stderr)
     else:
-        _print(measured, Terminal.of(sys.stdout, settings.color))
+        _print(measured, output_terminal(settings.color, settings.background))
 
 
 def _named(show: Callable[[str, float], None], run: str | None) -> Callable[[str, float], None]:

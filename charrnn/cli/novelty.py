@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.completion import complete_corpus
+from charrnn.cli.options import corpus_option
 from charrnn.cli.progress import stage_bar
 from charrnn.display.terminal import Terminal
 from charrnn.errors import UsageError
@@ -28,16 +28,7 @@ NoveltyOption = Annotated[
         rich_help_panel="Novelty",
     ),
 ]
-CorpusOption = Annotated[
-    str | None,
-    typer.Option(
-        help="The corpus that the run was trained on.",
-        metavar="CORPUS",
-        show_default="looked up in corpora/",
-        autocompletion=complete_corpus,
-        rich_help_panel="Novelty",
-    ),
-]
+CorpusOption = Annotated[str | None, corpus_option("The corpus that the run was trained on.", "Novelty")]
 
 
 def training_index(model: Model, corpus: str | None, *, needed: bool) -> TrainingIndex | None:

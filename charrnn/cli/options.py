@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from charrnn.cli.completion import check_shell, complete_run
+from charrnn.cli.completion import check_shell, complete_cell, complete_corpus, complete_property, complete_run
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import DEVICES, Option, ReadSettings, Settings
 
@@ -44,8 +44,72 @@ SkipUnknownOption = Annotated[
 AgainOption = Annotated[bool, typer.Option("--again", help="Measure again, even if the run keeps results from before.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 JsonListOption = Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
-LANGUAGE_HELP = "Programming language of the text, as Pygments names it, or none."
-LANGUAGE_DEFAULT = "guessed from the corpus"
+
+
+def cell_option(help: str) -> Any:
+    """Return an option that names a cell."""
+    return typer.Option(
+        "--cell",
+        "-c",
+        help=f"{help}: 42, or LAYER:INDEX as 2:17.",
+        metavar="CELL",
+        show_default=False,
+        autocompletion=complete_cell,
+    )
+
+
+def property_option(help: str, default: str, panel: str | None = None) -> Any:
+    """Return an option that names a property. default: what is taken without it."""
+    return typer.Option(
+        "--property",
+        "-p",
+        help=help,
+        metavar="PROPERTY",
+        show_default=default,
+        autocompletion=complete_property,
+        rich_help_panel=panel,
+    )
+
+
+def language_option(panel: str | None = None) -> Any:
+    """Return an option for the language of a text."""
+    return typer.Option(
+        help="Programming language of the text, as Pygments names it, or none.",
+        show_default="guessed from the corpus",
+        rich_help_panel=panel,
+    )
+
+
+def corpus_option(help: str, panel: str) -> Any:
+    """Return an option for the corpus of a run."""
+    return typer.Option(
+        help=help,
+        metavar="CORPUS",
+        show_default="looked up in corpora/",
+        autocompletion=complete_corpus,
+        rich_help_panel=panel,
+    )
+
+
+def seed_option(help: str = "Random seed.", **details: Any) -> Any:
+    """Return an option for a seed. details: of `typer.Option`."""
+    return typer.Option(help=help, min=0, max=2**32, **details)
+
+
+def output_option(help: str, metavar: str = "FILE", panel: str | None = None) -> Any:
+    """Return an option for the file to write to."""
+    return typer.Option("--output", "-o", help=help, metavar=metavar, rich_help_panel=panel)
+
+
+CellOption = Annotated[str, cell_option("Cell")]
+PropertyOption = Annotated[
+    str | None,
+    property_option("Property: a name, NAME=REGEX, or FILE.py:function.", "what the search found of the cell"),
+]
+HeldSignalOption = Annotated[
+    str, typer.Option("--signal", help="What to hold. auto: c if the model has one, else h.", metavar="auto|c|h")
+]
+LanguageOption = Annotated[str | None, language_option()]
 
 
 class WithSettings:
@@ -140,6 +204,16 @@ def add_command(app: typer.Typer, command: Callable[..., None]) -> None:
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     help = "\n\n".join(one if one.startswith("[bold]") else " ".join(one.split()) for one in paragraphs)
     app.command(command.__name__, cls=Command, help=help)(command)
+
+
+def open_text(
+    run: str | None, text: str | None, checkpoint: str, device: str, *, skip_unknown: bool, given: dict[str, Any]
+) -> tuple[Model, str, EncodedText]:
+    """Return a model, and title and ids of the text that a command reads with it (`read_text`)."""
+    from charrnn.api import load
+
+    model = load(run, checkpoint=checkpoint, device=device)
+    return model, *read_text(model, text, skip_unknown=skip_unknown, given=given)
 
 
 def read_text(model: Model, spec: str | None, *, skip_unknown: bool, given: dict[str, Any]) -> tuple[str, EncodedText]:

@@ -3,52 +3,48 @@
 from __future__ import annotations
 
 import json
-import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.ablate import CellOption, LanguageOption, SignalOption
-from charrnn.cli.completion import complete_property
+from charrnn.cli.background import output_terminal
 from charrnn.cli.options import (
-    READING,
+    CellOption,
     CheckpointOption,
     DeviceOption,
+    HeldSignalOption,
     JsonOption,
+    LanguageOption,
+    PropertyOption,
     RunArgument,
     SkipUnknownOption,
     TextOption,
-    read_text,
+    open_text,
+    seed_option,
     with_settings,
 )
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import ExitCode
-from charrnn.settings import InspectSettings, ReadSettings, settings_from
+from charrnn.settings import ReadSettings, TerminalSettings, settings_from
+
+if TYPE_CHECKING:
+    from charrnn.causal.steered import Steering
+    from charrnn.display.terminal import Terminal
 
 TEXTS, LENGTH = 64, 2_000
 
-PropertyOption = Annotated[
-    str | None,
-    typer.Option(
-        "--property",
-        "-p",
-        help="Property to measure: a name, NAME=REGEX, or FILE.py:function.",
-        metavar="PROPERTY",
-        show_default="what the search gave the cell",
-        autocompletion=complete_property,
-    ),
-]
 TextsOption = Annotated[int, typer.Option("--texts", "-n", help="Texts for each value.", min=2, max=10_000)]
 LengthOption = Annotated[int, typer.Option(help="Characters of each text.", min=100, max=1_000_000)]
-SeedOption = Annotated[int, typer.Option(help="Random seed.", min=0, max=2**32)]
+SeedOption = Annotated[int, seed_option()]
 
 
-@with_settings(InspectSettings, ReadSettings, only=("color", *READING))
+@with_settings(TerminalSettings, ReadSettings)
 def steer(
     run: RunArgument = None,
-    cell: CellOption = ...,  # type: ignore[assignment]  # typer's mark of a required option
-    property: PropertyOption = None,
-    signal: SignalOption = "auto",
+    *,
+    cell: CellOption,
+    property_name: PropertyOption = None,
+    signal: HeldSignalOption = "auto",
     text: TextOption = None,
     skip_unknown: SkipUnknownOption = False,
     checkpoint: CheckpointOption = "best",
@@ -58,7 +54,6 @@ def steer(
     texts: TextsOption = TEXTS,
     length: LengthOption = LENGTH,
     seed: SeedOption = 1,
-    *,
     given: dict[str, Any],
 ) -> None:
     """Generate text with a cell held at five values, and count what changes.
@@ -69,18 +64,13 @@ def steer(
     [bold]charrnn steer --cell 1:42[/bold]
     [bold]charrnn steer shakespeare --cell 2:17 --property parentheses[/bold]
     """
-    from charrnn.api import load
-    from charrnn.causal import steered
-    from charrnn.display.terminal import Terminal
-
-    settings = settings_from(InspectSettings, given)
-    model = load(run, checkpoint=checkpoint, device=device)
-    title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
+    settings = settings_from(TerminalSettings, given)
+    model, title, encoded = open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
     try:
         with stage_bar() as bar:
             found = model.steer(
                 cell,
-                property,
+                property_name,
                 text=encoded,
                 signal=signal,
                 language=language,
@@ -94,7 +84,14 @@ def steer(
     if as_json:
         print(json.dumps(found.to_json()))
         return
-    terminal = Terminal.of(sys.stdout, settings.color)
+    terminal = output_terminal(settings.color, settings.background)
+    _print(found, model.name, terminal)
+    terminal.paragraph(f"{model.name} · {model.shape} · {title}")
+
+
+def _print(found: Steering, run: str, terminal: Terminal) -> None:
+    from charrnn.causal import steered
+
     terminal.paragraph(steered.claim(found))
     terminal.write("\n")
     terminal.write(steered.table_of(found, terminal), styled=True)
@@ -103,7 +100,6 @@ def steer(
         terminal.paragraph(line)
     if found.property_name is None:
         terminal.paragraph(
-            f"no search has found what cell {found.cell} tracks: run `charrnn inspect {model.name}`, or give "
-            "--property, to measure a property and baselines"
+            f"no search has found what cell {found.cell} tracks: run `charrnn inspect {run}`, or give --property, to "
+            "measure a property and baselines"
         )
-    terminal.paragraph(f"{model.name} · {model.shape} · {title}")

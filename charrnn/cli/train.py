@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
 import json
@@ -119,26 +120,27 @@ def train(
     with training_session(corpus, options, load=_load) as session:
         if not session.group.is_first:
             with SignalHandler(requests).installed():
-                for _ in session.events(requests):
-                    pass
+                collections.deque(session.events(requests), maxlen=0)
             return
         screen = TrainingScreen(sys.stderr if as_json else sys.stdout, requests)
         screen.show_plan(session.prepared, session.run)
         signals = SignalHandler(requests, screen.show_interrupt)
         checkpoint = session.prepared.checkpoint
-        with contextlib.ExitStack() as stack:
-            board = Board(session.run.path, checkpoint.step + 1 if checkpoint else 1) if tensorboard else None
-            if board is not None:
-                stack.enter_context(contextlib.closing(board))
-            stack.enter_context(signals.installed())
+        board = Board(session.run.path, checkpoint.step + 1 if checkpoint else 1) if tensorboard else None
+        with contextlib.nullcontext() if board is None else contextlib.closing(board), signals.installed():
             finished = _train(session, screen, requests, board)
     screen.show_summary(session.run, finished)
     if as_json:
         print(json.dumps(screen.summary_json(session.run, finished)))
     if signals.exit_code != ExitCode.SUCCESS:
         raise typer.Exit(signals.exit_code)
+    if not as_json:
+        _raise_output_error(screen)
+
+
+def _raise_output_error(screen: TrainingScreen) -> None:
     error = screen.output_error
-    if error is not None and error.errno != errno.EIO and not as_json:  # EIO: the terminal was closed
+    if error is not None and error.errno != errno.EIO:  # the terminal was closed
         raise error
 
 

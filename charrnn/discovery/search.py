@@ -9,6 +9,7 @@ a linear memory, competing properties, and control labels without meaning, which
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Collection, Sequence
 
@@ -66,12 +67,8 @@ def discover(
     )
     evidence = gather_evidence(recordings, scores, candidates, baselines, symbols)
     named = {one.cell for one in evidence if one.verdict == "tracks"}
-    share = gradient_share(
-        network,
-        study.text,
-        positions=effort.gradient_positions,
-        progress=lambda done: progress(stages.GRADIENTS, done),
-    )
+    report = functools.partial(progress, stages.GRADIENTS)
+    share = gradient_share(network, study.text, positions=effort.gradient_positions, progress=report)
     return Findings(
         cells=len(scores.cells),
         bits_per_character=scores.bits_per_character,
@@ -88,9 +85,7 @@ def discover(
         matches=tuple(
             summarize_matches(study, k, symbols) for k in study.searched if study.properties[k].name not in CATALOG
         ),
-        detectors={
-            str(cell): symbols[character] for cell, character in scores.detectors.items() if str(cell) not in named
-        },
+        detectors={str(cell): symbols[one] for cell, one in scores.detectors.items() if str(cell) not in named},
         gradient_shares=_carriers(share, named),
         summaries=summarize_cells(study, scores),
     )

@@ -123,12 +123,10 @@ def load_corpus(
     Raises UsageError where a spec means nothing, CharrnnError where a file cannot be read, is not in its encoding or is
     empty, or the text has only one character to learn.
     """
-    if vocabulary is not None:
-        as_bytes = vocabulary.kind == "bytes"
+    as_bytes = as_bytes if vocabulary is None else vocabulary.kind == "bytes"
     include, exclude = ((each,) if isinstance(each, str) else tuple(each) for each in (include, exclude))
     reading = ReadSettings(encoding, "keep" if as_bytes else newlines, include, exclude)
-    folder = folder or corpora_folder()
-    limit = MEMORY_LIMIT if memory_limit is None else memory_limit
+    folder, limit = folder or corpora_folder(), MEMORY_LIMIT if memory_limit is None else memory_limit
     found = find_corpora(specs, folder, progress, reading)
     name = combine_names([corpus.name for corpus in found])
     with contextlib.ExitStack() as exit_stack, _within_memory(specs):
@@ -142,10 +140,8 @@ def load_corpus(
     results = [(file.title, length) for file, length in zip(files, survey.lengths, strict=True)]
     read = [(title, length) for title, length in results if isinstance(length, int)]
     skipped = {title: reason for corpus in found for title, reason in corpus.skipped.items()}
-    if vocabulary is None and (len(survey.vocabulary) == 1 or survey.characters == 1):
-        what = "a single byte" if as_bytes else f"the one character {survey.vocabulary.characters!r}"
-        hint = "give a text with at least two different characters to learn from"
-        raise CharrnnError(f"{read[0][0]} holds only {what}", hint)
+    if vocabulary is None:
+        _check_learnable(read[0][0], survey, as_bytes)
     return Corpus(
         name=name,
         specs=[display_path(spec) for spec in specs],
@@ -159,6 +155,14 @@ def load_corpus(
         converted=survey.converted,
         reading=reading,
     )
+
+
+def _check_learnable(title: str, survey: Survey, as_bytes: bool) -> None:
+    """Raise CharrnnError for a text of one character."""
+    if len(survey.vocabulary) == 1 or survey.characters == 1:
+        what = "a single byte" if as_bytes else f"the one character {survey.vocabulary.characters!r}"
+        hint = "give a text with at least two different characters to learn from"
+        raise CharrnnError(f"{title} holds only {what}", hint)
 
 
 def read_text(

@@ -1,0 +1,193 @@
+"""The output of `charrnn sample`: texts as they are generated, or as JSON."""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+import time
+from array import array
+from typing import TYPE_CHECKING
+
+from charrnn.cli.novelty import print_novelty
+from charrnn.display.terminal import Terminal, WordWrap, is_terminal, safe_text, write
+from charrnn.sampling.settings import SampleSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from charrnn.api import Model
+    from charrnn.display.colored_stream import ColoredStream
+    from charrnn.sampling.novelty import TrainingIndex
+    from charrnn.text.vocabulary import Vocabulary
+
+FLUSH_SECONDS = {"terminal": 0.05, "pipe": 0.5}
+
+
+def print_texts(
+    drawn: Iterator[tuple[np.ndarray, np.ndarray]],
+    echoed: np.ndarray,
+    num: int,
+    output: TextOutput,
+    index: TrainingIndex | None,
+) -> None:
+    """Print the first text as it is generated, then the others, generated in parallel.
+
+    index: print the novelty of each text after it.
+    """
+    first = array("i")  # stays empty without an index, so that memory does not grow
+    others = [_Text() for _ in range(num - 1)]
+    output.start(1, num)
+    try:
+        output.put(echoed)
+        for ids, values in drawn:
+            if ids[0] >= 0:
+                output.put(ids[:1], values[:1])
+                if index is not None:
+                    first.append(int(ids[0]))
+            _append(others, ids[1:], values[1:])
+    except KeyboardInterrupt:
+        output.end(newline=num > 1)
+        raise
+    output.end(newline=num > 1)
+    if index is not None:
+        print_novelty(first, index)
+    for number, text in enumerate(others, start=2):
+        output.start(number, num)
+        output.put(echoed)
+        output.put(text.ids, text.values)
+        output.end(newline=True)
+        if index is not None:
+            print_novelty(text.ids, index)
+
+
+class _Text:
+    """Generated ids with the value of a cell after each."""
+
+    def __init__(self) -> None:
+        self.ids, self.values = array("i"), array("d")
+
+
+def _append(texts: list[_Text], ids: np.ndarray, values: np.ndarray) -> None:
+    """Append one character to each text; −1 stands for none."""
+    for text, one, value in zip(texts, ids.tolist(), values.tolist(), strict=True):
+        if one >= 0:
+            text.ids.append(one)
+            text.values.append(value)
+
+
+class TextOutput:
+    """Writes ids to standard output: safe on a terminal, exact elsewhere, flushed often enough to watch."""
+
+    def __init__(self, vocabulary: Vocabulary, raw: bool, colors: ColoredStream | None):
+        from charrnn.text.vocabulary import StreamDecoder
+
+        self._vocabulary, self._colors = vocabulary, colors
+        self._to_terminal = is_terminal(sys.stdout)
+        self._headings = self._to_terminal and is_terminal(sys.stderr)
+        self._decoder = None if raw or not (self._to_terminal or colors) else StreamDecoder(vocabulary)
+        self._wrap = WordWrap(Terminal.of(sys.stdout).width)
+        self._interval = FLUSH_SECONDS["terminal" if self._to_terminal else "pipe"]
+        self._pending: list[int] = []
+        self._values: list[float | None] = []
+        self._last_id: int | None = None
+        self._flushed = time.monotonic()
+
+    def start(self, number: int, total: int) -> None:
+        """Print a heading before each of several texts if both streams go to a terminal."""
+        if total > 1 and self._headings:
+            write(sys.stderr, f"── {number}/{total} ──\n")
+            sys.stderr.flush()
+
+    def put(self, ids: np.ndarray | array[int], values: np.ndarray | array[float] | None = None) -> None:
+        """Write ids (T,) of the current text. values: (T,) to color them by; None: no color."""
+        self._pending += ids.tolist()
+        self._values += [None] * len(ids) if values is None else values.tolist()
+        if time.monotonic() - self._flushed >= self._interval:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._pending:
+            self._last_id = self._pending[-1]
+            self._write_ids(self._pending, self._values)
+            self._pending, self._values = [], []
+        sys.stdout.flush()
+        self._flushed = time.monotonic()
+
+    def end(self, *, newline: bool) -> None:
+        """End the text, with a newline on a terminal or if asked, unless the text ends with one."""
+        self.flush()
+        if self._decoder is not None and self._colors is not None:
+            self._write_colored(self._decoder.end(), None)
+            write(sys.stdout, self._colors.end(), styled=True)
+        elif self._decoder is not None:
+            self._write_wrapped(self._decoder.end())
+            write(sys.stdout, self._wrap.end())
+        ended = self._last_id is not None and self._vocabulary.text([self._last_id]) == "\n"
+        if (self._to_terminal or newline) and not ended:
+            sys.stdout.write("\n")
+        sys.stdout.flush()
+        self._last_id = None
+
+    def _write_ids(self, ids: list[int], values: list[float | None]) -> None:
+        if self._decoder is None:
+            text = self._vocabulary.decode(ids)
+            sys.stdout.flush()
+            sys.stdout.buffer.write(text if isinstance(text, bytes) else text.encode("utf-8"))
+        elif self._colors is None:
+            self._write_wrapped(self._decoder.feed(ids))
+        else:
+            for one, value in zip(ids, values, strict=True):
+                self._write_colored(self._decoder.feed([one]), value)
+
+    def _write_colored(self, text: str, value: float | None) -> None:
+        if text and self._colors is not None:
+            write(sys.stdout, self._colors.feed(text, value), styled=True)
+
+    def _write_wrapped(self, text: str) -> None:
+        write(sys.stdout, self._wrap.feed(safe_text(text)))
+
+
+def print_json(
+    model: Model,
+    drawn: Iterator[tuple[np.ndarray, np.ndarray]],
+    prime: np.ndarray,
+    settings: SampleSettings,
+    index: TrainingIndex | None,
+    *,
+    watched: bool,
+) -> None:
+    """Print a line for each text, with its loss under the model at temperature 1. watched: print values too."""
+    import numpy as np
+
+    from charrnn.sampling.stops import is_stopped
+
+    vocabulary, texts = model.vocabulary, [_Text() for _ in range(settings.num)]
+    for drawn_ids, values in drawn:
+        _append(texts, drawn_ids, values)
+    for stream, one in enumerate(texts):
+        ids = np.array(one.ids, np.int32)
+        text = vocabulary.text(ids)
+        score = model.score_continuation(prime, ids) if len(ids) else None
+        entry = {
+            "run": model.name,
+            "step": model.checkpoint.step,
+            "seed": settings.seed,
+            "stream": stream,
+            "prime": vocabulary.text(prime),
+            "text": text,
+            "characters": len(ids),
+            "stopped": len(ids) < settings.length or is_stopped(ids, settings, vocabulary, prime),
+            "nats_per_character": None if score is None else score.mean,
+            "bits_per_character": None if score is None else score.bits_per_character,
+        }
+        if watched:
+            entry["values"] = [round(value, 4) for value in one.values]
+        decoded = vocabulary.decode(ids)
+        if isinstance(decoded, bytes):
+            entry["base64"] = base64.b64encode(decoded).decode("ascii")
+        if index is not None:
+            entry["novelty"] = index.novelty(ids).to_json()
+        print(json.dumps(entry), flush=True)
