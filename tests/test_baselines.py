@@ -10,8 +10,9 @@ import torch
 from sklearn.linear_model import Ridge
 
 from charrnn.discovery.baselines import TIME_CONSTANTS, linear_memory, linear_memory_baselines, untrained_networks
+from charrnn.discovery.ranks import Labels, Strata
+from charrnn.discovery.resampling import resampled_correlation
 from charrnn.discovery.ridge import RIDGE, NormalEquations, predictions
-from charrnn.discovery.statistics import Labels, Strata, resampled_correlation
 from charrnn.model.gate_weights import gate_weights
 from charrnn.text.vocabulary import Vocabulary
 from tests.planted import network_for, prose

@@ -9,8 +9,10 @@ from charrnn.discovery import candidates
 from charrnn.discovery.activations import Recordings
 from charrnn.discovery.candidates import choose_candidates, displayed_difference
 from charrnn.discovery.competition import SEGMENTS, SegmentSums, compete
+from charrnn.discovery.ranks import Labels, Strata, ranked
+from charrnn.discovery.resampling import bootstrap_weights
 from charrnn.discovery.scores import score_cells
-from charrnn.discovery.statistics import Labels, Strata, bootstrap_weights, rank_correlation, ranked
+from charrnn.discovery.statistics import rank_correlation
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
 from charrnn.text.vocabulary import Vocabulary

@@ -11,28 +11,25 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from charrnn.discovery.permutations import (
+    episodes,
+    holm,
+    p_value,
+    permutation_null,
+    pseudo_label_null,
+    runs,
+    segment_count,
+    shuffled_runs,
+)
+from charrnn.discovery.ranks import Labels, Strata, ranked, scaled_ranks
+from charrnn.discovery.resampling import bootstrap_weights, interval, resampled_rank_correlation
 from charrnn.discovery.statistics import (
-    Labels,
-    Strata,
     auc,
     balanced_accuracy,
     best_threshold,
-    bootstrap_weights,
-    episodes,
-    holm,
-    interval,
-    p_value,
     pearson,
     permutable_rank_correlation,
-    permutation_null,
-    pseudo_label_null,
     rank_correlation,
-    ranked,
-    resampled_rank_correlation,
-    runs,
-    scaled_ranks,
-    segment_count,
-    shuffled_runs,
 )
 
 SEEDS = st.integers(0, 2**32 - 1)

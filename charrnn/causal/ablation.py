@@ -27,7 +27,7 @@ from charrnn.causal.contrast import Contrast, EventKind, character_kinds, contra
 from charrnn.causal.effects import Ablation, Direction, Dose, Group, Measured
 from charrnn.causal.patching import interchange
 from charrnn.causal.reading import Places, Reading, Windows, read_blocks, spaced
-from charrnn.discovery.statistics import bootstrap_weights, interval
+from charrnn.discovery.resampling import bootstrap_weights, interval
 from charrnn.discovery.study import Progress, Split
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN

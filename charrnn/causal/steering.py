@@ -23,7 +23,7 @@ from charrnn.causal.levels import Levels, classes_of, measure_levels
 from charrnn.causal.reading import advance
 from charrnn.causal.steered import KINDS, Condition, Estimate, FrequencyChange, Steering
 from charrnn.discovery.inputs import characters_of
-from charrnn.discovery.statistics import bootstrap_weights, interval
+from charrnn.discovery.resampling import bootstrap_weights, interval
 from charrnn.discovery.study import Progress
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import warm_up

@@ -11,9 +11,10 @@ import torch
 
 from charrnn.discovery import stages
 from charrnn.discovery.activations import cell_groups, record
+from charrnn.discovery.ranks import Labels, Strata, ranked
 from charrnn.discovery.ridge import NormalEquations, predictions
 from charrnn.discovery.stages import part
-from charrnn.discovery.statistics import Labels, Strata, rank_correlation, ranked
+from charrnn.discovery.statistics import rank_correlation
 from charrnn.discovery.study import Effort, Progress, Study
 from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import Text

@@ -15,22 +15,11 @@ from charrnn.discovery.baselines import Baselines
 from charrnn.discovery.competition import SEGMENTS, compete
 from charrnn.discovery.evidence import MIN_AUC, MIN_RHO, Evidence, Sign
 from charrnn.discovery.excerpts import Excerpt, typical_excerpt
+from charrnn.discovery.permutations import episodes, holm, p_value
+from charrnn.discovery.ranks import Strata, ranked
+from charrnn.discovery.resampling import bootstrap_weights, interval, resampled_correlation, resampled_rank_correlation
 from charrnn.discovery.scores import Scores
-from charrnn.discovery.statistics import (
-    Strata,
-    balanced_accuracy,
-    best_threshold,
-    bootstrap_weights,
-    episodes,
-    holm,
-    interval,
-    p_value,
-    pearson,
-    rank_correlation,
-    ranked,
-    resampled_correlation,
-    resampled_rank_correlation,
-)
+from charrnn.discovery.statistics import balanced_accuracy, best_threshold, pearson, rank_correlation
 from charrnn.discovery.study import Study
 from charrnn.model.recurrences.base import Recurrence
 from charrnn.properties.catalog import CATALOG

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from charrnn.discovery.statistics import Labels, Ranked, ratio, within_squares
+from charrnn.discovery.ranks import Labels, Ranked
+from charrnn.discovery.statistics import ratio, within_squares
 
 SEGMENTS = 40
 TIE = 0.02

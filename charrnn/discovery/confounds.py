@@ -16,7 +16,8 @@ from functools import cache
 import numpy as np
 import torch
 
-from charrnn.discovery.statistics import Strata, ratio, scaled_ranks
+from charrnn.discovery.ranks import Strata, scaled_ranks
+from charrnn.discovery.statistics import ratio
 
 RIDGE = 1e-3
 """The penalty, as a share of a standardized feature's sum of squares."""

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.discovery.statistics import Labels, Strata, auc, rank_correlation, ranked
+from charrnn.discovery.ranks import Labels, Strata, ranked
+from charrnn.discovery.statistics import auc, rank_correlation
 from charrnn.discovery.study import Half, Study
 
 MIN_DETECTOR_AUC = 0.95

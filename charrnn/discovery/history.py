@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.discovery.statistics import Labels, Strata, auc, rank_correlation, ranked
+from charrnn.discovery.ranks import Labels, Strata, ranked
+from charrnn.discovery.statistics import auc, rank_correlation
 from charrnn.discovery.study import Split
 from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.inspection.trace import Cell, trace_streams

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.discovery.checked import Count, Share
-from charrnn.discovery.statistics import episodes, runs
+from charrnn.discovery.permutations import episodes, runs
 from charrnn.discovery.study import Half, Study
 
 EXAMPLES = 2

@@ -14,17 +14,11 @@ import numpy as np
 from charrnn.discovery import stages
 from charrnn.discovery.activations import Recordings
 from charrnn.discovery.checked import Correlation, Count
+from charrnn.discovery.ranks import Labels, ranked
+from charrnn.discovery.resampling import bootstrap_weights, interval, resampled_rank_correlation
 from charrnn.discovery.ridge import NormalEquations, predictions
 from charrnn.discovery.stages import part
-from charrnn.discovery.statistics import (
-    Labels,
-    auc,
-    bootstrap_weights,
-    interval,
-    rank_correlation,
-    ranked,
-    resampled_rank_correlation,
-)
+from charrnn.discovery.statistics import auc, rank_correlation
 from charrnn.inspection.trace import all_cells
 from charrnn.properties.catalog import Kind
 

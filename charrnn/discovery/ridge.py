@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from charrnn.discovery.statistics import Labels, Strata, ratio
+from charrnn.discovery.ranks import Labels, Strata
+from charrnn.discovery.statistics import ratio
 
 RIDGE = 1e-3
 """The penalty, as a share of a feature's sum of squares within characters."""

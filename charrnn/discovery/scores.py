@@ -19,17 +19,10 @@ from charrnn.discovery.checked import CellName, Correlation
 from charrnn.discovery.competition import SegmentSums
 from charrnn.discovery.confounds import Moments, unique_r_squared
 from charrnn.discovery.detectors import find_detectors
+from charrnn.discovery.permutations import episodes, permutation_null, pseudo_label_null, segment_count
+from charrnn.discovery.ranks import Ranked, ranked
 from charrnn.discovery.stages import part
-from charrnn.discovery.statistics import (
-    Ranked,
-    episodes,
-    permutable_rank_correlation,
-    permutation_null,
-    pseudo_label_null,
-    rank_correlation,
-    ranked,
-    segment_count,
-)
+from charrnn.discovery.statistics import permutable_rank_correlation, rank_correlation
 from charrnn.discovery.study import Progress, Study
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.discovery.confounds import Design
-from charrnn.discovery.statistics import Labels, Strata, episodes
+from charrnn.discovery.permutations import episodes
+from charrnn.discovery.ranks import Labels, Strata
 from charrnn.errors import CharrnnError
 from charrnn.properties.catalog import CATALOG, Property, Text
 from charrnn.properties.source_code import LexerTimeoutError
