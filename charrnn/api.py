@@ -56,6 +56,7 @@ from charrnn.sampling.generate import generate_states
 from charrnn.sampling.novelty import Novelty, TrainingIndex
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.stops import STOPPED
+from charrnn.scoring.baselines import Baseline, score_baselines
 from charrnn.scoring.dynamic import Dynamics, adapt, choose_dynamics, dynamic_score, gradient_rms
 from charrnn.scoring.ngram import mixed_score, ngram_score
 from charrnn.scoring.score import Score, ignore_progress, score
@@ -367,6 +368,22 @@ class Model:
         opened = len(prime) or self.run.document_separator is not None
         before = prime if opened else np.array([self.vocabulary.opening_id], prime.dtype)
         return Score(self.score(np.concatenate([before, ids])).nats[-len(ids) :])
+
+    def baselines(
+        self,
+        text: TextLike = None,
+        *,
+        skip_unknown: bool = False,
+        corpus: str | None = None,
+        progress: Progress | None = None,
+    ) -> list[Baseline]:
+        """Return what an n-gram, PPMd, bzip2 and xz need for a text, given the training text.
+
+        corpus, progress: as for `score`. Raises CharrnnError where the corpus is missing.
+        """
+        encoded = self.encode(text, skip_unknown=skip_unknown)
+        show = progress or (lambda stage, fraction: None)
+        return score_baselines(self._training_text(corpus), encoded, self.vocabulary, show)
 
     def _training_text(self, corpus: str | None) -> EncodedText:
         """Return the text that the run was trained on. Raises CharrnnError where it is not on this machine."""

@@ -7,7 +7,7 @@ import math
 import os
 import sys
 import time
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,50 +23,69 @@ from charrnn.cli.options import (
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import ReadSettings
-from charrnn.units import bits, count, perplexity
+from charrnn.units import amount, count
 
-ADAPTIVE = "Adaptive scores"
+if TYPE_CHECKING:
+    from charrnn.api import Model
+    from charrnn.discovery.study import Progress
+    from charrnn.scoring.baselines import Baseline
+    from charrnn.text.encoded_text import EncodedText
+
+ADAPTIVE, COMPARED = "Adaptive scores", "Comparison"
+BASELINE_CHARACTERS = 1_500_000
+"""Characters of the corpus and the text up to which baselines are scored by default: a few seconds on one core."""
+
+TextArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="File or folder to score, or - for standard input.", metavar="TEXT", show_default="the held-out text"
+    ),
+]
+PerLineOption = Annotated[
+    bool, typer.Option("--per-line", help="Also show the loss of each line, in bits per character.")
+]
+DynamicOption = Annotated[
+    bool,
+    typer.Option(
+        "--dynamic",
+        help="Let a copy of the weights learn from the text as it is scored (dynamic evaluation).",
+        rich_help_panel=ADAPTIVE,
+    ),
+]
+MixOption = Annotated[
+    bool,
+    typer.Option(
+        "--mix", help="Mix the model with an n-gram of the training text that learns along.", rich_help_panel=ADAPTIVE
+    ),
+]
+BaselinesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--baselines/--no-baselines",
+        help="Also score an n-gram, PPMd, bzip2 and xz, given the training text.",
+        show_default=f"if it is in corpora/ and has up to {count(BASELINE_CHARACTERS)} characters",
+        rich_help_panel=COMPARED,
+    ),
+]
+CorpusOption = Annotated[
+    str | None,
+    typer.Option(
+        help="The run's corpus, for --baselines, --dynamic and --mix.",
+        metavar="FILE",
+        show_default="the file of its name in corpora/",
+    ),
+]
 
 
 @with_settings(ReadSettings)
 def evaluate(
     run: RunArgument = None,
-    text: Annotated[
-        str | None,
-        typer.Argument(
-            help="File or folder to score, or - for standard input.",
-            metavar="TEXT",
-            show_default="the held-out text",
-        ),
-    ] = None,
-    per_line: Annotated[
-        bool, typer.Option("--per-line", help="Also show the loss of each line, in bits per character.")
-    ] = False,
-    dynamic: Annotated[
-        bool,
-        typer.Option(
-            "--dynamic",
-            help="Let a copy of the weights learn from the text as it is scored (dynamic evaluation).",
-            rich_help_panel=ADAPTIVE,
-        ),
-    ] = False,
-    mix: Annotated[
-        bool,
-        typer.Option(
-            "--mix",
-            help="Mix the model with an n-gram of the training text that learns along.",
-            rich_help_panel=ADAPTIVE,
-        ),
-    ] = False,
-    corpus: Annotated[
-        str | None,
-        typer.Option(
-            help="The run's corpus, for --dynamic and --mix.",
-            metavar="FILE",
-            show_default="the file of its name in corpora/",
-            rich_help_panel=ADAPTIVE,
-        ),
-    ] = None,
+    text: TextArgument = None,
+    per_line: PerLineOption = False,
+    corpus: CorpusOption = None,
+    dynamic: DynamicOption = False,
+    mix: MixOption = False,
+    baselines: BaselinesOption = None,
     skip_unknown: SkipUnknownOption = False,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
@@ -80,26 +99,49 @@ def evaluate(
     documents reads each from a zero state and scores all characters. A text is read in the encoding and with the
     newlines of the run's corpus by default. A single argument that is not the name of a run is the text.
 
+    Below the score, a table compares the run with other models that know the same training text. A frozen model stays
+    as the training text left it; an adaptive one also learns from the text, as compressors do.
+
     [bold]charrnn evaluate notes.txt[/bold]
     [bold]charrnn evaluate shakespeare sonnets.txt --per-line[/bold]
     [bold]charrnn evaluate --dynamic --mix[/bold]
     """
     from charrnn.api import load
-    from charrnn.scoring.score import score_lines
 
     run, text = _run_and_text(run, text)
     model = load(run, checkpoint=checkpoint, device=device)
     title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
     if len(encoded) < 2:
         raise CharrnnError(f"{title} is too short to score: it has {len(encoded)} characters the model knows")
-    adaptive = dynamic or mix
-    if corpus is not None and not adaptive:
-        raise UsageError("--corpus is for --dynamic and --mix")
+    if corpus is not None and baselines is False and not dynamic and not mix:
+        raise UsageError("--corpus is for --baselines, --dynamic and --mix")
     with stage_bar() as bar:
-        frozen = model.score(encoded, progress=bar)
-        started = time.perf_counter()
-        score = model.score(encoded, dynamic=dynamic, mix=mix, corpus=corpus, progress=bar) if adaptive else frozen
-        seconds = time.perf_counter() - started
+        result = _score(model, title, encoded, bar, corpus, dynamic=dynamic, mix=mix, per_line=per_line)
+        compared, result["baselines_note"] = _baselines(model, encoded, result, bar, corpus, asked=baselines)
+    if as_json:
+        print(json.dumps({**result, "baselines": [one.to_json() for one in compared]}))
+    else:
+        _print(result, compared)
+
+
+def _score(
+    model: Model,
+    title: str,
+    encoded: EncodedText,
+    bar: Progress,
+    corpus: str | None,
+    *,
+    dynamic: bool,
+    mix: bool,
+    per_line: bool,
+) -> dict[str, Any]:
+    """Return the frozen score of a text, and the adaptive one that the user asked for, as they are printed in JSON."""
+    from charrnn.scoring.score import score_lines
+
+    frozen = model.score(encoded, progress=bar)
+    started = time.perf_counter()
+    adaptive = dynamic or mix
+    score = model.score(encoded, dynamic=dynamic, mix=mix, corpus=corpus, progress=bar) if adaptive else frozen
     result = {
         "run": model.name,
         "step": model.checkpoint.step,
@@ -113,16 +155,52 @@ def evaluate(
     if adaptive:
         result["mode"] = " + ".join([name for name, asked in (("dynamic", dynamic), ("mix", mix)) if asked])
         result["frozen_nats_per_character"] = frozen.mean
-        result["seconds"] = round(seconds, 3)
+        result["seconds"] = round(time.perf_counter() - started, 3)
     if per_line:
         result["lines"] = [
             {"line": one.number, "text": one.text, "characters": one.characters, "nats_per_character": one.nats}
             for one in score_lines(score, encoded, model.vocabulary)
         ]
-    if as_json:
-        print(json.dumps(result))
-    else:
-        _print(result)
+    return result
+
+
+def _baselines(
+    model: Model,
+    encoded: EncodedText,
+    result: dict[str, Any],
+    bar: Progress,
+    corpus: str | None,
+    *,
+    asked: bool | None,
+) -> tuple[list[Baseline], str | None]:
+    """Return the baselines and what they know, or none and why; no reason where the user wants none.
+
+    asked: None where the user did not say.
+    """
+    from charrnn.scoring.ngram import TRAINING_CHARACTERS
+
+    if asked is False:
+        return [], None
+    identity = model.run.settings.corpus
+    size = identity.characters + len(encoded)
+    if asked is None and corpus is None:
+        if result["is_training_text"]:
+            return [], "Other models are not compared: the text is the training text. --baselines compares them."
+        if size > BASELINE_CHARACTERS:
+            return [], f"--baselines compares other models; they read {amount(size, 'character')}, which takes time."
+    try:
+        found = model.baselines(encoded, corpus=corpus, progress=bar)
+    except CharrnnError as error:
+        if asked or corpus is not None:
+            raise
+        return [], f"Other models are not compared: {error}."
+    known = identity.characters - identity.held_out
+    which = "the training text" if known <= TRAINING_CHARACTERS else "the end of the training text"
+    note = f"All know {which}, {amount(min(known, TRAINING_CHARACTERS), 'character')}. Adaptive ones also learn from "
+    note += "this text as they read it."
+    if "mode" not in result:
+        note += " --dynamic and --mix let the run learn too."
+    return found, note
 
 
 def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | None]:
@@ -142,35 +220,11 @@ def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | 
     return run, None
 
 
-def _adaptive_rows(result: dict[str, Any]) -> list[tuple[str, str]]:
-    if "mode" not in result:
-        return []
-    nats, rate = result["frozen_nats_per_character"], result["characters"] / result["seconds"]
-    modes = {"dynamic": "weights learn from the text", "mix": "mixed with an n-gram"}
-    return [
-        ("scored", "; ".join(modes[name] for name in result["mode"].split(" + "))),
-        ("frozen", f"{nats:.4f} nats per character, {bits(nats):.4f} bits"),
-        ("speed", f"{count(round(rate))} characters per second, preparation included"),
-    ]
-
-
-def _print(result: dict[str, Any]) -> None:
-    from charrnn.display.tables import key_values
+def _print(result: dict[str, Any], baselines: list[Baseline]) -> None:
+    from charrnn.cli.score_tables import print_baselines, print_score
     from charrnn.display.terminal import Terminal
 
     terminal = Terminal.of(sys.stdout)
-    for line in result.get("lines", []):
-        nats = line["nats_per_character"]
-        terminal.write(f"{'     –' if nats is None else f'{bits(nats):6.3f}'}  {line['text']}\n")
-    if "lines" in result:
-        terminal.write("\n(bits per character of each line)\n\n")
-    rows = [
-        ("run", f"{result['run']}, step {count(result['step'])}"),
-        ("text", f"{result['text']}, {count(result['characters'])} characters scored"),
-        *([("note", "the run was trained on this text")] if result["is_training_text"] else []),
-        ("loss", f"{result['nats_per_character']:.4f} nats per character"),
-        ("", f"{result['bits_per_character']:.4f} bits per character"),
-        ("perplexity", f"{perplexity(result['nats_per_character']):.3f}"),
-        *_adaptive_rows(result),
-    ]
-    key_values(rows, terminal)
+    print_score(result, terminal)
+    if result["baselines_note"] is not None:
+        print_baselines(result, baselines, terminal)

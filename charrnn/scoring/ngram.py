@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,27 +41,54 @@ def ngram_score(
 
     adaptive: count each character of the text too, after it is scored. The same characters are scored as by `score`.
     """
+    (levels,) = ngram_levels(training, text, vocabulary_size, (adaptive,), order=order, progress=progress)
+    return Score(-np.log(levels[-1]))
+
+
+def ngram_scores(
+    training: EncodedText,
+    text: EncodedText,
+    vocabulary_size: int,
+    *,
+    progress: Callable[[float], None] = ignore_progress,
+) -> tuple[Score, Score]:
+    """Return the frozen and the adaptive score of `ngram_score`, in less time than one after the other."""
+    frozen, adaptive = ngram_levels(training, text, vocabulary_size, (False, True), progress=progress)
+    return Score(-np.log(frozen[-1])), Score(-np.log(adaptive[-1]))
+
+
+def ngram_levels(
+    training: EncodedText,
+    text: EncodedText,
+    vocabulary_size: int,
+    adaptive: Sequence[bool],
+    *,
+    order: int = ORDER,
+    progress: Callable[[float], None] = ignore_progress,
+) -> list[np.ndarray]:
+    """Return the probability of each scored character given contexts of at most 0, 1, … characters, (order + 1, N).
+
+    adaptive: the modes of `ngram_score`, an array for each.
+    """
     training = training[max(0, len(training) - TRAINING_CHARACTERS) :]
     before, after = _with_marks(training, vocabulary_size), _with_marks(text, vocabulary_size)
     ids, start = np.concatenate([before, after]), len(before)
-    counted = ids < vocabulary_size
-    if not adaptive:
-        counted[start:] = False
+    counted = [(ids < vocabulary_size) & ((np.arange(len(ids)) < start) | learns) for learns in adaptive]
     grams = [_Groups.of_text(len(ids))]
     for length in range(1, order + 2):
         grams.append(grams[-1].extended(ids, vocabulary_size + 1))
         progress(0.7 * length / (order + 1))
-    statistics = []
+    statistics: list[list[_Statistics]] = [[] for _ in adaptive]
     for length in range(order, -1, -1):  # a shorter context counts what is new after the longer ones
-        pairs = grams.pop().counts_before(counted)
-        statistics.append(_Statistics.of(grams[-1].shifted(), pairs, counted, start))
-        counted = counted & (pairs == 0)
+        strings = grams.pop()
+        contexts = grams[-1].shifted()
+        for mode, levels in enumerate(statistics):
+            pairs = strings.counts_before(counted[mode])
+            levels.append(_Statistics.of(contexts, pairs, counted[mode], start))
+            counted[mode] = counted[mode] & (pairs == 0)
         progress(1 - 0.3 * length / (order + 1))
-    probability = np.full(len(after), 1 / vocabulary_size)
-    for level in reversed(statistics):
-        probability = level.interpolated(probability)
     scored = (after < vocabulary_size).nonzero()[0][0 if text.has_documents else 1 :]
-    return Score(-np.log(probability[scored]))
+    return [_interpolated(levels, vocabulary_size)[:, scored] for levels in statistics]
 
 
 def mixed_score(one: Score, other: Score) -> Score:
@@ -162,6 +189,16 @@ class _Statistics:
         discounted = self.count - self.discounts[np.minimum(self.count, LEVELS - 1)]
         freed = np.diff(self.discounts) @ self.distinct
         return np.where(self.total > 0, (discounted + freed * lower) / np.maximum(self.total, 1), lower)
+
+
+def _interpolated(levels: Sequence[_Statistics], vocabulary_size: int) -> np.ndarray:
+    """Return the probability of each position's character by context length. levels: from the longest context down."""
+    probability = np.full(len(levels[0].total), 1 / vocabulary_size)
+    rows = []
+    for level in reversed(levels):
+        probability = level.interpolated(probability)
+        rows.append(probability)
+    return np.stack(rows)
 
 
 def _discounts(counts: np.ndarray) -> np.ndarray:
