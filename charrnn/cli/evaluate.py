@@ -185,15 +185,15 @@ def _baselines(
     size = identity.characters + len(encoded)
     if asked is None and corpus is None:
         if result["is_training_text"]:
-            return [], "Other models are not compared: the text is the training text. --baselines compares them."
+            return [], "No baselines: the text is the training text. --baselines scores them all the same."
         if size > BASELINE_CHARACTERS:
-            return [], f"--baselines compares other models; they read {amount(size, 'character')}, which takes time."
+            return [], f"--baselines also scores an n-gram and compressors, which read {amount(size, 'character')}."
     try:
         found = model.baselines(encoded, corpus=corpus, progress=bar)
     except CharrnnError as error:
         if asked or corpus is not None:
             raise
-        return [], f"Other models are not compared: {error}."
+        return [], f"No baselines: {error}."
     known = identity.characters - identity.held_out
     which = "the training text" if known <= TRAINING_CHARACTERS else "the end of the training text"
     note = f"All know {which}, {amount(min(known, TRAINING_CHARACTERS), 'character')}. Adaptive ones also learn from "
