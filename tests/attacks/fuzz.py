@@ -43,7 +43,8 @@ from charrnn.settings import ModelSettings
 from charrnn.training import planning
 from tests.attacks.command_lines import DAMAGED, PROPERTIES, STDIN, TEXT, TINY, Generator, Line
 
-SECONDS = 20.0  # that a command line may take
+SECONDS = 20.0  # of a core that a command line may take
+WALL_SECONDS_PER_SECOND = 3  # for what waits, or shares the cores with other programs
 CONTROL_TEXT = "".join(f"{character} Line \x1b[31mred\x1b]0;title\x07\n" for character in map(chr, range(700))) + TEXT
 LAZY = ("rich.console", "rich.table", "rich.text", "rich.box", "rich.padding", "tqdm", "typer.rich_utils")
 PATIENCE = 0.7  # before Ctrl-C, for a command line that may rightly take long, or wait for a writer of a FIFO
@@ -156,6 +157,8 @@ class Sandbox:
         if pid == 0:
             try:
                 self._child(line)
+            except KeyboardInterrupt:  # before the program ran
+                os._exit(130)
             finally:
                 os._exit(99)
         ended, interrupted = os.pidfd_open(pid), False
@@ -164,7 +167,7 @@ class Sandbox:
                 interrupted = True
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGINT)
-            finished = _wait(ended, seconds)
+            finished = _ends_in_time(pid, ended, seconds)
         finally:
             os.close(ended)
             with contextlib.suppress(ProcessLookupError):
@@ -283,6 +286,16 @@ def _import_everything() -> None:
 
 def _wait(pidfd: int, seconds: float) -> bool:
     return bool(select.select([pidfd], [], [], seconds)[0])
+
+
+def _ends_in_time(pid: int, pidfd: int, seconds: float) -> bool:
+    """Return whether a process ends before it has used `seconds` of a core, or waited for several times that."""
+    deadline = time.monotonic() + WALL_SECONDS_PER_SECOND * seconds
+    while not _wait(pidfd, min(seconds, 0.25)):
+        user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        if time.monotonic() > deadline or (int(user) + int(system)) / os.sysconf("SC_CLK_TCK") > seconds:
+            return False
+    return True
 
 
 def _redirect(number: int, path: Path, kind: str) -> None:
