@@ -18,6 +18,7 @@ import torch
 
 from charrnn import __version__
 from charrnn.cli import app
+from charrnn.cli.app import COMMANDS
 from charrnn.model.device import choose_precision, supported_precisions
 from charrnn.model.lookup import open_run
 from charrnn.model.run import Run
@@ -94,7 +95,7 @@ def test_bug_is_a_traceback(program: Program, monkeypatch: pytest.MonkeyPatch) -
 
 def test_help_loads_no_torch() -> None:
     code = (
-        "import sys\nfrom charrnn.cli.app import app\n"
+        "import sys\nfrom charrnn.cli.app import COMMANDS, app\n"
         "try: app(['--help'], standalone_mode=False)\nexcept SystemExit: pass\n"
         "assert not {'torch', 'numpy', 'safetensors'} & set(sys.modules), sys.modules.keys()"
     )
@@ -106,7 +107,7 @@ def test_help_loads_no_torch() -> None:
 )
 def test_help_of_commands_loads_no_torch(command: str) -> None:
     code = (
-        "import sys\nfrom charrnn.cli.app import app\n"
+        "import sys\nfrom charrnn.cli.app import COMMANDS, app\n"
         f"try: app([{command!r}, '--help'], standalone_mode=False)\nexcept SystemExit: pass\n"
         "assert 'torch' not in sys.modules"
     )
@@ -141,10 +142,29 @@ def test_help_shows_every_option(
     program: Program, monkeypatch: pytest.MonkeyPatch, command: str, classes: tuple
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    _, out, _ = program(command, "--help")
+    _, out, _ = program(command, "--help-all")
     for cls in classes:
         for option in cls.options().values():
             assert option.flag in out
+
+
+@pytest.mark.parametrize(("command", "main_options"), [(command.__name__, named) for command, named in COMMANDS])
+def test_help_fits_a_small_terminal(
+    program: Program, monkeypatch: pytest.MonkeyPatch, command: str, main_options: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = program(command, "--help")
+    assert len(out.splitlines()) <= 24
+    assert len(main_options.split()) <= 8
+    for option in main_options.split():
+        assert re.search(rf"{option}\b", out), option
+
+
+def test_help_shows_no_types(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    for command, _ in COMMANDS:
+        _, out, _ = program(command.__name__, "--help-all")
+        assert not re.search(r"<(str|int|float)|\bTEXT\b", out), command
 
 
 @pytest.mark.parametrize(

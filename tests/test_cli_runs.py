@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from charrnn.cli import runs
-from charrnn.cli.options import add_command
+from charrnn.cli.help import add_command
 from charrnn.model.checkpoint import Progress
 from charrnn.model.network import CharRNN
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings

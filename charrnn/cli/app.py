@@ -10,7 +10,7 @@ import signal
 import stat
 import sys
 import warnings
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Annotated, TextIO
 
 import typer
@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from charrnn import __version__
 from charrnn.cli import ablate, corpora, evaluate, gates, history, inspect, memory, runs, sample, steer, train
 from charrnn.cli.completion import IN_BASH, bash_words
-from charrnn.cli.options import Group, add_command
+from charrnn.cli.help import Group, add_command
 from charrnn.display.terminal import MAX_COLUMNS, safe_text, write
 from charrnn.errors import CharrnnError, CharrnnWarning, ExitCode
 
@@ -60,19 +60,22 @@ def program(
         typer.echo(context.get_help(), nl=False)  # prints the help, and returns an empty string
 
 
-for command in (
-    train.train,
-    sample.sample,
-    inspect.inspect,
-    ablate.ablate,
-    steer.steer,
-    gates.gates,
-    memory.memory,
-    history.history,
-    evaluate.evaluate,
-    runs.runs,
-):
-    add_command(app, command)
+COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
+    (train.train, "--minutes --epochs --name --resume --model --layers --hidden-size --documents"),
+    (sample.sample, "--prime --length --temperature --num --stop --seed --top-p --output"),
+    (inspect.inspect, "--cell --text --property --evidence --prove --length --output --json"),
+    (ablate.ablate, "--cell --property --text --details --json"),
+    (steer.steer, "--cell --property --texts --length --json"),
+    (gates.gates, "--text --json"),
+    (memory.memory, "--against --text --output --json --csv"),
+    (history.history, "--cell --property --signal --text --json"),
+    (evaluate.evaluate, "--per-line --dynamic --mix --skip-unknown --json"),
+    (runs.runs, ""),
+)
+"""The commands, and the options that --help shows; all where none are named."""
+
+for command, main_options in COMMANDS:
+    add_command(app, command, main_options.split())
 app.add_typer(corpora.corpora_app, name="corpora")
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charrnn.cli.completion import complete_corpus
-from charrnn.cli.options import Command, Group, JsonListOption
+from charrnn.cli.help import Command, Group
+from charrnn.cli.options import JsonListOption
 from charrnn.cli.progress import transfer_bar
 from charrnn.errors import UsageError
 from charrnn.units import file_size

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
-from charrnn.cli.completion import check_shell, complete_cell, complete_corpus, complete_property, complete_run
+from charrnn.cli.completion import complete_cell, complete_corpus, complete_property, complete_run
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import DEVICES, Option, ReadSettings, Settings
 
@@ -171,39 +170,6 @@ def _shown_default(option: Option) -> str | None:
     if option.default is None or option.default is False or option.default in ((), ""):
         return None
     return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
-
-
-class _PlainFlags:
-    """Mixin for commands whose help shows no type after flags."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # of the command class
-        for param in params:
-            if getattr(param, "is_flag", False):
-                param.metavar = ""
-        return params
-
-
-class Command(_PlainFlags, TyperCommand):
-    """A command of the program."""
-
-
-class Group(_PlainFlags, TyperGroup):
-    """The program, or a command with subcommands."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        check_shell(args[:1])
-        return super().parse_args(ctx, args)
-
-
-def add_command(app: typer.Typer, command: Callable[..., None]) -> None:
-    """Add a function to the program, under its name and with its docstring as help.
-
-    The terminal wraps paragraphs; examples, in bold, keep their lines.
-    """
-    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    help = "\n\n".join(one if one.startswith("[bold]") else " ".join(one.split()) for one in paragraphs)
-    app.command(command.__name__, cls=Command, help=help)(command)
 
 
 def open_text(

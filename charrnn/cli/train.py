@@ -33,7 +33,7 @@ CorpusArgument = Annotated[
     list[str] | None,
     typer.Argument(
         help="Files, folders, glob patterns, - for standard input, or names (see: charrnn corpora).",
-        metavar="CORPUS...",
+        metavar="CORPUS",
         show_default=False,
         autocompletion=complete_corpus,
     ),

@@ -1,0 +1,114 @@
+"""Help pages: --help shows the options that matter most, --help-all all of them."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from charrnn.cli.completion import check_shell
+
+FORMAT = re.compile(r"[|=@]|\.\.|every:")  # in a metavar that says more than a type, such as best|last|STEP
+CLAUSE_END = re.compile(r"[.:;] | \((?!default)")
+EXAMPLES = 2  # on a short page, to fit a terminal of 24 lines
+DEFAULT = re.compile(r" \[dim\]\\\[default: .*")
+
+
+class _HelpPage:
+    """Mixin for commands whose help has no column of types: a format that needs saying follows the help text."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        page = copy.copy(self)
+        page.get_params = lambda ctx: [_described(param) for param in self.get_params(ctx)]  # type: ignore[attr-defined]
+        super(_HelpPage, page).format_help(ctx, formatter)  # type: ignore[misc]  # of the command class
+
+
+class Command(_HelpPage, TyperCommand):
+    """A command of the program.
+
+    main_options: the options that --help shows; all, and the arguments, if it is empty.
+    """
+
+    main_options: Collection[str] = ()
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)
+        return [*params, self._help_all(params[-1])] if self.main_options else params
+
+    def _help_all(self, help_option: Any) -> Any:
+        """Return an option like --help that shows the options of all panels."""
+
+        def show(ctx: Any, param: Any, value: bool) -> None:
+            if value and not ctx.resilient_parsing:
+                super(Command, self).format_help(ctx, ctx.make_formatter())
+                ctx.exit()
+
+        option = copy.copy(help_option)
+        option.name, option.opts, option.callback = "help_all", ["--help-all"], show
+        option.help = f"Show all {len(self.params)} options and exit."
+        return option
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        if not self.main_options:
+            return super().format_help(ctx, formatter)
+        short = copy.copy(self)
+        short.help = _summary_and_examples(self.help or "")
+        short.get_usage = self.get_usage  # type: ignore[method-assign]  # names the arguments
+        short.get_params = lambda ctx: [_short(param) for param in self.get_params(ctx) if self._is_main(param)]  # type: ignore[method-assign]
+        return super(Command, short).format_help(ctx, formatter)
+
+    def _is_main(self, param: Any) -> bool:
+        return not {*self.main_options, "--help", "--help-all"}.isdisjoint(param.opts)
+
+
+class Group(_HelpPage, TyperGroup):
+    """The program, or a command with subcommands."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        check_shell(args[:1])
+        return super().parse_args(ctx, args)
+
+
+def add_command(app: typer.Typer, command: Callable[..., None], main_options: Collection[str] = ()) -> None:
+    """Add a function to the program, under its name and with its docstring as help.
+
+    main_options: see `Command`. The terminal wraps paragraphs; examples, in bold, keep their lines.
+    """
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    text = "\n\n".join(one if one.startswith("[bold]") else " ".join(one.split()) for one in paragraphs)
+    cls = type("Command", (Command,), {"main_options": tuple(main_options)})
+    app.command(command.__name__, cls=cls, help=text)(command)
+
+
+def _summary_and_examples(text: str) -> str:
+    summary, *others = text.split("\n\n")
+    examples = [line for one in others if one.startswith("[bold]") for line in one.splitlines()]
+    return "\n\n".join([summary, "\n".join(examples[:EXAMPLES])])
+
+
+def _described(param: Any) -> Any:
+    """Return a parameter to display: without a type, and with the format of its value after the help text."""
+    shown = copy.copy(param)
+    shown.min = shown.max = None
+    shown.display_type_rich = lambda ctx: None
+    metavar = param.metavar or ""
+    if param.param_type_name == "option" and FORMAT.search(metavar) and metavar not in (param.help or ""):
+        text, default, rest = (param.help or "").partition(" [dim]")
+        shown.help = f"{text} [dim]\\[{metavar}][/dim]{default}{rest}"
+    return shown
+
+
+def _short(param: Any) -> Any:
+    """Return an option to display in the only panel, with the first clause of its help."""
+    shown = copy.copy(param)
+    shown.rich_help_panel = None
+    text = param.help or ""
+    default = DEFAULT.search(text)
+    first = CLAUSE_END.split(text[: default.start()] if default else text)[0]
+    shown.help = first.removesuffix(".") + "." + (default[0] if default else "")
+    return shown
