@@ -78,7 +78,9 @@ class Alternative(CharRNN):
     embedding, after a projection of h to its size (Press & Wolf 2017, arXiv 1608.05859). uniform: layers are
     initialized as PyTorch does, except for forget_bias. embedding_scale: initial standard deviation of the embedding.
     output_scale: factor of h before the output, whose weights learn that many times faster. mogrifier: rounds of
-    `Mogrifier`; 0: none.
+    `Mogrifier`; 0: none. layer_drop: probability that a window skips a layer after the first (stochastic depth: Huang et
+    al. 2016, arXiv 1603.09382); needs residual. zoneout: probability that a value of h or c keeps its last value
+    (Krueger et al. 2017, arXiv 1606.01305).
     """
 
     def __init__(self, settings: ModelSettings, vocabulary_size: int, tried: argparse.Namespace):
@@ -123,12 +125,18 @@ class Alternative(CharRNN):
             weights = [layer.weight_ih_l0, recurrent, layer.bias_ih_l0, layer.bias_hh_l0]
             if tried.mogrifier:
                 hidden, *parts = self.mogrifiers[depth].unroll(signal, *before, weights)
+            elif tried.zoneout:
+                hidden, *parts = self._zoned_out(signal, *before, weights)
             else:
                 carried = tuple(part.unsqueeze(0).to(signal.dtype) for part in before)
                 hidden, *parts = torch.lstm(signal, carried, weights, True, 1, 0.0, self.training, False, False)
                 parts = [part.squeeze(0) for part in parts]
             after.append(tuple(parts))
-            signal = hidden + signal if depth and tried.residual else hidden
+            if depth and tried.residual:
+                used = float(torch.rand(()) >= tried.layer_drop) if self.training else 1 - tried.layer_drop
+                signal = signal + used * hidden
+            else:
+                signal = hidden
             outputs.append(hidden)
         if tried.summed:
             signal = torch.stack(outputs).sum(0)
@@ -142,6 +150,19 @@ class Alternative(CharRNN):
             signal = tried.output_scale * signal
             logits = self.output(self.projection(signal) if tried.tied else signal)
         return logits.transpose(0, 1), tuple(after)
+
+    def _zoned_out(self, inputs: Tensor, h: Tensor, c: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return h after each step (T, B, H), and the last h and c (B, H). In evaluation, the expected state."""
+        outputs = []
+        for x in inputs:
+            state = torch.lstm_cell(x, (h, c), *weights)
+            if self.training:
+                kept = [(torch.rand(h.shape) < self.tried.zoneout).to(h.dtype) for _ in state]
+            else:
+                kept = [torch.full_like(h, self.tried.zoneout) for _ in state]
+            h, c = (torch.lerp(new, old, share) for new, old, share in zip(state, (h, c), kept, strict=True))
+            outputs.append(h)
+        return torch.stack(outputs), h, c
 
     def _embedded(self, ids: Tensor) -> Tensor:
         """Return the embeddings (T, B, E), in training with `replaced` and `zeroed`."""
@@ -212,7 +233,9 @@ class AlternativeTrainer(Trainer):
     next (Merity et al. 2017, section 4.6). schedule: of the learning rate after the warm-up. final_rate: the cosine's
     end, as a part of the peak. recurrent_decay: weight decay of the recurrent matrices; None: that of the others.
     teacher, soft: a trained network, whose predictions replace this share of the targets (Hinton et al. 2015, arXiv
-    1503.02531)."""
+    1503.02531). smoothing: share of the targets that is uniform over the vocabulary (Szegedy et al. 2016, arXiv
+    1512.00567, section 7). r_drop: weight of the symmetric KL divergence between the predictions of two dropout masks
+    (Wu et al. 2021, arXiv 2106.14448)."""
 
     def __init__(self, network: Alternative, settings: TrainingSettings, text: EncodedText, tried: argparse.Namespace):
         super().__init__(network, settings, text)
@@ -244,6 +267,11 @@ class AlternativeTrainer(Trainer):
 
     def _loss(self, logits: Tensor, window: Window) -> Tensor:
         loss, hidden = super()._loss(logits, window), self.network.hidden
+        if self.tried.smoothing:
+            uniform = -logits.log_softmax(-1).mean()
+            loss = (1 - self.tried.smoothing) * loss + self.tried.smoothing * uniform
+        if self.tried.r_drop:
+            loss = self._two_masks(loss, logits, window)
         if self.tried.activation:
             loss = loss + self.tried.activation * hidden.square().mean()
         if self.tried.change:
@@ -255,6 +283,14 @@ class AlternativeTrainer(Trainer):
             soft = cross_entropy(logits.flatten(0, 1), self._taught(window).softmax(-1).flatten(0, 1))
             loss = (1 - self.tried.soft) * loss + self.tried.soft * soft
         return loss
+
+    def _two_masks(self, loss: Tensor, logits: Tensor, window: Window) -> Tensor:
+        """Return the mean loss of two passes, and `r_drop` times the mean of both divergences between them."""
+        with autocast(self.device, self.precision):
+            others, _ = self.network(window.inputs, self.state, self.dropout_generator)
+        one, other = logits.log_softmax(-1), others.log_softmax(-1)
+        divergence = ((one.exp() - other.exp()) * (one - other)).sum(-1).mean() / 2
+        return (loss + super()._loss(others, window)) / 2 + self.tried.r_drop * divergence
 
     @torch.no_grad()
     def _taught(self, window: Window) -> Tensor:
@@ -294,7 +330,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--part", type=float, default=1.0, help="of the training text: four pieces, evenly spaced")
     for name in ("recurrent-dropout", "input-dropout", "replaced", "zeroed"):
         parser.add_argument("--" + name, type=float, default=0.0)
-    for name in ("two-ahead", "final-rate", "activation", "change"):
+    for name in ("two-ahead", "final-rate", "activation", "change", "smoothing", "r-drop", "layer-drop", "zoneout"):
         parser.add_argument("--" + name, type=float, default=0.0)
     parser.add_argument("--muon", type=int, default=0, help="iterations of orthogonalizing the momentum; 0: AdamW")
     parser.add_argument("--mogrifier", type=int, default=0, help="rounds of a Mogrifier LSTM; 0: a plain LSTM")
