@@ -78,8 +78,8 @@ class Alternative(CharRNN):
     embedding, after a projection of h to its size (Press & Wolf 2017, arXiv 1608.05859). uniform: layers are
     initialized as PyTorch does, except for forget_bias. embedding_scale: initial standard deviation of the embedding.
     output_scale: factor of h before the output, whose weights learn that many times faster. mogrifier: rounds of
-    `Mogrifier`; 0: none. layer_drop: probability that a window skips a layer after the first (stochastic depth: Huang et
-    al. 2016, arXiv 1603.09382); needs residual. zoneout: probability that a value of h or c keeps its last value
+    `Mogrifier`; 0: none. layer_drop: probability that a window skips a layer after the first (stochastic depth: Huang
+    et al. 2016, arXiv 1603.09382); needs residual. zoneout: probability that a value of h or c keeps its last value
     (Krueger et al. 2017, arXiv 1606.01305).
     """
 
