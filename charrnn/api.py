@@ -62,7 +62,8 @@ from charrnn.scoring.ngram import mixed_score, ngram_score
 from charrnn.scoring.score import Score, ignore_progress, score
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, check_names
 from charrnn.text.encoded_text import EncodedText
-from charrnn.text.vocabulary import StreamDecoder, Vocabulary
+from charrnn.text.normalization import normalized
+from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.events import Event, Requests
 from charrnn.training.options import TrainOptions
 from charrnn.training.session import training_session
@@ -182,7 +183,7 @@ class Model:
         if isinstance(text, np.ndarray):
             return "text", self.run.encoded_text(text)
         if isinstance(text, str):
-            return "text", self.run.encoded_text(self.vocabulary.encode(text, skip_unknown=skip_unknown))
+            return "text", self.run.encoded_text(self.run.encode(text, skip_unknown=skip_unknown))
         spec = fspath(text)
         return "standard input" if spec == "-" else spec, self.run.read(spec, skip_unknown=skip_unknown, **reading)
 
@@ -208,12 +209,12 @@ class Model:
             for ids, one in zip(texts, drawn.tolist(), strict=True):
                 if one != STOPPED:
                     ids.append(one)
-        decoded = [self.vocabulary.text(ids) for ids in texts]
+        decoded = [self.run.text(ids) for ids in texts]
         return decoded[0] if n is None else decoded
 
     def stream(self, prime: str = "", **settings: Any) -> Iterator[str]:
         """Yield text that continues a prime, a character at a time. settings: as for `sample`."""
-        decoder = StreamDecoder(self.vocabulary)
+        decoder = self.run.stream_decoder()
         for drawn in self.generate(prime, **settings):
             if text := decoder.feed(drawn):
                 yield text
@@ -235,7 +236,7 @@ class Model:
         after all texts have been generated. progress: of that, as for `discover`. corpus: as for `novelty`, where
         max_copy is set.
         """
-        ids, chosen = self._prime_ids(prime), _sample_settings(settings)
+        ids, chosen = self._prime_ids(prime), self.sample_settings(**settings)
         candidates = chosen.changed(num=chosen.num * chosen.best_of)
         drawn = (row for row, _ in self._generate_states(ids, clamp, candidates, corpus))
         if chosen.best_of == 1:
@@ -258,14 +259,14 @@ class Model:
         """
         watched, recurrence = as_cell(cell, self.network), self.network.recurrence
         part = tuple(recurrence.state_parts).index(clampable_signal(self.network, signal))
-        chosen = _sample_settings(settings)
+        chosen = self.sample_settings(**settings)
         if chosen.best_of > 1:
             raise UsageError("--best-of and --color-by exclude each other", "leave out one of them")
         pairs = self._generate_states(self._prime_ids(prime), clamp, chosen, corpus)
         return ((ids, state[watched.layer - 1][part][:, watched.index].cpu().numpy()) for ids, state in pairs)
 
     def _prime_ids(self, prime: str | bytes | np.ndarray) -> np.ndarray:
-        return prime if isinstance(prime, np.ndarray) else self.vocabulary.encode(prime, source="the prime")
+        return prime if isinstance(prime, np.ndarray) else self.run.encode(prime, source="the prime")
 
     def _generate_states(
         self, prime: np.ndarray, clamp: Clamps, settings: SampleSettings, corpus: str | TrainingIndex | None
@@ -281,7 +282,16 @@ class Model:
             documents=self.run.document_separator,
             later=later,
             index=None if settings.max_copy is None else self._training_index(corpus),
+            composes=self.run.composes,
         )
+
+    def sample_settings(self, **settings: Any) -> SampleSettings:
+        """Return settings of sampling, with the texts that they name in the normalization of the run.
+
+        Raises UsageError for an unknown name or a wrong value.
+        """
+        check_names(settings, SampleSettings)
+        return SampleSettings(**settings).normalized(self.run.settings.corpus.normalize)
 
     def class_means(self, cell: CellName, signal: str = "auto") -> tuple[float, float]:
         """Return the mean of a cell outside and inside the property that a search of the held-out text claims of it.
@@ -706,7 +716,7 @@ class Model:
         Raises CharrnnError where the first `characters` of the text do not contain the span.
         """
         encoded = self.encode(text)[:characters]
-        sought = as_characters(self.vocabulary, span)
+        sought = as_characters(self.vocabulary, normalized(span, self.run.settings.corpus.normalize))
         occurrences = find_occurrences(sought, self.characters(encoded).characters) if sought else []
         if not occurrences:
             raise CharrnnError(
@@ -725,9 +735,3 @@ def _claimed_property(claim: Evidence | None) -> Property | None:
     if claim is None:
         return None
     return property_titled(claim.property_name)
-
-
-def _sample_settings(settings: dict[str, Any]) -> SampleSettings:
-    """Return the settings with these names and values. Raises UsageError for an unknown name or a wrong value."""
-    check_names(settings, SampleSettings)
-    return SampleSettings(**settings)

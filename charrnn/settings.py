@@ -368,6 +368,12 @@ class ReadSettings(Settings):
         panel=DATA,
         if_missing="keep",
     )
+    normalize: str = option(
+        "none",
+        "Unicode normalization of the text. jamo: NFC with Hangul syllables as their letters. none: change nothing.",
+        choices=("nfc", "nfd", "jamo", "none"),
+        panel=DATA,
+    )
     include: tuple[str, ...] = option(
         (),
         "In folders and patterns, read only these files: a name, or a path below the folder; * and ** match parts. "
@@ -393,9 +399,10 @@ class ReadSettings(Settings):
         object.__setattr__(self, "encoding", _encoding_name(self.encoding))
 
     @property
-    def decoding(self) -> tuple[str, str]:
-        """Encoding and newlines: what determines the characters of a file."""
-        return self.encoding, self.newlines
+    def decoding(self) -> tuple[str, ...]:
+        """Encoding, newlines and the normalization if there is one: what determines the characters of a file."""
+        normalization = () if self.normalize == "none" else (self.normalize,)
+        return self.encoding, self.newlines, *normalization
 
 
 def _encoding_name(name: str) -> str:

@@ -9,6 +9,7 @@ import typer
 
 from charrnn.cli.background import output_terminal
 from charrnn.cli.options import (
+    READING,
     AgainOption,
     CellOption,
     CheckpointOption,
@@ -42,7 +43,7 @@ DetailsOption = Annotated[
 ]
 
 
-@with_settings(TerminalSettings, ReadSettings)
+@with_settings(TerminalSettings, ReadSettings, only=(*TerminalSettings.options(), *READING))
 def ablate(
     run: RunArgument = None,
     *,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.options import (
+    READING,
     CheckpointOption,
     DeviceOption,
     JsonOption,
@@ -77,7 +78,7 @@ CorpusOption = Annotated[
 ]
 
 
-@with_settings(ReadSettings)
+@with_settings(ReadSettings, only=READING)
 def evaluate(
     run: RunArgument = None,
     text: TextArgument = None,

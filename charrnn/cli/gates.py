@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.background import output_terminal
 from charrnn.cli.options import (
+    READING,
     CheckpointOption,
     DeviceOption,
     JsonOption,
@@ -29,7 +30,7 @@ CHARACTERS = 50_000
 MAX_WIDTH = 72
 
 
-@with_settings(TerminalSettings, ReadSettings)
+@with_settings(TerminalSettings, ReadSettings, only=(*TerminalSettings.options(), *READING))
 def gates(
     run: RunArgument = None,
     text: TextOption = None,

@@ -10,6 +10,7 @@ import typer
 
 from charrnn.cli.background import output_terminal
 from charrnn.cli.options import (
+    READING,
     AgainOption,
     CheckpointOption,
     DeviceOption,
@@ -93,7 +94,7 @@ ProveOption = Annotated[
 ]
 
 
-@with_settings(InspectSettings, ReadSettings)
+@with_settings(InspectSettings, ReadSettings, only=(*InspectSettings.options(), *READING))
 def inspect(
     run: RunArgument = None,
     cell: CellsOption = None,

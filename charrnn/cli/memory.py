@@ -14,6 +14,7 @@ import typer
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
 from charrnn.cli.options import (
+    READING,
     CheckpointOption,
     DeviceOption,
     JsonOption,
@@ -70,7 +71,7 @@ class Measured(NamedTuple):
     memory: Memory
 
 
-@with_settings(TerminalSettings, ReadSettings)
+@with_settings(TerminalSettings, ReadSettings, only=(*TerminalSettings.options(), *READING))
 def memory(
     run: RunArgument = None,
     against: AgainstOption = None,

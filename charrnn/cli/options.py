@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from charrnn.text.encoded_text import EncodedText
 
 COMPUTE = "Model and device"
-READING = tuple(ReadSettings.options())
+READING = tuple(name for name in ReadSettings.options() if name != "normalize")  # which is that of the run
 
 RunArgument = Annotated[
     str | None,

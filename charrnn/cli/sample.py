@@ -56,7 +56,12 @@ JsonLinesOption = Annotated[
 ]
 OutputOption = Annotated[Path | None, output_option("Write to this file.", panel="Output")]
 RawOption = Annotated[
-    bool, typer.Option("--raw", help="Print control characters unchanged on a terminal too.", rich_help_panel="Output")
+    bool,
+    typer.Option(
+        "--raw",
+        help="Print control characters unchanged on a terminal too, and Hangul letters as they are generated.",
+        rich_help_panel="Output",
+    ),
 ]
 CELLS = "Cells"
 AdaptOption = Annotated[
@@ -142,10 +147,10 @@ def sample(
     try:
         with contextlib.nullcontext() if output is None else _redirected(output):
             if as_json:
-                print_json(model, drawn, prime_ids, seeded, compared, watched=color_by is not None)
+                print_json(model, drawn, prime_ids, seeded, compared, watched=color_by is not None, raw=raw)
             else:
                 echoed = prime_ids[: 0 if no_echo else None]
-                print_texts(drawn, echoed, seeded.num, TextOutput(model.vocabulary, raw, colors), compared)
+                print_texts(drawn, echoed, seeded.num, TextOutput(model.run, raw, colors), compared)
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
@@ -226,7 +231,7 @@ def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
 
 def _prime_ids(model: Model, prime: str | None, prime_file: str | None, *, skip_unknown: bool) -> np.ndarray:
     text, hint = _read_prime(prime, prime_file, model.run), "use --skip-unknown to skip them"
-    return model.vocabulary.encode(text, source="the prime", skip_unknown=skip_unknown, hint=hint)
+    return model.run.encode(text, source="the prime", skip_unknown=skip_unknown, hint=hint)
 
 
 def _read_prime(prime: str | None, prime_file: str | None, run: Run) -> str | bytes:

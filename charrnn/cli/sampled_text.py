@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from charrnn.api import Model
     from charrnn.display.colored_stream import ColoredStream
+    from charrnn.model.run import Run
     from charrnn.sampling.novelty import TrainingIndex
-    from charrnn.text.vocabulary import Vocabulary
 
 FLUSH_SECONDS = {"terminal": 0.05, "pipe": 0.5}
 
@@ -79,16 +79,19 @@ def _append(texts: list[_Text], ids: np.ndarray, values: np.ndarray) -> None:
 
 
 class TextOutput:
-    """Writes ids to standard output: safe on a terminal, exact elsewhere, flushed often enough to watch."""
+    """Writes ids to standard output: safe on a terminal, exact elsewhere, flushed often enough to watch.
 
-    def __init__(self, vocabulary: Vocabulary, raw: bool, colors: ColoredStream | None):
-        from charrnn.text.vocabulary import StreamDecoder
+    raw: write what the model generated, without signs for control characters or composed syllables.
+    """
 
-        self._vocabulary, self._colors = vocabulary, colors
+    def __init__(self, run: Run, raw: bool, colors: ColoredStream | None):
+        self._vocabulary, self._colors, self._composes = run.vocabulary, colors, run.composes
         self._to_terminal = is_terminal(sys.stdout)
         self._headings = self._to_terminal and is_terminal(sys.stderr)
-        self._decoder = None if raw or not (self._to_terminal or colors) else StreamDecoder(vocabulary)
+        is_exact = raw or not (self._to_terminal or colors or run.composes)
+        self._decoder = None if is_exact else run.stream_decoder()
         self._wrap = WordWrap(Terminal.of(sys.stdout).width)
+        self._last_value: float | None = None
         self._interval = FLUSH_SECONDS["terminal" if self._to_terminal else "pipe"]
         self._pending: list[int] = []
         self._values: list[float | None] = []
@@ -120,10 +123,11 @@ class TextOutput:
         """End the text, with a newline on a terminal or if asked, unless the text ends with one."""
         self.flush()
         if self._decoder is not None and self._colors is not None:
-            self._write_colored(self._decoder.end(), None)
+            self._write_colored(self._decoder.end(), self._last_value)
             write(sys.stdout, self._colors.end(), styled=True)
+            self._last_value = None
         elif self._decoder is not None:
-            self._write_wrapped(self._decoder.end())
+            self._write_text(self._decoder.end())
             write(sys.stdout, self._wrap.end())
         ended = self._last_id is not None and self._vocabulary.text([self._last_id]) == "\n"
         if (self._to_terminal or newline) and not ended:
@@ -133,21 +137,28 @@ class TextOutput:
 
     def _write_ids(self, ids: list[int], values: list[float | None]) -> None:
         if self._decoder is None:
-            text = self._vocabulary.decode(ids)
-            sys.stdout.flush()
-            sys.stdout.buffer.write(text if isinstance(text, bytes) else text.encode("utf-8"))
+            self._write_exactly(self._vocabulary.decode(ids))
         elif self._colors is None:
-            self._write_wrapped(self._decoder.feed(ids))
+            self._write_text(self._decoder.feed(ids))
         else:
-            for one, value in zip(ids, values, strict=True):
-                self._write_colored(self._decoder.feed([one]), value)
+            for one, value in zip(ids, values, strict=True):  # a composed syllable comes with the character after it
+                self._write_colored(self._decoder.feed([one]), self._last_value if self._composes else value)
+                self._last_value = value
 
     def _write_colored(self, text: str, value: float | None) -> None:
         if text and self._colors is not None:
             write(sys.stdout, self._colors.feed(text, value), styled=True)
 
-    def _write_wrapped(self, text: str) -> None:
-        write(sys.stdout, self._wrap.feed(safe_text(text)))
+    def _write_text(self, text: str) -> None:
+        if self._to_terminal:
+            write(sys.stdout, self._wrap.feed(safe_text(text)))
+        else:
+            self._write_exactly(text)
+
+    @staticmethod
+    def _write_exactly(text: str | bytes) -> None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text if isinstance(text, bytes) else text.encode("utf-8"))
 
 
 def print_json(
@@ -158,28 +169,33 @@ def print_json(
     index: TrainingIndex | None,
     *,
     watched: bool,
+    raw: bool,
 ) -> None:
-    """Print a line for each text, with its loss under the model at temperature 1. watched: print values too."""
+    """Print a line for each text, with its loss under the model at temperature 1.
+
+    watched: print values too. raw: the text as it was generated, without composed syllables.
+    """
     import numpy as np
 
     from charrnn.sampling.stops import is_stopped
 
     vocabulary, texts = model.vocabulary, [_Text() for _ in range(settings.num)]
+    as_text, stops = vocabulary.text if raw else model.run.text, model.sample_settings(**settings.to_json())
     for drawn_ids, values in drawn:
         _append(texts, drawn_ids, values)
     for stream, one in enumerate(texts):
         ids = np.array(one.ids, np.int32)
-        text = vocabulary.text(ids)
         score = model.score_continuation(prime, ids) if len(ids) else None
         entry = {
             "run": model.name,
             "step": model.checkpoint.step,
             "seed": settings.seed,
             "stream": stream,
-            "prime": vocabulary.text(prime),
-            "text": text,
+            "prime": as_text(prime),
+            "text": as_text(ids),
             "characters": len(ids),
-            "stopped": len(ids) < settings.length or is_stopped(ids, settings, vocabulary, prime),
+            "stopped": len(ids) < settings.length
+            or is_stopped(ids, stops, vocabulary, prime, composes=model.run.composes),
             "nats_per_character": None if score is None else score.mean,
             "bits_per_character": None if score is None else score.bits_per_character,
         }

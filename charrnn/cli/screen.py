@@ -97,6 +97,7 @@ class TrainingScreen:
             ),
             *_skipped_rows(corpus.skipped_files),
             *_newlines_rows(corpus),
+            *_normalization_rows(corpus),
             ("model", _model_line(run)),
             (
                 "plan",
@@ -326,6 +327,16 @@ def _skipped_rows(skipped: dict[str, str]) -> list[tuple[str, str]]:
     return [("skipped", ", ".join(f"{name} ({skipped[name]})" for name in named) + more)] if skipped else []
 
 
+def _normalization_rows(corpus: Corpus) -> list[tuple[str, str]]:
+    """Return the row that says how the text is normalized, or that it is not in NFC; none if neither holds."""
+    form = corpus.reading.normalize
+    if form != "none":
+        return [("normalized", "NFC, with Hangul syllables as their letters" if form == "jamo" else form.upper())]
+    where = "" if len(corpus.files) == 1 else f" in {amount(corpus.not_nfc, 'file')}"
+    text = f"not NFC{where}: the same letter may be written in several ways (--normalize nfc makes them one)"
+    return [("Unicode", text)] if corpus.not_nfc else []
+
+
 def _newlines_rows(corpus: Corpus) -> list[tuple[str, str]]:
     """Return the row that says that line ends were converted; none if not."""
     files = "" if len(corpus.files) == 1 else f" in {amount(corpus.converted, 'file')}"
@@ -353,6 +364,6 @@ def _sample(network: CharRNN, run: Run, step: int) -> str:
     settings = SampleSettings(length=SAMPLE_CHARACTERS, temperature=0.8, seed=step)
     drawn = generate(network, settings, vocabulary=run.vocabulary, documents=run.document_separator)
     try:
-        return run.vocabulary.text([ids[0] for ids in drawn])
+        return run.text([ids[0] for ids in drawn])
     except CharrnnError as error:  # training has diverged, and may recover
         return f"({error.message})"

@@ -9,6 +9,7 @@ import typer
 
 from charrnn.cli.background import output_terminal
 from charrnn.cli.options import (
+    READING,
     CellOption,
     CheckpointOption,
     DeviceOption,
@@ -38,7 +39,7 @@ LengthOption = Annotated[int, typer.Option(help="Characters of each text.", min=
 SeedOption = Annotated[int, seed_option()]
 
 
-@with_settings(TerminalSettings, ReadSettings)
+@with_settings(TerminalSettings, ReadSettings, only=(*TerminalSettings.options(), *READING))
 def steer(
     run: RunArgument = None,
     *,

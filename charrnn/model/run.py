@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -43,7 +43,8 @@ from charrnn.settings import ReadSettings, TrainingSettings, check_names
 from charrnn.text.corpus import load_corpus, read_text
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.normalization import StreamNormalizer, normalized
+from charrnn.text.vocabulary import StreamDecoder, Vocabulary
 
 VOCABULARY_FILE = "vocabulary.json"
 HELD_OUT_FILE = "held_out.bin"
@@ -79,6 +80,28 @@ class Run:
 
     # Text
 
+    @property
+    def composes(self) -> bool:
+        """Whether generated text is composed for output: the letters of a `jamo` run, to Hangul syllables."""
+        return self.settings.corpus.normalize == "jamo"
+
+    def encode(
+        self, text: str | bytes, *, source: str = "the text", skip_unknown: bool = False, hint: str | None = None
+    ) -> np.ndarray:
+        """Return the ids of a text in the normalization of the run. Arguments and errors as for `Vocabulary.encode`."""
+        if isinstance(text, str):
+            text = normalized(text, self.settings.corpus.normalize)
+        return self.vocabulary.encode(text, source=source, skip_unknown=skip_unknown, hint=hint)
+
+    def text(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Return the text of ids (N,) for display: as `Vocabulary.text` does, with syllables composed."""
+        text = self.vocabulary.text(ids)
+        return normalized(text, "nfc") if self.composes else text
+
+    def stream_decoder(self) -> StreamDecoder:
+        """Return a decoder that gives the same text as `text`."""
+        return StreamDecoder(self.vocabulary, StreamNormalizer("nfc") if self.composes else None)
+
     @cached_property
     def document_separator(self) -> DocumentSeparator | None:
         """What separates documents, if the run was trained on documents."""
@@ -107,9 +130,10 @@ class Run:
         return self.encoded_text(self.vocabulary.encode(text, source=source), [int(length) for length in lengths])
 
     def read_settings(self, **changed: Any) -> ReadSettings:
-        """Return how this run reads a text: in the encoding and with the newlines of its corpus, unless changed."""
-        encoding, newlines = self.settings.corpus.decoding
-        return ReadSettings(**{"encoding": encoding, "newlines": newlines, **changed})
+        """Return how this run reads a text: with the encoding, newlines and normalization of its corpus, or changed."""
+        corpus = self.settings.corpus
+        own = {name: getattr(corpus, name) for name in ("encoding", "newlines", "normalize")}
+        return ReadSettings(**{**own, **changed})
 
     def read(self, spec: str, *, skip_unknown: bool = False, **changed: Any) -> EncodedText:
         """Return a file, a folder, a corpus by name, or standard input (`-`) as `encoded_text` does.
@@ -136,7 +160,8 @@ class Run:
     def is_corpus(self, ids: np.ndarray) -> bool:
         """Return whether these are the ids of the text that the run was trained on, by its SHA-256.
 
-        A text whose line ends were converted is recognized where all of them were CRLF.
+        A text whose line ends were converted is recognized where all of them were CRLF, a normalized one where it was
+        in NFC or NFD.
         """
         corpus = self.settings.corpus
         if len(ids) != corpus.characters:
@@ -145,7 +170,9 @@ class Run:
         if isinstance(text, bytes):
             return hashlib.sha256(text).hexdigest() == corpus.sha256
         line_ends = ["\n", "\r\n"] if corpus.newlines == "lf" else ["\n"]
-        stored = (text.replace("\n", end).encode(corpus.encoding, "replace") for end in line_ends)
+        forms = ["none"] if corpus.normalize == "none" else ["nfc", "nfd"]
+        texts = (normalized(text, form).replace("\n", end) for form in forms for end in line_ends)
+        stored = (each.encode(corpus.encoding, "replace") for each in texts)
         return any(hashlib.sha256(data).hexdigest() == corpus.sha256 for data in stored)
 
     # Checkpoints

@@ -51,6 +51,7 @@ def generate(
     documents: DocumentSeparator | None = None,
     later: Sequence[Phase] = (),
     index: TrainingIndex | None = None,
+    composes: bool = False,
 ) -> Iterator[np.ndarray]:
     """Generate texts as `generate_states` does, and yield the ids alone."""
     pairs = generate_states(
@@ -62,6 +63,7 @@ def generate(
         documents=documents,
         later=later,
         index=index,
+        composes=composes,
     )
     return (ids for ids, _ in pairs)
 
@@ -76,6 +78,7 @@ def generate_states(
     documents: DocumentSeparator | None = None,
     later: Sequence[Phase] = (),
     index: TrainingIndex | None = None,
+    composes: bool = False,
 ) -> Iterator[tuple[np.ndarray, State]]:
     """Generate `settings.num` texts in parallel, in constant memory.
 
@@ -87,7 +90,8 @@ def generate_states(
     initial state after the end of each document.
     later: networks that take over, in order of their first characters. The state is carried over; cells that either
     network holds are set to their values at the change.
-    index: of the training text, which `settings.max_copy` needs.
+    index: of the training text, which `settings.max_copy` needs. composes: `settings.stop_regex` is searched for in the
+    composed text (NFC).
 
     Yields ids (N,), int64, and the state after reading them, up to `settings.length` times. A stream that has met a
     stop condition of the settings yields `STOPPED` from then on; the iterator ends when all have. `settings.best_of` is
@@ -102,7 +106,7 @@ def generate_states(
     """
     prime_ids = np.empty(0, np.int64) if prime_ids is None else prime_ids
     prime = np.broadcast_to(prime_ids, (settings.num, prime_ids.shape[-1]))
-    stops = Stops(settings, vocabulary, prime)
+    stops = Stops(settings, vocabulary, prime, composes=composes)
     filters = FilterChain(SampleContext(settings, vocabulary, prime, network.output.weight.device))
     if len(prime_ids) == 0:
         prime_ids = np.array([vocabulary.opening_id])

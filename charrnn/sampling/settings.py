@@ -6,12 +6,13 @@ import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import charrnn.sampling.filters  # noqa: F401 - registers the filters
 from charrnn.errors import UsageError
 from charrnn.sampling.registry import FILTERS, PANEL, Filter
 from charrnn.settings import LONGEST_EXPRESSION, Option, Settings, option
+from charrnn.text.normalization import normalized
 
 STOPS = "Stop conditions"
 REPEATED = ("stop", "stop_regex", "bias")
@@ -100,6 +101,22 @@ class SampleSettings(Settings):
         if self.greedy and self.best_of > 1:
             raise UsageError("--greedy and --best-of exclude each other", "greedy always generates the same text")
 
+    def normalized(self, form: str) -> Self:
+        """Return the settings for a model of normalized text. form: as for `charrnn.text.normalization.normalized`.
+
+        Raises UsageError where --ban, --bias or --dry-sequence-breaker name a character that becomes several.
+        """
+        if form == "none":
+            return self
+        changed: dict[str, Any] = {"stop": tuple(normalized(text, form) for text in self.stop)}
+        for name in ("ban", "dry_sequence_breaker"):
+            changed[name] = _normalized_characters(getattr(self, name), form, self.options()[name].flag)
+        parts = [one.rpartition("=") for one in self.bias]
+        changed["bias"] = tuple(
+            _normalized_characters(each, form, "--bias") + "=" + number for each, _, number in parts
+        )
+        return self.changed(**changed)
+
     def _check_filter(self, entry: Filter, options: Mapping[str, Option]) -> None:
         """Raise UsageError where settings need this filter, or exclude it."""
         active = entry.active(self)
@@ -124,6 +141,16 @@ class SampleSettings(Settings):
     def _with_filters(cls) -> type[SampleSettings]:
         """Return the subclass with the fields of each filter registered by now."""
         return _subclass(*FILTERS.values()) if cls is SampleSettings else cls
+
+
+def _normalized_characters(characters: str, form: str, flag: str) -> str:
+    for character in normalized(characters, "nfc"):
+        if (number := len(normalized(character, form))) > 1:
+            raise UsageError(
+                f"{flag}: {character!r} is {number} characters for this model, whose text is normalized to {form}",
+                "choose one of them",
+            )
+    return normalized(characters, form)
 
 
 @functools.cache

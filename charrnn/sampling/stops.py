@@ -11,6 +11,7 @@ import numpy as np
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.sampling.settings import SampleSettings
+from charrnn.text.normalization import normalized
 from charrnn.text.patterns import Pattern, PatternError, PatternTimeoutError
 from charrnn.text.vocabulary import Vocabulary
 
@@ -29,10 +30,11 @@ class _Condition(Protocol):
 class Stops:
     """Ends the text of a stream after it has met one of the conditions of the settings.
 
-    prime: ids (N, P). Raises CharrnnError where a condition cannot be met by the vocabulary.
+    prime: ids (N, P). composes: search for expressions in the composed text (NFC).
+    Raises CharrnnError where a condition cannot be met by the vocabulary.
     """
 
-    def __init__(self, settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray):
+    def __init__(self, settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray, *, composes: bool = False):
         streams = len(prime)
         self._conditions: list[_Condition] = []
         if settings.stop:
@@ -41,7 +43,7 @@ class Stops:
             self._conditions.append(_Lines(settings.lines, vocabulary, streams))
         if settings.until_balanced:
             self._conditions.append(_Balanced(vocabulary, prime))
-        self._conditions += [_Regex(expression, vocabulary, streams) for expression in settings.stop_regex]
+        self._conditions += [_Regex(expression, vocabulary, streams, composes) for expression in settings.stop_regex]
         self._stopped = np.zeros(streams, bool)
         self.all_stopped = False
 
@@ -55,9 +57,11 @@ class Stops:
         self.all_stopped = bool(self._stopped.all())
 
 
-def is_stopped(ids: np.ndarray, settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray) -> bool:
-    """Return whether a condition ends a text of ids (T,) after the prime (P,)."""
-    stops = Stops(settings, vocabulary, prime[None])
+def is_stopped(
+    ids: np.ndarray, settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray, *, composes: bool = False
+) -> bool:
+    """Return whether a condition ends a text of ids (T,) after the prime (P,). composes: as for `Stops`."""
+    stops = Stops(settings, vocabulary, prime[None], composes=composes)
     for one in ids.astype(np.int64):
         stops.update(np.array([one]))
     return stops.all_stopped
@@ -97,13 +101,13 @@ class _Lines:
 class _Regex:
     """Met by a match, not an empty one, in the last `SEARCHED` characters."""
 
-    def __init__(self, expression: str, vocabulary: Vocabulary, streams: int):
+    def __init__(self, expression: str, vocabulary: Vocabulary, streams: int, composes: bool):
         try:
             self._pattern = Pattern(expression)
         except PatternError as error:
             raise UsageError(f"--stop-regex {expression!r} is not a regular expression ({error})") from None
         self._texts = [""] * streams
-        self._vocabulary = vocabulary
+        self._vocabulary, self._form = vocabulary, "nfc" if composes else "none"
 
     def update(self, drawn: np.ndarray) -> np.ndarray:
         return np.array([self._is_met(stream, one) for stream, one in enumerate(drawn.tolist())])
@@ -112,7 +116,8 @@ class _Regex:
         if drawn == STOPPED:
             return False
         # One character more than is searched tells whether a line starts there.
-        text = self._texts[stream] = self._texts[stream][-SEARCHED:] + self._vocabulary.text([drawn])
+        text = self._texts[stream] + self._vocabulary.text([drawn])
+        text = self._texts[stream] = normalized(text, self._form)[-SEARCHED - 1 :]
         try:
             spans = self._pattern.spans(text, max(0, len(text) - SEARCHED))
         except PatternTimeoutError as error:

@@ -40,7 +40,8 @@ class Corpus:
     skipped_files: name → reason, of what else a folder or pattern holds. ids: (N,), mapped from a file if many.
     lengths: of each file, in ids. sha256, size: of the bytes of all files as they are stored, one after the other; only
     the byte order mark of UTF-8 is left out (not in a corpus of bytes). converted: files whose line ends were converted
-    to LF. reading: how the files were read.
+    to LF. not_nfc: files that are not in Unicode's NFC, of a text that is not normalized. reading: how the files were
+    read.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Corpus:
     sha256: str
     size: int
     converted: int = 0
+    not_nfc: int = 0
     reading: ReadSettings = ReadSettings()  # noqa: RUF009 - frozen
 
     def __len__(self) -> int:
@@ -101,6 +103,7 @@ def load_corpus(
     as_bytes: bool = False,
     encoding: str = "utf-8",
     newlines: str = "lf",
+    normalize: str = "none",
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
     vocabulary: Vocabulary | None = None,
@@ -113,7 +116,8 @@ def load_corpus(
     specs: each `-` for stdin, the path of a file or folder, a glob pattern, or a name in the corpora folder or the
         catalog, with or without `.txt`; the first of these that exists.
     as_bytes: use a vocabulary of bytes; nothing is decoded, a byte order mark stays.
-    encoding: of the files, such as latin-1. newlines: `lf` converts CRLF and CR, `keep` does not.
+    encoding: of the files, such as latin-1. newlines: `lf` converts CRLF and CR, `keep` does not. normalize: `nfc`,
+        `nfd` or `jamo`, as in `charrnn.text.normalization`; `none` does not. The last two do not matter for bytes.
     include, exclude: glob patterns of the files to read below a folder: a name, or a path from that folder.
     vocabulary: encode with this one (its kind overrides as_bytes); None: the text's own.
     folder: the corpora folder; `corpora_folder()` if None. progress: for a corpus that is downloaded, built or large.
@@ -125,7 +129,9 @@ def load_corpus(
     """
     as_bytes = as_bytes if vocabulary is None else vocabulary.kind == "bytes"
     include, exclude = ((each,) if isinstance(each, str) else tuple(each) for each in (include, exclude))
-    reading = ReadSettings(encoding, "keep" if as_bytes else newlines, include, exclude)
+    if as_bytes:
+        newlines, normalize = "keep", "none"
+    reading = ReadSettings(encoding, newlines, normalize, include, exclude)
     folder, limit = folder or corpora_folder(), MEMORY_LIMIT if memory_limit is None else memory_limit
     found = find_corpora(specs, folder, progress, reading)
     name = combine_names([corpus.name for corpus in found])
@@ -153,6 +159,7 @@ def load_corpus(
         sha256=survey.sha256,
         size=survey.size,
         converted=survey.converted,
+        not_nfc=survey.not_nfc,
         reading=reading,
     )
 

@@ -100,8 +100,8 @@ def encode(
     """Return the ids of the sources, concatenated, from a file that was kept or is written now.
 
     name: what the file is called after. folders: where to keep it; the first that can be written to.
-    reading: encoding and newlines. vocabulary: encode with this one; None: with the text's own. progress: called while
-    sources are read.
+    reading: encoding, newlines and normalization. vocabulary: encode with this one; None: with the text's own.
+    progress: called while sources are read.
 
     Raises CharrnnError as `Encoder` does, and where no folder can be written to or has space.
     """
@@ -165,7 +165,7 @@ def _remove_stale(folder: Path, request: _Request) -> None:
 
 
 def _decoding(as_bytes: bool, reading: ReadSettings) -> tuple[str, ...]:
-    """Return encoding and newlines; none for bytes and for UTF-8 as it is, which was all that older versions read."""
+    """Return what determines the characters; nothing for bytes and UTF-8 as it is: older versions read only these."""
     return () if as_bytes or reading.decoding == ("utf-8", "keep") else reading.decoding
 
 

@@ -6,13 +6,14 @@ import codecs
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import AnyStr, BinaryIO
+from typing import AnyStr, BinaryIO, Protocol
 
 import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.files import ProgressCallback
 from charrnn.settings import ReadSettings
+from charrnn.text.normalization import NFCCheck, StreamNormalizer
 from charrnn.text.sources import SourceFile
 from charrnn.text.vocabulary import CODE_POINTS, NotTextError, Unknown, Vocabulary, code_points, not_decodable
 
@@ -28,7 +29,8 @@ class Survey:
 
     has_own_vocabulary: the vocabulary is the sorted characters of the text. lengths: characters of each source; of a
     skipped one the reason, such as `binary`. sha256, size: of the bytes of all other sources as they are stored; only
-    the byte order mark of UTF-8 is left out. converted: sources in which line ends were converted to LF.
+    the byte order mark of UTF-8 is left out. converted: sources in which line ends were converted to LF. not_nfc:
+    sources that are not in Unicode's NFC, where the text is not normalized.
     """
 
     vocabulary: Vocabulary
@@ -37,6 +39,7 @@ class Survey:
     sha256: str
     size: int
     converted: int = 0
+    not_nfc: int = 0
 
     @property
     def characters(self) -> int:
@@ -46,8 +49,8 @@ class Survey:
 class Encoder:
     """The two passes over some sources.
 
-    reading: encoding and newlines, which do not matter as_bytes. progress: called with bytes read, and the bytes of
-    both passes.
+    reading: encoding, newlines and normalization, which do not matter as_bytes. progress: called with bytes read, and
+    the bytes of both passes.
     """
 
     def __init__(
@@ -66,12 +69,13 @@ class Encoder:
 
         Raises CharrnnError where a source cannot be read, or is neither text nor optional.
         """
-        digest, size, converted = hashlib.sha256(), 0, 0
+        digest, size, converted, not_nfc = hashlib.sha256(), 0, 0, 0
+        checks_form = not self._as_bytes and self._reading.normalize == "none"
         characters = _CharacterSet()
         lengths: list[int | str] = []
         for source in self._sources:
             saved_digest, length, read = digest.copy(), 0, 0
-            newlines = LineFeeds()
+            newlines, nfc = LineFeeds(), NFCCheck()
             try:
                 for raw, text in self.blocks(source, newlines):
                     if source.optional and self._has_nul(raw, text, FIRST_BLOCK - read):
@@ -81,6 +85,8 @@ class Encoder:
                     length += len(text)
                     if not self._as_bytes:
                         characters.add(text)
+                    if checks_form:
+                        nfc.feed(text)
             except NotTextError as error:
                 if not source.optional:
                     raise
@@ -92,8 +98,10 @@ class Encoder:
             lengths.append(length)
             size += read
             converted += newlines.converted
+            not_nfc += not nfc.is_nfc
         own = Vocabulary.of_bytes() if self._as_bytes or characters.is_empty() else characters.vocabulary()
-        return Survey(vocabulary or own, vocabulary in (None, own), lengths, digest.hexdigest(), size, converted)
+        is_own = vocabulary in (None, own)
+        return Survey(vocabulary or own, is_own, lengths, digest.hexdigest(), size, converted, not_nfc)
 
     def _has_nul(self, raw: bytes, text: str | bytes, within: int) -> bool:
         """Return whether the first `within` bytes hold a NUL; in UTF-16 and UTF-32 as many characters."""
@@ -136,14 +144,14 @@ class Encoder:
         The byte order mark of UTF-8 is left out. A character that two blocks share comes with the second. newlines:
         converts this source, if any is to be converted.
         """
-        if self._as_bytes or self._reading.newlines == "keep":
-            yield from self._decoded(source)
-            return
-        newlines = newlines or LineFeeds()
-        for raw, text in self._decoded(source):
-            yield raw, newlines.convert(text)
-        if rest := newlines.end():
-            yield b"", rest
+        blocks = self._decoded(source)
+        if self._as_bytes:
+            return blocks
+        if self._reading.newlines == "lf":
+            blocks = _converted(blocks, newlines or LineFeeds())
+        if self._reading.normalize != "none":
+            blocks = _converted(blocks, StreamNormalizer(self._reading.normalize))
+        return blocks
 
     def _decoded(self, source: SourceFile) -> Iterator[tuple[bytes, str | bytes]]:
         try:
@@ -199,6 +207,20 @@ class Encoder:
         self._done += size
         if self._progress is not None:
             self._progress(min(self._done, self._total), self._total)
+
+
+class _Converter(Protocol):
+    def convert(self, text: str | bytes) -> str | bytes: ...
+    def end(self) -> str | bytes: ...
+
+
+def _converted(
+    blocks: Iterator[tuple[bytes, str | bytes]], converter: _Converter
+) -> Iterator[tuple[bytes, str | bytes]]:
+    for raw, text in blocks:
+        yield raw, converter.convert(text)
+    if rest := converter.end():
+        yield b"", rest
 
 
 class LineFeeds:

@@ -28,7 +28,7 @@ BLOCKS_CHECKED = 8
 LARGEST_MANIFEST = 256_000_000
 TRUSTED = (0,)  # users whose files are used, besides our own
 KINDS = {"vocabulary": dict, "has_own_vocabulary": bool, "lengths": list, "sha256": str, "size": int,
-         "converted": int, "request": str, "paths": str, "checksums": list}  # fmt: skip
+         "converted": int, "not_nfc": int, "request": str, "paths": str, "checksums": list}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def read_manifest(path: Path, sources: int) -> Manifest:
     blocks = array_path(path).lstat().st_size // CHECKED_BLOCK
     value = from_json_bytes(data, str(path), MAX_JSON_PARTS + sources + blocks)
     if isinstance(value, dict):
-        value.setdefault("converted", 0)  # not counted by older versions
+        value = {"converted": 0, "not_nfc": 0, **value}  # not counted by older versions
     if not isinstance(value, dict) or {name: type(part) for name, part in value.items()} != KINDS:
         raise damaged
     if not all(type(length) is str or (type(length) is int and length >= 0) for length in value["lengths"]):

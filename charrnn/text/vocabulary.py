@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import CharrnnError
+from charrnn.text.normalization import StreamNormalizer
 from charrnn.units import amount
 
 CODE_POINTS = 0x110000  # of Unicode, surrogates included
@@ -189,22 +190,26 @@ class Vocabulary:
 
 
 class StreamDecoder:
-    """Decodes a stream of ids. A character of several bytes is returned with its last byte."""
+    """Decodes a stream of ids. A character of several bytes is returned with its last byte.
 
-    def __init__(self, vocabulary: Vocabulary):
-        self._vocabulary = vocabulary
+    normalizer: applied to the text, which then comes a character later.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, normalizer: StreamNormalizer | None = None):
+        self._vocabulary, self._normalizer = vocabulary, normalizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
 
     def feed(self, ids: Sequence[int] | np.ndarray) -> str:
         """Return the text that these ids complete."""
-        text = self._vocabulary.decode(ids)
-        return self._utf8.decode(text) if isinstance(text, bytes) else text
+        decoded = self._vocabulary.decode(ids)
+        text = self._utf8.decode(decoded) if isinstance(decoded, bytes) else decoded
+        return text if self._normalizer is None else self._normalizer.convert(text)
 
     def end(self) -> str:
-        """Return U+FFFD for an incomplete character, and reset the decoder."""
+        """Return what was held back, with U+FFFD for an incomplete character, and reset the decoder."""
         rest = self._utf8.decode(b"", True)
         self._utf8.reset()
-        return rest
+        return rest if self._normalizer is None else self._normalizer.convert(rest) + self._normalizer.end()
 
 
 class Unknown:

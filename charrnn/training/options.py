@@ -39,7 +39,7 @@ class TrainOptions:
                 raise UsageError(f"{flag} must be above 0 and below {MAX_LENGTH:g}, not {length:g}")
         check_names(self.settings, ModelSettings, TrainingSettings, ReadSettings)
         settings_from(ModelSettings, self.settings)
-        for name in ("encoding", "newlines") if self.as_bytes else ():
+        for name in ("encoding", "newlines", "normalize") if self.as_bytes else ():
             only_one_of(bytes=True, **{name: self.settings.get(name)})
         _ = self.reading  # checks it
         training = settings_from(TrainingSettings, self.settings)

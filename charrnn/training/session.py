@@ -120,7 +120,7 @@ def _prepare(
     if not group.is_single and STDIN in specs:
         raise UsageError("several ranks need a corpus that each of them can read", "name a file")
     if not resumes:
-        loaded = corpus if isinstance(corpus, Corpus) else load(specs, options.as_bytes, options.reading)
+        loaded = corpus if isinstance(corpus, Corpus) else load(specs, options.as_bytes, _reading(options))
         return prepare_new_run(loaded, options, started=time.perf_counter(), group=group), specs
     run = open_run(options.name)
     if restart_count():  # the command line is that of the new run, and its length may be given
@@ -133,6 +133,14 @@ def _prepare(
         else load(specs, run.vocabulary.kind == "bytes", run.settings.corpus.reading)
     )
     return prepare_resume(run, loaded, options, group=group), specs
+
+
+def _reading(options: TrainOptions) -> ReadSettings:
+    """Return how the corpus of a new run is read: normalized as for the run whose weights it starts from."""
+    reading = options.reading
+    if options.init_from is None or options.as_bytes or "normalize" in options.settings:
+        return reading
+    return reading.changed(normalize=open_run(options.init_from).settings.corpus.normalize)
 
 
 def _load(specs: Sequence[str], as_bytes: bool, reading: ReadSettings) -> Corpus:

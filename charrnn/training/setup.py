@@ -150,7 +150,9 @@ def _initialize_from(
     """Return the settings with the parent's model, its best weights, the corpus in an extended vocabulary, and the
     checkpoint of these weights.
     """
-    _refuse_contradictions(parent.settings.model, explicit, f"{parent.name}, whose weights this run starts from,")
+    owner = f"{parent.name}, whose weights this run starts from,"
+    _refuse_contradictions(parent.settings.model, explicit, owner)
+    _refuse_contradictions(parent.settings.corpus.reading, {"normalize": corpus.reading.normalize}, owner)
     network, checkpoint = parent.load_network("best")
     vocabulary = parent.vocabulary.extended_with(corpus.vocabulary.characters)
     settings = {**parent.settings.model.to_json(), **explicit}
