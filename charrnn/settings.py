@@ -368,12 +368,6 @@ class ReadSettings(Settings):
         panel=DATA,
         if_missing="keep",
     )
-    normalize: str = option(
-        "none",
-        "Unicode normalization of the text. jamo: NFC with Hangul syllables as their letters. none: change nothing.",
-        choices=("nfc", "nfd", "jamo", "none"),
-        panel=DATA,
-    )
     include: tuple[str, ...] = option(
         (),
         "In folders and patterns, read only these files: a name, or a path below the folder; * and ** match parts. "
@@ -387,6 +381,12 @@ class ReadSettings(Settings):
         "In folders and patterns, leave out these files and folders. Repeatable.",
         longest=LONGEST_EXPRESSION,
         metavar="GLOB",
+        panel=DATA,
+    )
+    normalize: str = option(
+        "none",
+        "Unicode normalization of the text. jamo: NFC with Hangul syllables as their letters. none: change nothing.",
+        choices=("nfc", "nfd", "jamo", "none"),
         panel=DATA,
     )
 

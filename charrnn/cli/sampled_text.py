@@ -180,7 +180,8 @@ def print_json(
     from charrnn.sampling.stops import is_stopped
 
     vocabulary, texts = model.vocabulary, [_Text() for _ in range(settings.num)]
-    as_text, stops = vocabulary.text if raw else model.run.text, model.sample_settings(**settings.to_json())
+    as_text, composes = vocabulary.text if raw else model.run.text, model.run.composes
+    stops = model.sample_settings(**settings.to_json())
     for drawn_ids, values in drawn:
         _append(texts, drawn_ids, values)
     for stream, one in enumerate(texts):

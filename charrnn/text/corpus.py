@@ -103,9 +103,9 @@ def load_corpus(
     as_bytes: bool = False,
     encoding: str = "utf-8",
     newlines: str = "lf",
-    normalize: str = "none",
     include: str | Sequence[str] = (),
     exclude: str | Sequence[str] = (),
+    normalize: str = "none",
     vocabulary: Vocabulary | None = None,
     folder: Path | None = None,
     progress: ProgressCallback | None = None,
@@ -129,9 +129,8 @@ def load_corpus(
     """
     as_bytes = as_bytes if vocabulary is None else vocabulary.kind == "bytes"
     include, exclude = ((each,) if isinstance(each, str) else tuple(each) for each in (include, exclude))
-    if as_bytes:
-        newlines, normalize = "keep", "none"
-    reading = ReadSettings(encoding, newlines, normalize, include, exclude)
+    newlines, normalize = ("keep", "none") if as_bytes else (newlines, normalize)
+    reading = ReadSettings(encoding, newlines, include, exclude, normalize)
     folder, limit = folder or corpora_folder(), MEMORY_LIMIT if memory_limit is None else memory_limit
     found = find_corpora(specs, folder, progress, reading)
     name = combine_names([corpus.name for corpus in found])
