@@ -195,8 +195,7 @@ def print_json(
             "prime": as_text(prime),
             "text": as_text(ids),
             "characters": len(ids),
-            "stopped": len(ids) < settings.length
-            or is_stopped(ids, stops, vocabulary, prime, composes=model.run.composes),
+            "stopped": len(ids) < settings.length or is_stopped(ids, stops, vocabulary, prime, composes=composes),
             "nats_per_character": None if score is None else score.mean,
             "bits_per_character": None if score is None else score.bits_per_character,
         }
