@@ -46,7 +46,7 @@ from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run
 from charrnn.model.network import CharRNN, State, overflow_error, parameter_count
-from charrnn.model.run import Run
+from charrnn.model.run import NoHeldOutTextError, Run
 from charrnn.model.training_text import training_text
 from charrnn.model.writer import save_copy
 from charrnn.properties.catalog import Property, Text, property_titled
@@ -298,6 +298,8 @@ class Model:
 
         Of a graded property, in its lowest and in its highest quarter. Raises CharrnnError where no search found one.
         """
+        if not self.run.has_held_out_text:
+            raise NoHeldOutTextError(self.name, f"give a value, as in {cell}=0.9")
         claimed = _claimed_property(self.claim(cell))
         if claimed is None:
             raise CharrnnError(
@@ -405,12 +407,14 @@ class Model:
     def adapt(self, text: TextLike, *, skip_unknown: bool = False, progress: Progress | None = None) -> Model:
         """Return a copy of the model whose weights have learned from a text, by the updates of dynamic evaluation.
 
-        Gradients are normalized by those over the held-out text, which a run always has. The run stays as it is.
+        Gradients are normalized by those over the held-out text, or over the text itself where the run has none. The
+        run stays as it is.
         progress: as for `score`. Raises CharrnnError where the text has nothing to predict.
         """
         self._refuse_clamps()
         title, encoded = self.read(text, skip_unknown=skip_unknown)
-        dynamics = Dynamics(gradient_rms(self.network, self.run.held_out_text()))
+        usual = self.run.held_out_text() if self.run.has_held_out_text else encoded
+        dynamics = Dynamics(gradient_rms(self.network, usual))
         show = partial(progress, "adapting") if progress else ignore_progress
         return replace(self, network=adapt(self.network, encoded, dynamics, show), adapted_to=title)
 
@@ -422,7 +426,8 @@ class Model:
         self._refuse_clamps()
         source = f"{self.name}, step {self.checkpoint.step}"
         because = f"the weights of {source}" + (f", adapted to {self.adapted_to}" if self.adapted_to else "")
-        copied = save_copy(self.run, self.checkpoint, self.network, name, because, self.score().mean)
+        nats = self.score().mean if self.run.has_held_out_text else None
+        copied = save_copy(self.run, self.checkpoint, self.network, name, because, nats)
         return Model(copied, copied.checkpoint(), self.network)
 
     def _refuse_clamps(self) -> None:

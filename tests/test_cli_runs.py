@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from charrnn.cli import runs
 from charrnn.cli.help import add_command
 from charrnn.model.checkpoint import Progress
+from charrnn.model.manage import run_size
 from charrnn.model.network import CharRNN
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
@@ -22,7 +23,7 @@ from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.trainer import Trainer
-from charrnn.units import bits
+from charrnn.units import bits, file_size
 
 VOCABULARY = Vocabulary.of("abcdefgh\n")
 
@@ -63,7 +64,7 @@ def three(home: Path) -> None:
         os.utime(home / "checkpoints" / name / "checkpoints", (1000 - age, 1000 - age))
 
 
-def test_list(three: None) -> None:
+def test_list(three: None, home: Path) -> None:
     result = ran()
     assert result.exit_code == 0
     assert result.stderr == ""
@@ -71,7 +72,8 @@ def test_list(three: None) -> None:
     lines = first.splitlines()
     assert lines[0].split() == list(runs.HEADERS)
     assert [line.split()[0] for line in lines[2:]] == ["slow", "wide", "old"]
-    figures = ["lstm", "1×8", "565", "100", "of", "100", "1.5000", f"{bits(1.5):.4f}", "1.5", "finished"]
+    size = file_size(run_size(home / "checkpoints" / "old")).split()
+    figures = ["lstm", "1×8", "565", "100", "of", "100", "1.5000", f"{bits(1.5):.4f}", "1.5", *size, "finished"]
     assert lines[4].split() == ["old", "plays", *figures]
     assert "1×16" in lines[3]
     assert lines[3].endswith("stopped")

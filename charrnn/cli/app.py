@@ -17,7 +17,21 @@ import typer
 from typer.exceptions import TyperException
 
 from charrnn import __version__
-from charrnn.cli import ablate, corpora, evaluate, gates, history, inspect, memory, runs, sample, steer, train
+from charrnn.cli import (
+    ablate,
+    corpora,
+    evaluate,
+    export,
+    gates,
+    history,
+    inspect,
+    manage,
+    memory,
+    runs,
+    sample,
+    steer,
+    train,
+)
 from charrnn.cli.completion import IN_BASH, bash_words
 from charrnn.cli.help import Group, add_command
 from charrnn.display.terminal import MAX_COLUMNS, safe_text, write
@@ -70,12 +84,16 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (memory.memory, "--against --text --output --json --csv"),
     (history.history, "--cell --property --signal --text --json"),
     (evaluate.evaluate, "--per-line --dynamic --mix --skip-unknown --json"),
-    (runs.runs, ""),
+    (export.export, ""),
+    (export.import_, ""),
 )
 """The commands, and the options that --help shows; all where none are named."""
 
 for command, main_options in COMMANDS:
     add_command(app, command, main_options.split())
+for command in (manage.show, manage.rename, manage.rm):
+    add_command(runs.runs_app, command)
+app.add_typer(runs.runs_app, name="runs")
 app.add_typer(corpora.corpora_app, name="corpora")
 
 

@@ -108,9 +108,12 @@ def evaluate(
     [bold]charrnn evaluate --dynamic --mix[/bold]
     """
     from charrnn.api import load
+    from charrnn.model.run import NoHeldOutTextError
 
     run, text = _run_and_text(run, text)
     model = load(run, checkpoint=checkpoint, device=device)
+    if text is None and not model.run.has_held_out_text:
+        raise NoHeldOutTextError(model.name, f"name a text: charrnn evaluate {model.name} FILE")
     title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
     if len(encoded) < 2:
         raise CharrnnError(f"{title} is too short to score: it has {len(encoded)} characters the model knows")

@@ -74,15 +74,18 @@ class Group(_HelpPage, TyperGroup):
         return super().parse_args(ctx, args)
 
 
-def add_command(app: typer.Typer, command: Callable[..., None], main_options: Collection[str] = ()) -> None:
-    """Add a function to the program, under its name and with its docstring as help.
+def add_command(
+    app: typer.Typer, command: Callable[..., None], main_options: Collection[str] = (), name: str | None = None
+) -> None:
+    """Add a function to the program, with its docstring as help.
 
-    main_options: see `Command`. The terminal wraps paragraphs; examples, in bold, keep their lines.
+    main_options: see `Command`. name: by default the function's, without a `_` at its end. The terminal wraps
+    paragraphs; examples, in bold, keep their lines.
     """
     paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
     text = "\n\n".join(one if one.startswith("[bold]") else " ".join(one.split()) for one in paragraphs)
     cls = type("Command", (Command,), {"main_options": tuple(main_options)})
-    app.command(command.__name__, cls=cls, help=text)(command)
+    app.command(name or command.__name__.removesuffix("_"), cls=cls, help=text)(command)
 
 
 def _summary_and_examples(text: str) -> str:

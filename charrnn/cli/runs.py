@@ -1,4 +1,4 @@
-"""`charrnn runs`: compare runs."""
+"""`charrnn runs`: compare runs, and the group that the commands of `manage` belong to."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.completion import complete_run
+from charrnn.cli.help import Group, add_command
 from charrnn.cli.options import JsonListOption
-from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
+from charrnn.errors import CharrnnError, CharrnnWarning
 from charrnn.settings import ModelSettings, TrainingSettings
-from charrnn.units import bits, count
+from charrnn.units import bits, count, file_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,11 +25,28 @@ if TYPE_CHECKING:
     from charrnn.model.checkpoint import Progress
     from charrnn.model.run import Run
 
-HEADERS = ("run", "corpus", "model", "parameters", "steps", "nats", "bpc", "minutes", "state")
-NUMBERS = ("parameters", "nats", "bpc", "minutes")
+HEADERS = ("run", "corpus", "model", "parameters", "steps", "nats", "bpc", "minutes", "size", "state")
+NUMBERS = ("parameters", "nats", "bpc", "minutes", "size")
 IN_COLUMNS = ("recurrence", "layers", "hidden_size", "steps")
 NONE = "–"
 MAX_CHARACTERS = 40  # of a corpus name or a path
+LIST = "list"
+
+
+class RunsGroup(Group):
+    """A group in which `charrnn runs NAME…` means `charrnn runs list NAME…`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in (*self.commands, *ctx.help_option_names):
+            args = [LIST, *args]
+        return super().parse_args(ctx, args)
+
+
+runs_app = typer.Typer(
+    cls=RunsGroup,
+    help="Compare, show, rename and remove runs. Without a command: list.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @dataclass(frozen=True)
@@ -37,26 +55,31 @@ class Damaged:
 
     name: str
     problem: str
+    size: int
 
     @property
     def warnings(self) -> tuple[str, ...]:
         return (self.problem,)
 
     def cells(self) -> list[str]:
-        return [self.name, *[NONE] * (len(HEADERS) - 2), "damaged"]
+        return [self.name, *[NONE] * (len(HEADERS) - 3), file_size(self.size), "damaged"]
 
     def to_json(self) -> dict[str, Any]:
-        return {"run": self.name, "state": "damaged", "problem": self.problem}
+        return {"run": self.name, "state": "damaged", "bytes": self.size, "problem": self.problem}
 
 
 @dataclass(frozen=True)
 class Summary:
-    """A run and its progress. warnings: raised while reading it, such as for a damaged checkpoint."""
+    """A run and its progress.
+
+    size: of all its files, in bytes. warnings: raised while reading it, such as for a damaged checkpoint.
+    """
 
     run: Run
     progress: Progress
     parameters: int
     state: str
+    size: int
     warnings: tuple[str, ...]
 
     @property
@@ -80,6 +103,7 @@ class Summary:
             "corpus_sha256": settings.corpus.sha256,
             "characters": settings.corpus.characters,
             "parameters": self.parameters,
+            "bytes": self.size,
             "step": progress.step,
             "seconds": round(progress.seconds, 3),
             "best_validation_nats": progress.best_nats,
@@ -102,6 +126,7 @@ class Summary:
             NONE if nats is None else _number(nats, 4),
             NONE if nats is None else _number(bits(nats), 4),
             _number(progress.seconds / 60, 1),
+            file_size(self.size),
             self.state,
         ]
 
@@ -113,15 +138,15 @@ def runs(
             help="Names or folders of runs.",
             metavar="RUN...",
             show_default="all in checkpoints/",
-            autocompletion=complete_run,
+            autocompletion=lambda incomplete: _complete(incomplete),
         ),
     ] = None,
     as_json: JsonListOption = False,
 ) -> None:
-    """Compare runs: losses, minutes, and the settings that differ.
+    """Compare runs: losses, minutes, sizes, and the settings that differ.
 
     The run trained last comes first, unless you give names. nats and bpc (bits per character) are the best validation
-    loss; minutes is the training time.
+    loss; minutes is the training time; size is that of all files of the run.
 
     [bold]charrnn runs[/bold]
     [bold]charrnn runs wide narrow --json[/bold]
@@ -129,7 +154,7 @@ def runs(
     from charrnn.display.terminal import Terminal, safe_text
     from charrnn.model.lookup import run_names, runs_folder
 
-    listed = [_summarize(name) for name in names or run_names(runs_folder())]
+    listed = [summarize(name) for name in names or run_names(runs_folder())]
     if as_json:
         print(json.dumps([entry.to_json() for entry in listed], indent=2))
         return
@@ -143,28 +168,41 @@ def runs(
             Terminal.of(sys.stderr).paragraph(f"{entry.name}: {safe_text(problem, keep_newlines=False)}")
 
 
-def _summarize(name: str) -> Summary | Damaged:
-    """Raise UsageError if there is no run of that name."""
-    from charrnn.model.lookup import open_run
-    from charrnn.model.network import parameter_count
+add_command(runs_app, runs, name=LIST)
 
+
+def _complete(incomplete: str) -> list[str]:
+    """Return the names of runs and of the group's commands, of which one may be meant."""
+    commands = [command.name or "" for command in runs_app.registered_commands]
+    return [*complete_run(incomplete), *(name for name in commands if name.startswith(incomplete))]
+
+
+def summarize(name: str | None) -> Summary | Damaged:
+    """Return what there is to say about a run; None: the newest. Raise UsageError if there is no run of that name."""
+    from charrnn.model.lookup import find_run
+    from charrnn.model.manage import run_size
+    from charrnn.model.network import parameter_count
+    from charrnn.model.run import Run
+
+    path = find_run(name)
+    size = run_size(path)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", CharrnnWarning)
         try:
-            run = open_run(name)
+            run = Run(path)
             last = run.checkpoint("last")
-        except UsageError:
-            raise
         except CharrnnError as error:
-            return Damaged(name, str(error))
+            return Damaged(name or path.name, str(error), size)
     if run.is_being_trained():
         state = "training"
+    elif not last.has_training_state:
+        state = "weights only"
     elif last.progress.finished:
         state = "finished" if last.step == run.settings.training.steps else "finished early"
     else:
         state = "stopped" if last.step else "not started"
     parameters = parameter_count(run.settings.model, len(run.vocabulary))
-    return Summary(run, last.progress, parameters, state, tuple(str(w.message) for w in caught))
+    return Summary(run, last.progress, parameters, state, size, tuple(str(w.message) for w in caught))
 
 
 def differing_settings(runs: Sequence[Summary]) -> list[str]:

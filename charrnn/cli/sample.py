@@ -202,15 +202,12 @@ def _unescaped(name: str, value: Any) -> Any:
 
 def _adapted(model: Model, text: str | None, name: str | None, *, skip_unknown: bool) -> Model:
     """Return the model adapted to a text, if one is given, and kept as a run if it gets a name."""
-    from charrnn.model.lookup import NameTakenError, check_new_name, runs_folder
+    from charrnn.model.lookup import check_new_name, runs_folder
 
     if text is None:
         return model
     if name is not None:
-        try:
-            check_new_name(name, runs_folder())
-        except NameTakenError as error:
-            raise UsageError(error.message, "choose another name for --save-as") from None
+        check_new_name(name, runs_folder(), "choose another name for --save-as")
     with stage_bar() as bar:
         adapted = model.adapt(Path(text), skip_unknown=skip_unknown, progress=bar)
     return adapted if name is None else adapted.save_as(name)
@@ -281,6 +278,7 @@ def _colored_stream(model: Model, color_by: str | None, settings: TerminalSettin
     if color_by is None:
         return None
     cell, _, signal = color_by.partition(".")
-    view = model.trace(length=2_000).show(cell, signal=signal or "auto").views[0].part(0, 0)
+    text = None if model.run.has_held_out_text else model.sample(length=2_000, seed=1)
+    view = model.trace(text, length=2_000).show(cell, signal=signal or "auto").views[0].part(0, 0)
     terminal = output_terminal(settings.color, settings.background)
     return None if terminal.colors == "none" else ColoredStream(view, terminal)

@@ -98,7 +98,7 @@ class TrainingScreen:
             *_skipped_rows(corpus.skipped_files),
             *_newlines_rows(corpus),
             *_normalization_rows(corpus),
-            ("model", _model_line(run)),
+            ("model", model_line(run)),
             (
                 "plan",
                 f"{amount(training.steps, 'step')} of {amount(training.batch_size, 'stream')} × "
@@ -117,7 +117,7 @@ class TrainingScreen:
         training = run.settings.training
         left = "" if plan is None else f": {duration(plan.seconds)} left"
         resumed = f"at step {count(checkpoint.step)} of {count(training.steps)}, in {training.precision}{left}"
-        key_values([("run", str(run.path)), ("model", _model_line(run)), ("resumed", resumed)], self.terminal)
+        key_values([("run", str(run.path)), ("model", model_line(run)), ("resumed", resumed)], self.terminal)
         self.line()
 
     @contextlib.contextmanager
@@ -284,7 +284,8 @@ def _origin_of_weights(checkpoint: Checkpoint) -> str:
     return f"from {checkpoint.path.parent.parent.name}, step {count(checkpoint.step)}{loss}"
 
 
-def _model_line(run: Run) -> str:
+def model_line(run: Run) -> str:
+    """Return the architecture of a run in words."""
     from charrnn.model.network import parameter_count
 
     model = run.settings.model
@@ -300,7 +301,7 @@ def _characters_read(run: Run, finished: Finished) -> int:
 
 def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str, str]]:
     progress, read = finished.progress, _characters_read(run, finished)
-    rows = [("run", str(run.path)), ("model", _model_line(run))]
+    rows = [("run", str(run.path)), ("model", model_line(run))]
     if finished.train_nats is not None:
         rows.append(("training loss", _loss(finished.train_nats)))
     if progress.best_nats is not None:

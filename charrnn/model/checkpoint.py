@@ -57,11 +57,16 @@ class Checkpoint:
     def step(self) -> int:
         return self.progress.step
 
+    @property
+    def has_training_state(self) -> bool:
+        """Whether training can resume from it. It cannot in an imported run."""
+        return TRAINING_FILE in self.manifest.entries
+
     @classmethod
     def read(cls, folder: Path, step: int) -> Checkpoint:
         """Return the checkpoint of a step. Raises CharrnnError where it is damaged; tensors are not read yet."""
         path = folder / folder_name(step)
-        manifest = Manifest.read(path, {MODEL_FILE, TRAINING_FILE, PROGRESS_FILE})
+        manifest = Manifest.read(path, {MODEL_FILE, PROGRESS_FILE}, {TRAINING_FILE})
         source = str(path / PROGRESS_FILE)
         read = migrate(PROGRESS_FILE, manifest.read_json(PROGRESS_FILE), source)
         progress = Progress.from_json(read.content, source, read.hint)

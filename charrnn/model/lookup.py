@@ -6,6 +6,7 @@ import contextlib
 import difflib
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from charrnn.model.run_format import CHECKPOINTS_FOLDER, RUN_FILE
 if TYPE_CHECKING:
     from charrnn.model.run import Run
 
+EXPORTED = ".safetensors"  # usual end of an exported run's name
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -48,17 +50,24 @@ def open_run(name: str | None = None, folder: Path | None = None) -> Run:
     """
     from charrnn.model.run import Run  # loads PyTorch, which the completion of names does not need
 
+    return Run(find_run(name, folder))
+
+
+def find_run(name: str | None = None, folder: Path | None = None) -> Path:
+    """Return the folder of a run, which may be damaged. Arguments and errors as for `open_run`."""
     folder = folder if folder is not None else runs_folder()
     names = run_names(folder)
     if name is None:
         if not names:
             raise CharrnnError(f"no run in {folder}", "train one first: charrnn train")
-        return Run(folder / names[0])
+        return folder / names[0]
     is_path = os.sep in name or name.startswith(".")
     for path in [Path(name)] if is_path else [folder / name, Path(name)]:
         # Unlike Path.exists, os.path.exists returns False for a name that cannot be a path.
         if os.path.exists(path / RUN_FILE):  # noqa: PTH110
-            return Run(path)
+            return path
+    if os.path.isfile(name) and name.endswith(EXPORTED):  # noqa: PTH113 - as above
+        raise UsageError(f"{name} is a file, not a run", f"import it first: charrnn import {shlex.quote(name)}")
     similar = difflib.get_close_matches(name[:100], names, n=3, cutoff=0.3) or names[:3]
     more = ", …" if len(similar) < len(names) else ""
     hint = f"there are: {', '.join(similar)}{more}" if similar else "train one first: charrnn train"
@@ -68,18 +77,19 @@ def open_run(name: str | None = None, folder: Path | None = None) -> Run:
 class NameTakenError(UsageError):
     """A new run has the name of an existing one."""
 
-    def __init__(self, name: str):
-        super().__init__(
-            f"there is a run {name} already", f"choose another --name, or resume it with --resume --name {name}"
-        )
+    def __init__(self, name: str, hint: str = "choose another name"):
+        super().__init__(f"there is a run {name} already", hint)
 
 
-def check_new_name(name: str, folder: Path) -> str:
-    """Return the name. Raises NameTakenError, or UsageError unless it is made of letters, digits, `.`, `_` and `-`."""
+def check_new_name(name: str, folder: Path, hint: str = "choose another name") -> str:
+    """Return the name. hint: what to do where it is taken.
+
+    Raises NameTakenError, or UsageError unless it is made of letters, digits, `.`, `_` and `-`.
+    """
     if not SAFE_NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be a run's name", "use letters, digits, '.', '_' and '-'")
     if os.path.exists(folder / name):  # noqa: PTH110 - as above
-        raise NameTakenError(name)
+        raise NameTakenError(name, hint)
     return name
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,11 +30,18 @@ class Manifest:
     entries: Mapping[str, Entry]
 
     @classmethod
-    def read(cls, folder: Path, names: set[str]) -> Manifest:
-        """Return the manifest of a folder. Raises CharrnnError unless it lists exactly these files."""
+    def read(cls, folder: Path, names: set[str], optional: Collection[str] = ()) -> Manifest:
+        """Return the manifest of a folder.
+
+        Raises CharrnnError unless it lists these files, of which those in `optional` may be missing.
+        """
         source = folder / MANIFEST_FILE
         data = from_json_bytes(read_bounded(source, LARGEST_JSON), str(source))
-        if not isinstance(data, dict) or set(data) != names or not all(map(_is_entry, data.values())):
+        if (
+            not isinstance(data, dict)
+            or not names <= set(data) <= names.union(optional)
+            or not all(map(_is_entry, data.values()))
+        ):
             raise CharrnnError(f"{source} is damaged: it does not list the files of this folder")
         return cls(folder, {name: Entry(entry["bytes"], entry["sha256"]) for name, entry in data.items()})
 

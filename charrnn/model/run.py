@@ -55,6 +55,13 @@ LARGEST_STEPS_FILE = 50_000  # bytes
 T = TypeVar("T")
 
 
+class NoHeldOutTextError(CharrnnError):
+    """A run was imported without its held-out text."""
+
+    def __init__(self, name: str, hint: str = "name a text, as in --text FILE"):
+        super().__init__(f"{name} was imported without held-out text", hint)
+
+
 class Run:
     """A run on disk. Opening it reads and checks everything but the checkpoints and the held-out text."""
 
@@ -113,21 +120,31 @@ class Run:
 
         file_lengths: of the files that the text consists of; one file if None.
         """
-        separator = self.document_separator
-        return EncodedText(ids) if separator is None else separator.separate(ids, self.vocabulary, file_lengths)
+        return _encoded_text(ids, self.document_separator, self.vocabulary, file_lengths)
+
+    @property
+    def has_held_out_text(self) -> bool:
+        """Whether the run keeps its held-out text. A run that was imported without it has none."""
+        return self.held_out_size > 0
+
+    @property
+    def held_out_size(self) -> int:
+        """Bytes of the held-out text in the run's folder."""
+        return self._manifest.entries[HELD_OUT_FILE].size
 
     def held_out_text(self) -> EncodedText:
-        """Return the text of the validation loss: the first `HELD_OUT_CHARACTERS` of the held-out text."""
-        lengths = self.settings.corpus.held_out_files.split()
-        if not all(length.isascii() and length.isdigit() and len(length) < 20 for length in lengths):
-            raise CharrnnError(f"{self.path / RUN_FILE}: the lengths of the held-out files are not whole numbers")
-        data = self._manifest.read_bytes(HELD_OUT_FILE, 4 * HELD_OUT_CHARACTERS)
+        """Return the text of the validation loss: the first `HELD_OUT_CHARACTERS` of the held-out text.
+
+        Raises NoHeldOutTextError in a run that was imported without it.
+        """
+        if not self.has_held_out_text:
+            raise NoHeldOutTextError(self.name)
         source = str(self.path / HELD_OUT_FILE)
-        try:
-            text = data if self.vocabulary.kind == "bytes" else data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise CharrnnError(f"{source} is damaged: {error.reason} at byte {error.start}") from None
-        return self.encoded_text(self.vocabulary.encode(text, source=source), [int(length) for length in lengths])
+        return encode_held_out(self.settings, self.vocabulary, self.held_out_bytes(), source)
+
+    def held_out_bytes(self) -> bytes:
+        """Return the held-out text as it is stored; empty in a run that was imported without it."""
+        return self._manifest.read_bytes(HELD_OUT_FILE, 4 * HELD_OUT_CHARACTERS)
 
     def read_settings(self, **changed: Any) -> ReadSettings:
         """Return how this run reads a text: with the encoding, newlines and normalization of its corpus, or changed."""
@@ -189,6 +206,10 @@ class Run:
         """
         return self._first_intact(which, lambda checkpoint: None)[0]
 
+    def checkpoints(self) -> list[Checkpoint]:
+        """Return all checkpoints, the oldest first. Skip damaged ones with a CharrnnWarning."""
+        return list(skip_damaged(self.checkpoint_steps(), self._read_checkpoint))
+
     def resumable_checkpoint(self) -> Checkpoint:
         """Return the newest checkpoint whose files are all intact. Skip damaged ones with a CharrnnWarning.
 
@@ -244,7 +265,15 @@ class Run:
         return read_tensors(checkpoint.path / MODEL_FILE, shapes, checkpoint.manifest.entries[MODEL_FILE])
 
     def read_training(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
-        """Return the optimizer's moments and the recurrent state of every stream, on the CPU."""
+        """Return the optimizer's moments and the recurrent state of every stream, on the CPU.
+
+        Raises CharrnnError where the checkpoint has neither, as in an imported run.
+        """
+        if not checkpoint.has_training_state:
+            raise CharrnnError(
+                f"{self.name} has no optimizer state, so it cannot be resumed",
+                f"start a new run from its weights with --init-from {self.name}",
+            )
         shapes = training_shapes(self.settings.model, len(self.vocabulary), self.settings.training.batch_size)
         return read_tensors(checkpoint.path / TRAINING_FILE, shapes, checkpoint.manifest.entries[TRAINING_FILE])
 
@@ -257,6 +286,29 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """Return what training logged, oldest first."""
         return read_metrics(self.path / METRICS_FILE)
+
+
+def encode_held_out(settings: RunSettings, vocabulary: Vocabulary, data: bytes, source: str) -> EncodedText:
+    """Return the held-out text of a run from the bytes that are stored. source: names them in errors.
+
+    Raises CharrnnError where they contradict the settings or the vocabulary.
+    """
+    lengths = settings.corpus.held_out_files.split()
+    if not all(length.isascii() and length.isdigit() and len(length) < 20 for length in lengths):
+        raise CharrnnError(f"{source}: the lengths of the held-out files are not whole numbers")
+    try:
+        text = data if vocabulary.kind == "bytes" else data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CharrnnError(f"{source} is damaged: {error.reason} at byte {error.start}") from None
+    rule, ids = settings.training.documents, vocabulary.encode(text, source=source)
+    separator = None if rule is None else DocumentSeparator(rule)
+    return _encoded_text(ids, separator, vocabulary, [int(length) for length in lengths])
+
+
+def _encoded_text(
+    ids: np.ndarray, separator: DocumentSeparator | None, vocabulary: Vocabulary, file_lengths: list[int] | None
+) -> EncodedText:
+    return EncodedText(ids) if separator is None else separator.separate(ids, vocabulary, file_lengths)
 
 
 class _RemovedError(Exception):

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,13 +27,39 @@ LARGEST_HEADER = 1_000_000  # bytes
 LARGEST_TENSORS = 40_000_000_000  # bytes
 
 
+class _Type(NamedTuple):
+    title: str
+    torch: torch.dtype
+    bytes: int
+
+
+TYPES = {
+    "F32": _Type("float32", torch.float32, 4),
+    "F16": _Type("float16", torch.float16, 2),
+    "U8": _Type("uint8", torch.uint8, 1),
+}
+"""The types of tensors by their names in safetensors."""
+
+
+class TensorLayout(NamedTuple):
+    """The type, a key of `TYPES`, and the shape that a tensor must have."""
+
+    type: str
+    shape: tuple[int, ...]
+
+    @property
+    def bytes(self) -> int:
+        return TYPES[self.type].bytes * math.prod(self.shape)
+
+
 def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], entry: Entry) -> dict[str, Tensor]:
     """Return the tensors of a file, on the CPU.
 
     Raises CharrnnError unless the file matches its manifest entry and holds exactly these names and shapes, as finite
     float32 values.
     """
-    expected = 4 * sum(math.prod(shape) for shape in shapes.values())
+    layouts = {name: TensorLayout("F32", shape) for name, shape in shapes.items()}
+    expected = sum(layout.bytes for layout in layouts.values())
     size = entry.size
     if not expected + 8 <= size <= min(expected + 8 + LARGEST_HEADER, LARGEST_TENSORS):
         raise CharrnnError(
@@ -47,44 +73,51 @@ def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], entry: Entry
             if int.from_bytes(file.read(8), "little") != size - 8 - expected:
                 raise CharrnnError(f"{path} is damaged: its header does not end where its tensors start")
             header = from_json_bytes(file.read(size - 8 - expected), str(path))
-            order = _names_in_file_order(header, shapes, path)
+            order = names_in_file_order(header, layouts, path)
             file.seek(0)
-            if _sha256(file) != entry.sha256:
+            if sha256_of(file) != entry.sha256:
                 raise CharrnnError(f"{path} is damaged: it does not match its manifest")
             file.seek(size - expected)
-            tensors = {name: _read_tensor(file, shapes[name], path) for name in order}
+            tensors = {name: read_tensor(file, layouts[name], path) for name in order}
     except OSError as error:
         raise CharrnnError(f"{path} cannot be read: {error.strerror or error}") from None
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise CharrnnError(f"{path} is damaged: {name} has non-finite values")
+    check_finite(tensors, path)
     return tensors
 
 
-def _names_in_file_order(header: Any, shapes: Mapping[str, tuple[int, ...]], path: Path) -> list[str]:
+def check_finite(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raise CharrnnError where a tensor that was read from a file has a value that is not finite."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CharrnnError(f"{path} is damaged: {name} has non-finite values")
+
+
+def names_in_file_order(header: Any, layouts: Mapping[str, TensorLayout], path: Path) -> list[str]:
     """Return the names of the tensors, in the order in which they follow each other in the file.
 
-    Raises CharrnnError unless the header lists exactly these shapes as float32, without gaps or overlaps.
+    header: of a safetensors file, without metadata.
+    Raises CharrnnError unless it lists exactly these layouts, without gaps or overlaps.
     """
-    if not isinstance(header, dict) or set(header) != set(shapes):
+    if not isinstance(header, dict) or set(header) != set(layouts):
         raise CharrnnError(f"{path} is damaged: its tensors are not those that its settings require")
     starts = {}
-    for name, shape in shapes.items():
+    for name, layout in layouts.items():
         entry = header[name]
         if not isinstance(entry, dict) or set(entry) != {"dtype", "shape", "data_offsets"}:
             raise CharrnnError(f"{path} is damaged: {name} is not described as a tensor")
         sizes, offsets = entry["shape"], entry["data_offsets"]
-        if entry["dtype"] != "F32" or not _are_integers(sizes) or tuple(sizes) != shape:
-            raise CharrnnError(f"{path} is damaged: {name} is not a float32 tensor of shape {shape}")
-        if not _are_integers(offsets) or len(offsets) != 2 or offsets[1] - offsets[0] != 4 * math.prod(shape):
-            raise CharrnnError(f"{path} is damaged: the offsets of {name} do not fit the shape {shape}")
+        if entry["dtype"] != layout.type or not _are_integers(sizes) or tuple(sizes) != layout.shape:
+            title = TYPES[layout.type].title
+            raise CharrnnError(f"{path} is damaged: {name} is not a {title} tensor of shape {layout.shape}")
+        if not _are_integers(offsets) or len(offsets) != 2 or offsets[1] - offsets[0] != layout.bytes:
+            raise CharrnnError(f"{path} is damaged: the offsets of {name} do not fit the shape {layout.shape}")
         starts[name] = offsets[0]
     order = sorted(starts, key=starts.__getitem__)
     end = 0
     for name in order:
         if starts[name] != end:
             raise CharrnnError(f"{path} is damaged: {name} does not start where the previous tensor ends")
-        end += 4 * math.prod(shapes[name])
+        end += layouts[name].bytes
     return order
 
 
@@ -92,17 +125,18 @@ def _are_integers(numbers: Any) -> bool:
     return isinstance(numbers, list) and all(type(number) is int for number in numbers)
 
 
-def _sha256(file: FileIO) -> str:
-    digest = hashlib.sha256()
+def sha256_of(file: FileIO, start: bytes = b"") -> str:
+    """Return the SHA-256, in hexadecimal, of some bytes followed by the rest of a file."""
+    digest = hashlib.sha256(start)
     while block := file.read(BLOCK):
         digest.update(block)
     return digest.hexdigest()
 
 
-def _read_tensor(file: FileIO, shape: tuple[int, ...], path: Path) -> Tensor:
+def read_tensor(file: FileIO, layout: TensorLayout, path: Path) -> Tensor:
     """Return the next tensor of a file; values are little-endian."""
     try:
-        tensor = torch.empty(shape)
+        tensor = torch.empty(layout.shape, dtype=TYPES[layout.type].torch)
     except RuntimeError:  # PyTorch's error for insufficient memory
         raise CharrnnError(f"{path} does not fit into memory") from None
     rest = tensor.numpy().reshape(-1).view(np.uint8).data

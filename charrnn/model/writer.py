@@ -60,10 +60,13 @@ class RunWriter:
         held_out: bytes,
         folder: Path,
         first: Mapping[str, Tensor] | None = None,
+        progress: Progress | None = None,
     ) -> RunWriter:
         """Create a run and lock it.
 
-        held_out: the encoded start of the held-out text. first: the initial weights, saved as the checkpoint of step 0.
+        held_out: the encoded start of the held-out text; empty to keep none. first: the weights of its first
+        checkpoint. progress: of that checkpoint, which then has no optimizer state; None: the weights are the initial
+        ones, of step 0.
         Raises NameTakenError, or CharrnnError where the corpus has too many files, or the disk fails.
         """
         path = folder / check_new_name(name, folder)
@@ -85,9 +88,11 @@ class RunWriter:
                     checkpoints = new / CHECKPOINTS_FOLDER[FORMAT]
                     checkpoints.mkdir()
                     if first is not None:
-                        zeros = {name: torch.zeros(shape) for name, shape in shapes.items()}
-                        with atomic_folder(checkpoints / folder_name(0)) as checkpoint:
-                            write_with_manifest(checkpoint, _checkpoint_files(Progress(), first, zeros))
+                        saved, training = progress or Progress(), None
+                        if progress is None:
+                            training = {name: torch.zeros(shape) for name, shape in shapes.items()}
+                        with atomic_folder(checkpoints / folder_name(saved.step)) as checkpoint:
+                            write_with_manifest(checkpoint, _checkpoint_files(saved, first, training))
             except FileExistsError:
                 raise NameTakenError(name) from None
         return cls.open(Run(path))
@@ -190,18 +195,15 @@ class RunWriter:
 
 
 def save_copy(
-    run: Run, checkpoint: Checkpoint, network: CharRNN, name: str, because: str, validation_nats: float
+    run: Run, checkpoint: Checkpoint, network: CharRNN, name: str, because: str, validation_nats: float | None
 ) -> Run:
     """Save a network as a new, finished run, with the settings and the held-out text of the run it comes from.
 
-    because: where the weights come from. Raises NameTakenError where the name is taken.
+    because: where the weights come from. validation_nats: None where the run has no held-out text.
+    Raises NameTakenError where the name is taken.
     """
     origin = Origin.here(device_name(network.device), because)
     settings = dataclasses.replace(run.settings, origin=origin, format=FORMAT)
-    held_out = run.vocabulary.decode(run.held_out_text().ids)
-    held_out = held_out.encode() if isinstance(held_out, str) else held_out
-    shapes = training_shapes(settings.model, len(run.vocabulary), settings.training.batch_size)
-    zeros = {tensor: torch.zeros(shape) for tensor, shape in shapes.items()}
     step = checkpoint.step
     progress = Progress(
         step=step,
@@ -211,9 +213,9 @@ def save_copy(
         best_step=step,
         finished=True,
     )
-    with RunWriter.create(name, settings, run.vocabulary, held_out, runs_folder()) as writer:
-        writer.save(progress, network.state_dict(), zeros)
-    return writer.run
+    held_out, weights = run.held_out_bytes(), network.state_dict()
+    with RunWriter.create(name, settings, run.vocabulary, held_out, runs_folder(), weights, progress) as writer:
+        return writer.run
 
 
 @contextlib.contextmanager
@@ -234,13 +236,15 @@ def _too_many_files(corpus: CorpusIdentity) -> CharrnnError:
 
 
 def _checkpoint_files(
-    progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor]
+    progress: Progress, model: Mapping[str, Tensor], training: Mapping[str, Tensor] | None
 ) -> dict[str, bytes]:
-    return {
-        MODEL_FILE: safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in model.items()}),
-        TRAINING_FILE: safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in training.items()}),
-        PROGRESS_FILE: to_json_bytes(with_version(progress.to_json())),
+    """training: None to save no state to resume from."""
+    tensors = {MODEL_FILE: model} | ({} if training is None else {TRAINING_FILE: training})
+    files = {
+        file: safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in each.items()})
+        for file, each in tensors.items()
     }
+    return {**files, PROGRESS_FILE: to_json_bytes(with_version(progress.to_json()))}
 
 
 def _check_free_space(folder: Path, needed: int) -> None:

@@ -84,7 +84,8 @@ def prepare_new_run(
     """
     device = choose_device(options.device)
     if options.name is not None:
-        check_new_name(options.name, runs_folder())
+        hint = f"choose another --name, or resume it with --resume --name {options.name}"
+        check_new_name(options.name, runs_folder(), hint)
     explicit, weights, parent = dict(options.settings), None, None
     if options.init_from is not None:
         explicit, weights, corpus, parent = _initialize_from(open_run(options.init_from), explicit, corpus)

@@ -4,8 +4,8 @@
 
 Each run in `RUNS` is trained to its end by the program, on a CPU, with one thread. It is then cut back to the
 checkpoints in `kept`, as if the training had been killed there. Beside the run lie NAME.json, what the program samples
-from the cut run, and NAME.safetensors, the weights of the whole one. Golden runs are never rewritten: only those that
-the current format does not have yet are made.
+from the cut run, and NAME.safetensors, the weights of the whole one. Some runs are exported as well. Golden runs are
+never rewritten: only those that the current format does not have yet are made.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from charrnn.model.exported import VERSION, export_run
+from charrnn.model.run import Run
 from charrnn.model.run_format import FORMAT
 
 GOLDEN = Path(__file__).parent
@@ -50,6 +52,9 @@ RUNS = {
     "bytes": Golden("--model rnn --bytes --hidden-size 2 --embedding-size 1"),
     "corrected": Golden("--model lstm", steps=260),
 }
+EXPORTED = GOLDEN / f"exported-{VERSION}"
+EXPORTS = {"lstm": True, "bytes": False, "documents": False}
+"""Name of a golden run → whether its exported file has half precision."""
 SAMPLES = {
     "greedy": "--length 100 --greedy",
     "sampled": "--length 120 --seed 7 --temperature 0.9 --top-k 8 --top-p 0.98",
@@ -97,10 +102,16 @@ def make(name: str, golden: Golden, home: Path) -> None:
 def main() -> None:
     folder = GOLDEN / f"format-{FORMAT}"
     with tempfile.TemporaryDirectory() as home:
+        (Path(home) / "checkpoints").mkdir()
         for name in RUNS:
             if not (folder / name).exists():
                 make(name, RUNS[name], Path(home))
         shutil.copytree(Path(home) / "checkpoints", folder, dirs_exist_ok=True)
+    EXPORTED.mkdir(exist_ok=True)
+    for name, half in EXPORTS.items():
+        file = EXPORTED / f"{name}.safetensors"
+        if not file.exists():
+            export_run(Run(folder / name), file, checkpoint="last", half=half, with_text=True)
 
 
 if __name__ == "__main__":

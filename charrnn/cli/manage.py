@@ -1,0 +1,156 @@
+"""`charrnn runs show`, `rename` and `rm`: look at one run, rename it, and remove runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.completion import complete_run
+from charrnn.cli.options import JsonOption, RunArgument
+from charrnn.cli.runs import Summary, summarize
+from charrnn.errors import CharrnnError, UsageError
+from charrnn.units import amount, bits, count, duration, file_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from charrnn.display.terminal import Terminal
+    from charrnn.model.run import Run
+
+MAX_WIDTH, CURVE_ROWS = 100, 8
+NameArgument = Annotated[
+    str,
+    typer.Argument(help="Name or folder of a run.", metavar="RUN", show_default=False, autocompletion=complete_run),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+def show(run: RunArgument = None, as_json: JsonOption = False) -> None:
+    """Show one run: its corpus, model, training, checkpoints, sizes, and loss curve.
+
+    [bold]charrnn runs show shakespeare[/bold]
+    """
+    from charrnn.display.tables import key_values
+    from charrnn.display.terminal import Terminal, safe_text
+
+    summary = summarize(run)
+    if not isinstance(summary, Summary):
+        raise CharrnnError(summary.problem)
+    if as_json:
+        print(json.dumps({**summary.to_json(), **_details(summary.run)}))
+        return
+    terminal = Terminal.of(sys.stdout)
+    key_values(_rows(summary), terminal)
+    _draw_curve(summary.run, terminal)
+    sys.stdout.flush()  # warnings come last
+    for problem in summary.warnings:
+        Terminal.of(sys.stderr).paragraph(safe_text(problem, keep_newlines=False))
+
+
+def rename(
+    old: NameArgument,
+    new: Annotated[str, typer.Argument(help="Its new name.", metavar="NEW", show_default=False)],
+) -> None:
+    """Rename a run.
+
+    [bold]charrnn runs rename shakespeare plays[/bold]
+    """
+    from charrnn.display.terminal import safe_text
+    from charrnn.model.manage import rename_run
+
+    print(f"renamed to {safe_text(str(rename_run(old, new)))}", file=sys.stderr)
+
+
+def rm(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Names or folders of runs.", metavar="RUN...", show_default=False, autocompletion=complete_run
+        ),
+    ],
+    yes: YesOption = False,
+) -> None:
+    """Remove runs, with all files in their folders. Asks before it removes anything.
+
+    [bold]charrnn runs rm old wide[/bold]
+    """
+    from charrnn.display.terminal import is_terminal, safe_text
+    from charrnn.model.lookup import find_run
+    from charrnn.model.manage import remove_run, run_size
+
+    paths = list(dict.fromkeys(map(find_run, names)))  # an unknown name is found before a run is removed
+    sizes = {path: run_size(path) for path in paths}
+    if not yes:
+        if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+            raise UsageError("without a terminal, nothing is removed unless you confirm it", "add --yes")
+        for path, size in sizes.items():
+            print(f"{safe_text(str(path))}  {file_size(size)}", file=sys.stderr)
+        what = "this run" if len(paths) == 1 else f"these {len(paths)} runs"
+        typer.confirm(f"Remove {what} for ever?", abort=True, err=True)
+    for path in paths:
+        remove_run(str(path.absolute()))
+        print(f"removed {safe_text(str(path))}, {file_size(sizes[path])}", file=sys.stderr)
+
+
+def _details(run: Run) -> dict[str, Any]:
+    return {
+        "origin": run.settings.origin.to_json(),
+        "held_out_bytes": run.held_out_size,
+        "checkpoints": [
+            {"step": one.step, "validation_nats": one.progress.validation_nats} for one in run.checkpoints()
+        ],
+    }
+
+
+def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
+    from charrnn.cli.screen import model_line
+
+    run, progress = summary.run, summary.progress
+    training, corpus, origin = run.settings.training, run.settings.corpus, run.settings.origin
+    yield "run", str(run.path)
+    yield "state", f"{summary.state}, {file_size(summary.size)} on disk"
+    yield "created", " · ".join(filter(None, (origin.created, origin.device)))
+    yield "corpus", f"{corpus.name}: {amount(corpus.characters, 'character')}, {len(run.vocabulary)} different"
+    yield "held-out text", _held_out(run)
+    yield "model", model_line(run)
+    yield (
+        "training",
+        f"step {count(progress.step)} of {count(training.steps)}, {amount(training.batch_size, 'stream')} × "
+        f"{amount(training.seq_length, 'character')}, learning rate {training.learning_rate:g}, {training.precision}",
+    )
+    if progress.seconds:
+        yield "time", duration(progress.seconds)
+    if progress.best_nats is not None:
+        nats = progress.best_nats
+        at = "" if progress.best_step is None else f", at step {count(progress.best_step)}"
+        yield "validation loss", f"{nats:.4f} nats, {bits(nats):.4f} bits per character{at}"
+    yield "reason", origin.chosen_because
+    yield "checkpoints", ", ".join(f"step {count(step)}" for step in run.checkpoint_steps())
+
+
+def _held_out(run: Run) -> str:
+    if not run.has_held_out_text:
+        return "none: commands that read it need a text of yours"
+    text = f"the last {amount(run.settings.corpus.held_out, 'character')} of the corpus"
+    return f"{text}; {file_size(run.held_out_size)} are in this folder, and `charrnn export` leaves them out"
+
+
+def _draw_curve(run: Run, terminal: Terminal) -> None:
+    """Draw the losses at the evaluations, if there are several."""
+    from charrnn.display.plots import loss_curve
+    from charrnn.model.exported import losses_of
+
+    losses = losses_of(run)
+    if len(losses) < 2:
+        return
+    series = {
+        "training": [(float(one.step), one.train_nats) for one in losses if one.train_nats is not None],
+        "validation": [(float(one.step), one.validation_nats) for one in losses],
+    }
+    width = min(MAX_WIDTH, terminal.width)
+    terminal.write("\n")
+    for row in loss_curve(series, width, CURVE_ROWS, unicode=terminal.unicode, colors=terminal.colors):
+        terminal.write(f"{row}\n", styled=True)
