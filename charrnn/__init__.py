@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
     from charrnn.inspection.recorded_trace import Picture, Trace
     from charrnn.inspection.trace import Cell
+    from charrnn.model.exported import export_run, import_run
     from charrnn.model.lookup import open_run
+    from charrnn.model.manage import remove_run, rename_run
     from charrnn.model.run import Run
     from charrnn.sampling.settings import SampleSettings
     from charrnn.scoring.score import Score
@@ -42,9 +44,13 @@ _MODULES = {
     "Trace": "charrnn.inspection.recorded_trace",
     "TrainingSettings": "charrnn.settings",
     "UsageError": "charrnn.errors",
+    "export_run": "charrnn.model.exported",
+    "import_run": "charrnn.model.exported",
     "load": "charrnn.api",
     "load_corpus": "charrnn.text.corpus",
     "open_run": "charrnn.model.lookup",
+    "remove_run": "charrnn.model.manage",
+    "rename_run": "charrnn.model.manage",
     "train": "charrnn.api",
 }
 
@@ -66,9 +72,13 @@ __all__ = [
     "TrainingSettings",
     "UsageError",
     "__version__",
+    "export_run",
+    "import_run",
     "load",
     "load_corpus",
     "open_run",
+    "remove_run",
+    "rename_run",
     "train",
 ]
 
