@@ -20,6 +20,7 @@ LAYERS = (
     ("sampling", "inspection", "training"),
     ("discovery",),
     ("causal",),
+    ("language_model",),
     ("api",),
     ("cli",),
 )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.discovery.subject import Subject
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import warm_up
 from charrnn.inspection.trace import Cell, trace_streams
@@ -15,6 +16,8 @@ from charrnn.text.encoded_text import EncodedText
 
 STREAMS = 16
 MIN_STREAM = 2_000
+LEVEL_CHARACTERS = 100_000
+"""Characters of a text, at most, that levels are measured on."""
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -82,3 +85,19 @@ def measure_levels(
     direction = np.subtract(*(sums[::-1] / np.maximum(counts[::-1], 1)[:, None]))
     quantiles = {share: float(np.quantile(read, share)) for share in QUANTILES}
     return Levels(quantiles, float(read.mean()), means[0], means[1], direction)
+
+
+def claimed_levels(subject: Subject, cell: Cell, signal: str) -> tuple[float, float]:
+    """Return the mean of a cell outside and inside the property that a search of the text claims of it.
+
+    Of a graded property, in its lowest and in its highest quarter. Raises CharrnnError where no search found one.
+    """
+    claimed = subject.property_of(cell)
+    if claimed is None:
+        raise CharrnnError(
+            f"no search has found what cell {cell} tracks, so its mean inside is unknown",
+            f"run `charrnn inspect {subject.run.name}` first, or give a value",
+        )
+    truth = claimed.of(subject.characters(LEVEL_CHARACTERS))
+    levels = measure_levels(subject.network, subject.text[:LEVEL_CHARACTERS], cell, signal, truth)
+    return levels.outside, levels.inside
