@@ -36,6 +36,7 @@ from charrnn.discovery.profile import CellProfile, Contradiction
 from charrnn.discovery.span_match import SpanMatch
 from charrnn.discovery.study import Effort, Progress
 from charrnn.discovery.subject import Subject
+from charrnn.explorer.page import CELLS_DESCRIBED, Explorer, make_explorer
 from charrnn.inspection.gates import GateSaturation, gate_saturation
 from charrnn.inspection.gradients import POSITIONS, SHARE_LAGS, GradientShare, gradient_share
 from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
@@ -325,6 +326,29 @@ class Model(LanguageModel):
     ) -> list[Contradiction]:
         """Return where a cell most contradicts the binary property that a search claims of it; none without a claim."""
         return self._subject(text).contradictions(as_cell(cell, self.network), characters)
+
+    def explorer(
+        self,
+        findings: Findings | None = None,
+        text: TextLike = None,
+        *,
+        title: str | None = None,
+        cells: int = CELLS_DESCRIBED,
+        passages: int = 2,
+        characters: int = PROFILE_CHARACTERS,
+        palette: str = "blue-red",
+        progress: Progress | None = None,
+    ) -> Explorer:
+        """Return a page about the most interesting cells, in which the network runs; `save` writes it.
+
+        findings: of a search of this text; None: it is searched. title: what the text is called. cells: to describe, at
+        most. passages: of each kind. characters: of the text, at most. progress: as for `discover`.
+        Raises CharrnnError where the text is too short to search.
+        """
+        read_title, encoded = self.read(text)
+        found = findings or self.discover((), encoded, progress=progress)
+        trace = self.trace(encoded, length=characters, title=title or read_title)
+        return make_explorer(self._subject(encoded), found, trace, cells, passages, palette, progress)
 
     def excerpt(
         self,

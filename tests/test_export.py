@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charrnn.display.export import FORMATS, Format, _hex, export, find_format, register
+from charrnn.display.export import FORMATS, Format, export, find_format, register
 from charrnn.display.fragment import html_fragment
 from charrnn.display.page import html_text
-from charrnn.display.palettes import RED, swatch
+from charrnn.display.palettes import RED, hex_color, swatch
 from charrnn.display.terminal import UNSAFE_RANGES
 from charrnn.display.view import SignalScale, Successors, View
 from charrnn.errors import CharrnnError, UsageError
@@ -174,7 +174,7 @@ def test_name_and_caption(tmp_path, suffix):
 def test_colors_of_dark_pages(tmp_path, suffix):
     content = written(tmp_path, suffix, "ab")
     dark_page = content[content.rindex("@media") : content.index("</style>")]
-    light, dark = (_hex(swatch(RED, 1.0, background).background) for background in ("light", "dark"))
+    light, dark = (hex_color(swatch(RED, 1.0, background).background) for background in ("light", "dark"))
     assert dark in dark_page and light not in dark_page
     assert light in content.replace(dark_page, "")
 

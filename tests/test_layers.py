@@ -20,6 +20,7 @@ LAYERS = (
     ("sampling", "inspection", "training"),
     ("discovery",),
     ("causal",),
+    ("explorer",),
     ("language_model",),
     ("api",),
     ("cli",),

@@ -44,6 +44,15 @@ LayerOption = Annotated[
     int | None, typer.Option(help="Layer that --cell counts in, or that --all lists, from 1.", metavar="LAYER")
 ]
 OutputOption = Annotated[Path | None, output_option("Write to this file; the suffix sets the format.")]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        help="Write the explorer: a page of the best cells, in which the network runs.",
+        metavar="FILE",
+        rich_help_panel=SEARCH,
+    ),
+]
 LikeOption = Annotated[
     str | None,
     typer.Option(help="Find cells that are on throughout this piece of the text, and off around it.", metavar="TEXT"),
@@ -115,6 +124,7 @@ def inspect(
     characters: CharactersOption = None,
     seed: SeedOption = None,
     prove: ProveOption = None,
+    html: HtmlOption = None,
     again: AgainOption = False,
     *,
     given: dict[str, Any],
@@ -127,12 +137,13 @@ def inspect(
 
     [bold]charrnn inspect[/bold]
     [bold]charrnn inspect --cell 42[/bold]
+    [bold]charrnn inspect --html cells.html[/bold]
     [bold]charrnn inspect shakespeare --cell 2:17 --signal forget[/bold]
     """
     from charrnn.cli.pictures import find_span, show_cells
 
-    search = _Search(properties, language, corpus, evidence, every_cell, as_csv, characters, seed, prove, again)
-    only_one_of(json=as_json or None, csv=as_csv or None, output=output)
+    search = _Search(properties, language, corpus, evidence, every_cell, as_csv, characters, seed, prove, html, again)
+    only_one_of(json=as_json or None, csv=as_csv or None, output=output, html=html)
     only_one_of(cell=cell or None, like=like)
     _check_mode(cell, like, {**_flags(given), "--output": output}, search)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
@@ -148,7 +159,7 @@ def inspect(
     elif like is not None:
         find_span(model, like, encoded, terminal, as_json=as_json)
     else:
-        _search(model, title, encoded, search, layer, terminal, as_json=as_json)
+        _search(model, title, encoded, search, settings, layer, terminal, as_json=as_json)
 
 
 class _Search(NamedTuple):
@@ -163,6 +174,7 @@ class _Search(NamedTuple):
     characters: int | None
     seed: int | None
     prove: int | None
+    html: Path | None
     again: bool
 
     def given(self) -> list[str]:
@@ -177,6 +189,7 @@ def _search(
     title: str,
     encoded: EncodedText,
     search: _Search,
+    settings: InspectSettings,
     layer: int | None,
     terminal: Terminal,
     *,
@@ -184,6 +197,7 @@ def _search(
 ) -> None:
     """Search for cells, and print what is found."""
     from charrnn.cli.findings import print_csv, print_findings
+    from charrnn.cli.pictures import write_explorer
 
     with stage_bar() as bar:
         how: dict[str, Any] = {"language": search.language, "again": search.again, "progress": bar}
@@ -192,6 +206,11 @@ def _search(
         found = model.discover(search.properties or (), encoded, corpus=search.corpus, **how)
         if search.prove is not None:
             model.prove(found, search.prove, encoded, **how)
+        if search.html is not None:
+            page = model.explorer(found, encoded, title=title, palette=settings.palette, progress=bar)
+    if search.html is not None:
+        write_explorer(page, search.html)
+        return
     causes = {(one.cell, one.property_name): one for one in reversed(model.earlier_ablations(encoded))}
     if as_json:
         ablations = [causes[key].to_json() for one in found if (key := (one.cell, one.property_name)) in causes]

@@ -16,13 +16,14 @@ from charrnn.display.terminal import DEFAULT_COLUMNS, Terminal, safe_text
 from charrnn.display.view import View
 from charrnn.inspection.recorded_trace import display_symbols
 from charrnn.settings import InspectSettings
-from charrnn.units import amount, count
+from charrnn.units import amount, count, file_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from charrnn.api import Model
     from charrnn.discovery.profile import CellProfile
+    from charrnn.explorer.page import Explorer
     from charrnn.inspection.trace import Cell
     from charrnn.text.encoded_text import EncodedText
 
@@ -191,6 +192,13 @@ def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
         line += f": {inside} there (mean {evidence.signal} {means[0]}), {outside} elsewhere ({means[1]})"
     line += f" · {measure(evidence)} within the same character {score_with_interval(evidence)}"
     return line + "".join(f" · {failed}" for failed in evidence.failed)
+
+
+def write_explorer(page: Explorer, file: Path) -> None:
+    """Write the explorer to a file, and say what it holds."""
+    page.save(file)
+    size = file_size(file.stat().st_size)
+    print(f"written to {file}: {amount(page.cells, 'cell')}, {size}; {page.note}", file=sys.stderr)
 
 
 def find_span(model: Model, span: str, encoded: EncodedText, terminal: Terminal, *, as_json: bool) -> None:

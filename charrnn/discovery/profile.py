@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from charrnn.discovery.evidence import Evidence
-from charrnn.inspection.gates import GateSaturation, gate_saturation, memory_length, warm_up
+from charrnn.inspection.gates import GateSaturation, memory_length, saturation, warm_up
 from charrnn.inspection.trace import Cell, all_cells, trace, trace_signal
 from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import Property, Text
@@ -58,8 +58,9 @@ class Effect:
 class CellProfile:
     """What a cell does over the N characters of a text.
 
-    values: of the signal as displayed, (N,). skipped: characters at the start that the rest leaves out. holds: where
-    the property holds that a search claims of the cell, (N,); a graded one above its median; None without a claim.
+    values: of the signal as displayed, (N,). signals: name → values (N,) as computed: this signal, the parts of the
+    state and the gates. skipped: characters at the start that the rest leaves out. holds: where the property holds that
+    a search claims of the cell, (N,); a graded one above its median; None without a claim.
     property_name: its name. passages: characters to look at. correlated: cells whose signal has the largest
     |correlation| (Pearson) with this one's. effects: on the prediction; empty below the last layer. memory: the time
     constant at the median of the memory gate, in characters; None without such a gate. gates: their saturation.
@@ -68,6 +69,7 @@ class CellProfile:
     cell: Cell
     signal: str
     values: np.ndarray
+    signals: dict[str, np.ndarray]
     skipped: int
     holds: np.ndarray | None
     property_name: str | None
@@ -132,29 +134,70 @@ def cell_profile(
     passages: int = 2,
     claimed: tuple[str, np.ndarray] | None = None,
 ) -> CellProfile:
-    """Profile a cell over a text. passages: of each kind. claimed: name and values (N,) of the property it tracks."""
+    """Profile one cell. claimed: name and values (N,) of the property it tracks. Else as `cell_profiles`."""
+    claims = {} if claimed is None else {cell: claimed}
+    [profile] = cell_profiles(network, text, [cell], signal, passages=passages, claims=claims)
+    return profile
+
+
+def cell_profiles(
+    network: CharRNN,
+    text: EncodedText,
+    cells: Sequence[Cell],
+    signal: str = "auto",
+    *,
+    passages: int = 2,
+    claims: Mapping[Cell, tuple[str, np.ndarray]] | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> list[CellProfile]:
+    """Profile cells over a text, which is read twice whatever their number.
+
+    passages: of each kind. claims: cell → name and values (N,) of the property it tracks. progress: called with the
+    share that is done.
+    """
     recurrence, skipped = network.recurrence, warm_up(len(text))
+    show = progress or (lambda share: None)
     signal = recurrence.find_signal(signal)
-    values = recurrence.displayed(signal, trace_signal(network, text, signal, [cell])[:, 0])
-    hidden = values if signal == "h" else trace_signal(network, text, "h", [cell])[:, 0]
-    gate = recurrence.memory_gate
-    memory = None
-    if gate is not None:
-        memory = memory_length(trace_signal(network, text, gate, [cell])[skipped:])
-    name, truth = claimed or (None, None)
-    return CellProfile(
-        cell=cell,
-        signal=signal,
-        values=values,
-        skipped=skipped,
-        holds=truth if truth is None or truth.dtype == bool else truth > np.median(truth),
-        property_name=name,
-        passages=_passages(values, skipped, passages),
-        correlated=_correlated(network, text, signal, cell, values, skipped),
-        effects=_effects(network, cell, values[skipped:], hidden[skipped:]),
-        memory=memory,
-        gates=gate_saturation(network, text, [cell]) if recurrence.sigmoid_gates else [],
-    )
+    recorded = _signals(network, text, cells, signal, lambda share: show(share / 2))
+    displayed = recurrence.displayed(signal, recorded[signal])
+    correlated = _correlated(network, text, signal, cells, displayed, skipped, lambda share: show((1 + share) / 2))
+    profiles = []
+    for column, cell in enumerate(cells):
+        signals = {name: values[:, column] for name, values in recorded.items()}
+        values = displayed[:, column]
+        name, truth = (claims or {}).get(cell, (None, None))
+        gate = recurrence.memory_gate
+        profiles.append(
+            CellProfile(
+                cell=cell,
+                signal=signal,
+                values=values,
+                signals=signals,
+                skipped=skipped,
+                holds=truth if truth is None or truth.dtype == bool else truth > np.median(truth),
+                property_name=name,
+                passages=_passages(values, skipped, passages),
+                correlated=correlated[column],
+                effects=_effects(network, cell, values[skipped:], signals["h"][skipped:]),
+                memory=None if gate is None else memory_length(signals[gate][skipped:]),
+                gates=[saturation(one, signals[one][skipped:, None]) for one in recurrence.sigmoid_gates],
+            )
+        )
+    return profiles
+
+
+def _signals(
+    network: CharRNN, text: EncodedText, cells: Sequence[Cell], signal: str, show: Callable[[float], None]
+) -> dict[str, np.ndarray]:
+    """Return this signal, every part of the state and every gate of cells, (N, K) each."""
+    recurrence = network.recurrence
+    names = dict.fromkeys((signal, *recurrence.state_signals, *recurrence.gates))
+    pieces: dict[str, list[np.ndarray]] = {name: [np.zeros((0, len(cells)), np.float32)] for name in names}
+    for chunk in trace(network, text, signals=list(names), cells=cells):
+        for name in names:
+            pieces[name].append(chunk.signals[name])
+        show(chunk.start / max(len(text), 1))
+    return {name: np.concatenate(parts) for name, parts in pieces.items()}
 
 
 def _passages(values: np.ndarray, skipped: int, number: int) -> list[Passage]:
@@ -188,23 +231,39 @@ def _apart(order: Sequence[int], number: int, others: Sequence[int] = ()) -> lis
 
 
 def _correlated(
-    network: CharRNN, text: EncodedText, signal: str, cell: Cell, values: np.ndarray, skipped: int
-) -> list[tuple[Cell, float]]:
-    """Return the other cells with the largest |correlation| of their displayed signals, and it."""
-    x = values[skipped:].astype(np.float64) - values[skipped:].mean()
+    network: CharRNN,
+    text: EncodedText,
+    signal: str,
+    chosen: Sequence[Cell],
+    values: np.ndarray,
+    skipped: int,
+    show: Callable[[float], None],
+) -> list[list[tuple[Cell, float]]]:
+    """Return for each chosen cell the others with the largest |correlation| of their displayed signals, and it.
+
+    values: of the chosen cells, (N, K).
+    """
+    kept = values[skipped:].astype(np.float64)
+    x = kept - kept.mean(axis=0) if len(kept) else kept
     cells = all_cells(network)
-    total, squares, products = np.zeros((3, len(cells)))
+    total, squares = np.zeros((2, len(cells)))
+    products = np.zeros((len(chosen), len(cells)))
     for chunk in trace(network, text, signals=[signal]):
         first = max(0, skipped - chunk.start)
         others = network.recurrence.displayed(signal, chunk.signals[signal])[first:].astype(np.float64)
         start = chunk.start + first - skipped
         total += others.sum(axis=0)
         squares += (others**2).sum(axis=0)
-        products += x[start : start + len(others)] @ others
-    deviations = np.sqrt(np.maximum(squares - total**2 / max(len(x), 1), 0) * (x @ x))
-    correlations = np.divide(products, deviations, out=np.zeros(len(cells)), where=deviations > 1e-9)
-    order = np.argsort(-np.abs(correlations), kind="stable").tolist()
-    return [(cells[one], float(correlations[one])) for one in order if cells[one] != cell][:CORRELATED_SHOWN]
+        products += x[start : start + len(others)].T @ others
+        show(chunk.start / max(len(text), 1))
+    spread = np.maximum(squares - total**2 / max(len(x), 1), 0)
+    deviations = np.sqrt((x**2).sum(axis=0)[:, None] * spread)
+    correlations = np.divide(products, deviations, out=np.zeros_like(products), where=deviations > 1e-9)
+    found = []
+    for cell, row in zip(chosen, correlations, strict=True):
+        order = np.argsort(-np.abs(row), kind="stable").tolist()
+        found.append([(cells[one], float(row[one])) for one in order if cells[one] != cell][:CORRELATED_SHOWN])
+    return found
 
 
 def _effects(network: CharRNN, cell: Cell, values: np.ndarray, hidden: np.ndarray) -> list[Effect]:

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 
 from charrnn.display.activations import Glyph, layout, legend_ends, legend_notes, render
 from charrnn.display.page import html_text, page
-from charrnn.display.palettes import BACKGROUNDS, INK, PALETTES, PAPER, RGB, Background, Hue, swatch
+from charrnn.display.palettes import BACKGROUNDS, INK, PALETTES, PAPER, RGB, Background, Hue, hex_color, swatch
 from charrnn.display.terminal import STYLE, Terminal, safe_text, wrap_words
 from charrnn.display.view import View
 from charrnn.errors import CharrnnError, UsageError
@@ -113,7 +113,7 @@ class HTML(Format):
         for hue in sorted(hues, key=lambda hue: hue.name):
             for tenths in range(1, 11):
                 colors = swatch(hue, tenths / 10, background)
-                yield f".{hue.name}-{tenths} {{ background: {_hex(colors.background)}; color: {_hex(colors.ink)}; }}"
+                yield f".{hue.name}-{tenths} {{ background: {hex_color(colors.background)}; color: {hex_color(colors.ink)}; }}"
 
     def _section(self, view: View, *, named: bool) -> str:
         text = "".join("".join(self._glyph(view, glyph) for glyph in line) + "\n" for line in layout(view, None))
@@ -158,9 +158,9 @@ class SVG(Format):
             "<style>text{white-space:pre;"
             f"font:{self.size}px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}}"
             "rect{shape-rendering:crispEdges}@media(prefers-color-scheme:dark){"
-            f".paper{{fill:{_hex(PAPER['dark'])}}}.ink{{fill:{_hex(INK['dark'])}}}{self._rules(styles)}}}</style>",
-            f'<rect class="paper" width="{width:g}" height="{height:g}" rx="8" fill="{_hex(PAPER["light"])}"/>',
-            f'<g class="ink" fill="{_hex(INK["light"])}">',
+            f".paper{{fill:{hex_color(PAPER['dark'])}}}.ink{{fill:{hex_color(INK['dark'])}}}{self._rules(styles)}}}</style>",
+            f'<rect class="paper" width="{width:g}" height="{height:g}" rx="8" fill="{hex_color(PAPER["light"])}"/>',
+            f'<g class="ink" fill="{hex_color(INK["light"])}">',
         ]
         for number, line in enumerate(lines):
             parts += self._line(line, self.margin + number * self.row, styles)
@@ -181,8 +181,8 @@ class SVG(Format):
         rules = []
         for number, dark in styles.values():
             ink, background, _ = _parsed(dark)
-            rules += [f".i{number}{{fill:{_hex(ink)}}}"] if ink is not None else []
-            rules += [f".b{number}{{fill:{_hex(background)}}}"] if background is not None else []
+            rules += [f".i{number}{{fill:{hex_color(ink)}}}"] if ink is not None else []
+            rules += [f".b{number}{{fill:{hex_color(background)}}}"] if background is not None else []
         return "".join(rules)
 
     def _line(self, line: str, top: float, styles: dict[str, tuple[int, str]]) -> Iterator[str]:
@@ -198,10 +198,10 @@ class SVG(Format):
             if background is not None and columns:
                 yield (
                     f'<rect class="b{number}" x="{x:g}" y="{top:g}" width="{width:g}" height="{self.row}" '
-                    f'fill="{_hex(background)}"/>'
+                    f'fill="{hex_color(background)}"/>'
                 )
             if part.strip():
-                look = (f' class="i{number}" fill="{_hex(ink)}"' if ink is not None else "") + (
+                look = (f' class="i{number}" fill="{hex_color(ink)}"' if ink is not None else "") + (
                     ' font-weight="bold" text-decoration="underline"' if marked else ""
                 )
                 yield (
@@ -375,7 +375,3 @@ def _code_points(symbol: str) -> str:
 
 def _finite(values: Sequence[float]) -> list[float | None]:
     return [float(value) if math.isfinite(value) else None for value in values]
-
-
-def _hex(color: RGB) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)

@@ -187,6 +187,11 @@ def oklch(lightness: float, chroma: float, hue: float) -> RGB:
         chroma -= 0.002
 
 
+def hex_color(color: RGB) -> str:
+    """Return a color as CSS and SVG have it: `#1c1e21`."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 def rgb_of_256(index: int) -> RGB:
     """Return xterm's RGB of the colors 16–255: a 6×6×6 cube, then 24 grays."""
     if index >= 232:

@@ -52,6 +52,12 @@ def gate_saturation(network: CharRNN, text: EncodedText, cells: Sequence[Cell] |
     return [GateSaturation(gate, left[gate] / counted, right[gate] / counted) for gate in gates]
 
 
+def saturation(gate: str, values: np.ndarray) -> GateSaturation:
+    """Measure a gate from its values (N, K)."""
+    counted = max(1, len(values))
+    return GateSaturation(gate, (values < LEFT).sum(axis=0) / counted, (values > RIGHT).sum(axis=0) / counted)
+
+
 def warm_up(length: int) -> int:
     """Return how many characters are left out at the start of a text of this length."""
     return min(WARM_UP, length // 2)

@@ -87,6 +87,19 @@ class Recurrence(ABC):
     """The parts of the state that `clamp` can hold."""
     is_fast_in_bf16_on_cpu: ClassVar[bool] = False
     """Whether bf16 is fast on CPUs with instructions for it, because oneDNN fuses the layer."""
+    javascript: ClassVar[str | None] = None
+    """The update of one cell as a JavaScript function, for pages that run the network; None: they cannot.
+
+    `(x, h, state, held) => ({…})`, where x and h map each gate to what the input and the hidden state contribute to its
+    pre-activation, biases included; state: the parts of the state before; held: the parts of the state that are held,
+    by name, except h. It returns the gates and the parts of the state after. `sigmoid`, `tanh` and `relu` are defined.
+    A subclass does not inherit it, because its equations may differ."""
+
+    @property
+    def own_javascript(self) -> str | None:
+        """The JavaScript that this class itself declares."""
+        found: str | None = vars(type(self)).get("javascript")
+        return found
 
     # Signals
 

@@ -26,6 +26,12 @@ class GRU(Recurrence):
     gates: ClassVar = {"reset": SIGMOID, "update": SIGMOID, "candidate": TANH}
     required_gates: ClassVar = {"candidate": ("reset", "candidate")}
     memory_gate = "update"
+    javascript = """(x, h, state) => {
+      const reset = sigmoid(x.reset + h.reset);
+      const update = sigmoid(x.update + h.update);
+      const candidate = tanh(x.candidate + reset * h.candidate);
+      return { reset, update, candidate, h: (1 - update) * candidate + update * state.h };
+    }"""
 
     def build(self, input_size: int, hidden_size: int) -> nn.Module:
         return nn.GRU(input_size, hidden_size)

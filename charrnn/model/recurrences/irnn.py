@@ -24,6 +24,10 @@ class IRNN(RNN):
     title = "recurrent network of rectified linear units"
     state_parts: ClassVar = {"h": NON_NEGATIVE}
     gates: ClassVar = {"candidate": RELU}
+    javascript = """(x, h) => {
+      const candidate = relu(x.candidate + h.candidate);
+      return { candidate, h: candidate };
+    }"""
 
     def build(self, input_size: int, hidden_size: int) -> nn.Module:
         return nn.RNN(input_size, hidden_size, nonlinearity="relu")

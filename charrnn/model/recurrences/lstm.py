@@ -36,6 +36,14 @@ class LSTM(Recurrence):
     memory_gate = "forget"
     clampable = ("h", "c")
     is_fast_in_bf16_on_cpu = True
+    javascript = """(x, h, state, held) => {
+      const input = sigmoid(x.input + h.input);
+      const forget = sigmoid(x.forget + h.forget);
+      const candidate = tanh(x.candidate + h.candidate);
+      const output = sigmoid(x.output + h.output);
+      const c = held.c ?? forget * state.c + input * candidate;
+      return { input, forget, candidate, output, c, h: output * tanh(c) };
+    }"""
 
     def build(self, input_size: int, hidden_size: int) -> nn.Module:
         return nn.LSTM(input_size, hidden_size)

@@ -20,6 +20,10 @@ class RNN(Recurrence):
     title = "plain recurrent network"
     state_parts: ClassVar = {"h": SIGNED}
     gates: ClassVar = {"candidate": TANH}
+    javascript = """(x, h) => {
+      const candidate = tanh(x.candidate + h.candidate);
+      return { candidate, h: candidate };
+    }"""
 
     def build(self, input_size: int, hidden_size: int) -> nn.Module:
         return nn.RNN(input_size, hidden_size)
