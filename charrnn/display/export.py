@@ -113,7 +113,8 @@ class HTML(Format):
         for hue in sorted(hues, key=lambda hue: hue.name):
             for tenths in range(1, 11):
                 colors = swatch(hue, tenths / 10, background)
-                yield f".{hue.name}-{tenths} {{ background: {hex_color(colors.background)}; color: {hex_color(colors.ink)}; }}"
+                paper, ink = hex_color(colors.background), hex_color(colors.ink)
+                yield f".{hue.name}-{tenths} {{ background: {paper}; color: {ink}; }}"
 
     def _section(self, view: View, *, named: bool) -> str:
         text = "".join("".join(self._glyph(view, glyph) for glyph in line) + "\n" for line in layout(view, None))

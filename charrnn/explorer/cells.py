@@ -117,17 +117,17 @@ def _described(name: str, known: Evidence | None, summary: CellSummary | None, f
         }
     carried = findings.gradient_shares.get(name, ())
     reacts = findings.detectors.get(name)
-    row: dict[str, Any] = {"group": CARRIES if carried else OTHER, "title": "", "score": "", "bar": 0.0}
+    row: dict[str, Any] = {"group": CARRIES if carried else OTHER, "title": "", "nearest": "", "score": "", "bar": 0.0}
     if carried:
         row |= {"title": "carries memory", "sentence": "carries memory, but has no name"}
     elif reacts is not None:
         row |= {"title": f"reacts to {reacts}", "sentence": f"reacts to the character {reacts}"}
     else:
-        row |= {"title": "no name", "sentence": "has no name"}
+        row |= {"sentence": "has no name"}
     if summary is not None:
         fit = summary.rank_correlation * (1 if summary.selected >= 0 else -1)
         score = number(float(auc(fit)) if summary.kind == "binary" else summary.rank_correlation, 2)
-        row["closest"] = f"closest property: {short_name(summary.property_name)}, {measure(summary)} {score}"
+        row |= {"nearest": short_name(summary.property_name), "measure": measure(summary), "score": score}
     return row
 
 

@@ -50,7 +50,7 @@ function fill(made, attributes, children) {
     else if (value === true) made.setAttribute(name, "");
     else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value);
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
 }
 
 const find = (id) => document.getElementById(id);
@@ -87,7 +87,7 @@ function undescribed(name, layer, index) {
   const high = bounded ? 1 : Math.max(...data.cells.map((cell) => cell.high));
   const low = data.cells.some((cell) => cell.low < 0) ? -high : 0;
   return {
-    name, layer, index, low, high, group: "other", title: "not described", sentence: "is not described on this page",
+    name, layer, index, low, high, group: "other", title: "", nearest: "", sentence: "is not described on this page",
     score: "", bar: 0, stars: 0, gradient: [], evidence: [], failed: [], ablation: null, passages: [], histogram: [],
     correlated: [], effects: [], memory: null, saturation: [],
     hold: { signal: data.network?.clampable ?? "h", low: -high, high, outside: null, inside: null },

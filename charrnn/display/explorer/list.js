@@ -36,7 +36,7 @@ const list = {
     const byText = this.mode === "text" && query;
     this.found = byText ? changesAt(query) : null;
     const words = query.trim().toLowerCase().split(/\s+/);
-    const matches = (cell) => words.every((word) => `${cell.name} ${cell.title} ${cell.sentence}`.toLowerCase().includes(word));
+    const matches = (cell) => words.every((word) => `${cell.name} ${cell.title || cell.nearest} ${cell.sentence}`.toLowerCase().includes(word));
     this.shown = byText ? this.found.cells.map(({ cell }) => cell) : this.mode === "name" ? data.cells.filter(matches) : data.cells;
     find("found").textContent = byText ? this.found.words : this.shown.length ? "" : "no cell of this page matches";
     const rows = byText ? this.found.cells.map((one) => this.row(one.cell, one)) : this.rows();
@@ -65,9 +65,9 @@ const list = {
     return element("li", {},
       element("a", { href: `#${cell.name}`, "data-cell": cell.name },
         element("span", { class: "name" }, cell.name),
-        element("span", { class: "title", dir: "auto" }, stars(cell), cell.title),
+        element("span", { class: cell.title ? "title" : "title note", dir: "auto" }, stars(cell), cell.title || cell.nearest),
         element("span", { class: "score" }, words),
-        element("span", { class: "bar" }, fill),
+        change || cell.bar ? element("span", { class: "bar" }, fill) : null,
       ),
     );
   },

@@ -152,7 +152,7 @@ const live = {
     const shown = position < 0 ? [] : changes.slice(0, CHANGED_SHOWN);
     find("changed").replaceChildren(...shown.map(({ cell, value, change }) => element("a", { href: `#${cell.name}` },
       element("span", { class: "name" }, cell.name), element("span", { class: `value ${shade(value, cell.high)}` }, signed(value)),
-      element("span", { class: "title", dir: "auto" }, `${change > 0 ? "▲" : "▼"} ${Math.abs(change).toFixed(2)} ${cell.title === "no name" || cell.title === "not described" ? "" : cell.title}`))));
+      element("span", { class: "title", dir: "auto" }, `${change > 0 ? "▲" : "▼"} ${Math.abs(change).toFixed(2)} ${cell.title}`))));
   },
 
   nameSquare(name) {
@@ -230,13 +230,16 @@ function typedNote(text, all) {
 
 // Marks below the slider: the cell's means outside and inside its property.
 function marks({ low, high, inside, outside }) {
-  const place = (value, words) => {
+  const known = inside === null || outside === null ? [[low, "lowest"], [high, "highest"]] : [[outside, "outside"], [inside, "inside"]];
+  const sorted = known.map(([value, words]) => [clip((value - low) / (high - low), 0, 1), words]).sort(([one], [other]) => one - other);
+  const near = sorted[1][0] - sorted[0][0] < 0.15;
+  return sorted.map(([share, words], place) => {
     const mark = element("span", {}, words);
-    mark.style.left = `${100 * clip((value - low) / (high - low), 0, 1)}%`;
+    mark.style.left = `${100 * share}%`;
+    const isLeft = share > 0.9 || (near && !place && share > 0.1);
+    mark.style.transform = `translateX(${isLeft ? -100 : share < 0.1 || near ? 0 : -50}%)`;
     return mark;
-  };
-  if (inside === null || outside === null) return [place(low, "lowest"), place(high, "highest")];
-  return [place(outside, "outside"), place(inside, "inside")];
+  });
 }
 
 // A passage of the text in which the first cell changes, to start with.

@@ -1,0 +1,44 @@
+"""Explorers of untrained networks, with findings that name some of their cells."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from charrnn.api import Model, load
+from charrnn.discovery.findings import Findings
+from charrnn.discovery.scores import CellSummary
+from charrnn.explorer.page import Explorer
+from tests.test_findings import evidence, findings
+from tests.untrained import make_run
+
+HOSTILE = "</script><script>alert(1)</script>\"'&<!-- ]]> \x1b[31m\x00\u202eevil\u202c\u2028 "
+WORDS = 'he said "so it (is)" and\twent on: مرحبا שלום cafe\u0301 🇩🇪 👩‍🚀.\n'
+TEXT = (HOSTILE + WORDS * 30)[:1800]
+
+
+def found_in(model: Model) -> Findings:
+    """Return findings that name 1:3, and say something else of each other cell."""
+    names = [f"{layer}:{k}" for layer in range(1, model.network.settings.layers + 1) for k in range(6)]
+    named = evidence(property_name="inside parentheses")
+    counter = {
+        "kind": "graded",
+        "threshold": None,
+        "balanced_accuracy": None,
+        "mean_inside": None,
+        "mean_outside": None,
+    }
+    correlates = evidence(cell="1:4", property_name="line position", sign=-1, stability=0.5, **counter)
+    summaries = tuple(CellSummary(name, "h", "inside parentheses", "binary", -0.5, -0.4) for name in names)
+    return dataclasses.replace(findings(named, correlates), summaries=summaries)
+
+
+def make_model(home: Path, text: str = TEXT, name: str = "a", **run: Any) -> Model:
+    """Return a model with larger weights than initially, so that mistakes show."""
+    make_run(home, text, name=name, **run)
+    return load(name)
+
+
+def make_explorer(model: Model, **settings: Any) -> Explorer:
+    return model.explorer(found_in(model), **settings)

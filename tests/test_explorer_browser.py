@@ -1,0 +1,285 @@
+"""The explorer in a real browser: Chromium without a window, driven by Selenium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.api import Model
+from tests.conftest import contracted
+from tests.explorers import TEXT, make_explorer, make_model
+
+webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="Chromium and chromedriver are not installed"),
+    pytest.mark.xdist_group("browser"),
+]
+
+TYPED = 'so "it (is)" and\nhe said'
+SHAPES = [("lstm", 1), ("lstm", 2), ("gru", 2), ("rnn", 1), ("irnn", 2)]
+
+
+class Page:
+    """A page in a browser."""
+
+    def __init__(self, driver: Any):
+        self.driver = driver
+
+    def open(self, path: Path, fragment: str = "") -> None:
+        self.driver.get("about:blank")
+        self.driver.get(path.as_uri() + fragment)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Run statements in the page and return what they return."""
+        return self.driver.execute_script(script, *arguments)
+
+    def wait(self, condition: str) -> None:
+        """Wait until an expression is true."""
+        self.driver.execute_async_script(
+            f"const done = arguments[0]; const look = () => ({condition}) ? done() : setTimeout(look, 5); look();"
+        )
+
+    def text(self, selector: str) -> str:
+        return self.run("return document.querySelector(arguments[0]).textContent", selector)
+
+    def press(self, key: str, selector: str = "body") -> None:
+        self.run(
+            "document.querySelector(arguments[1]).dispatchEvent("
+            "new KeyboardEvent('keydown', { key: arguments[0], bubbles: true, cancelable: true }))",
+            key,
+            selector,
+        )
+
+    def type(self, selector: str, text: str) -> None:
+        """Replace the text of a field as an input of a person does."""
+        self.run(
+            "const field = document.querySelector(arguments[0]); field.value = arguments[1];"
+            "if (field.type === 'textarea') field.setSelectionRange(field.value.length, field.value.length);"
+            "field.dispatchEvent(new Event('input', { bubbles: true }))",
+            selector,
+            text,
+        )
+
+    def point(self, selector: str) -> None:
+        self.run(
+            "document.querySelector(arguments[0]).dispatchEvent(new PointerEvent('pointerover', { bubbles: true }))",
+            selector,
+        )
+
+    def logs(self) -> tuple[list[str], list[str]]:
+        """Return the messages of the console and the addresses that were requested, since the last call."""
+        console = [entry["message"] for entry in self.driver.get_log("browser")]
+        events = [json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance")]
+        requests = [one["params"]["request"]["url"] for one in events if one["method"] == "Network.requestWillBeSent"]
+        return console, [url for url in requests if url != "about:blank"]
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> Iterator[dict[tuple[str, int], tuple[Model, Path]]]:
+    """For each recurrence and number of layers a model, and the file of its explorer."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHARRNN_HOME", str(home))
+        (home / "corpora").mkdir()
+        made = {}
+        for recurrence, layers in SHAPES:
+            model = make_model(home, name=f"{recurrence}{layers}", recurrence=recurrence, layers=layers)
+            with torch.no_grad():
+                contracted(model.network)
+                model.network.output.weight *= 3
+                for parameter in model.network.parameters():
+                    if parameter.ndim == 1:
+                        parameter += torch.linspace(-0.5, 0.5, len(parameter))
+            path = home / f"{recurrence}{layers}.html"
+            make_explorer(model, characters=1500).save(path)
+            made[recurrence, layers] = model, path
+        yield made
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Page]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1300,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(60)
+    yield Page(driver)
+    driver.quit()
+
+
+@pytest.fixture
+def page(browser, models) -> Iterator[Page]:
+    """The page of an LSTM. It must log nothing and request nothing but itself."""
+    path = models["lstm", 2][1]
+    browser.logs()
+    browser.open(path)
+    yield browser
+    console, requests = browser.logs()
+    assert console == []
+    assert {url.partition("#")[0] for url in requests} == {path.as_uri()}
+
+
+def logits_of(model: Model, text: str) -> np.ndarray:
+    """Return the logits after each character (N, V)."""
+    ids = torch.from_numpy(model.vocabulary.encode(text).astype(np.int64))[None]
+    with torch.inference_mode():
+        return model.network(ids, model.network.initial_state(1))[0][0].numpy()
+
+
+READ = (
+    "const { encode, LiveText } = charrnn;"
+    "return new LiveText(arguments[1]).read(encode(arguments[0])).steps.map(({ logits }) => [...logits])"
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape[0]}{shape[1]}")
+def test_logits_equal_those_of_pytorch(browser, models, shape):
+    model, path = models[shape]
+    browser.open(path)
+    np.testing.assert_allclose(browser.run(READ, TYPED, []), logits_of(model, TYPED), atol=1e-3)
+
+
+@pytest.mark.parametrize(("signal", "value"), [("c", 1.7), ("c", -0.4), ("h", 0.9)])
+def test_held_cell_equals_a_clamp(page, models, signal, value):
+    model, _ = models["lstm", 2]
+    held = [{"layer": 1, "cell": 3, "part": signal, "value": value}]
+    expected = logits_of(model.clamp("1:3", value, signal), TYPED)
+    np.testing.assert_allclose(page.run(READ, TYPED, held), expected, atol=1e-3)
+
+
+def test_first_cell_is_shown(page):
+    assert page.text("h2") == "Cell 1:3 is high inside parentheses"
+    assert page.run("return document.title").startswith("1:3 inside parentheses")
+    assert "AUC" in page.text("#headline")
+    kinds = page.run("return [...document.querySelectorAll('.passage .kind')].map((one) => one.firstChild.textContent)")
+    assert {"highest", "median", "lowest"} <= set(kinds)
+    assert page.run("return document.querySelectorAll('.histogram rect').length") > 0
+    assert page.run("return document.querySelectorAll('#passages span.p5, #passages span.n5').length") >= 0
+    assert page.text("#details").count("forget gate") == 1
+
+
+def test_keys_address_and_neighbors(page):
+    names = page.run("return [...document.querySelectorAll('#list a')].map((one) => one.dataset.cell)")
+    page.press("j")
+    page.wait(f"charrnn.explorer.cell.name === '{names[1]}'")
+    assert page.run("return location.hash") == f"#{names[1]}"
+    page.press("ArrowLeft")
+    page.wait(f"charrnn.explorer.cell.name === '{names[0]}'")
+    page.run("document.getElementById('previous').click()")
+    page.wait(f"charrnn.explorer.cell.name === '{names[-1]}'")
+    page.press("/")
+    assert page.run("return document.activeElement.id") == "search"
+    page.press("Escape", "#search")
+    assert page.run("return document.activeElement.id") != "search"
+
+
+def test_address_names_the_cell(browser, models):
+    browser.open(models["lstm", 2][1], "#2:5")
+    assert browser.text("h2").startswith("Cell 2:5")
+    assert browser.text("#list [aria-current] .name") == "2:5"
+    browser.open(models["lstm", 2][1], "#9:99999")
+    assert browser.text("h2").startswith("Cell 1:3")
+
+
+def test_search_by_name(page):
+    page.type("#search", "line pos")
+    assert page.run("return [...document.querySelectorAll('#list a')].map((one) => one.dataset.cell)") == ["1:4"]
+    page.type("#search", "nothing like this")
+    assert page.text("#found") == "no cell of this page matches"
+
+
+def test_search_by_text(page):
+    page.run("document.querySelector('[data-mode=text]').click()")
+    page.type("#search", "(is)")
+    assert page.text("#found").startswith(f"occurs {TEXT[:1500].count('(is)')} times")
+    assert page.run("return document.querySelectorAll('#list a').length") == 12
+    assert page.text("#found-passages .passage .colored").count("(is)") >= 1
+    page.type("#search", "dias")
+    assert "read by the network inside" in page.text("#found")
+
+
+def test_card_of_a_character(page):
+    page.point("#passages .colored span:nth-child(40)")
+    words = page.text("#card")
+    assert page.run("return document.getElementById('card').hidden") is False
+    for part in ("tanh(c) of 1:3", "input", "forget", "output", "next character", "bits of surprise"):
+        assert part in words
+    assert page.run("return document.querySelectorAll('#card .next .bar').length") == 5
+    page.press("ArrowRight", "#passages .colored")
+    page.press("ArrowRight", "#passages .colored")
+    assert page.run("return document.querySelectorAll('.pointed').length") == 1
+    page.press("Escape")
+    assert page.run("return document.getElementById('card').hidden") is True
+
+
+def test_typing_lights_cells_up(page):
+    look = "return [...document.querySelectorAll('#grid i')].map((one) => one.className).join()"
+    page.type("#typed", "he")
+    before = page.run(look)
+    page.type("#typed", "he said (")
+    assert page.run(look) != before
+    assert page.run("return document.getElementById('mirror').textContent") == "he said (\u200b"
+    assert page.run("return document.querySelectorAll('#next button').length") == 8
+    assert page.run("return document.querySelectorAll('#changed a').length") == 6
+    page.run("document.querySelector('#next button').click()")
+    assert len(page.run("return document.getElementById('typed').value")) == 10
+    page.type("#typed", "he Ωsaid")
+    assert page.text("#typed-note") == "not in the vocabulary, and skipped: Ω"
+    assert page.run("return document.querySelectorAll('#mirror .unread').length") == 1
+
+
+def test_held_cell_changes_the_text(page):
+    page.type("#typed", "he said")
+    page.wait("charrnn.live.continuations.length && charrnn.live.isComplete()")
+    free = page.text("#free")
+    page.type("#hold", "3")
+    page.wait("charrnn.live.continuations.length === 2 && charrnn.live.isComplete()")
+    assert page.text("#free") == free
+    assert page.text("#held") != free
+    assert page.text("#difference").startswith("differs from character")
+    page.run("document.getElementById('hold-on').click()")
+    page.wait("charrnn.live.continuations.length === 1 && charrnn.live.isComplete()")
+    assert page.run("return document.getElementById('held-pane').hidden") is True
+    page.run("document.getElementById('again').click()")
+    page.wait("charrnn.live.isComplete()")
+    assert page.text("#free") != free
+
+
+def test_hostile_text_is_visible_and_harmless(page):
+    page.run("document.getElementById('whole').open = true")
+    page.wait("document.querySelector('.whole pre')")
+    words = page.text(".whole")
+    assert "</script><script>alert(1)</script>" in words
+    assert "␛[31m␀\\u202eevil\\u202c\\u2028" in words
+    assert "\u202e" not in page.run("return document.body.innerText")
+    whole = page.run("return [...document.querySelectorAll('.whole span')].map((one) => one.textContent)")
+    assert {"e\u0301", "🇩🇪", "👩‍🚀"} <= set(whole)
+
+
+def test_light_and_dark(page):
+    look = "return getComputedStyle(document.body).backgroundColor"
+    page.press("d")
+    one = page.run(look)
+    page.press("d")
+    assert {one, page.run(look)} == {"rgb(255, 255, 255)", "rgb(18, 20, 23)"}
+
+
+def test_phone_width_needs_no_scrolling_sideways(page):
+    page.driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    )
+    try:
+        assert page.run("return document.documentElement.scrollWidth") <= 390
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
