@@ -6,14 +6,13 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from charrnn.api import Model
 from charrnn.display.explorer.page import SCRIPTS, explorer_page
@@ -141,24 +140,23 @@ def test_arrays_are_restored():
     assert encoded_ids(np.array([1, 300]))["bits"] == 16
 
 
-def test_recurrence_without_javascript_gives_a_page_without_the_network(home, monkeypatch):
-    monkeypatch.setitem(RECURRENCES, "silent", None)
-    monkeypatch.delitem(RECURRENCES, "silent")
-    monkeypatch.setattr("charrnn.model.recurrences.base.RECURRENCE_NAMES", [*RECURRENCE_NAMES])
+class Silent(RNN):
+    """It inherits the equations, but no JavaScript."""
 
-    @register
-    class Silent(RNN):
-        """It inherits the equations, but no JavaScript."""
+    name = "silent"
+    title = "silent network"
 
-        name = "silent"
-        title = "silent network"
-        gates: ClassVar = RNN.gates
 
-        def build(self, input_size: int, hidden_size: int) -> nn.Module:
-            return nn.RNN(input_size, hidden_size)
+@pytest.fixture
+def silent() -> Iterator[str]:
+    register(Silent)
+    yield Silent.name
+    del RECURRENCES[Silent.name]
+    RECURRENCE_NAMES.remove(Silent.name)
 
-    monkeypatch.setattr("charrnn.settings.RECURRENCE_NAMES", [*RECURRENCE_NAMES, "silent"])
-    page = make_explorer(make_model(home, recurrence="silent"))
+
+def test_recurrence_without_javascript_gives_a_page_without_the_network(home, silent):
+    page = make_explorer(make_model(home, recurrence=silent))
     assert not page.runs_network
     assert page.note == "this page cannot run the network: the recurrence silent declares no JavaScript"
     assert data_of(page.html)["network"] is None
@@ -183,4 +181,3 @@ def test_saved_page(model, tmp_path):
     page.save(tmp_path / "new" / "cells.html")
     assert (tmp_path / "new" / "cells.html").read_text(encoding="utf-8") == page.html
     assert repr(page).startswith("<Explorer: 6 cells, ")
-    assert torch.is_grad_enabled()

@@ -77,7 +77,7 @@ def program(
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (train.train, "--minutes --epochs --name --resume --model --layers --hidden-size --documents"),
     (sample.sample, "--prime --length --temperature --num --stop --seed --top-p --output"),
-    (inspect.inspect, "--cell --text --property --evidence --prove --length --output --json"),
+    (inspect.inspect, "--cell --text --property --evidence --prove --html --output --json"),
     (ablate.ablate, "--cell --property --text --details --json"),
     (steer.steer, "--cell --property --texts --length --json"),
     (gates.gates, "--text --json"),

@@ -145,7 +145,7 @@ def inspect(
     search = _Search(properties, language, corpus, evidence, every_cell, as_csv, characters, seed, prove, html, again)
     only_one_of(json=as_json or None, csv=as_csv or None, output=output, html=html)
     only_one_of(cell=cell or None, like=like)
-    _check_mode(cell, like, {**_flags(given), "--output": output}, search)
+    _check_mode(cell, like, {**_flags(given, explorer=html is not None), "--output": output}, search)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
         raise UsageError("--layer needs a --cell, or the table of --all", "as in --layer 2 --cell 17")
     if output is not None:
@@ -238,12 +238,11 @@ def _check_output(path: Path) -> None:
     find_format(path)
 
 
-def _flags(given: dict[str, Any]) -> dict[str, Any]:
-    """Return flag → value of the options of a picture."""
+def _flags(given: dict[str, Any], *, explorer: bool) -> dict[str, Any]:
+    """Return flag → value of the options that need a --cell. explorer: it has a palette too."""
     options = InspectSettings.options()
-    return {
-        options[name].flag: value for name, value in given.items() if name in options.keys() - {"color", "background"}
-    }
+    elsewhere = {"color", "background", *(["palette"] if explorer else [])}
+    return {options[name].flag: value for name, value in given.items() if name in options.keys() - elsewhere}
 
 
 def _check_mode(cell: list[str] | None, like: str | None, picture: dict[str, Any], search: _Search) -> None:
