@@ -98,7 +98,7 @@ def test_values_and_gates_are_those_of_the_network(model):
     gate = trace_signal(model.network, encoded, "forget")[passage["start"] : passage["stop"], 3]
     shares = np.frombuffer(base64.b64decode(passage["gates"]["forget"]), np.uint8) / 255
     np.testing.assert_allclose(shares, gate, atol=0.003)
-    ids = np.frombuffer(base64.b64decode(data["text"]["ids"]["values"]), np.uint8)
+    ids = np.frombuffer(base64.b64decode(data["text"]["values"]), np.uint8)
     np.testing.assert_array_equal(ids, encoded.ids)
 
 

@@ -28,9 +28,17 @@ function symbolOf(id) {
 const byteSymbol = (byte) => (byte < 0x80 ? String.fromCharCode(byte) : `\\x${byte.toString(16)}`);
 
 // The ids of a text; null for characters that the vocabulary lacks. Of bytes, a character has several ids.
-function encode(text) {
+function encode(typed) {
+  const text = normalized(typed);
   if (data.bytes) return Array.from(utf8.encode(text));
   return Array.from(text, (character) => ids.get(character) ?? null);
+}
+
+// A text in the form of the text that the network was trained on; jamo: Korean syllables as letters.
+function normalized(text) {
+  if (data.normalize === "none") return text;
+  const form = text.normalize(data.normalize === "nfd" ? "NFD" : "NFC");
+  return data.normalize === "jamo" ? form.replace(/[\uac00-\ud7a3]+/g, (syllables) => syllables.normalize("NFD")) : form;
 }
 
 // Ids as characters: { text, first, count }. Bytes that are not UTF-8 stay alone, in a visible form.
