@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,15 +14,17 @@ import numpy as np
 from charrnn.causal.clamp import Clamp
 from charrnn.causal.holds import Clamps, clampable_signal, parse_holds, resolve, schedule
 from charrnn.causal.levels import claimed_levels
+from charrnn.discovery.inputs import characters_of, language_of
 from charrnn.discovery.study import Progress
 from charrnn.discovery.subject import Subject
-from charrnn.errors import UsageError
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection.recorded_trace import CellName, as_cell
 from charrnn.model.checkpoint import Checkpoint
 from charrnn.model.network import CharRNN, State, overflow_error, parameter_count
 from charrnn.model.run import NoHeldOutTextError, Run
 from charrnn.model.training_text import training_text
 from charrnn.model.writer import save_copy
+from charrnn.properties.catalog import Text
 from charrnn.sampling.best import keep_best
 from charrnn.sampling.generate import generate_states
 from charrnn.sampling.novelty import Novelty, TrainingIndex
@@ -29,7 +32,9 @@ from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.stops import STOPPED
 from charrnn.scoring.adaptive import adaptive_score
 from charrnn.scoring.baselines import Baseline, score_baselines
+from charrnn.scoring.comparison import Comparison, character_bits, compare_bits, shared_characters, shared_ids
 from charrnn.scoring.dynamic import Dynamics, adapt, gradient_rms
+from charrnn.scoring.explanation import Explanation, explain_score
 from charrnn.scoring.score import Score, ignore_progress, score
 from charrnn.settings import check_names
 from charrnn.text.encoded_text import EncodedText
@@ -301,6 +306,54 @@ class LanguageModel:
         encoded = self.encode(text, skip_unknown=skip_unknown)
         show = progress or (lambda stage, fraction: None)
         return score_baselines(self._training_text(corpus), encoded, self.vocabulary, show)
+
+    def explain(
+        self,
+        text: TextLike = None,
+        *,
+        score: Score | None = None,
+        corpus: str | None = None,
+        language: str | None = None,
+        progress: Progress | None = None,
+    ) -> Explanation:
+        """Return where the bits of a text go: by class of character, by kind of error, and in which passages.
+
+        score: to explain, of this text; None: that of the model as it is. corpus, progress: as for `score`; without
+        the training text two of the oracles of errors take no part. language: as for `discover`.
+        Raises CharrnnError where `corpus` is another text.
+        """
+        encoded = self.encode(text)
+        scored = score or self.score(encoded, progress=progress)
+        training = None
+        with contextlib.suppress(CharrnnError) if corpus is None else contextlib.nullcontext():
+            training = self._training_text(corpus)
+        characters = characters_of(self.vocabulary, encoded.ids, language_of(self.run, language))
+        return explain_score(scored, encoded, characters, training, self.vocabulary, progress or (lambda *_: None))
+
+    def compare(
+        self,
+        other: LanguageModel,
+        text: TextLike = None,
+        *,
+        score: Score | None = None,
+        language: str | None = None,
+        progress: Progress | None = None,
+    ) -> Comparison:
+        """Compare two models on the same text: bits per character by class, with intervals.
+
+        text: None: the held-out text of this model. The other model reads it without the characters that it does not
+        know; they are not compared. score, language, progress: as for `explain`.
+        Raises CharrnnError where bytes are compared with characters, and the text is not UTF-8.
+        """
+        encoded = self.encode(text)
+        characters = shared_characters(self.vocabulary, other.vocabulary, encoded.ids)
+        reading = other.run.encoded_text(shared_ids(self.vocabulary, other.vocabulary, encoded.ids, characters))
+        scores = score or self.score(encoded, progress=progress), other.score(reading, progress=progress)
+        bits = [
+            character_bits(characters, model.vocabulary, len(read), found)
+            for model, read, found in zip((self, other), (encoded, reading), scores, strict=True)
+        ]
+        return compare_bits(Text(characters, language_of(self.run, language)), *bits)
 
     def _training_text(self, corpus: str | None) -> EncodedText:
         """Return the text that the run was trained on. Raises CharrnnError where it is not on this machine."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from charrnn.bootstrap import bootstrap_weights
 from charrnn.discovery import candidates
 from charrnn.discovery.activations import Recordings
 from charrnn.discovery.candidates import choose_candidates, displayed_difference
 from charrnn.discovery.competition import SEGMENTS, SegmentSums, compete
 from charrnn.discovery.ranks import Labels, Strata, ranked
-from charrnn.discovery.resampling import bootstrap_weights
 from charrnn.discovery.scores import score_cells
 from charrnn.discovery.statistics import rank_correlation
 from charrnn.inspection.trace import Cell

@@ -11,7 +11,7 @@ import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
 LAYERS = (
-    ("errors", "units"),
+    ("errors", "units", "bootstrap"),
     ("settings", "files", "extras"),
     ("text",),
     ("properties", "display"),

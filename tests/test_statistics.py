@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, rankdata, spearmanr
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
+from charrnn.bootstrap import bootstrap_weights, interval
 from charrnn.discovery.permutations import (
     episodes,
     holm,
@@ -22,7 +23,7 @@ from charrnn.discovery.permutations import (
     shuffled_runs,
 )
 from charrnn.discovery.ranks import Labels, Strata, ranked, scaled_ranks
-from charrnn.discovery.resampling import bootstrap_weights, interval, resampled_rank_correlation
+from charrnn.discovery.resampling import resampled_rank_correlation
 from charrnn.discovery.statistics import (
     auc,
     balanced_accuracy,

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.bootstrap import bootstrap_weights, interval
 from charrnn.causal.clamp import Clamp
 from charrnn.causal.contrast import Contrast, EventKind, character_kinds, contrast_of, matched
 from charrnn.causal.effects import Ablation, Direction, Dose, Group, Measured
 from charrnn.causal.patching import interchange
 from charrnn.causal.reading import Places, Reading, Windows, read_blocks, spaced
-from charrnn.discovery.resampling import bootstrap_weights, interval
 from charrnn.discovery.study import Progress, Split
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN

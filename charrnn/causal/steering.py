@@ -18,12 +18,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from charrnn.bootstrap import bootstrap_weights, interval
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.causal.levels import Levels, classes_of, measure_levels
 from charrnn.causal.reading import advance
 from charrnn.causal.steered import KINDS, Condition, Estimate, FrequencyChange, Steering
 from charrnn.discovery.inputs import characters_of
-from charrnn.discovery.resampling import bootstrap_weights, interval
 from charrnn.discovery.study import Progress
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import warm_up

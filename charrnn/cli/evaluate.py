@@ -7,10 +7,12 @@ import math
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli.completion import complete_run
 from charrnn.cli.options import (
     READING,
     CheckpointOption,
@@ -29,9 +31,14 @@ from charrnn.units import amount, count
 if TYPE_CHECKING:
     from charrnn.api import Model
     from charrnn.discovery.study import Progress
+    from charrnn.display.terminal import Terminal
     from charrnn.scoring.baselines import Baseline
+    from charrnn.scoring.comparison import Comparison
+    from charrnn.scoring.explanation import Explanation
     from charrnn.text.encoded_text import EncodedText
 
+NUMBERS = (".json", ".csv")
+"""Suffixes of files that `inspect --output` fills with numbers."""
 ADAPTIVE, COMPARED = "Adaptive scores", "Comparison"
 BASELINE_CHARACTERS = 1_500_000
 """Characters of the corpus and the text up to which baselines are scored by default: a few seconds on one core."""
@@ -68,10 +75,31 @@ BaselinesOption = Annotated[
         rich_help_panel=COMPARED,
     ),
 ]
+ExplainOption = Annotated[
+    bool,
+    typer.Option(
+        "--explain",
+        help="Show where the bits go: by class of character, by kind of error, and the passages that take most.",
+    ),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(help="Write the passages of --explain to FILE: .html .svg .txt …", metavar="FILE"),
+]
+CompareOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--compare",
+        help="Compare with another run on the same text, by class of character. Repeatable.",
+        metavar="RUN",
+        autocompletion=complete_run,
+        rich_help_panel=COMPARED,
+    ),
+]
 CorpusOption = Annotated[
     str | None,
     typer.Option(
-        help="The run's corpus, for --baselines, --dynamic and --mix.",
+        help="The run's corpus, for --baselines, --explain, --dynamic and --mix.",
         metavar="FILE",
         show_default="the file of its name in corpora/",
     ),
@@ -87,6 +115,9 @@ def evaluate(
     dynamic: DynamicOption = False,
     mix: MixOption = False,
     baselines: BaselinesOption = None,
+    compare: CompareOption = None,
+    explain: ExplainOption = False,
+    output: OutputOption = None,
     skip_unknown: SkipUnknownOption = False,
     checkpoint: CheckpointOption = "best",
     device: DeviceOption = "auto",
@@ -106,105 +137,178 @@ def evaluate(
     [bold]charrnn evaluate notes.txt[/bold]
     [bold]charrnn evaluate shakespeare sonnets.txt --per-line[/bold]
     [bold]charrnn evaluate --dynamic --mix[/bold]
+    [bold]charrnn evaluate --explain --compare rnn[/bold]
     """
     from charrnn.api import load
+    from charrnn.display.terminal import Terminal
     from charrnn.model.run import NoHeldOutTextError
 
     run, text = _run_and_text(run, text)
+    _check_options(output, corpus, explain=explain, reads_corpus=dynamic or mix or explain or baselines is not False)
     model = load(run, checkpoint=checkpoint, device=device)
     if text is None and not model.run.has_held_out_text:
         raise NoHeldOutTextError(model.name, f"name a text: charrnn evaluate {model.name} FILE")
+    others = [load(name, device=device) for name in compare or ()]
     title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
     if len(encoded) < 2:
         raise CharrnnError(f"{title} is too short to score: it has {len(encoded)} characters the model knows")
-    if corpus is not None and baselines is False and not dynamic and not mix:
-        raise UsageError("--corpus is for --baselines, --dynamic and --mix")
     with stage_bar() as bar:
-        result = _score(model, title, encoded, bar, corpus, dynamic=dynamic, mix=mix, per_line=per_line)
-        compared, result["baselines_note"] = _baselines(model, encoded, result, bar, corpus, asked=baselines)
+        evaluation = _Evaluation(model, title, encoded, corpus, bar)
+        evaluation.score(dynamic=dynamic, mix=mix, per_line=per_line)
+        evaluation.score_baselines(asked=baselines)
+        if explain:
+            evaluation.explain()
+        for other in others:
+            evaluation.compare(other)
+    if output is not None:
+        evaluation.export(output)
     if as_json:
-        print(json.dumps({**result, "baselines": [one.to_json() for one in compared]}))
-    else:
-        _print(result, compared)
+        print(json.dumps(evaluation.to_json()))
+    elif output is None:
+        evaluation.print(Terminal.of(sys.stdout))
 
 
-def _score(
-    model: Model,
-    title: str,
-    encoded: EncodedText,
-    bar: Progress,
-    corpus: str | None,
-    *,
-    dynamic: bool,
-    mix: bool,
-    per_line: bool,
-) -> dict[str, Any]:
-    """Return the frozen score of a text, and the adaptive one that the user asked for, as they are printed in JSON."""
-    from charrnn.scoring.score import score_lines
+class _Evaluation:
+    """The scores of a text, as they are computed one after the other, and how they are printed."""
 
-    frozen = model.score(encoded, progress=bar)
-    started = time.perf_counter()
-    adaptive = dynamic or mix
-    score = model.score(encoded, dynamic=dynamic, mix=mix, corpus=corpus, progress=bar) if adaptive else frozen
-    result = {
-        "run": model.name,
-        "step": model.checkpoint.step,
-        "text": title,
-        "is_training_text": model.run.is_corpus(encoded.ids),
-        "characters": len(score),
-        "nats_per_character": score.mean,
-        "bits_per_character": score.bits_per_character,
-        "perplexity": score.perplexity if math.isfinite(score.perplexity) else None,  # JSON has no infinity
-    }
-    if adaptive:
-        result["mode"] = " + ".join([name for name, asked in (("dynamic", dynamic), ("mix", mix)) if asked])
-        result["frozen_nats_per_character"] = frozen.mean
-        result["seconds"] = round(time.perf_counter() - started, 3)
-    if per_line:
-        result["lines"] = [
+    def __init__(self, model: Model, title: str, encoded: EncodedText, corpus: str | None, progress: Progress):
+        self.model, self.title, self.encoded = model, title, encoded
+        self.corpus, self.progress = corpus, progress
+        self.result: dict[str, Any] = {}
+        self.baselines: list[Baseline] = []
+        self.explanation: Explanation | None = None
+        self.comparisons: list[tuple[Model, Comparison]] = []
+
+    def score(self, *, dynamic: bool, mix: bool, per_line: bool) -> None:
+        """Score the text with the frozen weights, and in the adaptive mode that the user asked for."""
+        self.frozen = self.scored = self.model.score(self.encoded, progress=self.progress)
+        started = time.perf_counter()
+        if dynamic or mix:
+            self.scored = self.model.score(
+                self.encoded, dynamic=dynamic, mix=mix, corpus=self.corpus, progress=self.progress
+            )
+        seconds = time.perf_counter() - started
+        perplexity = self.scored.perplexity
+        self.result = {
+            "run": self.model.name,
+            "step": self.model.checkpoint.step,
+            "text": self.title,
+            "is_training_text": self.model.run.is_corpus(self.encoded.ids),
+            "characters": len(self.scored),
+            "nats_per_character": self.scored.mean,
+            "bits_per_character": self.scored.bits_per_character,
+            "perplexity": perplexity if math.isfinite(perplexity) else None,  # JSON has no infinity
+        }
+        if dynamic or mix:
+            self.result["mode"] = " + ".join([name for name, on in (("dynamic", dynamic), ("mix", mix)) if on])
+            self.result["frozen_nats_per_character"] = self.frozen.mean
+            self.result["seconds"] = round(seconds, 3)
+        if per_line:
+            self._add_lines()
+
+    def _add_lines(self) -> None:
+        from charrnn.scoring.score import score_lines
+
+        self.result["lines"] = [
             {"line": one.number, "text": one.text, "characters": one.characters, "nats_per_character": one.nats}
-            for one in score_lines(score, encoded, model.vocabulary)
+            for one in score_lines(self.scored, self.encoded, self.model.vocabulary)
         ]
-    return result
 
+    def score_baselines(self, *, asked: bool | None) -> None:
+        """Score the baselines, if the user wants them; asked: None where the user did not say."""
+        wanted = asked or self.corpus is not None
+        reason = None if wanted else self._reason_for_no_baselines()
+        if asked is not False and reason is None:
+            try:
+                self.baselines = self.model.baselines(self.encoded, corpus=self.corpus, progress=self.progress)
+            except CharrnnError as error:
+                if wanted:
+                    raise
+                reason = f"No baselines: {error}."
+        self.result["baselines_note"] = None if asked is False else reason or self._what_baselines_know()
 
-def _baselines(
-    model: Model,
-    encoded: EncodedText,
-    result: dict[str, Any],
-    bar: Progress,
-    corpus: str | None,
-    *,
-    asked: bool | None,
-) -> tuple[list[Baseline], str | None]:
-    """Return the baselines and what they know, or none and why; no reason where the user wants none.
-
-    asked: None where the user did not say.
-    """
-    from charrnn.scoring.ngram import TRAINING_CHARACTERS
-
-    if asked is False:
-        return [], None
-    identity = model.run.settings.corpus
-    size = identity.characters + len(encoded)
-    if asked is None and corpus is None:
-        if result["is_training_text"]:
-            return [], "No baselines: the text is the training text. --baselines scores them all the same."
+    def _reason_for_no_baselines(self) -> str | None:
+        size = self.model.run.settings.corpus.characters + len(self.encoded)
+        if self.result["is_training_text"]:
+            return "No baselines: the text is the training text. --baselines scores them all the same."
         if size > BASELINE_CHARACTERS:
-            return [], f"--baselines also scores an n-gram and compressors, which read {amount(size, 'character')}."
-    try:
-        found = model.baselines(encoded, corpus=corpus, progress=bar)
-    except CharrnnError as error:
-        if asked or corpus is not None:
-            raise
-        return [], f"No baselines: {error}."
-    known = identity.characters - identity.held_out
-    which = "the training text" if known <= TRAINING_CHARACTERS else "the end of the training text"
-    note = f"All know {which}, {amount(min(known, TRAINING_CHARACTERS), 'character')}. Adaptive ones also learn from "
-    note += "this text as they read it."
-    if "mode" not in result:
-        note += " --dynamic and --mix let the run learn too."
-    return found, note
+            return f"--baselines also scores an n-gram and compressors, which read {amount(size, 'character')}."
+        return None
+
+    def _what_baselines_know(self) -> str:
+        from charrnn.scoring.ngram import TRAINING_CHARACTERS
+
+        identity = self.model.run.settings.corpus
+        known = identity.characters - identity.held_out
+        which = "the training text" if known <= TRAINING_CHARACTERS else "the end of the training text"
+        note = f"All know {which}, {amount(min(known, TRAINING_CHARACTERS), 'character')}. Adaptive ones also learn "
+        return note + ("from this text." if "mode" in self.result else "from this text; so does --dynamic --mix.")
+
+    def explain(self) -> None:
+        """Find where the bits go."""
+        self.explanation = self.model.explain(
+            self.encoded, score=self.scored, corpus=self.corpus, progress=self.progress
+        )
+
+    def compare(self, other: Model) -> None:
+        """Compare the frozen weights with those of another run."""
+        found = self.model.compare(other, self.encoded, score=self.frozen, progress=self.progress)
+        self.comparisons.append((other, found))
+
+    def to_json(self) -> dict[str, Any]:
+        from charrnn.cli.comparison import corpus_note
+
+        explained = {} if self.explanation is None else {"explanation": self.explanation.to_json()}
+        compared = [
+            {"run": other.name, "step": other.checkpoint.step, "note": corpus_note(self.model, other), **one.to_json()}
+            for other, one in self.comparisons
+        ]
+        baselines = {"baselines": [one.to_json() for one in self.baselines]}
+        return {**self.result, **baselines, **explained, **({"comparisons": compared} if compared else {})}
+
+    def print(self, terminal: Terminal) -> None:
+        """Print tables."""
+        from charrnn.cli.comparison import corpus_note, print_comparison
+        from charrnn.cli.explanation import print_explanation
+        from charrnn.cli.score_tables import print_baselines, print_score
+
+        print_score(self.result, terminal)
+        if self.result["baselines_note"] is not None:
+            print_baselines(self.result, self.baselines, terminal)
+        if self.explanation is not None:
+            print_explanation(self.explanation, self._symbols(), terminal)
+        for other, compared in self.comparisons:
+            note = corpus_note(self.model, other)
+            print_comparison(self.model.name, other.name, compared, [note] if note else [], terminal)
+
+    def export(self, path: Path) -> None:
+        """Write the passages that take most bits to a file."""
+        from charrnn.cli.explanation import export_passages
+
+        assert self.explanation is not None, "checked before"
+        facts = {"run": f"{self.model.name} (step {count(self.model.checkpoint.step)})", "text": self.title}
+        facts["loss"] = f"{self.scored.bits_per_character:.4f} bits per character"
+        export_passages(path, self.explanation, self._symbols(), facts)
+        print(f"written to {path}", file=sys.stderr)
+
+    def _symbols(self) -> list[str]:
+        from charrnn.inspection.recorded_trace import display_symbols
+
+        symbols = display_symbols(self.model.vocabulary)
+        return [symbols[one] for one in self.encoded.ids.tolist()]
+
+
+def _check_options(output: Path | None, corpus: str | None, *, explain: bool, reads_corpus: bool) -> None:
+    from charrnn.display.export import find_format
+
+    if corpus is not None and not reads_corpus:
+        raise UsageError("--corpus is for --baselines, --explain, --dynamic and --mix")
+    if output is not None:
+        if not explain:
+            raise UsageError("--output is for --explain", "add it, or leave --output out")
+        if output.suffix.lower() in NUMBERS:
+            raise UsageError(f"{output}: passages are pictures", "--json prints numbers")
+        find_format(output)
 
 
 def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | None]:
@@ -222,13 +326,3 @@ def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | 
             raise UsageError(f"{run} is neither a run nor a file", "`charrnn runs` lists the runs") from None
         raise
     return run, None
-
-
-def _print(result: dict[str, Any], baselines: list[Baseline]) -> None:
-    from charrnn.cli.score_tables import print_baselines, print_score
-    from charrnn.display.terminal import Terminal
-
-    terminal = Terminal.of(sys.stdout)
-    print_score(result, terminal)
-    if result["baselines_note"] is not None:
-        print_baselines(result, baselines, terminal)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from charrnn.bootstrap import bootstrap_weights, interval
 from charrnn.discovery import stages
 from charrnn.discovery.activations import Activations, Recordings
 from charrnn.discovery.baselines import Baselines
@@ -17,7 +18,7 @@ from charrnn.discovery.evidence import MIN_AUC, MIN_RHO, Evidence, Sign
 from charrnn.discovery.excerpts import Excerpt, typical_excerpt
 from charrnn.discovery.permutations import episodes, holm, p_value
 from charrnn.discovery.ranks import Strata, ranked
-from charrnn.discovery.resampling import bootstrap_weights, interval, resampled_correlation, resampled_rank_correlation
+from charrnn.discovery.resampling import resampled_correlation, resampled_rank_correlation
 from charrnn.discovery.scores import Scores
 from charrnn.discovery.statistics import balanced_accuracy, best_threshold, pearson, rank_correlation
 from charrnn.discovery.study import Study

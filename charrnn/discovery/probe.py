@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.bootstrap import bootstrap_weights, interval
 from charrnn.discovery import stages
 from charrnn.discovery.activations import Recordings
 from charrnn.discovery.checked import Correlation, Count
 from charrnn.discovery.ranks import Labels, ranked
-from charrnn.discovery.resampling import bootstrap_weights, interval, resampled_rank_correlation
+from charrnn.discovery.resampling import resampled_rank_correlation
 from charrnn.discovery.ridge import NormalEquations, predictions
 from charrnn.discovery.stages import part
 from charrnn.discovery.statistics import auc, rank_correlation

@@ -82,15 +82,3 @@ def resampled_correlation(
     variance_y = (total(y * y) - sum_y**2 / n).sum(axis=1)
     scale = np.sqrt(np.maximum(variance_x * variance_y, 0))
     return ratio(covariance, scale, valid=scale > 0)
-
-
-def bootstrap_weights(segments: int, draws: int, seed: int) -> np.ndarray:
-    """Return how often each of S segments is drawn when S are drawn with replacement, (draws, S)."""
-    draw = np.random.default_rng(seed)
-    return draw.multinomial(segments, np.full(segments, 1 / segments), size=draws).astype(np.float64)
-
-
-def interval(values: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of resampled values (K,)."""
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

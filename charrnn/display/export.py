@@ -88,7 +88,7 @@ class HTML(Format):
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         title = views[0].name if len(views) == 1 else ""
         return page(
-            title or "charrnn inspect",
+            title or "charrnn",
             facts,
             "\n".join(self._section(view, named=not title) for view in views),
             self._style(views),
