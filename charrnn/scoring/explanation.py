@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.properties.catalog import Text
+from charrnn.scoring.baselines import given_part
 from charrnn.scoring.divisions import Share, bits_of_characters, divisions_of
 from charrnn.scoring.error_kinds import WORD, TrainingStatistics, by_error, by_oracle
 from charrnn.scoring.ngram import ngram_levels
@@ -90,7 +91,7 @@ def explain_score(
 ) -> Explanation:
     """Return where the bits of a score go.
 
-    text: the characters, one for each id. training: the training text; None: not on this machine.
+    text: the characters, one for each id. training: the training text, the end of which the oracles know; None: it is not on this machine.
     """
     bits = bits_of_characters(score, len(encoded))
     known = None
@@ -108,7 +109,7 @@ def explain_score(
 
 
 def _count_words(training: EncodedText, vocabulary: Vocabulary) -> Counter[str]:
-    decoded = vocabulary.decode(training.ids)
+    decoded = vocabulary.decode(given_part(training).ids)
     characters = decoded if isinstance(decoded, str) else decoded.decode("latin-1")
     return Counter(match.group() for match in WORD.finditer(characters))
 
