@@ -26,6 +26,7 @@ from charrnn.model.training_text import training_text
 from charrnn.model.writer import save_copy
 from charrnn.properties.catalog import Text
 from charrnn.sampling.best import keep_best
+from charrnn.sampling.conversation import Conversation
 from charrnn.sampling.generate import generate_states
 from charrnn.sampling.novelty import Novelty, TrainingIndex
 from charrnn.sampling.settings import SampleSettings
@@ -38,6 +39,7 @@ from charrnn.scoring.explanation import Explanation, explain_score
 from charrnn.scoring.score import Score, ignore_progress, score
 from charrnn.settings import check_names
 from charrnn.text.encoded_text import EncodedText
+from charrnn.text.turns import READ, TurnFormat, guess_turns
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import count
 
@@ -189,6 +191,30 @@ class LanguageModel:
             raise UsageError("--best-of and --color-by exclude each other", "leave out one of them")
         pairs = self._generate_states(self._prime_ids(prime), clamp, chosen, corpus)
         return ((ids, state[watched.layer - 1][part][:, watched.index].cpu().numpy()) for ids, state in pairs)
+
+    def conversation(
+        self, turns: TurnFormat | None = None, *, corpus: str | TrainingIndex | None = None, **settings: Any
+    ) -> Conversation:
+        """Return a conversation, as in `model.conversation(seed=1).say("hello")`: its state goes on from turn to turn.
+
+        turns: how they are written; None: as `turn_format` says. settings, corpus: as for `generate`.
+        """
+        chosen = self.sample_settings(**settings)
+        return Conversation(
+            self.network,
+            chosen,
+            vocabulary=self.vocabulary,
+            turns=turns or self.turn_format(),
+            documents=self.run.document_separator,
+            index=None if chosen.max_copy is None else self._training_index(corpus),
+            form=self.run.settings.corpus.normalize,
+        )
+
+    def turn_format(self) -> TurnFormat:
+        """Return how turns are written in the held-out text, as `guess_turns` finds it; lines if there is none."""
+        if not self.run.has_held_out_text:
+            return TurnFormat()
+        return guess_turns(self.run.text(self.encode()[:READ].ids))
 
     def _prime_ids(self, prime: str | bytes | np.ndarray) -> np.ndarray:
         return prime if isinstance(prime, np.ndarray) else self.run.encode(prime, source="the prime")

@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 from charrnn import __version__
 from charrnn.cli import (
     ablate,
+    chat,
     corpora,
     evaluate,
     export,
@@ -77,6 +78,7 @@ def program(
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (train.train, "--minutes --epochs --name --resume --model --layers --hidden-size --documents"),
     (sample.sample, "--prime --length --temperature --num --stop --seed --top-p --output"),
+    (chat.chat, "--you --reply --turn-end --temperature --length --seed --top-p"),
     (inspect.inspect, "--cell --text --property --evidence --prove --html --output --json"),
     (ablate.ablate, "--cell --property --text --details --json"),
     (steer.steer, "--cell --property --texts --length --json"),

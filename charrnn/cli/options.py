@@ -119,14 +119,21 @@ class WithSettings:
     registered.
     """
 
-    def __init__(self, command: Callable[..., None], classes: tuple[type[Settings], ...], only: Collection[str] | None):
-        self._command, self._classes, self._only = command, classes, only
+    def __init__(
+        self,
+        command: Callable[..., None],
+        classes: tuple[type[Settings], ...],
+        only: Collection[str] | None,
+        without: Collection[str],
+    ):
+        self._command, self._classes, self._only, self._without = command, classes, only, without
         self.__name__, self.__doc__ = command.__name__, command.__doc__
         self.__annotations__: dict[str, Any] = {}  # typer looks here for parameters without an annotation
 
     def _options(self) -> dict[str, Option]:
         options = {name: option for cls in self._classes for name, option in cls.options().items()}
-        return {name: option for name, option in options.items() if self._only is None or name in self._only}
+        kept = set(options if self._only is None else self._only).difference(self._without)
+        return {name: option for name, option in options.items() if name in kept}
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -144,10 +151,10 @@ class WithSettings:
 
 
 def with_settings(
-    *classes: type[Settings], only: Collection[str] | None = None
+    *classes: type[Settings], only: Collection[str] | None = None, without: Collection[str] = ()
 ) -> Callable[[Callable[..., None]], WithSettings]:
     """Decorator: add an option for every field of these settings classes, or for some of them (`WithSettings`)."""
-    return lambda command: WithSettings(command, classes, only)
+    return lambda command: WithSettings(command, classes, only, without)
 
 
 def _annotation(option: Option) -> Any:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import os
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,14 +23,15 @@ from charrnn.cli.options import (
 )
 from charrnn.cli.progress import stage_bar
 from charrnn.cli.sampled_text import TextOutput, print_json, print_texts
+from charrnn.cli.sampling_options import sample_settings
+from charrnn.cli.typed_lines import TypedLines, known_ids
 from charrnn.display.terminal import is_terminal, safe_text, write
 from charrnn.errors import CharrnnError, ExitCode, UsageError
-from charrnn.sampling.registry import FILTERS
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import TerminalSettings, only_one_of, settings_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
 
@@ -41,14 +40,20 @@ if TYPE_CHECKING:
     from charrnn.model.run import Run
     from charrnn.sampling.novelty import TrainingIndex
 
-ESCAPED = ("stop", "ban", "bias", "dry_sequence_breaker")
-
-
 PrimeOption = Annotated[
     str | None, typer.Option(help="Text to continue; - reads standard input.", metavar="TEXT", rich_help_panel="Prime")
 ]
 PrimeFileOption = Annotated[
     str | None, typer.Option(help="File with the text to continue.", metavar="FILE|-", rich_help_panel="Prime")
+]
+InteractiveOption = Annotated[
+    bool,
+    typer.Option(
+        "--interactive",
+        "-i",
+        help="Read primes from standard input, one a line, and continue each. Ctrl-C ends a text, Ctrl-D the program.",
+        rich_help_panel="Prime",
+    ),
 ]
 NoEchoOption = Annotated[bool, typer.Option("--no-echo", help="Do not print the prime.", rich_help_panel="Prime")]
 JsonLinesOption = Annotated[
@@ -97,6 +102,7 @@ def sample(
     run: RunArgument = None,
     prime: PrimeOption = None,
     prime_file: PrimeFileOption = None,
+    interactive: InteractiveOption = False,
     no_echo: NoEchoOption = False,
     skip_unknown: SkipUnknownOption = False,
     as_json: JsonLinesOption = False,
@@ -121,16 +127,17 @@ def sample(
 
     [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]
     [bold]charrnn sample --num 20 --stop "."[/bold]
+    [bold]charrnn sample --interactive --lines 4[/bold]
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
     [bold]charrnn sample --adapt letters.txt --save-as letters[/bold]
     [bold]charrnn sample --clamp 1:42=inside@100..300 --color-by 1:42[/bold]
     [bold]charrnn sample --max-copy 40 --novelty[/bold]
     """
-    settings = settings_from(SampleSettings, {name: _unescaped(name, value) for name, value in given.items()})
-    _check_greedy(settings, given)
+    settings = sample_settings(given)
     only_one_of(raw=raw or None, color_by=color_by)
     only_one_of(output=output, color_by=color_by)
-    _check_inputs(prime, prime_file, adapt, save_as)
+    only_one_of(prime=prime, prime_file=prime_file, interactive=interactive or None)
+    _check_inputs("-" if interactive else prime, prime_file, adapt, save_as)
 
     from charrnn.api import load
     from charrnn.sampling.generate import fresh_seed
@@ -141,23 +148,46 @@ def sample(
     compared = index if novelty else None
     seeded = settings if settings.seed is not None else settings.changed(seed=fresh_seed())
     colors = None if as_json else _colored_stream(model, color_by, settings_from(TerminalSettings, given))
-    drawn = _drawn(model, prime_ids, color_by, clamp or (), seeded, index)
+
+    def generate(prime: np.ndarray, settings: SampleSettings) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return _drawn(model, prime, color_by, clamp or (), settings, index)
+
+    def show(prime: np.ndarray, settings: SampleSettings, drawn: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
+        if as_json:
+            print_json(model, drawn, prime, settings, compared, watched=color_by is not None, raw=raw)
+        else:
+            text_output, echoed = TextOutput(model.run, raw, colors), prime[: 0 if no_echo else None]
+            print_texts(drawn, echoed, settings.num, text_output, compared, newline=interactive)
+
+    drawn = iter(()) if interactive else generate(prime_ids, seeded)  # mistakes are found before a file is written
     if not as_json:
         _announce(model.name, settings, seeded, colors)
     try:
         with contextlib.nullcontext() if output is None else _redirected(output):
-            if as_json:
-                print_json(model, drawn, prime_ids, seeded, compared, watched=color_by is not None, raw=raw)
+            if interactive:
+                _continue_typed(model, seeded, lambda prime, chosen: show(prime, chosen, generate(prime, chosen)))
             else:
-                echoed = prime_ids[: 0 if no_echo else None]
-                print_texts(drawn, echoed, seeded.num, TextOutput(model.run, raw, colors), compared)
+                show(prime_ids, seeded, drawn)
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
+def _continue_typed(model: Model, settings: SampleSettings, show: Callable[[np.ndarray, SampleSettings], None]) -> None:
+    """Show a text for each line of standard input, each from the next seed. A person's Ctrl-C ends one text."""
+    lines, seed = TypedLines("prime: "), settings.seed or 0
+    for number, line in enumerate(lines):
+        prime = known_ids(line, model.run)
+        if line and not len(prime):
+            continue
+        try:
+            show(prime, settings.changed(seed=(seed + number) % 2**63))
+        except KeyboardInterrupt:
+            if not lines.is_typed:
+                raise
+
+
 def _check_inputs(prime: str | None, prime_file: str | None, adapt: str | None, save_as: str | None) -> None:
     """Raise UsageError for a file that does not exist, or options that exclude each other."""
-    only_one_of(prime=prime, prime_file=prime_file)
     if save_as is not None and adapt is None:
         raise UsageError("--save-as keeps an adapted model", "name a text with --adapt")
     if adapt == "-" and "-" in (prime, prime_file):
@@ -190,16 +220,6 @@ def _redirected(path: Path) -> Iterator[None]:
     print(f"written to {safe_text(str(path))}", file=sys.stderr)
 
 
-def _unescaped(name: str, value: Any) -> Any:
-    r"""Replace the escapes that a shell passes on, such as `\n`, in an option of characters. Other backslashes stay."""
-    if name not in ESCAPED:
-        return value
-    if isinstance(value, list):
-        return [_unescaped(name, one) for one in value]
-    escape = r"\\(?:[ntr\\]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4})"
-    return re.sub(escape, lambda match: codecs.decode(match[0], "unicode_escape"), value)
-
-
 def _adapted(model: Model, text: str | None, name: str | None, *, skip_unknown: bool) -> Model:
     """Return the model adapted to a text, if one is given, and kept as a run if it gets a name."""
     from charrnn.model.lookup import check_new_name, runs_folder
@@ -211,19 +231,6 @@ def _adapted(model: Model, text: str | None, name: str | None, *, skip_unknown: 
     with stage_bar() as bar:
         adapted = model.adapt(Path(text), skip_unknown=skip_unknown, progress=bar)
     return adapted if name is None else adapted.save_as(name)
-
-
-def _check_greedy(settings: SampleSettings, given: dict[str, Any]) -> None:
-    """Raise UsageError if --greedy makes another option meaningless."""
-    if not settings.greedy:
-        return
-    options = SampleSettings.options()
-    for one in (one for entry in FILTERS.values() if not entry.greedy for one in entry.settings):
-        if one.name in given:
-            flag = options[one.name].flag
-            raise UsageError(f"--greedy and {flag} exclude each other", "greedy always takes the most likely character")
-    if settings.num > 1:
-        raise UsageError("--greedy always generates the same text", "leave out --num or --greedy")
 
 
 def _prime_ids(model: Model, prime: str | None, prime_file: str | None, *, skip_unknown: bool) -> np.ndarray:

@@ -32,10 +32,12 @@ def print_texts(
     num: int,
     output: TextOutput,
     index: TrainingIndex | None,
+    *,
+    newline: bool = False,
 ) -> None:
     """Print the first text as it is generated, then the others, generated in parallel.
 
-    index: print the novelty of each text after it.
+    index: print the novelty of each text after it. newline: end a single text with a newline too.
     """
     first = array("i")  # stays empty without an index, so that memory does not grow
     others = [_Text() for _ in range(num - 1)]
@@ -49,9 +51,9 @@ def print_texts(
                     first.append(int(ids[0]))
             _append(others, ids[1:], values[1:])
     except KeyboardInterrupt:
-        output.end(newline=num > 1)
+        output.end(newline=newline or num > 1)
         raise
-    output.end(newline=num > 1)
+    output.end(newline=newline or num > 1)
     if index is not None:
         print_novelty(first, index)
     for number, text in enumerate(others, start=2):

@@ -79,6 +79,7 @@ def generate_states(
     later: Sequence[Phase] = (),
     index: TrainingIndex | None = None,
     composes: bool = False,
+    history: np.ndarray | None = None,
 ) -> Iterator[tuple[np.ndarray, State]]:
     """Generate `settings.num` texts in parallel, in constant memory.
 
@@ -92,6 +93,8 @@ def generate_states(
     network holds are set to their values at the change.
     index: of the training text, which `settings.max_copy` needs. composes: `settings.stop_regex` is searched for in the
     composed text (NFC).
+    index: of the training text, which `settings.max_copy` needs.
+    history: ids (H,) that `state` has read. Filters see them before the prime.
 
     Yields ids (N,), int64, and the state after reading them, up to `settings.length` times. A stream that has met a
     stop condition of the settings yields `STOPPED` from then on; the iterator ends when all have. `settings.best_of` is
@@ -107,7 +110,8 @@ def generate_states(
     prime_ids = np.empty(0, np.int64) if prime_ids is None else prime_ids
     prime = np.broadcast_to(prime_ids, (settings.num, prime_ids.shape[-1]))
     stops = Stops(settings, vocabulary, prime, composes=composes)
-    filters = FilterChain(SampleContext(settings, vocabulary, prime, network.output.weight.device))
+    seen = prime if history is None else np.hstack([np.tile(history, (settings.num, 1)), prime])
+    filters = FilterChain(SampleContext(settings, vocabulary, seen, network.output.weight.device))
     if len(prime_ids) == 0:
         prime_ids = np.array([vocabulary.opening_id])
     elif documents is not None and prime_ids.ndim == 1:

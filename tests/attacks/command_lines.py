@@ -20,6 +20,7 @@ WEIGHTS = {
     (): 3,
     ("train",): 25,
     ("sample",): 20,
+    ("chat",): 5,
     ("inspect",): 20,
     ("gates",): 7,
     ("history",): 9,
