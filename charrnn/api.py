@@ -61,8 +61,8 @@ GATE_CHARACTERS, HISTORY_CHARACTERS, PROFILE_CHARACTERS = 50_000, 100_000, 20_00
 def load(name: str | PathLike[str] | None = None, *, checkpoint: str = "best", device: str = "auto") -> Model:
     """Return a trained model.
 
-    name: of a run in checkpoints/, or its folder; None: the run trained last. checkpoint: "best", "last", or a step.
-    device: "auto", "cpu", "cuda" or "mps".
+    name: of a run in checkpoints/, or its folder; None: the run trained last, or the built-in one where there is none.
+    checkpoint: "best", "last", or a step. device: "auto", "cpu", "cuda" or "mps".
     Raises UsageError where there is no such run, checkpoint or device, CharrnnError where the run is damaged.
     """
     run = open_run(None if name is None else fspath(name))

@@ -143,11 +143,10 @@ def test_absurd_values_stay_short(home: Path) -> None:
     assert len(lines[2]) < 120
 
 
-def test_no_runs(home: Path) -> None:
-    assert json.loads(ran("--json").stdout) == []
-    result = ran()
-    assert "no run in" in str(result.exception)
-    assert "charrnn train" in str(result.exception)
+def test_without_a_run_the_built_in_one_is_listed(home: Path) -> None:
+    (listed,) = json.loads(ran("--json").stdout)
+    assert (listed["run"], listed["state"]) == ("code", "built in")
+    assert "built in" in ran().stdout
 
 
 def test_forty_columns(three: None, monkeypatch: pytest.MonkeyPatch) -> None:

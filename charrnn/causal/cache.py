@@ -14,13 +14,22 @@ from pathlib import Path
 
 from charrnn.causal.ablation import CONTROLS, ablate
 from charrnn.causal.effects import Ablation
-from charrnn.discovery.cache import MAX_FILES, hash_of, question_key, save_json, subject_key
+from charrnn.discovery.cache import (
+    MAX_FILES,
+    hash_of,
+    is_about_packaged,
+    packaged_file,
+    question_key,
+    save_json,
+    subject_key,
+)
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.inputs import characters_of, language_of
 from charrnn.discovery.study import Effort, Progress
 from charrnn.errors import CharrnnError
 from charrnn.files import from_json_bytes, is_real_folder, read_bounded
 from charrnn.inspection.trace import Cell, all_cells
+from charrnn.model.lookup import results_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.properties.catalog import Property, property_titled
@@ -51,14 +60,19 @@ def ablate_run(
     language: of the text; None: guessed. effort: characters to read, and the seed. again: repeat an ablation that
     was made before. progress: not called where the ablation is cached.
     """
+    is_usual = language is None and controls == CONTROLS and effort in (None, Effort())
     effort, language = effort or Effort(), language_of(run, language)
     subject, text = subject_key(network, text), text[: effort.characters]
     asked = question_key(text, [one], language, None, effort)
     file = None
     if asked is not None:
         question = hash_of([asked, str((FORMAT, str(cell), signal, controls))])
-        file = run.path / FOLDER / f"{subject}-{question}.json"
+        file = results_folder(run.path) / FOLDER / f"{subject}-{question}.json"
     ablation = None if file is None or again else load_ablation(file, network)
+    if ablation is None and (is_usual and not again):
+        same = (str(cell), one.title, signal)
+        packaged = packaged_ablations(run, network, text)
+        ablation = next((each for each in packaged if (each.cell, each.property_name, each.signal) == same), None)
     if ablation is None:
         ablation = ablate(
             network,
@@ -90,11 +104,22 @@ def load_ablation(file: Path, network: CharRNN) -> Ablation | None:
 
 
 def earlier_ablations(run: Run, network: CharRNN, text: EncodedText) -> list[Ablation]:
-    """Return all cached ablations of a network on a text, the latest first."""
-    folder = run.path / FOLDER
+    """Return all cached ablations of a network on a text, the latest first, and then the packaged ones."""
+    folder = results_folder(run.path) / FOLDER
     files = folder.glob(f"{subject_key(network, text)}-*.json") if is_real_folder(folder) else ()
     latest = sorted(files, key=lambda file: -file.lstat().st_mtime)[: 10 * MAX_FILES]
-    return [ablation for file in latest if (ablation := load_ablation(file, network)) is not None]
+    loaded = [ablation for file in latest if (ablation := load_ablation(file, network)) is not None]
+    return loaded + packaged_ablations(run, network, text)
+
+
+def packaged_ablations(run: Run, network: CharRNN, text: EncodedText) -> list[Ablation]:
+    """Return the ablations made when the built-in run was packaged; none for another run, text or weights."""
+    if not is_about_packaged(run, text):
+        return []
+    first = packaged_file(run.path / FOLDER, network)
+    files = sorted(first.parent.glob(f"{first.stem}*.json"))
+    loaded = [ablation for file in files if (ablation := load_ablation(file, network)) is not None]
+    return [dataclasses.replace(each, packaged_with=run.settings.origin.python) for each in loaded]
 
 
 def fitted_property(searches: Sequence[Findings], cell: Cell) -> Property:

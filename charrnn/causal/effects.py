@@ -125,7 +125,7 @@ class Ablation:
     names: of the classes, outside first. low, high: the cell's 1 % and 99 % quantiles. doses: at its 5, 25, 50, 75 and
     95 % quantiles. controls: how many cells it was compared with; excluded: cells left out because they correlate with
     it. stored: for properties with an opening character. characters: of the text read. held: for how many characters
-    the cell is held before an event. kept: whether it was read from the run's folder.
+    the cell is held before an event. kept: whether it was read from the run's folder. packaged_with: as for `Findings`.
     """
 
     cell: CellName
@@ -147,6 +147,7 @@ class Ablation:
     characters: Count
     held: Count
     kept: bool = field(default=False, compare=False)
+    packaged_with: str = field(default="", compare=False)
 
     @property
     def stars(self) -> int:

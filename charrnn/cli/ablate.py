@@ -94,7 +94,10 @@ def ablate(
     terminal = output_terminal(settings.color, settings.background)
     print_ablation(found, terminal, details=details)
     more = "" if details else " · more: --details"
-    more += " · kept from an earlier ablation; --again repeats it" if found.kept else ""
+    if found.packaged_with:
+        more += f" · from when the model was packaged, with Python {found.packaged_with}; --again repeats it here"
+    elif found.kept:
+        more += " · kept from an earlier ablation; --again repeats it"
     terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(found.characters)} characters{more}")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.novelty import CorpusOption, training_index
-from charrnn.cli.options import CheckpointOption, DeviceOption, RunArgument, with_settings
+from charrnn.cli.options import CheckpointOption, DeviceOption, RunArgument, load_model, with_settings
 from charrnn.cli.sampled_text import TextOutput
 from charrnn.cli.sampling_options import parse_value, sample_settings, shown_value, unescaped
 from charrnn.cli.typed_lines import TypedLines, interruptible, known_ids, note
@@ -81,10 +81,9 @@ def chat(
     """
     settings = sample_settings(given)
 
-    from charrnn.api import load
     from charrnn.sampling.generate import fresh_seed
 
-    model = load(run, checkpoint=checkpoint, device=device)
+    model = load_model(run, checkpoint, device)
     if settings.seed is None:
         settings = settings.changed(seed=fresh_seed())
     asked = {"you": you, "reply": reply, "end": turn_end}

@@ -55,9 +55,9 @@ def bash_words(environment: MutableMapping[str, str]) -> Iterator[None]:
 
 def complete_run(incomplete: str) -> list[str]:
     """Return the names of runs, the one trained last first."""
-    from charrnn.model.lookup import run_names, runs_folder
+    from charrnn.model.lookup import all_run_names
 
-    return [name for name in run_names(runs_folder()) if name.startswith(incomplete)]
+    return [name for name in all_run_names() if name.startswith(incomplete)]
 
 
 def complete_corpus(incomplete: str) -> list[str]:
@@ -89,10 +89,12 @@ def complete_cell(context: typer.Context, incomplete: str) -> list[tuple[str, st
 def _candidates(run: str | None) -> Iterator[tuple[str, str]]:
     """Yield cell and property of the latest findings, the best last."""
     from charrnn.files import from_json_bytes, read_bounded
-    from charrnn.model.lookup import run_names, runs_folder
+    from charrnn.model.lookup import find_run, results_folder
 
-    folder = runs_folder() / (run or run_names(runs_folder())[0]) / "findings"
-    latest = max(folder.glob("*.json"), key=lambda file: file.lstat().st_mtime)
+    path = find_run(run)
+    folders = {results_folder(path): None, path: None}  # of the built-in run two, the user's first
+    files = [sorted((folder / "findings").glob("*.json"), key=lambda file: file.lstat().st_mtime) for folder in folders]
+    latest = next(found[-1] for found in files if found)
     findings = from_json_bytes(read_bounded(latest, LARGEST_FINDINGS), str(latest), LARGEST_FINDINGS)
     for one in sorted(findings["evidence"], key=lambda one: float(one["rank_correlation"])):
         yield str(one["cell"]), str(one["property_name"])

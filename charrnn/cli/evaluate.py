@@ -20,6 +20,7 @@ from charrnn.cli.options import (
     JsonOption,
     RunArgument,
     SkipUnknownOption,
+    load_model,
     read_text,
     with_settings,
 )
@@ -145,7 +146,7 @@ def evaluate(
 
     run, text = _run_and_text(run, text)
     _check_options(output, corpus, explain=explain, reads_corpus=dynamic or mix or explain or baselines is not False)
-    model = load(run, checkpoint=checkpoint, device=device)
+    model = load_model(run, checkpoint, device)
     if text is None and not model.run.has_held_out_text:
         raise NoHeldOutTextError(model.name, f"name a text: charrnn evaluate {model.name} FILE")
     others = [load(name, device=device) for name in compare or ()]

@@ -24,7 +24,10 @@ READING = tuple(name for name in ReadSettings.options() if name != "normalize") 
 RunArgument = Annotated[
     str | None,
     typer.Argument(
-        help="Name or folder of a run.", metavar="RUN", show_default="the newest", autocompletion=complete_run
+        help="Name or folder of a run.",
+        metavar="RUN",
+        show_default="the newest, else the built-in one",
+        autocompletion=complete_run,
     ),
 ]
 TextOption = Annotated[
@@ -183,10 +186,19 @@ def open_text(
     run: str | None, text: str | None, checkpoint: str, device: str, *, skip_unknown: bool, given: dict[str, Any]
 ) -> tuple[Model, str, EncodedText]:
     """Return a model, and title and ids of the text that a command reads with it (`read_text`)."""
+    model = load_model(run, checkpoint, device)
+    return model, *read_text(model, text, skip_unknown=skip_unknown, given=given)
+
+
+def load_model(run: str | None, checkpoint: str, device: str) -> Model:
+    """Return the model of a run. Say so on stderr where there is no run but the built-in one, and none was named."""
     from charrnn.api import load
+    from charrnn.model.built_in import is_built_in
 
     model = load(run, checkpoint=checkpoint, device=device)
-    return model, *read_text(model, text, skip_unknown=skip_unknown, given=given)
+    if run is None and is_built_in(model.run.path):
+        typer.echo(f"no runs yet: using the built-in model {model.name}, trained on Python's own source code", err=True)
+    return model
 
 
 def read_text(model: Model, spec: str | None, *, skip_unknown: bool, given: dict[str, Any]) -> tuple[str, EncodedText]:

@@ -145,16 +145,16 @@ def runs(
 ) -> None:
     """Compare runs: losses, minutes, sizes, and the settings that differ.
 
-    The run trained last comes first, unless you give names. nats and bpc (bits per character) are the best validation
-    loss; minutes is the training time; size is that of all files of the run.
+    The run trained last comes first and the built-in one last, unless you give names. nats and bpc (bits per
+    character) are the best validation loss; minutes is the training time; size is that of all files of the run.
 
     [bold]charrnn runs[/bold]
     [bold]charrnn runs wide narrow --json[/bold]
     """
     from charrnn.display.terminal import Terminal, safe_text
-    from charrnn.model.lookup import run_names, runs_folder
+    from charrnn.model.lookup import all_run_names, runs_folder
 
-    listed = [summarize(name) for name in names or run_names(runs_folder())]
+    listed = [summarize(name) for name in names or all_run_names()]
     if as_json:
         print(json.dumps([entry.to_json() for entry in listed], indent=2))
         return
@@ -179,6 +179,7 @@ def _complete(incomplete: str) -> list[str]:
 
 def summarize(name: str | None) -> Summary | Damaged:
     """Return what there is to say about a run; None: the newest. Raise UsageError if there is no run of that name."""
+    from charrnn.model.built_in import is_built_in
     from charrnn.model.lookup import find_run
     from charrnn.model.manage import run_size
     from charrnn.model.network import parameter_count
@@ -193,7 +194,9 @@ def summarize(name: str | None) -> Summary | Damaged:
             last = run.checkpoint("last")
         except CharrnnError as error:
             return Damaged(name or path.name, str(error), size)
-    if run.is_being_trained():
+    if is_built_in(path):
+        state = "built in"
+    elif run.is_being_trained():
         state = "training"
     elif not last.has_training_state:
         state = "weights only"

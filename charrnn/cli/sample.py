@@ -18,6 +18,7 @@ from charrnn.cli.options import (
     DeviceOption,
     RunArgument,
     SkipUnknownOption,
+    load_model,
     output_option,
     with_settings,
 )
@@ -139,10 +140,9 @@ def sample(
     only_one_of(prime=prime, prime_file=prime_file, interactive=interactive or None)
     _check_inputs("-" if interactive else prime, prime_file, adapt, save_as)
 
-    from charrnn.api import load
     from charrnn.sampling.generate import fresh_seed
 
-    model = _adapted(load(run, checkpoint=checkpoint, device=device), adapt, save_as, skip_unknown=skip_unknown)
+    model = _adapted(load_model(run, checkpoint, device), adapt, save_as, skip_unknown=skip_unknown)
     prime_ids = _prime_ids(model, prime, prime_file, skip_unknown=skip_unknown)
     index = training_index(model, corpus, needed=novelty or settings.max_copy is not None)
     compared = index if novelty else None

@@ -16,8 +16,13 @@ from charrnn.discovery.checked import Count
 from charrnn.display.activations import excerpt_lines
 from charrnn.display.terminal import Terminal
 from charrnn.display.view import SignalScale, View
+from charrnn.inspection.gates import warm_up
 from charrnn.inspection.recorded_trace import displayed_scale
+from charrnn.inspection.trace import Cell, trace_signal
+from charrnn.model.network import CharRNN
 from charrnn.model.recurrences.base import Recurrence
+from charrnn.properties.catalog import Property, Text
+from charrnn.text.encoded_text import EncodedText
 
 LENGTH = 150  # characters: two lines of 76 columns
 MARGIN = LENGTH // 8  # characters shown on each side of an episode, at least
@@ -62,6 +67,31 @@ class Excerpt:
         Without colors, rows of values follow each line of text.
         """
         return excerpt_lines(self.view(palette), terminal, width, rows=rows, focus=self.focus)
+
+
+def typical_excerpts(
+    network: CharRNN,
+    text: EncodedText,
+    characters: Text,
+    asked: Sequence[tuple[Cell, str, Property]],
+    symbols: Sequence[str],
+) -> list[Excerpt | None]:
+    """Return the typical excerpt of a text for each cell, signal and property; None where the property never changes.
+
+    characters: the text as characters, one for each id. symbols: printable form of each id.
+    """
+    first = warm_up(len(text))
+    positions, ids = np.arange(first, len(text)), text.ids[first:]
+    truths = {one.name: one.of(characters)[first:] for _, _, one in asked}
+    found: list[Excerpt | None] = [None] * len(asked)
+    for signal in dict.fromkeys(signal for _, signal, _ in asked):
+        places = [place for place, each in enumerate(asked) if each[1] == signal]
+        values = trace_signal(network, text, signal, [asked[place][0] for place in places])[first:]
+        for column, place in enumerate(places):
+            truth = truths[asked[place][2].name]
+            cell_values = values[:, column]
+            found[place] = typical_excerpt(network.recurrence, signal, positions, ids, cell_values, truth, symbols)
+    return found
 
 
 def typical_excerpt(

@@ -70,7 +70,8 @@ class Findings:
     the character that it reacts to, of cells without a name. gradient_shares: cell → share of the squared gradient of
     the loss that it carries back over 30 and 100 characters (`GradientShare`), of named cells and of those with 2 % or
     more. summaries: of every cell. kept: whether they were read from the run's folder, as an earlier search, or whoever
-    the run came from, left them.
+    the run came from, left them. packaged_with: the version of Python whose standard library was searched when the
+    model was packaged; empty for any other search.
     """
 
     cells: Count
@@ -90,6 +91,7 @@ class Findings:
     gradient_shares: dict[CellName, tuple[Share | None, ...]]
     summaries: tuple[CellSummary, ...]
     kept: bool = field(default=False, compare=False)
+    packaged_with: str = field(default="", compare=False)
 
     def claims(self, verdict: Verdict | None = None) -> list[Evidence]:
         """Return the best evidence about each candidate cell, the best first. verdict: only those with this one.
@@ -262,8 +264,15 @@ def headlines(findings: Findings) -> list[str]:
     asked = len(findings.testable) + len(findings.not_testable)
     named = f"{len(findings):,}" if len(findings) else "none"
     tested = f"{len(findings.testable)} of {asked} properties can be tested in this text"
-    kept = ["From an earlier search, kept with the run; --again repeats it."] if findings.kept else []
-    return [f"{named} of {amount(findings.cells, 'cell')} earned a name; {tested}", *kept]
+    lines = [f"{named} of {amount(findings.cells, 'cell')} earned a name; {tested}"]
+    if findings.packaged_with:
+        lines.append(
+            f"From the search when the model was packaged, on {count(findings.characters)} characters of Python "
+            f"{findings.packaged_with}'s library; --again repeats it here. Excerpts are from this Python's library."
+        )
+    elif findings.kept:
+        lines.append("From an earlier search, kept with the run; --again repeats it.")
+    return lines
 
 
 def cells_shown(named: list[Evidence]) -> list[Evidence]:

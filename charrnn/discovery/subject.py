@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from charrnn.discovery.cache import earlier_findings
 from charrnn.discovery.evidence import Evidence
-from charrnn.discovery.excerpts import Excerpt, typical_excerpt
+from charrnn.discovery.excerpts import Excerpt, typical_excerpts
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.history import History, cell_history
 from charrnn.discovery.inputs import as_characters, characters_of, language_of
 from charrnn.discovery.profile import CellProfile, Contradiction, cell_profile, contradictions
 from charrnn.discovery.span_match import SpanMatch, find_occurrences, match_span
 from charrnn.errors import CharrnnError
-from charrnn.inspection.gates import warm_up
-from charrnn.inspection.trace import Cell, trace_signal
+from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.properties.catalog import Property, Text, property_titled
@@ -84,18 +81,9 @@ class Subject:
         tracked = self.property_of(cell, name)
         if tracked is None:
             return None
-        read, signal = self.text[:characters], self.network.recurrence.find_signal(signal)
-        values, truth = trace_signal(self.network, read, signal, [cell])[:, 0], tracked.of(self.characters(characters))
-        first = warm_up(len(read))
-        return typical_excerpt(
-            self.network.recurrence,
-            signal,
-            np.arange(first, len(read)),
-            read.ids[first:],
-            values[first:],
-            truth[first:],
-            self.run.vocabulary.symbols,
-        )
+        asked = [(cell, self.network.recurrence.find_signal(signal), tracked)]
+        symbols = self.run.vocabulary.symbols
+        return typical_excerpts(self.network, self.text[:characters], self.characters(characters), asked, symbols)[0]
 
     def _sought(self, span: str) -> str:
         """Return a piece of text as the characters of this one."""

@@ -30,7 +30,14 @@ from charrnn.model.network import parameter_shapes
 from charrnn.model.run import HELD_OUT_CHARACTERS, LARGEST_VOCABULARY, Run, encode_held_out
 from charrnn.model.run_format import FORMAT, PROGRESS_FILE, migrate, with_version
 from charrnn.model.run_settings import RunSettings
-from charrnn.model.tensors import TensorLayout, check_finite, names_in_file_order, read_tensor, sha256_of
+from charrnn.model.tensors import (
+    TensorLayout,
+    check_finite,
+    in_half_precision,
+    names_in_file_order,
+    read_tensor,
+    sha256_of,
+)
 from charrnn.model.writer import RunWriter
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import shortened
@@ -87,9 +94,9 @@ def export_run(
     if os.path.lexists(file):
         raise UsageError(f"{file} exists already", "remove it first, or name another file")
     network, loaded = run.load_network(checkpoint)
-    weights = {name: tensor.half() if half else tensor for name, tensor in network.state_dict().items()}
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in weights.values()):
-        raise CharrnnError(f"the weights of {run.name} are too large for half precision", "leave --half out")
+    weights = network.state_dict()
+    if half:
+        weights = in_half_precision(weights, run.name)
     if with_text:
         run.held_out_text()  # raises where there is none
     held_out = run.held_out_bytes() if with_text else b""

@@ -1,4 +1,4 @@
-"""Find runs by name, and name new ones."""
+"""Find runs by name, and name new ones. Where there is none, the built-in run is found."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.files import home_folder
+from charrnn.model.built_in import BUILT_IN, RESULTS_FOLDER, built_in_path, is_built_in
 from charrnn.model.run_format import CHECKPOINTS_FOLDER, RUN_FILE
 
 if TYPE_CHECKING:
@@ -27,13 +28,28 @@ def runs_folder() -> Path:
 
 
 def run_names(folder: Path) -> list[str]:
-    """Return the names of the runs in a folder, the one trained last first. Hidden folders are left out."""
+    """Return the names of the runs in a folder, the one trained last first.
+
+    Hidden folders are left out, and so is the built-in run, which is in the folder of a checkout.
+    """
     try:
         # Unlike Path.is_file, os.path.isfile returns False for a folder without permission.
         paths = [p for p in folder.iterdir() if p.name[0] != "." and os.path.isfile(p / RUN_FILE)]  # noqa: PTH113
     except OSError:
         return []
+    paths = [path for path in paths if not is_built_in(path)]
     return [p.name for p in sorted(paths, key=lambda p: (_time_trained(p), p.name), reverse=True)]
+
+
+def all_run_names() -> list[str]:
+    """Return the names of the user's runs, the one trained last first, and then of the built-in run."""
+    names = run_names(runs_folder())
+    return names if built_in_path() is None or BUILT_IN in names else [*names, BUILT_IN]
+
+
+def results_folder(run: Path) -> Path:
+    """Return where findings about a run are kept: in its folder, or if it is built in, in a folder beside all runs."""
+    return runs_folder() / RESULTS_FOLDER / run.name if is_built_in(run) else run
 
 
 def _time_trained(path: Path) -> int:
@@ -44,7 +60,7 @@ def _time_trained(path: Path) -> int:
 
 
 def open_run(name: str | None = None, folder: Path | None = None) -> Run:
-    """Return the run of a name or a path; None: the run trained last.
+    """Return the run of a name or a path; None: the run trained last, or where there is none, the built-in run.
 
     folder: where names are looked up, by default `runs_folder()`. Raises CharrnnError where there is no such run.
     """
@@ -55,14 +71,16 @@ def open_run(name: str | None = None, folder: Path | None = None) -> Run:
 
 def find_run(name: str | None = None, folder: Path | None = None) -> Path:
     """Return the folder of a run, which may be damaged. Arguments and errors as for `open_run`."""
+    names = all_run_names() if folder is None else run_names(folder)
+    built_in = built_in_path() if folder is None else None
     folder = folder if folder is not None else runs_folder()
-    names = run_names(folder)
     if name is None:
         if not names:
             raise CharrnnError(f"no run in {folder}", "train one first: charrnn train")
-        return folder / names[0]
+        name = names[0]
     is_path = os.sep in name or name.startswith(".")
-    for path in [Path(name)] if is_path else [folder / name, Path(name)]:
+    paths = [Path(name)] if is_path else [folder / name, Path(name)]
+    for path in [*paths, built_in] if built_in is not None and name == BUILT_IN else paths:
         # Unlike Path.exists, os.path.exists returns False for a name that cannot be a path.
         if os.path.exists(path / RUN_FILE):  # noqa: PTH110
             return path
@@ -88,15 +106,19 @@ def check_new_name(name: str, folder: Path, hint: str = "choose another name") -
     """
     if not SAFE_NAME.fullmatch(name):
         raise UsageError(f"{name!r} cannot be a run's name", "use letters, digits, '.', '_' and '-'")
-    if os.path.exists(folder / name):  # noqa: PTH110 - as above
+    if _is_taken(name, folder):
         raise NameTakenError(name, hint)
     return name
+
+
+def _is_taken(name: str, folder: Path) -> bool:
+    return name == BUILT_IN or os.path.exists(folder / name)  # noqa: PTH110 - as above
 
 
 def free_name(wanted: str, folder: Path) -> str:
     """Return a name close to `wanted` that is valid and not taken, adding -2, -3, … if necessary."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", wanted).strip("-._")[:80] or "run"
     number = 1
-    while os.path.exists(folder / (name := stem if number == 1 else f"{stem}-{number}")):  # noqa: PTH110 - as above
+    while _is_taken(name := stem if number == 1 else f"{stem}-{number}", folder):
         number += 1
     return name

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from charrnn.errors import CharrnnError
 from charrnn.files import is_real_folder, remove_folder, sync_folder
+from charrnn.model.built_in import refuse_built_in
 from charrnn.model.lock import lock_run
 from charrnn.model.lookup import check_new_name, find_run
 
@@ -56,6 +57,7 @@ def run_size(path: Path) -> int:
 def _locked(path: Path) -> Iterator[Path]:
     """Hold the lock of a run. Raises CharrnnError where another process holds it, or the folder is a link."""
     path = Path(os.path.normpath(path))
+    refuse_built_in(path, "changed")
     if not is_real_folder(path):
         raise CharrnnError(f"{path} is a link to a run elsewhere", "change or remove the link itself")
     try:

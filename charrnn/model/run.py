@@ -42,14 +42,17 @@ from charrnn.model.tensors import read_tensors
 from charrnn.settings import ReadSettings, TrainingSettings, check_names
 from charrnn.text.corpus import load_corpus, read_text
 from charrnn.text.documents import DocumentSeparator
+from charrnn.text.download import FetchError
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.normalization import StreamNormalizer, normalized
+from charrnn.text.standard_library import text_from
 from charrnn.text.vocabulary import StreamDecoder, Vocabulary
 
 VOCABULARY_FILE = "vocabulary.json"
 HELD_OUT_FILE = "held_out.bin"
 STEPS_FILE = "steps.json"
 HELD_OUT_CHARACTERS = 2_000_000
+WEIGHT_TYPES = ("F32", "F16")  # in a checkpoint
 LARGEST_VOCABULARY = 5_000_000  # bytes; all of Unicode takes 4.4 million
 LARGEST_STEPS_FILE = 50_000  # bytes
 T = TypeVar("T")
@@ -124,8 +127,8 @@ class Run:
 
     @property
     def has_held_out_text(self) -> bool:
-        """Whether the run keeps its held-out text. A run that was imported without it has none."""
-        return self.held_out_size > 0
+        """Whether the run keeps its held-out text or can build it. A run that was imported without it cannot."""
+        return self.held_out_size > 0 or self.settings.corpus.held_out_from != ""
 
     @property
     def held_out_size(self) -> int:
@@ -139,8 +142,19 @@ class Run:
         """
         if not self.has_held_out_text:
             raise NoHeldOutTextError(self.name)
+        if not self.held_out_size:
+            return self.encoded_text(self._built_held_out_ids)
         source = str(self.path / HELD_OUT_FILE)
         return encode_held_out(self.settings, self.vocabulary, self.held_out_bytes(), source)
+
+    @cached_property
+    def _built_held_out_ids(self) -> np.ndarray:
+        """The standard library of this Python from the first held-out file on, without unknown characters."""
+        try:
+            text = text_from(self.settings.corpus.held_out_from, HELD_OUT_CHARACTERS)
+        except FetchError as error:
+            raise NoHeldOutTextError(self.name, f"{error}; name a text, as in --text FILE") from None
+        return self.encode(text, skip_unknown=True)
 
     def held_out_bytes(self) -> bytes:
         """Return the held-out text as it is stored; empty in a run that was imported without it."""
@@ -260,9 +274,9 @@ class Run:
         return network.to(device).eval(), checkpoint
 
     def read_model(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
-        """Return the network's parameters, on the CPU."""
+        """Return the network's parameters as float32, on the CPU."""
         shapes = parameter_shapes(self.settings.model, len(self.vocabulary))
-        return read_tensors(checkpoint.path / MODEL_FILE, shapes, checkpoint.manifest.entries[MODEL_FILE])
+        return read_tensors(checkpoint.path / MODEL_FILE, shapes, checkpoint.manifest.entries[MODEL_FILE], WEIGHT_TYPES)
 
     def read_training(self, checkpoint: Checkpoint) -> dict[str, Tensor]:
         """Return the optimizer's moments and the recurrent state of every stream, on the CPU.

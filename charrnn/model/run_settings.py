@@ -32,6 +32,7 @@ class CorpusIdentity(ReadSettings):
     characters: int = option(0, "Length of the text.", at_least=0, at_most=LARGEST_COUNT)
     held_out: int = option(0, "Held-out characters, at its end.", at_least=0, at_most=LARGEST_COUNT)
     held_out_files: str = option("", "Lengths of the held-out files if files are documents, separated by spaces.")
+    held_out_from: str = option("", "With an empty held_out.bin: the first held-out file of Python's library.")
 
     @property
     def reading(self) -> ReadSettings:

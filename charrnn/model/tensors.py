@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,33 +52,47 @@ class TensorLayout(NamedTuple):
         return TYPES[self.type].bytes * math.prod(self.shape)
 
 
-def read_tensors(path: Path, shapes: Mapping[str, tuple[int, ...]], entry: Entry) -> dict[str, Tensor]:
-    """Return the tensors of a file, on the CPU.
+def in_half_precision(weights: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return weights as float16. name: of the run. Raises CharrnnError where they exceed its range."""
+    halved = {key: tensor.half() for key, tensor in weights.items()}
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in halved.values()):
+        raise CharrnnError(f"the weights of {name} are too large for half precision", "leave --half out")
+    return halved
+
+
+def read_tensors(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], entry: Entry, types: Sequence[str] = ("F32",)
+) -> dict[str, Tensor]:
+    """Return the tensors of a file as float32, on the CPU. types: allowed ones, keys of `TYPES` that differ in size.
 
     Raises CharrnnError unless the file matches its manifest entry and holds exactly these names and shapes, as finite
-    float32 values.
+    values of one allowed type.
     """
-    layouts = {name: TensorLayout("F32", shape) for name, shape in shapes.items()}
-    expected = sum(layout.bytes for layout in layouts.values())
+    by_size: dict[int, dict[str, TensorLayout]] = {}
+    for kind in types:
+        layouts = {name: TensorLayout(kind, shape) for name, shape in shapes.items()}
+        by_size[sum(layout.bytes for layout in layouts.values())] = layouts
     size = entry.size
-    if not expected + 8 <= size <= min(expected + 8 + LARGEST_HEADER, LARGEST_TENSORS):
+    if not min(by_size) + 8 <= size <= min(max(by_size) + 8 + LARGEST_HEADER, LARGEST_TENSORS):
+        required = " or ".join(f"{one:,}" for one in sorted(by_size))
         raise CharrnnError(
-            f"{path} is damaged: {amount(size, 'byte', exact=True)}, where its settings require {expected:,} "
-            "and a header"
+            f"{path} is damaged: {amount(size, 'byte', exact=True)}, where its settings require {required} and a header"
         )
     try:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size != size:
                 raise CharrnnError(f"{path} is damaged: its size does not match its manifest")
-            if int.from_bytes(file.read(8), "little") != size - 8 - expected:
+            expected = size - 8 - int.from_bytes(file.read(8), "little")
+            if expected not in by_size:
                 raise CharrnnError(f"{path} is damaged: its header does not end where its tensors start")
+            layouts = by_size[expected]
             header = from_json_bytes(file.read(size - 8 - expected), str(path))
             order = names_in_file_order(header, layouts, path)
             file.seek(0)
             if sha256_of(file) != entry.sha256:
                 raise CharrnnError(f"{path} is damaged: it does not match its manifest")
             file.seek(size - expected)
-            tensors = {name: read_tensor(file, layouts[name], path) for name in order}
+            tensors = {name: read_tensor(file, layouts[name], path).float() for name in order}
     except OSError as error:
         raise CharrnnError(f"{path} cannot be read: {error.strerror or error}") from None
     check_finite(tensors, path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sysconfig
-import tokenize
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,7 @@ from typing import BinaryIO, Protocol
 from charrnn.errors import CharrnnError
 from charrnn.files import ProgressCallback, atomic_file, remove_leftovers
 from charrnn.text.download import Download, FetchError, ZipDownload, https_opener
-
-NOT_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+from charrnn.text.standard_library import read_source, source_files
 
 
 class Source(Protocol):
@@ -52,23 +49,11 @@ class StandardLibrary:
     size: int | None = None
 
     def write(self, file: BinaryIO, progress: ProgressCallback, opener: urllib.request.OpenerDirector) -> None:
-        root = Path(sysconfig.get_path("stdlib"))
-        paths = [path for path in root.rglob("*.py") if path.is_file()]
-        paths = [path for path in paths if not NOT_LIBRARY.intersection(path.relative_to(root).parts)]
-        if not paths:
-            raise FetchError(f"this Python keeps no source in {root}")
-        paths.sort(key=lambda path: path.relative_to(root).as_posix())
+        paths = source_files().values()
         total = sum(path.stat().st_size for path in paths)
         done = 0
         for path in paths:
-            try:
-                with tokenize.open(path) as source:
-                    text = source.read()
-            except (SyntaxError, UnicodeError):  # its encoding is unknown, or not the one it declares
-                text = ""
-            if text and not text.endswith("\n"):
-                text += "\n"
-            file.write(text.encode("utf-8"))
+            file.write(read_source(path).encode("utf-8"))
             done += path.stat().st_size
             progress(done, total)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.model.built_in import refuse_built_in
 from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run, run_names, runs_folder
 from charrnn.model.network import CharRNN
@@ -123,6 +124,7 @@ def _prepare(
         loaded = corpus if isinstance(corpus, Corpus) else load(specs, options.as_bytes, _reading(options))
         return prepare_new_run(loaded, options, started=time.perf_counter(), group=group), specs
     run = open_run(options.name)
+    refuse_built_in(run.path, "resumed", f"train it further with --init-from {run.name}")
     if restart_count():  # the command line is that of the new run, and its length may be given
         options = dataclasses.replace(options, epochs=None, minutes=None)
     refuse_changes(run, options)

@@ -336,6 +336,7 @@ attack("model-fewer", "leave out a tensor", "not those that its settings require
     lambda entries: entries.pop(FIRST)))  # fmt: skip
 attack("model-double", "use another type", "not a float32 tensor", make=entry("dtype", "F64"))
 attack("model-half", "use another type", "not a float32 tensor", make=entry("dtype", "BF16"))
+attack("model-one-half", "use half precision in one tensor", "not a float32 tensor", make=entry("dtype", "F16"))
 attack("model-dtype-list", "use a list as a type", "not a float32 tensor", make=entry("dtype", ["F32"]))
 attack("model-empty-shape", "use a shape of zero elements", "not a float32 tensor", make=entry("shape", [0, 2**62]))
 attack("model-overflow", "overflow 64 bits", "not a float32 tensor", make=entry("shape", [2**62, 2**62]))

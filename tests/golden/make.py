@@ -4,8 +4,8 @@
 
 Each run in `RUNS` is trained to its end by the program, on a CPU, with one thread. It is then cut back to the
 checkpoints in `kept`, as if the training had been killed there. Beside the run lie NAME.json, what the program samples
-from the cut run, and NAME.safetensors, the weights of the whole one. Some runs are exported as well. Golden runs are
-never rewritten: only those that the current format does not have yet are made.
+from the cut run, and NAME.safetensors, the weights of the whole one, if the run can be resumed. Some runs are exported
+as well. Golden runs are never rewritten: only those that the current format does not have yet are made.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from pathlib import Path
 from charrnn.model.exported import VERSION, export_run
 from charrnn.model.run import Run
 from charrnn.model.run_format import FORMAT
+from charrnn.model.tensors import in_half_precision
+from charrnn.model.writer import RunWriter
 
 GOLDEN = Path(__file__).parent
 CORPUS = GOLDEN / "text.txt"
@@ -35,12 +37,13 @@ class Golden:
     """How one golden run is made.
 
     arguments: of `charrnn train`. kept: the steps whose checkpoints stay. steps: the number of steps that a correction
-    after the warm-up left in steps.json.
+    after the warm-up left in steps.json. is_shared: without optimizer and held-out text, weights in half precision.
     """
 
     arguments: str
     kept: tuple[int, ...] = (200,)
     steps: int | None = None
+    is_shared: bool = False
 
 
 RUNS = {
@@ -51,6 +54,7 @@ RUNS = {
     "documents": Golden("--model gru --documents lines --patience 0 --weight-decay 0.01"),
     "bytes": Golden("--model rnn --bytes --hidden-size 2 --embedding-size 1"),
     "corrected": Golden("--model lstm", steps=260),
+    "shared": Golden("--model lstm", is_shared=True),
 }
 EXPORTED = GOLDEN / f"exported-{VERSION}"
 EXPORTS = {"lstm": True, "bytes": False, "documents": False}
@@ -77,6 +81,17 @@ def cut_back(run: Path, kept: tuple[int, ...]) -> None:
     metrics.write_text("".join(line for line in lines if json.loads(line)["step"] <= kept[-1]))
 
 
+def share(run: Path) -> None:
+    """Replace a run by its last checkpoint in half precision, without optimizer and held-out text."""
+    opened = Run(run)
+    last = opened.checkpoint("last")
+    weights = in_half_precision(opened.read_model(last), run.name)
+    shared = run.with_name("copy")
+    RunWriter.create("copy", opened.settings, opened.vocabulary, b"", run.parent, weights, last.progress).close()
+    shutil.rmtree(run)
+    shared.rename(run)
+
+
 def make(name: str, golden: Golden, home: Path) -> None:
     """Write one run and its expected results to home/checkpoints."""
     run = home / "checkpoints" / name
@@ -92,8 +107,11 @@ def make(name: str, golden: Golden, home: Path) -> None:
         cut_back(run, golden.kept)
         (run / "steps.json").write_text(json.dumps({"steps": golden.steps}))
         program("train", CORPUS.name, "--resume", "--name", name, "--device", "cpu")
-    shutil.copy(max(run.glob("*/[0-9]*")) / "model.safetensors", run.with_name(f"{name}.safetensors"))
-    cut_back(run, golden.kept)
+    if golden.is_shared:
+        share(run)
+    else:
+        shutil.copy(max(run.glob("*/[0-9]*")) / "model.safetensors", run.with_name(f"{name}.safetensors"))
+        cut_back(run, golden.kept)
     (run / "lock").unlink()
     samples = {each: program("sample", name, *sample_arguments(each)) for each in SAMPLES}
     run.with_name(f"{name}.json").write_text(json.dumps(samples, indent=2) + "\n")

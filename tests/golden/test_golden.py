@@ -27,10 +27,12 @@ from charrnn.settings import Settings
 from tests.golden.make import CORPUS, GOLDEN, SAMPLES, TEXT_ENCODING, cut_back, sample_arguments
 
 ALL = sorted(path.parent for path in GOLDEN.glob("format-*/*/run.json"))
+RESUMABLE = [path for path in ALL if any(path.glob("*/*/training.safetensors"))]
 FORMATS = sorted(path.name for path in GOLDEN.glob("format-*"))
 Program = Callable[..., str]
 
 every_run = pytest.mark.parametrize("golden", ALL, ids=lambda path: f"{path.parent.name}-{path.name}")
+every_resumable_run = pytest.mark.parametrize("golden", RESUMABLE, ids=lambda path: f"{path.parent.name}-{path.name}")
 every_format = pytest.mark.parametrize("golden", [GOLDEN / name / "lstm" for name in FORMATS], ids=FORMATS)
 
 
@@ -89,7 +91,7 @@ def test_samples_are_unchanged(golden: Path, sample: str, program: Program) -> N
     assert program("sample", str(golden), *sample_arguments(sample)) == expected[sample]
 
 
-@every_run
+@every_resumable_run
 def test_resume_is_unchanged_and_bit_exact(golden: Path, program: Program, copied: Callable[[Path], Path]) -> None:
     """Resumed from the last checkpoint, and from one that the resumed run wrote itself."""
     run = copied(golden)
@@ -113,6 +115,17 @@ def test_resume_is_unchanged_and_bit_exact(golden: Path, program: Program, copie
     assert (run / "run.json").read_bytes() == before
     folders = [path.name for path in run.iterdir() if path.is_dir()]
     assert folders == [CHECKPOINTS_FOLDER[json.loads(before)["format"]]]
+
+
+def test_shared_run_has_weights_alone() -> None:
+    run = Run(GOLDEN / "format-2" / "shared")
+    checkpoint = run.checkpoint()
+    assert {tensor.dtype for tensor in run.read_model(checkpoint).values()} == {torch.float32}
+    stored = safetensors.torch.load_file(checkpoint.path / "model.safetensors")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
+    assert not run.has_held_out_text
+    with pytest.raises(CharrnnError, match="--init-from shared"):
+        run.resumable_checkpoint()
 
 
 @every_format
