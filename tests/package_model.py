@@ -24,6 +24,7 @@ from typing import Any
 from charrnn.api import Model, load
 from charrnn.causal.cache import FOLDER as ABLATIONS
 from charrnn.causal.effects import Ablation, claim
+from charrnn.cli.progress import stage_bar
 from charrnn.discovery.cache import FOLDER as FINDINGS
 from charrnn.discovery.cache import packaged_file
 from charrnn.discovery.evidence import Evidence
@@ -144,7 +145,8 @@ def search(model: Model, corpus: Path) -> tuple[Findings, list[Ablation | None]]
     """
     with tempfile.TemporaryDirectory() as home:
         os.environ["CHARRNN_HOME"] = home
-        findings = model.discover(corpus=str(corpus), again=True)
+        with stage_bar() as bar:
+            findings = model.discover(corpus=str(corpus), again=True, progress=bar)
         ablations = [ablate(model, one) for one in cells_shown([*findings])]
     without_text = tuple(dataclasses.replace(one, excerpt=None) for one in findings.evidence)
     findings = dataclasses.replace(findings, evidence=without_text)
