@@ -27,7 +27,6 @@ from charrnn.causal.effects import Ablation, claim
 from charrnn.cli.progress import stage_bar
 from charrnn.discovery.cache import FOLDER as FINDINGS
 from charrnn.discovery.cache import packaged_file
-from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.findings import Findings, cells_shown
 from charrnn.discovery.report import sentence
 from charrnn.errors import CharrnnError
@@ -138,37 +137,38 @@ def package(run: Run, command: str) -> dict[str, Any]:
     }
 
 
-def search(model: Model, corpus: Path) -> tuple[Findings, list[Ablation | None]]:
-    """Search the held-out text, ablate the cells that are shown, and store both without text.
-
-    corpus: of the run. An ablation is None where the text has too few events.
-    """
-    with tempfile.TemporaryDirectory() as home:
-        os.environ["CHARRNN_HOME"] = home
-        with stage_bar() as bar:
-            findings = model.discover(corpus=str(corpus), again=True, progress=bar)
-        ablations = [ablate(model, one) for one in cells_shown([*findings])]
+def search(model: Model, corpus: Path) -> Findings:
+    """Search the held-out text, and store what was found without its text. corpus: that of the run."""
+    with stage_bar() as bar:
+        findings = model.discover(corpus=str(corpus), again=True, progress=bar)
     without_text = tuple(dataclasses.replace(one, excerpt=None) for one in findings.evidence)
     findings = dataclasses.replace(findings, evidence=without_text)
-    for name in (FINDINGS, ABLATIONS):
-        shutil.rmtree(FOLDER / name, ignore_errors=True)
-        (FOLDER / name).mkdir()
+    shutil.rmtree(FOLDER / FINDINGS, ignore_errors=True)
     write(packaged_file(FOLDER / FINDINGS, model.network), findings.to_json())
-    for number, ablation in enumerate(filter(None, ablations), start=1):
-        write(packaged_file(FOLDER / ABLATIONS, model.network, f"-{number:02d}"), ablation.to_json())
-    return findings, ablations
+    return findings
 
 
-def ablate(model: Model, one: Evidence) -> Ablation | None:
-    """Return the ablation of a named cell, or None where the text has too few events."""
-    try:
-        return model.ablate(one.cell, property_titled(one.property_name), again=True)
-    except CharrnnError as error:
-        print(f"{one.cell} {one.property_name}: {error}")
-        return None
+def ablate(model: Model, findings: Findings, number: int) -> dict[str, Ablation]:
+    """Ablate the cells that `inspect` shows, the best first, and store the results. Return cell → ablation.
+
+    Cells are left out where the text has too few events.
+    """
+    shutil.rmtree(FOLDER / ABLATIONS, ignore_errors=True)
+    done: dict[str, Ablation] = {}
+    for place, one in enumerate(cells_shown([*findings])[:number], start=1):
+        try:
+            with stage_bar() as bar:
+                ablation = model.ablate(one.cell, property_titled(one.property_name), again=True, progress=bar)
+        except CharrnnError as error:
+            print(f"{one.cell} {one.property_name}: {error}")
+            continue
+        write(packaged_file(FOLDER / ABLATIONS, model.network, f"-{place:02d}"), ablation.to_json())
+        done[one.cell] = ablation
+    return done
 
 
 def write(file: Path, value: Mapping[str, Any]) -> None:
+    file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n", "utf-8")
 
 
@@ -176,6 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?", help="name or folder of a run")
     parser.add_argument("--command", default="", help="the command that trained it")
+    parser.add_argument("--ablations", type=int, default=10, help="cells to ablate, at most")
     parser.add_argument("--search-only", action="store_true", help="keep the weights, search and ablate again")
     arguments = parser.parse_args()
     corpus = (home_folder() / "corpora" / "python.txt").absolute()
@@ -184,10 +185,14 @@ def main() -> None:
     else:
         facts = package(open_run(arguments.run), arguments.command)
         write(FOLDER / FACTS, facts)
-    findings, ablations = search(load(FOLDER), corpus)
+    model = load(FOLDER)
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["CHARRNN_HOME"] = home
+        findings = search(model, corpus)
+        ablations = ablate(model, findings, arguments.ablations)
     lines = [
-        f"- {one.cell} {sentence(one)}" + (f". {claim(ablation)}" if ablation is not None else "")
-        for one, ablation in zip(cells_shown([*findings]), ablations, strict=True)
+        f"- {one.cell} {sentence(one)}" + (f". {claim(ablations[one.cell])}" if one.cell in ablations else "")
+        for one in cells_shown([*findings])
     ]
     size = sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file())
     page = PAGE.format(
