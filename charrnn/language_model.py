@@ -27,8 +27,9 @@ from charrnn.model.writer import save_copy
 from charrnn.properties.catalog import Text
 from charrnn.sampling.best import keep_best
 from charrnn.sampling.conversation import Conversation
-from charrnn.sampling.generate import generate_states
+from charrnn.sampling.generate import Report, fresh_seed, generate_states
 from charrnn.sampling.novelty import Novelty, TrainingIndex
+from charrnn.sampling.particles import Particles
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.stops import STOPPED
 from charrnn.scoring.adaptive import adaptive_score
@@ -127,8 +128,9 @@ class LanguageModel:
         n: how many texts, as a list; None: one str. clamp: cells to hold, as in {"1:42": 0.9} or {"1:42.h":
         "inside@100..300"}: h instead of c, at its mean inside the property that a search found it to track, while
         characters 100 to 300 are generated. settings: fields of `SampleSettings`, such as length, temperature, top_k,
-        top_p, repeat_penalty, best_of, greedy, stop (a str or several), lines, max_copy and seed; corpus as for
-        `generate`. Bytes that are not UTF-8 become U+FFFD; `generate` yields exact ids.
+        top_p, repeat_penalty, best_of, greedy, stop (a str or several), lines, matching, suffix, particles,
+        max_copy and seed; corpus as for `generate`. Bytes that are not UTF-8 become U+FFFD; `generate` yields exact
+        ids.
         Raises CharrnnError where the prime or the stop text holds characters that the vocabulary lacks.
         """
         texts: list[list[int]] = [[] for _ in range(n or 1)]
@@ -155,20 +157,39 @@ class LanguageModel:
         clamp: Clamps = (),
         corpus: str | TrainingIndex | None = None,
         progress: Progress | None = None,
+        report: Report | None = None,
         **settings: Any,
     ) -> Iterator[np.ndarray]:
         """Yield the ids (num,) of the next character of `num` texts; −1 for a text that has ended.
 
         settings: as for `sample`, with `num` for the number of texts. With `best_of`, the first character is yielded
-        after all texts have been generated. progress: of that, as for `discover`. corpus: as for `novelty`, where
-        max_copy is set.
+        after all texts have been generated, with several particles or a suffix too. progress: of that, as for
+        `discover`. corpus: as for `novelty`, where max_copy is set. report: called with the log-weights (num,) of the
+        texts with `matching` or `suffix`, when all have ended.
         """
         ids, chosen = self._prime_ids(prime), self.sample_settings(**settings)
+        if chosen.uses_particles:
+            return self._chosen_particles(ids, clamp, chosen, progress, report)
         candidates = chosen.changed(num=chosen.num * chosen.best_of)
-        drawn = (row for row, _ in self._generate_states(ids, clamp, candidates, corpus))
+        reported = report if chosen.best_of == 1 else None
+        drawn = (row for row, _ in self._generate_states(ids, clamp, candidates, corpus, report=reported))
         if chosen.best_of == 1:
             return drawn
         return keep_best(drawn, chosen, lambda text: self.score_continuation(ids, text).bits_per_character, progress)
+
+    def _chosen_particles(
+        self,
+        prime: np.ndarray,
+        clamp: Clamps,
+        settings: SampleSettings,
+        progress: Progress | None,
+        report: Report | None,
+    ) -> Iterator[np.ndarray]:
+        seeded = settings if settings.seed is not None else settings.changed(seed=fresh_seed())
+        particles = Particles(seeded)
+        candidates = seeded.changed(num=seeded.num * seeded.particle_count)
+        drawn = (row for row, _ in self._generate_states(prime, clamp, candidates, particles=particles))
+        return particles.texts(drawn, progress, report)
 
     def watch(
         self,
@@ -189,6 +210,8 @@ class LanguageModel:
         chosen = self.sample_settings(**settings)
         if chosen.best_of > 1:
             raise UsageError("--best-of and --color-by exclude each other", "leave out one of them")
+        if chosen.uses_particles:
+            raise UsageError("several particles and --color-by exclude each other", "leave out one of them")
         pairs = self._generate_states(self._prime_ids(prime), clamp, chosen, corpus)
         return ((ids, state[watched.layer - 1][part][:, watched.index].cpu().numpy()) for ids, state in pairs)
 
@@ -220,7 +243,12 @@ class LanguageModel:
         return prime if isinstance(prime, np.ndarray) else self.run.encode(prime, source="the prime")
 
     def _generate_states(
-        self, prime: np.ndarray, clamp: Clamps, settings: SampleSettings, corpus: str | TrainingIndex | None
+        self,
+        prime: np.ndarray,
+        clamp: Clamps,
+        settings: SampleSettings,
+        corpus: str | TrainingIndex | None = None,
+        **details: Any,
     ) -> Iterator[tuple[np.ndarray, State]]:
         holds = resolve(parse_holds(clamp, self.network), self.class_means)
         network, state, later = schedule(self.original or self.network, self.clamps, holds)
@@ -234,6 +262,7 @@ class LanguageModel:
             later=later,
             index=None if settings.max_copy is None else self._training_index(corpus),
             composes=self.run.composes,
+            **details,
         )
 
     def sample_settings(self, **settings: Any) -> SampleSettings:

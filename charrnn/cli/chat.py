@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from charrnn.text.turns import TurnFormat
 
 TURNS = "Turns"
-FIXED = ("num", "best_of", "max_copy")  # settings that cannot be changed during a conversation
+ONE_TEXT = ("num", "best_of", "matching", "suffix", "particles", "ess_threshold")  # settings that do not apply
+FIXED = (*ONE_TEXT, "max_copy")  # settings that cannot be changed during a conversation
 COMMANDS = {
     "/temperature X": "less or more random answers; any option of sampling can be set so, as in /top-k 5",
     "/seed N": "draw the next answers from this seed",
@@ -56,7 +57,7 @@ TurnEndOption = Annotated[
 ]
 
 
-@with_settings(SampleSettings, without=("num", "best_of"))
+@with_settings(SampleSettings, without=ONE_TEXT)
 def chat(
     run: RunArgument = None,
     you: YouOption = None,

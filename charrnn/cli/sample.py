@@ -12,6 +12,7 @@ import typer
 
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_cell
+from charrnn.cli.log_weights import LogWeights
 from charrnn.cli.novelty import CorpusOption, NoveltyOption, training_index
 from charrnn.cli.options import (
     CheckpointOption,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from charrnn.api import Model
     from charrnn.display.colored_stream import ColoredStream
     from charrnn.model.run import Run
+    from charrnn.sampling.generate import Report
     from charrnn.sampling.novelty import TrainingIndex
 
 PrimeOption = Annotated[
@@ -56,7 +58,9 @@ InteractiveOption = Annotated[
         rich_help_panel="Prime",
     ),
 ]
-NoEchoOption = Annotated[bool, typer.Option("--no-echo", help="Do not print the prime.", rich_help_panel="Prime")]
+NoEchoOption = Annotated[
+    bool, typer.Option("--no-echo", help="Do not print the prime and the suffix.", rich_help_panel="Prime")
+]
 JsonLinesOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per text, one per line.", rich_help_panel="Output")
 ]
@@ -133,6 +137,8 @@ def sample(
     [bold]charrnn sample --adapt letters.txt --save-as letters[/bold]
     [bold]charrnn sample --clamp 1:42=inside@100..300 --color-by 1:42[/bold]
     [bold]charrnn sample --max-copy 40 --novelty[/bold]
+    [bold]charrnn sample --matching '(.{0,60}\\n){14}' --particles 8[/bold]
+    [bold]charrnn sample --prime "To be" --suffix "the question"[/bold]
     """
     settings = sample_settings(given)
     only_one_of(raw=raw or None, color_by=color_by)
@@ -144,20 +150,25 @@ def sample(
 
     model = _adapted(load_model(run, checkpoint, device), adapt, save_as, skip_unknown=skip_unknown)
     prime_ids = _prime_ids(model, prime, prime_file, skip_unknown=skip_unknown)
+    suffix = model.run.encode(settings.suffix or "", source="the suffix")
     index = training_index(model, corpus, needed=novelty or settings.max_copy is not None)
     compared = index if novelty else None
     seeded = settings if settings.seed is not None else settings.changed(seed=fresh_seed())
     colors = None if as_json else _colored_stream(model, color_by, settings_from(TerminalSettings, given))
 
+    weights = LogWeights()
+
     def generate(prime: np.ndarray, settings: SampleSettings) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return _drawn(model, prime, color_by, clamp or (), settings, index)
+        return _drawn(model, prime, color_by, clamp or (), settings, index, weights)
 
     def show(prime: np.ndarray, settings: SampleSettings, drawn: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
         if as_json:
-            print_json(model, drawn, prime, settings, compared, watched=color_by is not None, raw=raw)
+            print_json(model, drawn, prime, settings, compared, weights, watched=color_by is not None, raw=raw)
         else:
-            text_output, echoed = TextOutput(model.run, raw, colors), prime[: 0 if no_echo else None]
-            print_texts(drawn, echoed, settings.num, text_output, compared, newline=interactive)
+            text_output, echoed = TextOutput(model.run, raw, colors), (prime, suffix)
+            if no_echo:
+                echoed = prime[:0], suffix[:0]
+            print_texts(drawn, echoed, settings.num, text_output, compared, weights, newline=interactive)
 
     drawn = iter(()) if interactive else generate(prime_ids, seeded)  # mistakes are found before a file is written
     if not as_json:
@@ -261,6 +272,7 @@ def _drawn(
     clamp: Sequence[str],
     settings: SampleSettings,
     index: TrainingIndex | None,
+    report: Report,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Return an iterator of ids (N,) and the values (N,) of the cell to color by, zeros if none."""
     import numpy as np
@@ -268,8 +280,10 @@ def _drawn(
     if color_by is None:
         zeros = np.zeros(settings.num)
         with stage_bar() as bar:
-            generated = model.generate(prime, clamp=clamp, corpus=index, progress=bar, **settings.to_json())
-            if settings.best_of > 1:  # the best is known when all have been generated
+            generated = model.generate(
+                prime, clamp=clamp, corpus=index, progress=bar, report=report, **settings.to_json()
+            )
+            if settings.best_of > 1 or settings.uses_particles:  # the texts are known when all have been generated
                 generated = iter(list(generated))
         return ((ids, zeros) for ids in generated)
     cell, _, signal = color_by.partition(".")

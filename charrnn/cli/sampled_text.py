@@ -9,6 +9,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING
 
+from charrnn.cli.log_weights import LogWeights
 from charrnn.cli.novelty import print_novelty
 from charrnn.display.terminal import Terminal, WordWrap, is_terminal, safe_text, write
 from charrnn.sampling.settings import SampleSettings
@@ -28,39 +29,46 @@ FLUSH_SECONDS = {"terminal": 0.05, "pipe": 0.5}
 
 def print_texts(
     drawn: Iterator[tuple[np.ndarray, np.ndarray]],
-    echoed: np.ndarray,
+    echoed: tuple[np.ndarray, np.ndarray],
     num: int,
     output: TextOutput,
     index: TrainingIndex | None,
+    weights: LogWeights,
     *,
     newline: bool = False,
 ) -> None:
     """Print the first text as it is generated, then the others, generated in parallel.
 
-    index: print the novelty of each text after it. newline: end a single text with a newline too.
+    echoed: what to print before and after each. index: print the novelty of each text after it. newline: end a single
+    text with a newline too.
     """
+    prime, suffix = echoed
     first = array("i")  # stays empty without an index, so that memory does not grow
     others = [_Text() for _ in range(num - 1)]
     output.start(1, num)
     try:
-        output.put(echoed)
+        output.put(prime)
         for ids, values in drawn:
             if ids[0] >= 0:
                 output.put(ids[:1], values[:1])
                 if index is not None:
                     first.append(int(ids[0]))
             _append(others, ids[1:], values[1:])
+        output.put(suffix)
     except KeyboardInterrupt:
         output.end(newline=newline or num > 1)
         raise
     output.end(newline=newline or num > 1)
+    weights.print(0)
     if index is not None:
         print_novelty(first, index)
     for number, text in enumerate(others, start=2):
         output.start(number, num)
-        output.put(echoed)
+        output.put(prime)
         output.put(text.ids, text.values)
+        output.put(suffix)
         output.end(newline=True)
+        weights.print(number - 1)
         if index is not None:
             print_novelty(text.ids, index)
 
@@ -169,6 +177,7 @@ def print_json(
     prime: np.ndarray,
     settings: SampleSettings,
     index: TrainingIndex | None,
+    weights: LogWeights,
     *,
     watched: bool,
     raw: bool,
@@ -201,6 +210,10 @@ def print_json(
             "nats_per_character": None if score is None else score.mean,
             "bits_per_character": None if score is None else score.bits_per_character,
         }
+        if settings.suffix is not None:
+            entry["suffix"] = settings.suffix
+        if (weight := weights.of(stream)) is not None:
+            entry["log_weight"] = weight
         if watched:
             entry["values"] = [round(value, 4) for value in one.values]
         decoded = vocabulary.decode(ids)

@@ -60,6 +60,8 @@ class Conversation:
     ):
         if settings.num > 1 or settings.best_of > 1:
             raise UsageError("a conversation has one text", "leave out --num and --best-of")
+        if settings.matching is not None or settings.suffix is not None:
+            raise UsageError("an answer ends where the turn ends", "leave out --matching and --suffix")
         self._network, self._vocabulary, self._documents, self._index = network, vocabulary, documents, index
         self._form, self._composes = form, form == "jamo"
         self.settings, self.turns = self._checked(settings), turns

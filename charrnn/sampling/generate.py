@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +13,12 @@ import torch
 from torch import Tensor
 
 from charrnn.model.network import CharRNN, State, overflow_error
+from charrnn.sampling.grammar import ANY_TEXT, Automaton
+from charrnn.sampling.infilling import Suffix
+from charrnn.sampling.matching import Matching
 from charrnn.sampling.noise import GumbelNoise
 from charrnn.sampling.novelty import CopyLimit, TrainingIndex
+from charrnn.sampling.particles import Particles
 from charrnn.sampling.registry import FilterChain, SampleContext
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.step import FastStep
@@ -26,6 +30,7 @@ PRIME_CHUNK = 1024  # characters of a prime read at once
 CHECK_INTERVAL = 16  # characters between two checks of the logits; each takes a tenth of a small step
 LONGEST_END = 64  # characters in which the end of a document is recognized
 MULTITHREADED = 30_000_000  # multiplications in a step from which more than one thread pays
+Report = Callable[[np.ndarray], object]
 
 
 def fresh_seed() -> int:
@@ -52,6 +57,8 @@ def generate(
     later: Sequence[Phase] = (),
     index: TrainingIndex | None = None,
     composes: bool = False,
+    particles: Particles | None = None,
+    report: Report | None = None,
 ) -> Iterator[np.ndarray]:
     """Generate texts as `generate_states` does, and yield the ids alone."""
     pairs = generate_states(
@@ -64,6 +71,8 @@ def generate(
         later=later,
         index=index,
         composes=composes,
+        particles=particles,
+        report=report,
     )
     return (ids for ids, _ in pairs)
 
@@ -80,6 +89,8 @@ def generate_states(
     index: TrainingIndex | None = None,
     composes: bool = False,
     history: np.ndarray | None = None,
+    particles: Particles | None = None,
+    report: Report | None = None,
 ) -> Iterator[tuple[np.ndarray, State]]:
     """Generate `settings.num` texts in parallel, in constant memory.
 
@@ -93,23 +104,23 @@ def generate_states(
     network holds are set to their values at the change.
     index: of the training text, which `settings.max_copy` needs. composes: `settings.stop_regex` is searched for in the
     composed text (NFC).
-    index: of the training text, which `settings.max_copy` needs.
     history: ids (H,) that `state` has read. Filters see them before the prime.
+    particles: of which the texts are, resampled after each character; they choose among the ids that are yielded.
+    report: called with the log-weights (N,) of texts that match an expression, when all have ended.
 
     Yields ids (N,), int64, and the state after reading them, up to `settings.length` times. A stream that has met a
-    stop condition of the settings yields `STOPPED` from then on; the iterator ends when all have. `settings.best_of` is
-    left to the caller.
+    stop condition of the settings yields `STOPPED` from then on; the iterator ends when all have. `settings.best_of`
+    and the number of particles are left to the caller.
 
     The weights are copied at the call. Without a seed each call draws one. Stream i of a seed is the same for any
     number of streams and any device, except where rounding decides (float32: about one in a million characters).
 
     Raises CharrnnError where the vocabulary lacks a character that a setting names or a setting cannot be applied, and
-    while generating where the weights are so large that logits are not finite, or `settings.max_copy` leaves no
-    character.
+    while generating where the weights are so large that logits are not finite, or the settings leave no character.
     """
     prime_ids = np.empty(0, np.int64) if prime_ids is None else prime_ids
     prime = np.broadcast_to(prime_ids, (settings.num, prime_ids.shape[-1]))
-    stops = Stops(settings, vocabulary, prime, composes=composes)
+    stops = _stops(settings, vocabulary, prime, composes)
     seen = prime if history is None else np.hstack([np.tile(history, (settings.num, 1)), prime])
     filters = FilterChain(SampleContext(settings, vocabulary, seen, network.output.weight.device))
     if len(prime_ids) == 0:
@@ -126,7 +137,20 @@ def generate_states(
         if index is None:
             raise ValueError("max_copy needs the index of the training text")
         copies = CopyLimit(index.substrings(settings.max_copy), settings.max_copy, settings.num)
-    return _generate(_PhasedStep(network, later, settings.num), filters, settings, ids, state, stops, ends, copies)
+    suffix = None
+    if settings.suffix is not None:
+        suffix = Suffix(vocabulary.encode(settings.suffix, source="the suffix"))
+    step = _PhasedStep(network, later, settings.num)
+    resampling = _Resampling(filters, stops, ends, particles, suffix, report)
+    return _generate(step, filters, settings, ids, state, stops, ends, copies, resampling)
+
+
+def _stops(settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray, composes: bool) -> Stops | Matching:
+    """Return what ends the texts of the streams."""
+    if settings.matching is None and settings.suffix is None:
+        return Stops(settings, vocabulary, prime, composes=composes)
+    expression = ANY_TEXT if settings.matching is None else settings.matching
+    return Matching(Automaton.compile(expression, vocabulary, settings.ban), settings, len(prime))
 
 
 @torch.inference_mode()
@@ -150,9 +174,10 @@ def _generate(
     settings: SampleSettings,
     ids: Tensor,
     state: State,
-    stops: Stops,
+    stops: Stops | Matching,
     ends: _DocumentEnds | None,
     copies: CopyLimit | None,
+    resampling: _Resampling,
 ) -> Iterator[tuple[np.ndarray, State]]:
     seed = fresh_seed() if settings.seed is None else settings.seed
     generators = [np.random.default_rng((seed, stream)) for stream in range(settings.num)]
@@ -160,12 +185,17 @@ def _generate(
     threads = _StepThreads(step.multiplications)
     with torch.inference_mode(), threads:
         logits, state = step(0, ids, state)
+        resampling.score_ends(logits, state, step.network)
     for generated in range(settings.length):
+        if stops.all_stopped:
+            break
         with torch.inference_mode(), threads:  # left before each yield: both would apply to the caller's code
             is_checked = generated % CHECK_INTERVAL == 0 or generated == settings.length - 1
             if is_checked and not math.isfinite(logits.sum().item()):
                 raise overflow_error()
-            if copies is not None:  # before the filters, so that they choose among the characters that are left
+            if isinstance(stops, Matching):  # before the filters, so that they choose among what is left
+                logits = stops.apply(logits)
+            if copies is not None:
                 logits = copies.apply(logits)
             logits = filters(logits)
             if noise is not None:
@@ -176,13 +206,66 @@ def _generate(
         stops.update(drawn)
         if copies is not None:
             copies.update(drawn)
+        if stops.all_stopped and (drawn == STOPPED).all():
+            break
         if ends is not None:
             ids, state = ends.restart_ended(drawn, ids, state, step.network)
         with torch.inference_mode(), threads:
+            ids, state = resampling(drawn, ids, state)
             logits, state = step(generated + 1, ids, state)
+            resampling.score_ends(logits, state, step.network)
         yield drawn, state
-        if stops.all_stopped:
+    resampling.finish()
+
+
+@dataclass(frozen=True)
+class _Resampling:
+    """What becomes of particles after each character. It does nothing without particles.
+
+    suffix: what follows each text. report: as for `generate_states`.
+    """
+
+    filters: FilterChain
+    stops: Stops | Matching
+    ends: _DocumentEnds | None
+    particles: Particles | None
+    suffix: Suffix | None
+    report: Report | None
+
+    def __call__(self, drawn: np.ndarray, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """Take in the drawn ids (N,), and return the ids and the state of the particles that continue."""
+        if self.particles is None or not isinstance(self.stops, Matching):
+            return ids, state
+        resampled = self.particles.resample(drawn, self.stops.log_weights)
+        if resampled is None:
+            return ids, state
+        rows, log_weights = resampled
+        self.filters.select(rows)
+        self.stops.select(rows, log_weights)
+        if self.ends is not None:
+            self.ends.select(rows)
+        selected = torch.from_numpy(rows).to(ids.device)
+        return ids[selected], tuple(tuple(part[selected] for part in layer) for layer in state)
+
+    def score_ends(self, logits: Tensor, state: State, network: CharRNN) -> None:
+        """Weigh the texts that match after the latest character by the probability of the suffix."""
+        if self.suffix is None or self.particles is None or not isinstance(self.stops, Matching):
             return
+        log_weights = np.full(len(logits), -np.inf)
+        rows = np.flatnonzero(self.stops.matched)
+        following = self.suffix.log_probabilities(network, logits, state, rows, self.stops.temperature)
+        log_weights[rows] = self.stops.log_weights[rows] + following
+        self.particles.add_ends(log_weights)
+
+    def finish(self) -> None:
+        """Report the log-weights, or leave that to the particles."""
+        if not isinstance(self.stops, Matching):
+            return
+        if self.particles is None:
+            if self.report is not None:
+                self.report(self.stops.log_weights)
+        elif self.suffix is None:
+            self.particles.add_ends(self.stops.log_weights)
 
 
 class _PhasedStep:
@@ -245,6 +328,10 @@ class _DocumentEnds:
                 for layers in zip(state, network.initial_state(1), strict=True)
             )
             return ids.index_fill(0, rows, self._vocabulary.opening_id), state
+
+    def select(self, rows: np.ndarray) -> None:
+        """Continue with these streams (N,) in place of the present ones."""
+        self._latest = [self._latest[row].copy() for row in rows.tolist()]
 
     def _has_ended(self, stream: int, character: int) -> bool:
         if character == STOPPED:

@@ -46,6 +46,9 @@ class Bias:
     def update(self, ids: np.ndarray) -> None:
         """Do nothing: the biases stay the same."""
 
+    def select(self, rows: np.ndarray) -> None:
+        """Do nothing: the biases are the same for every stream."""
+
 
 class Penalties:
     """Penalizes the characters of a window.
@@ -92,6 +95,13 @@ class Penalties:
             self._recent.append(places)
             if len(self._recent) > self._window:
                 self._count(self._recent.popleft(), -1)
+
+    def select(self, rows: np.ndarray) -> None:
+        for one in (self._multiplied, self._divided, self._subtracted):
+            one[:] = one[rows]
+        self._counts = np.array(self._counts).reshape(self._subtracted.shape)[rows].reshape(-1).tolist()
+        moved = self._offsets - self._offsets[rows]
+        self._recent = deque((np.array(places)[rows] + moved).tolist() for places in self._recent)
 
     def _count(self, places: list[int], change: int) -> None:
         multiplied, divided, subtracted = self._flat
@@ -165,6 +175,10 @@ class Dry:
         left = self._allowed - self._longest
         self._unneeded = left if left >= SHORTEST_PAUSE else 0
 
+    def select(self, rows: np.ndarray) -> None:
+        self._lengths, self._text = self._lengths[rows], self._text[rows]
+        self._longest = int(self._lengths.max())
+
     def _find_lengths(self) -> None:
         """Find the lengths in the text. None is above the allowed length."""
         self._lengths.fill(0)
@@ -200,6 +214,9 @@ class Mirostat:
 
     def update(self, ids: np.ndarray) -> None:
         self._limit[:, 0] -= self._rate * (self._surprise[self._rows, ids] - self._target)
+
+    def select(self, rows: np.ndarray) -> None:
+        self._limit = self._limit[rows]
 
 
 def single_id(character: str, vocabulary: Vocabulary, flag: str) -> int:

@@ -39,6 +39,9 @@ class HistoryFilter(Protocol):
     def update(self, ids: np.ndarray) -> None:
         """Take in the characters (N,) that were drawn after the latest `apply`."""
 
+    def select(self, rows: np.ndarray) -> None:
+        """Continue with the history of these streams (N,) in place of the present ones."""
+
 
 Stateless = Callable[["Tensor", Any], "Tensor"]
 Factory = Callable[[SampleContext], HistoryFilter]
@@ -126,13 +129,19 @@ def filter_settings() -> Iterator[FilterSetting]:
         yield from entry.settings
 
 
+def value_at(value: float | str, drawn: int, length: int) -> float:
+    """Return a setting after so many characters of a text, such as "0.5..1.2", which changes linearly with them."""
+    first, last = range_ends(value)
+    return first + (last - first) * min(1.0, drawn / max(1, length - 1))
+
+
 class FilterChain:
     """Every filter that is on, in order, for texts generated in parallel. It reads the prime when it is made."""
 
     def __init__(self, context: SampleContext):
         self._filters: list[Callable[[Tensor], Tensor]] = []
         self._histories: list[HistoryFilter] = []
-        self._drawn, self._last = 0, max(1, context.settings.length - 1)
+        self._drawn, self._length = 0, context.settings.length
         for entry in sorted(FILTERS.values(), key=lambda entry: entry.last):
             if entry.active(context.settings) and (entry.greedy or not context.settings.greedy):
                 self._filters.append(self._filter(entry, context))
@@ -149,7 +158,7 @@ class FilterChain:
         first, last = range_ends(value)
         if first == last:
             return lambda logits: function(logits, first)
-        return lambda logits: function(logits, first + (last - first) * min(1.0, self._drawn / self._last))
+        return lambda logits: function(logits, value_at(value, self._drawn, self._length))
 
     def __call__(self, logits: Tensor) -> Tensor:
         """Apply the filters to logits (N, V)."""
@@ -162,3 +171,8 @@ class FilterChain:
         self._drawn += 1
         for history in self._histories:
             history.update(ids)
+
+    def select(self, rows: np.ndarray) -> None:
+        """Continue with these streams (N,) in place of the present ones."""
+        for history in self._histories:
+            history.select(rows)

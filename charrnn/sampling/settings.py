@@ -15,6 +15,9 @@ from charrnn.settings import LONGEST_EXPRESSION, Option, Settings, option
 from charrnn.text.normalization import normalized
 
 STOPS = "Stop conditions"
+PATTERN = "Pattern"
+LONGEST_SUFFIX = 1000  # characters
+SUFFIX_PARTICLES = 64
 REPEATED = ("stop", "stop_regex", "bias")
 
 
@@ -64,6 +67,35 @@ class SampleSettings(Settings):
         at_most=100_000,
         panel="Novelty",
     )
+    matching: str | None = option(
+        None,
+        "Generate only texts that match this as a whole. A text ends where the model leaves the expression.",
+        metavar="REGEX",
+        longest=LONGEST_EXPRESSION,
+        panel=PATTERN,
+    )
+    suffix: str | None = option(
+        None,
+        "Generate the text between the prime and this, of any number of characters up to --length.",
+        metavar="TEXT",
+        longest=LONGEST_SUFFIX,
+        panel=PATTERN,
+    )
+    particles: int | None = option(
+        None,
+        "For each text, generate this many in parallel and keep one as the model would write it: sequential Monte "
+        "Carlo. By default 1; with --suffix 64.",
+        at_least=1,
+        at_most=10_000,
+        panel=PATTERN,
+    )
+    ess_threshold: float = option(
+        0.5,
+        "Resample the particles when their effective number falls below this fraction. 0: never.",
+        at_least=0,
+        at_most=1,
+        panel=PATTERN,
+    )
     seed: int | None = option(
         None, "Random seed. By default each call differs and shows its seed.", at_least=0, at_most=2**63 - 1
     )
@@ -81,6 +113,10 @@ class SampleSettings(Settings):
             lines: int | None = ...,
             until_balanced: bool = ...,
             max_copy: int | None = ...,
+            matching: str | None = ...,
+            suffix: str | None = ...,
+            particles: int | None = ...,
+            ess_threshold: float = ...,
             seed: int | None = ...,
             **filters: Any,
         ) -> None: ...
@@ -100,6 +136,35 @@ class SampleSettings(Settings):
             self._check_filter(entry, options)
         if self.greedy and self.best_of > 1:
             raise UsageError("--greedy and --best-of exclude each other", "greedy always generates the same text")
+        self._check_pattern(options)
+
+    def _check_pattern(self, options: Mapping[str, Option]) -> None:
+        """Raise UsageError where a setting needs a pattern or a suffix, or excludes one."""
+        if self.matching is None and self.suffix is None:
+            for name in ("particles", "ess_threshold"):
+                if getattr(self, name) != options[name].default:
+                    raise UsageError(f"{options[name].flag} needs --matching or --suffix")
+            return
+        pattern = "--suffix" if self.matching is None else "--matching"
+        for name in ("stop", "stop_regex", "lines", "until_balanced"):
+            if getattr(self, name) != options[name].default:
+                hint = f"let the expression end with what {options[name].flag} asks for" if self.matching else None
+                raise UsageError(f"{pattern} and {options[name].flag} exclude each other", hint)
+        if self.uses_particles:
+            for name in ("greedy", "best_of", "max_copy"):
+                if getattr(self, name) != options[name].default:
+                    needing = "--particles" if self.suffix is None else "--suffix"
+                    raise UsageError(f"{needing} and {options[name].flag} exclude each other")
+
+    @property
+    def uses_particles(self) -> bool:
+        """Whether a text is one of several particles, or ends at one of several places."""
+        return self.suffix is not None or self.particle_count > 1
+
+    @property
+    def particle_count(self) -> int:
+        """The number of particles for each text."""
+        return self.particles or (1 if self.suffix is None else SUFFIX_PARTICLES)
 
     def normalized(self, form: str) -> Self:
         """Return the settings for a model of normalized text. form: as for `charrnn.text.normalization.normalized`.
@@ -109,6 +174,8 @@ class SampleSettings(Settings):
         if form == "none":
             return self
         changed: dict[str, Any] = {"stop": tuple(normalized(text, form) for text in self.stop)}
+        if self.suffix is not None:
+            changed["suffix"] = normalized(self.suffix, form)
         for name in ("ban", "dry_sequence_breaker"):
             changed[name] = _normalized_characters(getattr(self, name), form, self.options()[name].flag)
         parts = [one.rpartition("=") for one in self.bias]
