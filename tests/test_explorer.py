@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from charrnn.api import Model
+from charrnn.cli.app import app
 from charrnn.display.explorer.page import SCRIPTS, explorer_page
 from charrnn.explorer.arrays import encoded_ids, encoded_matrix, encoded_shares, encoded_signed
 from charrnn.explorer.weights import network_data
@@ -22,7 +24,7 @@ from charrnn.inspection.trace import trace_signal
 from charrnn.model.recurrences import RECURRENCES, register
 from charrnn.model.recurrences.rnn import RNN
 from charrnn.settings import RECURRENCE_NAMES
-from tests.explorers import HOSTILE, make_explorer, make_model
+from tests.explorers import HOSTILE, found_in, make_explorer, make_model
 from tests.untrained import refused
 
 
@@ -171,7 +173,17 @@ def test_scripts_can_be_part_of_a_page():
     assert {path.stem for path in folder.glob("*.js")} == set(SCRIPTS)
 
 
+def test_command_writes_the_page(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Model, "discover", lambda self, *arguments, **settings: found_in(self))
+    file = tmp_path / "cells.html"
+    result = CliRunner().invoke(app, ["inspect", "--html", str(file), "--palette", "purple-orange"])
+    assert result.stdout == ""
+    assert re.fullmatch(r"written to .*: 6 cells, \S+ kB; weights rounded to 16 bits", " ".join(result.stderr.split()))
+    assert data_of(file.read_text(encoding="utf-8"))["cells"][0]["name"] == "1:3"
+
+
 def test_html_is_for_the_search():
+    assert "no file that a browser opens" in refused("--html", "cells")
     assert "--html is for the search" in refused("--cell", "1", "--html", "a.html")
     assert "exclude each other" in refused("--json", "--html", "a.html")
 

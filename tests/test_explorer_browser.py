@@ -102,6 +102,9 @@ def models(tmp_path_factory) -> Iterator[dict[tuple[str, int], tuple[Model, Path
             path = home / f"{recurrence}{layers}.html"
             make_explorer(model, characters=1500).save(path)
             made[recurrence, layers] = model, path
+        model = make_model(home, name="bytes", as_bytes=True)
+        make_explorer(model, characters=1500).save(home / "bytes.html")
+        made["bytes", 1] = model, home / "bytes.html"
         yield made
 
 
@@ -206,7 +209,7 @@ def test_search_by_text(page):
     assert page.run("return document.querySelectorAll('#list a').length") == 12
     assert page.text("#found-passages .passage .colored").count("(is)") >= 1
     page.type("#search", "dias")
-    assert "read by the network inside" in page.text("#found")
+    assert "the network reads it now" in page.text("#found")
 
 
 def test_card_of_a_character(page):
@@ -265,6 +268,22 @@ def test_hostile_text_is_visible_and_harmless(page):
     assert "\u202e" not in page.run("return document.body.innerText")
     whole = page.run("return [...document.querySelectorAll('.whole span')].map((one) => one.textContent)")
     assert {"e\u0301", "🇩🇪", "👩‍🚀"} <= set(whole)
+
+
+def test_bytes_are_read_as_the_characters_they_encode(browser, models):
+    model, path = models["bytes", 1]
+    browser.logs()
+    browser.open(path)
+    typed = TYPED + " مرحبا 👩‍🚀"
+    np.testing.assert_allclose(browser.run(READ, typed, []), logits_of(model, typed), atol=1e-3)
+    browser.type("#typed", typed)
+    assert browser.run("return [...document.querySelectorAll('#mirror span')].at(-1).textContent") == "👩‍🚀"
+    browser.wait("charrnn.live.continuations.length && charrnn.live.isComplete()")
+    assert "\\x" in browser.text("#free")  # an untrained network writes bytes that are no UTF-8
+    browser.run("document.getElementById('whole').open = true")
+    browser.wait("document.querySelector('.whole pre')")
+    assert "שלום cafe\u0301 🇩🇪" in browser.text(".whole")
+    assert browser.logs()[0] == []
 
 
 def test_light_and_dark(page):

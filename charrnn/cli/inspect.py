@@ -150,6 +150,8 @@ def inspect(
         raise UsageError("--layer needs a --cell, or the table of --all", "as in --layer 2 --cell 17")
     if output is not None:
         _check_output(output)
+    if html is not None and (html.is_dir() or html.suffix.lower() not in (".html", ".htm")):
+        raise UsageError(f"{html} is no file that a browser opens as a page", "as in --html cells.html")
     model, title, encoded = open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
     cells = _cells(cell, layer, model)
     settings = settings_from(InspectSettings, given)

@@ -40,6 +40,7 @@ function coloredText(tag, label, attributes = {}) {
 const card = {
   holder: null,
   span: null,
+  movedAt: -Infinity, // by the keyboard, which may scroll
 
   show(span) {
     const holder = span.closest(".colored");
@@ -72,6 +73,7 @@ const card = {
     if (!spans.length) return;
     const place = this.holder === holder ? spans.indexOf(this.span) : steps > 0 ? -1 : spans.length;
     const span = spans[clip(place + steps, 0, spans.length - 1)];
+    this.movedAt = performance.now();
     span.scrollIntoView({ block: "nearest" });
     this.show(span);
   },
@@ -114,9 +116,14 @@ function listenToTexts() {
   document.addEventListener("pointerover", (event) => {
     const span = event.target.closest?.(".colored span");
     if (span?.place) card.show(span);
-    else if (!event.target.closest?.("#card")) card.hide();
+    else if (event.target !== find("typed")) card.hide();
   });
-  document.addEventListener("scroll", () => card.hide(), { passive: true });
+  find("typed").addEventListener("pointermove", ({ clientX, clientY }) => {
+    const span = document.elementsFromPoint(clientX, clientY).find(({ place }) => place); // behind the editor
+    if (span) card.show(span);
+    else card.hide();
+  });
+  document.addEventListener("scroll", () => performance.now() > card.movedAt + 200 && card.hide(), { passive: true });
   document.addEventListener("keydown", (event) => {
     const holder = event.target.closest?.(".colored");
     const steps = { ArrowRight: 1, ArrowLeft: -1 }[event.key];

@@ -58,11 +58,12 @@ const list = {
   },
 
   row(cell, change = null) {
-    const share = change ? clip(change.swing / (cell.high - cell.low), 0, 1) : cell.bar;
+    const share = change ? clip(change.excess / (cell.high - cell.low), 0, 1) : cell.bar;
     const fill = element("i");
     fill.style.width = `${100 * share}%`;
-    const words = change ? change.swing.toFixed(2) : cell.score;
-    return element("li", {},
+    const words = change ? signed(change.excess) : cell.score;
+    const title = change ? `changes by ${change.swing.toFixed(2)} here, by ${change.usual.toFixed(2)} on average` : null;
+    return element("li", { title },
       element("a", { href: `#${cell.name}`, "data-cell": cell.name },
         element("span", { class: "name" }, cell.name),
         element("span", { class: cell.title ? "title" : "title note", dir: "auto" }, stars(cell), cell.title || cell.nearest),
@@ -100,27 +101,32 @@ function stars(cell) {
   return element("span", { class: "stars", title: `ablation: ${words}` }, "★".repeat(cell.stars) + " ");
 }
 
-// By how much each cell swings while it reads a piece of text: in the recorded text if it occurs there, else read by the
-// network after the last line of the editor. Cells that swing more than they usually do come first.
+// By how much each cell changes while it reads a piece of text, and by how much more than in other pieces as long: in the
+// recorded text if it occurs there, else read by the network from its initial state. The largest difference comes first.
 function changesAt(query) {
   const wanted = encode(query).filter((id) => id !== null);
   const places = recorded.occurrences(wanted);
+  const about = { places, length: wanted.length };
   if (places.length) {
     const times = places.length === 1 ? "once" : `${places.length} times`;
-    const cells = data.cells.map((cell) => ({ cell, ...swings(recorded.values(cell), wanted.length, places, cell.high / 127) }));
-    return { places, length: wanted.length, cells: byExcess(cells), words: `occurs ${times} in this text; cells that change most in it:` };
+    const words = `occurs ${times} in this text; cells that change more in it than elsewhere:`;
+    return { ...about, words, cells: ranked((cell) => swings(recorded.values(cell), wanted.length, places, cell.high / 127)) };
   }
-  if (!network || !wanted.length) return { places, length: 0, cells: [], words: "does not occur in this text" };
+  if (!network || !wanted.length) return { ...about, words: "does not occur in this text", cells: [] };
   const read = new LiveText().read(wanted);
-  const cells = data.cells.map((cell) => {
+  const words = "does not occur in this text; the network reads it now, and these cells change more than elsewhere:";
+  return { ...about, words, cells: ranked((cell) => {
     const values = [0, ...wanted.map((_, position) => read.value(cell, position))];
     const usual = usualSwing(recorded.values(cell), wanted.length, cell.high / 127);
-    return { cell, swing: Math.max(...values) - Math.min(...values), usual };
-  });
-  return { places, length: 0, cells: byExcess(cells), words: "does not occur in this text; read by the network inside, cells that change most:" };
+    return { swing: Math.max(...values) - Math.min(...values), usual };
+  }) };
 }
 
-const byExcess = (cells) => cells.sort((one, other) => other.swing - other.usual - (one.swing - one.usual));
+function ranked(measured) {
+  const cells = data.cells.map((cell) => ({ cell, ...measured(cell) }));
+  for (const one of cells) one.excess = one.swing - one.usual;
+  return cells.sort((one, other) => other.excess - one.excess);
+}
 
 function swings(values, length, places, unit) {
   const swing = places.reduce((sum, place) => sum + range(values, place, length), 0) / places.length;

@@ -43,6 +43,7 @@ const live = {
     find("grid").addEventListener("pointerover", (event) => this.nameSquare(event.target.dataset?.cell));
     find("grid").addEventListener("pointerleave", () => this.nameSquare(null));
     this.makeGrid();
+    this.nameSquare(null);
   },
 
   // Shows another cell.
@@ -157,7 +158,7 @@ const live = {
 
   nameSquare(name) {
     const cell = name ? cellOf(name) : null;
-    find("square").textContent = cell ? `${cell.name} ${cell.sentence}` : `${data.cellCount.toLocaleString("en")} cells after the character at the caret`;
+    find("square").textContent = cell ? `${cell.name} ${cell.sentence}` : "after the character at the caret; round ones have a name, correlate or carry memory; choose one to see it";
   },
 
   append(id) {

@@ -60,6 +60,7 @@ function showFacts() {
   find("findings").replaceChildren(...data.findings.map((line) => element("p", { dir: "auto" }, line)));
   find("caveats").replaceChildren(...data.caveats.map((line) => element("p", { dir: "auto" }, line)));
   for (const place of document.querySelectorAll(".network-note")) place.textContent = data.networkNote;
+  find("cell-count").textContent = data.cellCount.toLocaleString("en");
   find("live").hidden = !network;
   find("no-network").hidden = Boolean(network);
   for (const place of document.querySelectorAll(".signal-name")) place.textContent = data.signalName;

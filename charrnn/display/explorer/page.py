@@ -21,6 +21,8 @@ FOLDER = Path(__file__).parent
 SCRIPTS = ("base", "network", "text", "colored", "list", "detail", "live", "main")
 """In the order in which they run, as one script."""
 LEVELS = 10
+STRONGEST = 0.75
+"""Intensity of the last level: up to it the ink does not change, which is calmer in long texts."""
 NO_NETWORK = "() => ({})"
 
 
@@ -73,7 +75,9 @@ def _json(data: Any) -> str:
 def _color_rules(palette: str) -> Iterator[str]:
     """Yield CSS: variables and classes n1 to n10 for negative values, p1 to p10 for positive ones."""
     sides = (("n", PALETTES[palette].negative), ("p", PALETTES[palette].positive))
-    levels = [(f"{side}{level}", hue, level / LEVELS) for side, hue in sides for level in range(1, LEVELS + 1)]
+    levels = [
+        (f"{side}{level}", hue, STRONGEST * level / LEVELS) for side, hue in sides for level in range(1, LEVELS + 1)
+    ]
     yield ":root {"
     for name, hue, intensity in levels:
         yield f"  --{name}: {_both(hue, intensity, 'background')}; --on-{name}: {_both(hue, intensity, 'ink')};"

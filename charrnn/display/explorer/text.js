@@ -64,14 +64,15 @@ function charactersOf(list) {
 // Ids as what a reader sees as one sign: a letter with its marks, a flag, an emoji. { text, first, count }.
 function clustersOf(list) {
   const characters = charactersOf(list);
+  const plain = ({ text, escaped }) => (escaped ? "\ufffd" : text);
   const clusters = [];
   let next = 0;
-  for (const { segment } of segmenter.segment(characters.map(({ text }) => text).join(""))) {
+  for (const { segment } of segmenter.segment(characters.map(plain).join(""))) {
     let length = 0;
     const cluster = { text: "", first: characters[next].first, count: 0 };
     while (length < segment.length) {
-      const { text, count } = characters[next++];
-      length += text.length;
+      const { text, count } = characters[next];
+      length += plain(characters[next++]).length;
       cluster.count += count;
       cluster.text += text;
     }
