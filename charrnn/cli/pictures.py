@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 
-from charrnn.display.activations import excerpt_lines, layout, render
+from charrnn.display.activations import excerpt_lines, render
 from charrnn.display.histogram import histogram_lines
+from charrnn.display.layout import layout
 from charrnn.display.terminal import DEFAULT_COLUMNS, Terminal, safe_text
 from charrnn.display.view import View
 from charrnn.inspection.recorded_trace import display_symbols
@@ -91,7 +92,7 @@ def _fitting(model: Model, encoded: EncodedText, terminal: Terminal) -> int:
     """Return how many characters of a text fit on the first screen."""
     symbols = display_symbols(model.vocabulary)
     text = View([symbols[one] for one in encoded.ids.tolist()], [0.0] * len(encoded), "")
-    lines = layout(text, terminal.width, unicode=terminal.unicode)
+    lines = layout(text, terminal.width, unicode=terminal.unicode, program=terminal.program)
     return max(1, sum(glyph.count for line in lines[:FIRST_ROWS] for glyph in line))
 
 

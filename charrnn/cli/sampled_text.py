@@ -100,7 +100,8 @@ class TextOutput:
         self._headings = self._to_terminal and is_terminal(sys.stderr)
         is_exact = raw or not (self._to_terminal or colors or run.composes)
         self._decoder = None if is_exact else run.stream_decoder()
-        self._wrap = WordWrap(Terminal.of(sys.stdout).width)
+        terminal = Terminal.of(sys.stdout)
+        self._wrap = WordWrap(terminal.width, terminal.program)
         self._last_value: float | None = None
         self._interval = FLUSH_SECONDS["terminal" if self._to_terminal else "pipe"]
         self._pending: list[int] = []

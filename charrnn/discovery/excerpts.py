@@ -27,8 +27,8 @@ from charrnn.text.encoded_text import EncodedText
 LENGTH = 150  # characters: two lines of 76 columns
 MARGIN = LENGTH // 8  # characters shown on each side of an episode, at least
 
-WHITESPACE = {"\\n": "\n", "\\t": "\t", "\\x0a": "\n", "\\x09": "\t"}
-"""Printable form of white space → the character, which a view shows in its own way."""
+PRINTABLE = {"\\n": "\n", "\\t": "\t", "\\x0a": "\n", "\\x09": "\t", "\\u200c": "\u200c", "\\u200d": "\u200d"}
+"""Printable form of white space and joiners → the character, which a view shows in its own way."""
 
 Value = Annotated[float, -1e6, 1e6]
 
@@ -58,7 +58,7 @@ class Excerpt:
 
     def view(self, palette: str = "blue-red") -> View:
         """Return the excerpt as text to color."""
-        symbols = [WHITESPACE.get(symbol, symbol) for symbol in self.symbols]
+        symbols = [PRINTABLE.get(symbol, symbol) for symbol in self.symbols]
         return View(symbols, self.values, self.title, SignalScale(self.low, self.high), palette)
 
     def lines(self, terminal: Terminal, *, width: int, rows: int = 1, palette: str = "blue-red") -> list[str]:

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections import deque
 from itertools import groupby
 
-from rich.cells import cell_len
-
 from charrnn.display.activations import legend_ends
+from charrnn.display.clusters import extends
 from charrnn.display.palettes import Paint
 from charrnn.display.terminal import Terminal, WordWrap, safe_text
 from charrnn.display.view import View
 
 
 class ColoredStream:
-    """Styles text by the level of each character; a pipe gets no line breaks.
+    """Styles text by the level of each grapheme cluster, which is that of its last character.
 
-    Combining marks take the color of their base. Line ends and wrapped spaces have none.
+    A cluster is held back until the next one begins. A pipe gets no line breaks. Line ends and wrapped spaces have no
+    color.
     """
 
     def __init__(self, view: View, terminal: Terminal):
         self._view, self._paint = view, Paint(terminal.colors, terminal.background)
-        self._wrap = WordWrap(terminal.width) if terminal.is_terminal else None
+        self._wrap = WordWrap(terminal.width, terminal.program) if terminal.is_terminal else None
         self._queue: deque[tuple[str, int]] = deque()
-        self._level = 0
+        self._cluster, self._level = "", 0
 
     @property
     def legend(self) -> str:
@@ -34,17 +34,29 @@ class ColoredStream:
 
     def feed(self, text: str, value: float | None) -> str:
         """Return what can be written so far. value: of all of the text; None: no color."""
-        if cell_len(text) > 0 or text.isspace():
-            self._level = 0 if value is None else self._view.scale.level(value)
-        if self._wrap is None:
-            return self._styled([(text, self._level)])
-        shown = safe_text(text)
-        self._queue += [(character, self._level) for character in shown]
-        return self._styled(self._leveled(self._wrap.feed(shown)))
+        level, written = 0 if value is None else self._view.scale.level(value), ""
+        for character in text:
+            if self._cluster and extends(self._cluster, character):
+                self._cluster += character
+            else:
+                written += self._flush()
+                self._cluster = character
+            self._level = level
+        return written + self._flush() if text.endswith("\n") else written
 
     def end(self) -> str:
-        """Return the word that was held back."""
-        return "" if self._wrap is None else self._styled(self._leveled(self._wrap.end()))
+        """Return the cluster and the word that were held back."""
+        written = self._flush()
+        return written if self._wrap is None else written + self._styled(self._leveled(self._wrap.end()))
+
+    def _flush(self) -> str:
+        """Complete the cluster that is held back. Return what can be written."""
+        cluster, self._cluster = self._cluster, ""
+        if self._wrap is None:
+            return self._styled([(cluster, self._level)]) if cluster else ""
+        shown = safe_text(cluster)
+        self._queue += [(character, self._level) for character in shown]
+        return self._styled(self._leveled(self._wrap.feed(shown)))
 
     def _leveled(self, wrapped: str) -> list[tuple[str, int]]:
         """Return characters with the levels of those that were fed. A line break may be added, or replace a space."""

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rich.cells import cell_len
-
-from charrnn.display.activations import Glyph, layout, legend_ends, legend_notes, render
+from charrnn.display.activations import legend_ends, legend_notes, render
+from charrnn.display.layout import Glyph, layout
 from charrnn.display.page import html_text, page
-from charrnn.display.palettes import BACKGROUNDS, INK, PALETTES, PAPER, RGB, Background, Hue, hex_color, swatch
-from charrnn.display.terminal import STYLE, Terminal, safe_text, wrap_words
+from charrnn.display.palettes import BACKGROUNDS, PALETTES, Background, Hue, hex_color, swatch
+from charrnn.display.svg import SVGPicture
+from charrnn.display.terminal import Terminal, safe_text, wrap_words
 from charrnn.display.view import View
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.extras import import_extra
@@ -99,7 +99,7 @@ class HTML(Format):
         hues = {hue for view in views for hue in (PALETTES[view.palette].negative, PALETTES[view.palette].positive)}
         rules = [
             "pre { font: .95rem/1.6 ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace; margin: .6rem 0 0;",
-            "  white-space: pre-wrap; word-break: break-all; }",
+            "  white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; }",
             "pre i, .legend i { font-style: normal; }",
             "pre i:hover { outline: 2px solid var(--ink); }",
             ".legend { color: var(--faint); margin: 0; }",
@@ -135,7 +135,7 @@ class HTML(Format):
     def _glyph(self, view: View, glyph: Glyph) -> str:
         name = self._class(view, glyph.level) or ("w" if glyph.substitute else "")
         attribute = f' class="{name}"' if name else ""
-        return f'<i{attribute} title="{tooltip(view, glyph)}">{html_text(glyph.text)}</i>'
+        return f'<i{attribute} title="{tooltip(view, glyph)}">{html_text(glyph.text)}</i>{line_break(view, glyph)}'
 
 
 @register
@@ -144,72 +144,9 @@ class SVG(Format):
 
     suffix = ".svg"
     about = "a picture, for a README or a paper"
-    column, row, margin, size = 8.4, 20, 14, 14  # pixels: cell width and height, margin, font size
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
-        lines = list(_lines(views, facts, "truecolor", "light"))
-        styles = self._styles(lines, list(_lines(views, facts, "truecolor", "dark")))
-        width = 2 * self.margin + self.column * max(cell_len(STYLE.sub("", line)) for line in lines)
-        height = 2 * self.margin + self.row * len(lines)
-        title = "; ".join(view.name or view.title for view in views)
-        parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-            f'height="{height:g}" role="img">',
-            f"<title>{html_text(title)}</title>",
-            "<style>text{white-space:pre;"
-            f"font:{self.size}px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}}"
-            "rect{shape-rendering:crispEdges}@media(prefers-color-scheme:dark){"
-            f".paper{{fill:{hex_color(PAPER['dark'])}}}.ink{{fill:{hex_color(INK['dark'])}}}{self._rules(styles)}}}</style>",
-            f'<rect class="paper" width="{width:g}" height="{height:g}" rx="8" fill="{hex_color(PAPER["light"])}"/>',
-            f'<g class="ink" fill="{hex_color(INK["light"])}">',
-        ]
-        for number, line in enumerate(lines):
-            parts += self._line(line, self.margin + number * self.row, styles)
-        return "\n".join([*parts, "</g>", "</svg>"]) + "\n"
-
-    @staticmethod
-    def _styles(light: Sequence[str], dark: Sequence[str]) -> dict[str, tuple[int, str]]:
-        """Return for each style of the light picture a number and the style of the dark one."""
-        pairs = (
-            zip(STYLE.findall(one), STYLE.findall(other), strict=True) for one, other in zip(light, dark, strict=True)
-        )
-        styles = {one: other for line in pairs for one, other in line}
-        return {one: (number, other) for number, (one, other) in enumerate(styles.items())}
-
-    @staticmethod
-    def _rules(styles: dict[str, tuple[int, str]]) -> str:
-        """Return the colors of a dark page, as CSS; those of a light one are attributes."""
-        rules = []
-        for number, dark in styles.values():
-            ink, background, _ = _parsed(dark)
-            rules += [f".i{number}{{fill:{hex_color(ink)}}}"] if ink is not None else []
-            rules += [f".b{number}{{fill:{hex_color(background)}}}"] if background is not None else []
-        return "".join(rules)
-
-    def _line(self, line: str, top: float, styles: dict[str, tuple[int, str]]) -> Iterator[str]:
-        column, style = 0, ""
-        for place, part in enumerate(STYLE.split(line)):
-            if place % 2:
-                style = part
-                continue
-            columns = cell_len(part)
-            x, width = self.margin + column * self.column, columns * self.column
-            ink, background, marked = _parsed(style)
-            number = styles[style][0] if style else 0
-            if background is not None and columns:
-                yield (
-                    f'<rect class="b{number}" x="{x:g}" y="{top:g}" width="{width:g}" height="{self.row}" '
-                    f'fill="{hex_color(background)}"/>'
-                )
-            if part.strip():
-                look = (f' class="i{number}" fill="{hex_color(ink)}"' if ink is not None else "") + (
-                    ' font-weight="bold" text-decoration="underline"' if marked else ""
-                )
-                yield (
-                    f'<text x="{x:g}" y="{top + 0.72 * self.row:g}" textLength="{width:g}" '
-                    f'lengthAdjust="spacingAndGlyphs" xml:space="preserve"{look}>{html_text(part)}</text>'
-                )
-            column += columns
+        return _svg(views, facts)
 
 
 class _Converted(Format):
@@ -217,7 +154,7 @@ class _Converted(Format):
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> bytes:
         converter = import_extra("vl_convert", f"a picture in {self.suffix[1:].upper()}", "vl-convert-python")
-        return self.convert(converter, FORMATS[".svg"].content(views, facts))
+        return self.convert(converter, _svg(views, facts, is_plain=True))
 
     @staticmethod
     @abstractmethod
@@ -325,6 +262,14 @@ class CSV(Format):
         return file.getvalue()
 
 
+def _svg(views: Sequence[View], facts: dict[str, str], *, is_plain: bool = False) -> str:
+    light = list(_lines(views, facts, "truecolor", "light"))
+    dark = list(_lines(views, facts, "truecolor", "dark"))
+    is_grid = any(view.successors is not None for view in views)
+    title = "; ".join(view.name or view.title for view in views)
+    return str(SVGPicture(light, dark, title, is_grid=is_grid, is_plain=is_plain))
+
+
 def _lines(views: Sequence[View], facts: dict[str, str], colors: str, background: Background = "dark") -> Iterator[str]:
     """Yield the facts in a caption, then for each view its name, legend and text."""
     paper = Terminal(is_terminal=False, colors=colors, width=WIDTH, unicode=True, background=background)
@@ -338,21 +283,15 @@ def _lines(views: Sequence[View], facts: dict[str, str], colors: str, background
         yield from render(view, paper)
 
 
-def _parsed(style: str) -> tuple[RGB | None, RGB | None, bool]:
-    """Parse one of our true-color sequences: text color, background, whether emphasized."""
-    codes = [int(code) for code in style[2:-1].split(";") if code]
-    ink = background = None
-    while len(codes) >= 5 and codes[0] in (38, 48):
-        color: RGB = (codes[2], codes[3], codes[4])
-        ink, background = (color, background) if codes[0] == 38 else (ink, color)
-        codes = codes[5:]
-    return ink, background, 4 in codes
-
-
 def tooltip(view: View, glyph: Glyph) -> str:
     """Return everything known about a glyph, as the value of an HTML attribute."""
     lines = [line for place in range(glyph.first, glyph.first + glyph.count) for line in _described(view, place)]
     return "&#10;".join(map(html_text, lines))  # XML turns a bare newline into a blank
+
+
+def line_break(view: View, glyph: Glyph) -> str:
+    """Return the markup for a possible line break after a glyph."""
+    return "<wbr/>" if view.symbols[glyph.first] in " \t" else ""
 
 
 def _described(view: View, position: int) -> Iterator[str]:

@@ -36,7 +36,9 @@ def html_text(text: str) -> str:
 
 def page(title: str, facts: dict[str, str], body: str, style: str) -> str:
     """Return a page with a heading, a list of facts (name → value) and a body of HTML with its CSS."""
-    listed = "".join(f"<dt>{html_text(name)}</dt><dd>{html_text(value)}</dd>" for name, value in facts.items())
+    listed = "".join(
+        f"<dt>{html_text(name)}</dt><dd><bdi>{html_text(value)}</bdi></dd>" for name, value in facts.items()
+    )
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -126,7 +126,7 @@ class Terminal:
     """An output stream and what it can show.
 
     colors: "truecolor", "256", "16" or "none". width: columns. unicode: whether `↵`, `█`, `─` and `▚` can be written.
-    background: of the window.
+    background: of the window. program: of a terminal, for `clusters.columns`; None in a pipe.
     """
 
     is_terminal: bool
@@ -135,6 +135,7 @@ class Terminal:
     unicode: bool
     stream: Stream | None = field(default=None, compare=False, repr=False)
     background: Background = "dark"
+    program: str | None = None
 
     @classmethod
     def of(cls, stream: Stream, color: str = "auto", background: Background | None = None) -> Terminal:
@@ -152,6 +153,7 @@ class Terminal:
             unicode=_can_encode(stream, "↵→·−…█▁─▚␛"),
             background=background or background_from(os.environ) or "dark",
             stream=stream,
+            program=_program(os.environ) if terminal else None,
         )
 
     def write(self, text: str, *, styled: bool = False) -> None:
@@ -169,7 +171,7 @@ class Terminal:
         """Break text between words into lines that fit, continuation lines indented. A pipe gets one line."""
         if not self.is_terminal:
             return [text]
-        return wrap_words(text, self.width, indent="  ")
+        return wrap_words(text, self.width, indent="  ", program=self.program)
 
     def paragraph(self, text: str) -> None:
         """Write text, wrapped to the width."""
@@ -201,13 +203,15 @@ class Terminal:
 
 
 class WordWrap:
-    """Breaks a stream of text between words. A word is held back until it ends.
+    """Breaks a stream of text between words. A word is held back until it ends, so no grapheme cluster is divided.
 
-    width: columns. A space at the edge becomes the break. Longer words than a line are broken.
+    width: columns. program: as for `clusters.columns`. A space at the edge becomes the break. Longer words than a line
+    are broken between clusters.
     """
 
-    def __init__(self, width: int):
-        self._width, self._column, self._word = width, 0, ""
+    def __init__(self, width: int, program: str | None = None):
+        self._width, self._program, self._column = width, program, 0
+        self._word: list[str] = []
 
     def feed(self, text: str) -> str:
         """Return what can be written so far."""
@@ -215,21 +219,20 @@ class WordWrap:
 
     def end(self) -> str:
         """Return the word that was held back."""
-        from rich.cells import cell_len
-
-        word, self._word = self._word, ""
-        columns = cell_len(word)
+        word, columns = "".join(self._word), self._word_columns()
+        self._word = []
         fits = self._column + columns <= self._width or self._column == 0
         self._column = columns + self._column * fits
         return word if fits else f"\n{word}"
 
+    def _word_columns(self) -> int:
+        from charrnn.display.clusters import columns
+
+        return sum(columns(cluster, self._program) for cluster in self._word)
+
     def _character(self, character: str) -> str:
         if not character.isspace():
-            from rich.cells import cell_len
-
-            part = self.end() if cell_len(self._word + character) > self._width else ""
-            self._word += character
-            return part
+            return self._letter(character)
         word = self.end()
         if character == "\n" or self._column >= self._width:
             self._column = 0
@@ -237,21 +240,36 @@ class WordWrap:
         self._column += TAB - self._column % TAB if character == "\t" else 1
         return word + character
 
+    def _letter(self, character: str) -> str:
+        from charrnn.display.clusters import extends, may_break
 
-def wrap_words(text: str, width: int, indent: str = "") -> list[str]:
+        ended = ""
+        if self._word and extends(self._word[-1], character):
+            self._word[-1] += character
+        else:
+            if self._word and may_break(self._word[-1], character):
+                ended = self.end()
+            self._word.append(character)
+        if len(self._word) > 1 and self._word_columns() > self._width:
+            last = self._word.pop()
+            ended += self.end()
+            self._word = [last]
+        return ended
+
+
+def wrap_words(text: str, width: int, indent: str = "", program: str | None = None) -> list[str]:
     """Break text at blanks into lines of at most `width` columns, splitting longer words. indent: of later lines."""
-    from rich.cells import cell_len, chop_cells
+    from charrnn.display.clusters import chop, columns
 
     lines, line = [], ""
     for word in text.split():
-        if line.strip() and cell_len(line) + 1 + cell_len(word) > width:
+        if line.strip() and columns(line, program) + 1 + columns(word, program) > width:
             lines.append(line)
             line = indent
         line += f" {word}" if line.strip() else word
-        while cell_len(line) > width:
-            head, *rest = chop_cells(line, width)
-            lines.append(head)
-            line = indent + "".join(rest)
+        while columns(line, program) > width and len(pieces := chop(line, width, program)) > 1:
+            lines.append(pieces[0])
+            line = indent + "".join(pieces[1:])
     return [*lines, line] if line.strip() or not lines else lines
 
 
@@ -307,6 +325,12 @@ def background_from(environment: Mapping[str, str]) -> Background | None:
     if re.fullmatch(r"\d{1,2}", number, re.ASCII) is None:
         return None
     return "light" if int(number) in (7, *range(9, 16)) else "dark"
+
+
+def _program(environment: Mapping[str, str]) -> str:
+    from charrnn.display.clusters import terminal_program
+
+    return terminal_program(environment)
 
 
 def _width(stream: Stream, terminal: bool) -> int:
