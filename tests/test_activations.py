@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from charrnn.display.activations import Glyph, layout, merge_glyphs, render, value_rows
+from charrnn.display.activations import excerpt_lines, render, value_rows
+from charrnn.display.clusters import columns
+from charrnn.display.layout import Glyph, layout, merge_glyphs
 from charrnn.display.palettes import (
     BACKGROUNDS,
     BLUE,
@@ -115,8 +118,8 @@ def test_layout_keeps_every_character_within_the_width(text, width, unicode):
         assert 0 < sum(glyph.columns for glyph in line) <= max(width, MIN_COLUMNS)
         for glyph in line:
             assert glyph.first == position and glyph.count >= 1
-            assert glyph.columns == cell_len(glyph.text) > 0
-            assert glyph.level == view.scale.level(view.values[position])
+            assert glyph.columns == columns(glyph.text) > 0
+            assert glyph.level == view.scale.level(view.values[glyph.last])
             assert unicode or glyph.text.isascii()
             position += glyph.count
     assert position == len(text)
@@ -173,12 +176,55 @@ def test_wide_characters():
     assert all(glyph.columns == 2 for line in lines for glyph in line)
 
 
-def test_combining_marks_take_the_color_of_their_base():
-    view = view_of("e\u0301\u0323x", [0.9, -0.9, -0.9, -0.9])
+def test_a_cluster_has_the_color_after_its_last_character():
+    view = view_of("e\u0301\u0323x", [-0.9, 0.3, 0.9, -0.9])
     first, second = layout(view, 80)[0]
     assert (first.text, first.columns, first.first, first.count, first.level) == ("e\u0301\u0323", 1, 0, 3, 5)
     assert (second.text, second.first, second.level) == ("x", 3, -5)
-    assert any("2 combining marks, in their base's color" in line for line in render(view, terminal()))
+    assert dict(value_rows(view, [first, second])) == {"sign": "+-", "size": "99"}
+    shown = " ".join(bare(render(view, terminal())))
+    assert "1 cluster of several characters, shown by the last" in shown
+
+
+@pytest.mark.parametrize("cluster", ["🇰🇷", "👍🏽", "👩‍💻", "👨‍👩‍👧‍👦", "❤\ufe0f", "1\ufe0f\u20e3", "क्षि", "نِ", "が"])
+def test_sequences_are_whole(cluster):
+    assert [glyph.text for glyph in glyphs(f"{cluster}{cluster}x")] == [cluster, cluster, "x"]
+    for width in range(20, 26):
+        lines = layout(view_of("x" * 18 + cluster * 3), width, program="")
+        shown = ["".join(glyph.text for glyph in line) for line in lines]
+        assert "".join(shown) == "x" * 18 + cluster * 3
+        assert sum(line.count(cluster) for line in shown) == 3
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("focus", [0, 61, 100])
+def test_excerpts_are_cut_between_clusters(rows, focus):
+    text = "👩‍💻🇰🇷क्षि" * 12 + "."
+    view = view_of(text)
+    for line in bare(excerpt_lines(view, terminal("256"), 20, rows=rows, focus=focus)):
+        assert line.replace("👩‍💻", "").replace("🇰🇷", "").replace("क्षि", "").strip(".") == ""
+
+
+def test_rows_of_values_in_an_unknown_terminal_escape_what_has_no_certain_width():
+    unknown = Terminal(True, "none", 80, True, program="")
+    shown = list(render(view_of("👍🏽x"), unknown))
+    assert "👍\\U0001f3fdx" in shown
+    assert "👍🏽x" in list(render(view_of("👍🏽x"), Terminal(False, "none", 80, True)))
+
+
+def test_lines_are_broken_beside_ideographs_and_not_before_their_punctuation():
+    shown = ["".join(glyph.text for glyph in line) for line in layout(view_of("a bc日本語日本語日本語。日本"), 22)]
+    assert shown == ["a·bc日本語日本語日本", "語。日本"]
+    korean = ["".join(glyph.text for glyph in line) for line in layout(view_of("우산을 챙겨라 고양이가"), 20)]
+    assert korean == ["우산을·챙겨라·", "고양이가"]
+
+
+def test_successors_name_parts_of_sequences():
+    text = "🇰\u200d\ufe0f"
+    following = Successors([["\u200d"]] * 3, [[0.5]] * 3, [None] * 3, [math.nan] * 3)
+    shown = bare(render(replace(view_of(text), successors=following), terminal("none")))
+    assert "text rkzjvf" in shown and "1    zjzjzj" in shown
+    assert "zj: U+200D, vf: U+FE0F, rk: U+1F1F0" in shown
 
 
 def test_mark_without_a_base():

@@ -60,7 +60,7 @@ def test_markup_has_no_script(tmp_path, suffix):
     for element in root.iter():
         assert element.tag.rpartition("}")[2] in {
             "html", "head", "meta", "title", "style", "body", "h1", "h2", "dl", "dt", "dd", "section", "p", "span", "i",
-            "pre", "svg", "rect", "text", "g",
+            "pre", "svg", "rect", "text", "tspan", "g", "bdi", "wbr",
         }  # fmt: skip
         assert not any(name.startswith("on") or name in ("href", "src", "srcdoc") for name in element.attrib)
 
@@ -221,7 +221,7 @@ def test_format_from_outside_the_package(tmp_path, monkeypatch):
 
 def test_fragment_is_well_formed_and_has_inline_styles_only():
     root = ElementTree.fromstring(html_fragment(views_of(HOSTILE), FACTS))
-    assert {element.tag for element in root.iter()} == {"div", "p", "pre", "span", "b"}
+    assert {element.tag for element in root.iter()} == {"div", "p", "pre", "span", "b", "bdi", "wbr"}
     assert all(set(element.attrib) <= {"style", "title"} for element in root.iter())
     assert "".join(root.findall("pre")[0].itertext()).startswith("<script>alert(1)</script>")
 
@@ -241,3 +241,50 @@ def test_existing_file_is_replaced(tmp_path):
     (tmp_path / "out.txt").write_text("old")
     assert written(tmp_path, ".txt", "new").startswith("checkpoints/<x> · ")
     assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+ARABIC = "قطة في بيت (صغير) 12 سلام"
+
+
+def test_right_to_left_lines_of_a_picture(tmp_path):
+    """Each run is one element of which every cluster is a part, in the order of reading, so that letters are joined."""
+    view = View(list(ARABIC), [math.sin(place) for place in range(len(ARABIC))], "h")
+    export(tmp_path / "a.svg", [view], {})
+    root = ElementTree.parse(tmp_path / "a.svg").getroot()
+    runs = [element for element in root.iter(f"{SVG}text") if element.get("direction") == "rtl"]
+    assert ["".join(element.itertext()) for element in runs] == ["·سلام", "قطة·في·بيت·(صغير)·"]
+    assert all(element.get("unicode-bidi") == "bidi-override" for element in runs)
+    edges = [float(element.get("x", "0")) for element in runs]
+    assert edges[0] < edges[1] == pytest.approx(float(root.get("width", "0")) - 14)
+
+
+def test_rows_of_successors_keep_their_columns(tmp_path):
+    successors = Successors([["ي"]] * 3, [[0.5]] * 3, [None] * 3, [math.nan] * 3)
+    export(tmp_path / "a.svg", [View(list("قطة"), [0.5] * 3, "h", successors=successors)], {})
+    root = ElementTree.parse(tmp_path / "a.svg").getroot()
+    letters = [(element.text, float(element.get("x", "0"))) for element in root.iter(f"{SVG}text")]
+    places = [x for text, x in letters if text in ("ق", "ط", "ة")]
+    assert len(places) == 3 and places == sorted(places)
+    assert [x for text, x in letters if text == "ي"] == places
+
+
+@pytest.mark.parametrize("suffix", [".html", ".svg", ".txt", ".ansi"])
+def test_flags_are_whole_in_files(tmp_path, suffix):
+    text = "🇰🇷👍🏽👩‍💻"
+    export(tmp_path / f"a{suffix}", [View(list(text), [0.9, -0.9, 0.5, -0.5, 0.9, -0.9, 0.1], "h")], {})
+    content = (tmp_path / f"a{suffix}").read_text(encoding="utf-8")
+    assert all(cluster in content for cluster in ("🇰🇷", "👍🏽", "👩‍💻"))
+
+
+def test_values_have_a_row_for_each_code_point(tmp_path):
+    export(tmp_path / "a.csv", [View(list("🇰🇷é"), [0.1, 0.2, 0.3], "h")], {})
+    assert len((tmp_path / "a.csv").read_text(encoding="utf-8").splitlines()) == 1 + len("🇰🇷é")
+
+
+def test_a_page_isolates_its_facts(tmp_path):
+    """Bidi controls are shown escaped, and right-to-left names do not move what is beside them."""
+    export(tmp_path / "a.html", [View(["a"], [0.1], "h")], {"text": "\u202eabc.txt", "run": "قطة"})
+    content = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "<dd><bdi>\\u202eabc.txt</bdi></dd>" in content and "<dd><bdi>قطة</bdi></dd>" in content
+    assert "unicode-bidi: plaintext" in content

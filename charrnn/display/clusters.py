@@ -60,11 +60,10 @@ def _part_columns(character: str) -> int:
 def terminal_program(environment: Mapping[str, str]) -> str:
     """Return the name of a terminal whose widths are known; "" for others."""
     names = [environment.get(variable, "").strip().lower() for variable in _VARIABLES]
-    names += [
-        name for name, variable in (("vte", "VTE_VERSION"), ("konsole", "KONSOLE_VERSION")) if variable in environment
-    ]
-    known = list_term_programs()
-    return "" if names[0] in ("tmux", "screen") else next((name for name in names if name in known), "")
+    names += [name for name in ("vte", "konsole") if f"{name.upper()}_VERSION" in environment]
+    if any(name.startswith(("tmux", "screen")) for name in names):  # they have their own widths in every terminal
+        return ""
+    return next((name for name in names if name in list_term_programs()), "")
 
 
 def may_break(before: str, after: str) -> bool:
