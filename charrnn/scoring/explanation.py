@@ -91,7 +91,8 @@ def explain_score(
 ) -> Explanation:
     """Return where the bits of a score go.
 
-    text: the characters, one for each id. training: the training text, the end of which the oracles know; None: it is not on this machine.
+    text: the characters, one for each id. training: the training text, the end of which the oracles know; None: it is
+    not on this machine.
     """
     bits = bits_of_characters(score, len(encoded))
     known = None
