@@ -77,6 +77,8 @@ def train(
     minutes: float | None = None,
     epochs: float | None = None,
     resume: bool = False,
+    more_minutes: float | None = None,
+    more_steps: int | None = None,
     init_from: str | None = None,
     as_bytes: bool = False,
     device: str = "auto",
@@ -87,14 +89,17 @@ def train(
     """Train a model and return it with its best weights; the run is kept in checkpoints/.
 
     corpus: files, folders, glob patterns or names of corpora. name: of the run. minutes, epochs, or `steps` among the
-    settings: the length of the run. resume: continue the run `name` (or the newest). init_from: a run whose weights
+    settings: the length of the run. resume: continue the run `name` (or the newest). more_minutes,
+    more_steps: extend that run after it was finished. init_from: a run whose weights
     to start from. on_event: called with each event of `charrnn.training.events`. requests: to stop, or to ask for a
     checkpoint, from another thread. settings: fields of `ModelSettings` and `TrainingSettings`, those left out are
     chosen for the corpus and the device; and of `ReadSettings`: encoding, newlines, include, exclude.
     Raises UsageError for settings out of bounds, CharrnnError where training cannot start or continue.
     """
     specs = [corpus] if isinstance(corpus, str | PathLike) else list(corpus)
-    options = TrainOptions(settings, epochs, minutes, name, resume, init_from, as_bytes, device)
+    options = TrainOptions(
+        settings, epochs, minutes, name, resume, init_from, as_bytes, device, more_minutes, more_steps
+    )
     with training_session([fspath(spec) for spec in specs], options) as session:
         for event in session.events(requests):
             if on_event is not None:

@@ -409,6 +409,10 @@ WRONG_CORRECTIONS = (
     "[[0, 300, 4], [20, 270, 0]]",
     "[[0, 300, 4], [20, 270, 100000]]",
     "[[0, 300, 4], [300, 270, 1]]",
+    "[[0, 200, 4], [190, 270, 1, true]]",
+    "[[0, 200, 4], [200, 270, 1]]",
+    "[[0, 270, 4, true]]",
+    "[[0, 200, 4], [200, 270, 1, 1]]",
     "[[0, 300, 4], [290, 270, 1]]",
     "[[0, 300, 4], [20, 280, 4], [20, 270, 4]]",
     str([[step, 500, 4] for step in range(150)] + [[150, 270, 1]]),
@@ -416,12 +420,14 @@ WRONG_CORRECTIONS = (
 
 
 def test_corrections_are_read_back(tmp_path: Path) -> None:
-    corrections = (PLAN, Correction(20, 270, 3), Correction(100, 400, 2))
+    corrections = (PLAN, Correction(20, 270, 3), Correction(100, 400, 2), Correction(400, 500, 2, restart=True))
     with new_run(tmp_path, TIMED) as writer:
         writer.correct_steps(corrections[:2])
-        writer.correct_steps(corrections)
+        writer.correct_steps(corrections, writer.run.settings.origin.changed(minutes=2.5))
+        assert writer.run.settings == Run(tmp_path / "run").settings
     assert Run(tmp_path / "run").corrections == corrections
-    assert Run(tmp_path / "run").settings.training.steps == 400
+    assert Run(tmp_path / "run").settings.training.steps == 500
+    assert Run(tmp_path / "run").settings.origin.minutes == 2.5
 
 
 @pytest.mark.parametrize("call", ["charrnn.model.writer.write_and_sync", "charrnn.files.sync_folder"])

@@ -13,7 +13,7 @@ from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.lookup import open_run, runs_folder
 from charrnn.model.writer import RunWriter
 from charrnn.text.corpus import load_corpus
-from charrnn.training.events import Event, Finished, Requests
+from charrnn.training.events import CheckpointSaved, Event, Finished, Requests
 from charrnn.training.options import TrainOptions
 from charrnn.training.session import training_session
 from tests.golden.test_golden import edit_json
@@ -77,6 +77,61 @@ def test_a_finished_run_is_not_resumed(text: Path) -> None:
     trained(["mine"], TrainOptions(SETTINGS, device="cpu"))
     with pytest.raises(UsageError, match="mine is finished, at step 6"):
         trained(None, TrainOptions(resume=True, device="cpu"))
+
+
+def extended(**more: float) -> list[Event]:
+    return trained(None, TrainOptions(device="cpu", **more))
+
+
+def test_a_finished_run_is_extended_bit_exactly(text: Path) -> None:
+    """Stopped in the middle and resumed, an extended run ends as one that was not stopped."""
+    for name in ("whole", "stopped"):
+        trained(["mine"], TrainOptions({**SETTINGS, "keep": "every:4"}, name=name, device="cpu"))
+    assert extended(more_steps=5, name="whole")[-1].progress.step == 11
+    with training_session(None, TrainOptions(more_steps=5, name="stopped", device="cpu")) as session:
+        requests = Requests()
+        for event in session.events(requests):
+            requests.stop |= isinstance(event, CheckpointSaved)
+    assert open_run("stopped").checkpoint("last").step == 8
+    trained(None, TrainOptions(resume=True, name="stopped", device="cpu"))
+    whole, stopped = open_run("whole"), open_run("stopped")
+    assert whole.settings.training == stopped.settings.training
+    for name, tensor in whole.read_model(whole.checkpoint("last")).items():
+        assert torch.equal(tensor, stopped.read_model(stopped.checkpoint("last"))[name]), name
+    assert whole.is_finished(whole.checkpoint("last"))
+    assert extended(more_steps=2, name="whole")[-1].progress.step == 13
+
+
+def test_an_extension_that_was_killed_at_once_is_resumed(text: Path) -> None:
+    trained(["mine"], TrainOptions(SETTINGS, device="cpu"))
+    with training_session(None, TrainOptions(more_steps=4, device="cpu")):
+        pass
+    assert not open_run("mine").is_finished(open_run("mine").checkpoint("last"))
+    with pytest.raises(UsageError, match="mine is not finished; resume it first, with --resume --name mine"):
+        extended(more_steps=4)
+    assert trained(None, TrainOptions(resume=True, device="cpu"))[-1].progress.step == 10
+
+
+def test_more_minutes_are_those_of_the_extension(text: Path) -> None:
+    trained(["mine"], TrainOptions(SETTINGS, device="cpu"))
+    seconds = open_run("mine").checkpoint("last").progress.seconds
+    before = time.perf_counter()
+    with training_session(None, TrainOptions(more_minutes=0.5, device="cpu")) as session:
+        assert 25 < session.prepared.plan.deadline.at - before < 35
+        assert session.prepared.settings.training.steps >= 26
+    assert open_run("mine").settings.origin.minutes == pytest.approx(0.5 + seconds / 60)
+
+
+def test_only_finished_runs_are_extended(text: Path) -> None:
+    trained(["mine"], TrainOptions(SETTINGS, device="cpu"), Requests(stop=True))
+    with pytest.raises(UsageError, match="mine is not finished"):
+        extended(more_minutes=1)
+    for more in ({"minutes": 1}, {"init_from": "mine"}, {"more_steps": 3}):
+        with pytest.raises(UsageError, match="exclude each other"):
+            TrainOptions(more_minutes=1, **more)
+    for more in ({"more_minutes": 0}, {"more_steps": 0}, {"more_steps": 10**11}):
+        with pytest.raises(UsageError, match=r"--more-\w+ must be"):
+            TrainOptions(**more)
 
 
 def test_the_number_of_threads_is_resumed(text: Path) -> None:

@@ -98,3 +98,23 @@ def test_evaluations_are_spread_again() -> None:
     assert evaluations(Timetable(SETTINGS, corrections)) == [250, 550, 850, 1100]
     assert evaluations(Timetable(SETTINGS, [PLAN, Correction(240, 260, 2)])) == [250, 260]
     assert Timetable(SETTINGS, corrections).evaluations_left(900) == 1
+
+
+def test_an_extended_run_restarts_at_half_the_peak() -> None:
+    extended = Timetable(SETTINGS.changed(steps=1600), [PLAN, Correction(1000, 1600, 3, restart=True)])
+    planned, restarted = rates(extended)[:1000], rates(extended)[1000:]
+    assert planned == rates(Timetable(SETTINGS))
+    assert restarted[:50] == pytest.approx([PEAK / 2 * k / 50 for k in range(1, 51)])
+    assert all(one > later for one, later in itertools.pairwise(restarted[50:]))
+    assert restarted[-1] < 1e-5 * PEAK
+    assert evaluations(extended) == [250, 500, 750, 1000, 1200, 1400, 1600]
+    assert extended.restarted_at == 1000
+
+
+def test_an_extension_is_corrected_without_a_jump() -> None:
+    for step in (1020, 1300):  # during the warm-up, and after it
+        corrections = [PLAN, Correction(1000, 1600, 3, restart=True), Correction(step, 1800, 2)]
+        corrected = rates(Timetable(SETTINGS.changed(steps=1800), corrections))[1000:]
+        assert max(abs(one - later) for one, later in itertools.pairwise(corrected)) < PEAK / 50
+        assert max(corrected) == pytest.approx(PEAK / 2)
+        assert corrected[-1] < 1e-5 * PEAK

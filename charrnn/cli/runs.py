@@ -200,7 +200,7 @@ def summarize(name: str | None) -> Summary | Damaged:
         state = "training"
     elif not last.has_training_state:
         state = "weights only"
-    elif last.progress.finished:
+    elif run.is_finished(last):
         state = "finished" if last.step == run.settings.training.steps else "finished early"
     else:
         state = "stopped" if last.step else "not started"

@@ -115,9 +115,17 @@ class TrainingScreen:
 
     def _show_resumed(self, run: Run, checkpoint: Checkpoint, plan: Plan | None) -> None:
         training = run.settings.training
-        left = "" if plan is None else f": {duration(plan.seconds)} left"
-        resumed = f"at step {count(checkpoint.step)} of {count(training.steps)}, in {training.precision}{left}"
-        key_values([("run", str(run.path)), ("model", model_line(run)), ("resumed", resumed)], self.terminal)
+        step, steps = count(checkpoint.step), count(training.steps)
+        if checkpoint.progress.finished:
+            about = "" if plan is None else f", about {duration(plan.seconds)}"
+            how = (
+                "extended",
+                f"from step {step} to {steps}, in {training.precision}{about}; the learning rate restarts",
+            )
+        else:
+            left = "" if plan is None else f": {duration(plan.seconds)} left"
+            how = ("resumed", f"at step {step} of {steps}, in {training.precision}{left}")
+        key_values([("run", str(run.path)), ("model", model_line(run)), how], self.terminal)
         self.line()
 
     @contextlib.contextmanager

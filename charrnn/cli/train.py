@@ -65,6 +65,13 @@ MinutesOption = Annotated[
         show_default="5, on a GPU 3",
     ),
 ]
+MoreMinutesOption = Annotated[
+    float | None,
+    typer.Option(help="Extend a finished run (--name, or the newest) by this many minutes.", rich_help_panel=LENGTH),
+]
+MoreStepsOption = Annotated[
+    int | None, typer.Option(help="Extend a finished run by this many steps.", rich_help_panel=LENGTH)
+]
 BytesOption = Annotated[
     bool, typer.Option("--bytes", help="Model the bytes of any file instead of characters.", rich_help_panel=DATA)
 ]
@@ -84,6 +91,8 @@ def train(
     init_from: InitFromOption = None,
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
+    more_minutes: MoreMinutesOption = None,
+    more_steps: MoreStepsOption = None,
     as_bytes: BytesOption = False,
     device: DeviceOption = "auto",
     tensorboard: TensorboardOption = False,
@@ -99,8 +108,9 @@ def train(
     [bold]charrnn train shakespeare.txt[/bold]
     [bold]charrnn train src/ --minutes 20 --name mine[/bold]
     [bold]charrnn train shakespeare.txt --resume[/bold]
+    [bold]charrnn train shakespeare.txt --more-minutes 10[/bold]
     """
-    options = TrainOptions(given, epochs, minutes, name, resume, init_from, as_bytes, device)
+    options = TrainOptions(given, epochs, minutes, name, resume, init_from, as_bytes, device, more_minutes, more_steps)
 
     from charrnn.cli.screen import TrainingScreen
     from charrnn.cli.signals import SignalHandler
@@ -114,7 +124,7 @@ def train(
         summary_writer()
     if choose_device(device).type == "cpu":
         keep_freed_memory()
-    if not corpus and not resume and not is_launched():
+    if not corpus and not resume and options.extension is None and not is_launched():
         corpus = [_default_corpus()]
     requests = Requests()
     with training_session(corpus, options, load=_load) as session:

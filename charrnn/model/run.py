@@ -7,11 +7,8 @@ Sizes are checked before memory is allocated; names, shapes and types must be th
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
-import itertools
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +19,6 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.files import from_json_bytes, read_bounded
 from charrnn.model.checkpoint import (
     MODEL_FILE,
     TRAINING_FILE,
@@ -37,9 +33,10 @@ from charrnn.model.manifest import Manifest
 from charrnn.model.metrics import METRICS_FILE, read_metrics
 from charrnn.model.network import CharRNN, parameter_shapes
 from charrnn.model.run_format import CHECKPOINTS_FOLDER, RUN_FILE
-from charrnn.model.run_settings import LARGEST_COUNT, MAX_CORRECTIONS, MAX_EVALUATIONS_LEFT, Correction, RunSettings
+from charrnn.model.run_settings import RunSettings
+from charrnn.model.steps import read_steps
 from charrnn.model.tensors import read_tensors
-from charrnn.settings import ReadSettings, TrainingSettings, check_names
+from charrnn.settings import ReadSettings, check_names
 from charrnn.text.corpus import load_corpus, read_text
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.download import FetchError
@@ -50,11 +47,9 @@ from charrnn.text.vocabulary import StreamDecoder, Vocabulary
 
 VOCABULARY_FILE = "vocabulary.json"
 HELD_OUT_FILE = "held_out.bin"
-STEPS_FILE = "steps.json"
 HELD_OUT_CHARACTERS = 2_000_000
 WEIGHT_TYPES = ("F32", "F16")  # in a checkpoint
 LARGEST_VOCABULARY = 5_000_000  # bytes; all of Unicode takes 4.4 million
-LARGEST_STEPS_FILE = 50_000  # bytes
 T = TypeVar("T")
 
 
@@ -76,8 +71,7 @@ class Run:
         self.name = path.name
         self._manifest = Manifest.read(path, {RUN_FILE, VOCABULARY_FILE, HELD_OUT_FILE})
         settings = RunSettings.from_json(self._manifest.read_json(RUN_FILE), str(path / RUN_FILE))
-        training, self.corrections = _corrected(settings.training, path)
-        self.settings = dataclasses.replace(settings, training=training)
+        self.settings, self.corrections = read_steps(path, settings)
         vocabulary = self._manifest.read_json(VOCABULARY_FILE, LARGEST_VOCABULARY)
         self.vocabulary = Vocabulary.from_json(vocabulary, str(path / VOCABULARY_FILE))
 
@@ -293,6 +287,11 @@ class Run:
 
     # Training
 
+    def is_finished(self, checkpoint: Checkpoint) -> bool:
+        """Return whether training ended at a checkpoint, and the run was not extended there."""
+        extended = any(one.restart and one.step >= checkpoint.step for one in self.corrections)
+        return checkpoint.progress.finished and not extended
+
     def is_being_trained(self) -> bool:
         """Return whether a process holds the run's lock."""
         return is_locked(self.path)
@@ -338,41 +337,6 @@ def _check_removal(path: Path) -> Iterator[None]:
         if not path.exists():
             raise _RemovedError from None
         raise
-
-
-def _corrected(training: TrainingSettings, path: Path) -> tuple[TrainingSettings, tuple[Correction, ...]]:
-    """Return the settings with the number of steps in a run's steps.json, and its corrections, if there are any."""
-    file = path / STEPS_FILE
-    if not os.path.lexists(file):
-        return training, ()
-    content = from_json_bytes(read_bounded(file, LARGEST_STEPS_FILE), str(file))
-    if not isinstance(content, dict) or not {"steps"} <= set(content) <= {"steps", "corrections"}:
-        raise CharrnnError(f"{file} is damaged: it does not hold a number of steps")
-    stored = content.pop("corrections", None)
-    training = TrainingSettings.from_json({**training.to_json(), **content}, str(file))
-    if stored is None:
-        return training, ()
-    try:
-        corrections = tuple(Correction(*each) for each in stored)
-    except TypeError:
-        corrections = ()
-    if not _are_corrections(corrections, training):
-        raise CharrnnError(f"{file} is damaged: its corrections do not lead to its number of steps")
-    return training, corrections
-
-
-def _are_corrections(corrections: tuple[Correction, ...], training: TrainingSettings) -> bool:
-    """Return whether a training with these settings could have made these corrections."""
-    if not 0 < len(corrections) <= 1 + MAX_CORRECTIONS or any(type(n) is not int for each in corrections for n in each):
-        return False
-    first, last = corrections[0], corrections[-1]
-    if first.step != 0 or first.evaluations != training.evaluations or last.steps != training.steps:
-        return False
-    if not all(each.step < each.steps <= LARGEST_COUNT for each in corrections):
-        return False
-    if not all(0 < each.evaluations <= MAX_EVALUATIONS_LEFT for each in corrections[1:]):
-        return False
-    return all(one.step < after.step < one.steps for one, after in itertools.pairwise(corrections))
 
 
 def _validation_nats(checkpoint: Checkpoint) -> tuple[float, int]:

@@ -65,11 +65,15 @@ class Origin(Settings):
 
 
 class Correction(NamedTuple):
-    """From the step after `step` on, a run has this many steps in total, and this many evaluations left."""
+    """From the step after `step` on, a run has this many steps in total, and this many evaluations left.
+
+    restart: the run was finished at `step`, and is extended: the learning rate rises again.
+    """
 
     step: int
     steps: int
     evaluations: int
+    restart: bool = False
 
 
 @dataclass(frozen=True)

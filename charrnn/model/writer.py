@@ -34,9 +34,10 @@ from charrnn.model.lookup import NameTakenError, check_new_name, runs_folder
 from charrnn.model.manifest import LARGEST_JSON, write_with_manifest
 from charrnn.model.metrics import METRICS_FILE, MetricsWriter
 from charrnn.model.network import CharRNN
-from charrnn.model.run import HELD_OUT_FILE, STEPS_FILE, VOCABULARY_FILE, Run
+from charrnn.model.run import HELD_OUT_FILE, VOCABULARY_FILE, Run
 from charrnn.model.run_format import CHECKPOINTS_FOLDER, FORMAT, PROGRESS_FILE, RUN_FILE, with_version
 from charrnn.model.run_settings import CorpusIdentity, Correction, Origin, RunSettings
+from charrnn.model.steps import STEPS_FILE, steps_json
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
 
@@ -157,13 +158,14 @@ class RunWriter:
                     (folder / folder_name(step)).rename(damaged)
             self._metrics.discard_after(checkpoint.step)
 
-    def correct_steps(self, corrections: Sequence[Correction]) -> None:
+    def correct_steps(self, corrections: Sequence[Correction], origin: Origin | None = None) -> None:
         """Change the run's number of steps to that of the last correction; the first one is the plan.
 
+        origin: with the minutes of a run that is extended; None: as before.
         Raises OSError where the disk fails. The number stays the same then.
         """
-        steps = corrections[-1].steps
-        content = to_json_bytes({"steps": steps, "corrections": [list(each) for each in corrections]})
+        origin = origin or self.run.settings.origin
+        content = steps_json(corrections, origin.minutes)
         path = self.run.path / STEPS_FILE
         try:
             with atomic_file(path) as new:
@@ -174,8 +176,8 @@ class RunWriter:
                 raise
             if path.read_bytes() != content:
                 raise
-        settings = self.run.settings
-        self.run.settings = dataclasses.replace(settings, training=settings.training.changed(steps=steps))
+        training = self.run.settings.training.changed(steps=corrections[-1].steps)
+        self.run.settings = dataclasses.replace(self.run.settings, training=training, origin=origin)
         self.run.corrections = tuple(corrections)
 
     def log(self, event: str, **values: Any) -> None:

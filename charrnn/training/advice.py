@@ -38,7 +38,7 @@ def advice(
     earlier = next((e for e in reversed(evaluations) if e.step <= 0.8 * steps), last)
     improvement = earlier.validation_nats - last.validation_nats
     if improvement > MIN_IMPROVEMENT and improvement > (earlier.train_nats - last.train_nats) / 2:
-        return "The validation loss was still falling: train longer, with --minutes."
+        return "The validation loss was still falling: train longer, with --more-minutes."
     gap = last.validation_nats - last.train_nats
     if gap > OVERFITTING_GAP and epochs >= 2:
         remedy = (

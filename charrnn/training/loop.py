@@ -252,7 +252,8 @@ class _Loop:
         self.trainer.weight_sum.zero_()
         self._report.start()
         yield Evaluated(step, train_nats, nats, self.progress.best_step == step, seconds, self.trainer.network)
-        ends_early = _got_worse(self.progress, self.schedule.settings.patience)
+        since = self.schedule.timetable.restarted_at
+        ends_early = _got_worse(self.progress, self.schedule.settings.patience, since)
         if self.checkpointer.is_enabled:
             yield self._save(finished=ends_early)
         self.schedule.evaluated(start)
@@ -350,9 +351,14 @@ def _evaluated(progress: Progress, step: int, nats: float) -> Progress:
     )
 
 
-def _got_worse(progress: Progress, patience: int) -> bool:
-    """Return whether the validation loss is clearly above its best, and patience is exhausted."""
+def _got_worse(progress: Progress, patience: int, restarted_at: int) -> bool:
+    """Return whether the validation loss is clearly above its best, and patience is exhausted.
+
+    restarted_at: the step of a restart, after which the rate, and with it the loss, is high until it has a new best.
+    """
     if not patience or progress.evaluations_without_better < patience or progress.best_nats is None:
+        return False
+    if progress.best_step is not None and progress.best_step <= restarted_at:
         return False
     return progress.validation_nats is None or progress.validation_nats > MIN_WORSENING * progress.best_nats
 

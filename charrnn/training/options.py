@@ -10,6 +10,7 @@ from charrnn.errors import UsageError
 from charrnn.settings import ModelSettings, ReadSettings, TrainingSettings, check_names, only_one_of, settings_from
 
 MAX_LENGTH = 1e9  # epochs or minutes
+MAX_MORE_STEPS = 10**10
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class TrainOptions:
 
     settings: fields of `ModelSettings`, `TrainingSettings` and `ReadSettings` by name. For a new run the others are
     chosen, or have their defaults; a run to resume must have these values. epochs, minutes, or `steps` among the
-    settings: length of a new run. name: of the run; by default after the corpus, or the newest to resume. init_from:
-    the run to initialize weights from.
+    settings: length of a new run. more_minutes, more_steps: by which a finished run is extended. name: of the run; by
+    default after the corpus, or the newest to resume. init_from: the run to initialize weights from.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -30,11 +31,18 @@ class TrainOptions:
     init_from: str | None = None
     as_bytes: bool = False
     device: str = "auto"
+    more_minutes: float | None = None
+    more_steps: int | None = None
 
     def __post_init__(self) -> None:
-        only_one_of(steps=self.settings.get("steps"), epochs=self.epochs, minutes=self.minutes)
+        more = {"more_minutes": self.more_minutes, "more_steps": self.more_steps}
+        only_one_of(steps=self.settings.get("steps"), epochs=self.epochs, minutes=self.minutes, **more)
         only_one_of(resume=self.resume or None, init_from=self.init_from)
-        for flag, length in (("--epochs", self.epochs), ("--minutes", self.minutes)):
+        only_one_of(**more, init_from=self.init_from)
+        lengths = {"--epochs": self.epochs, "--minutes": self.minutes, "--more-minutes": self.more_minutes}
+        if self.more_steps is not None and not 0 < self.more_steps < MAX_MORE_STEPS:
+            raise UsageError(f"--more-steps must be at least 1 and below {MAX_MORE_STEPS:,}, not {self.more_steps:,}")
+        for flag, length in lengths.items():
             if length is not None and not 0 < length < MAX_LENGTH:
                 raise UsageError(f"{flag} must be above 0 and below {MAX_LENGTH:g}, not {length:g}")
         check_names(self.settings, ModelSettings, TrainingSettings, ReadSettings)
@@ -47,6 +55,13 @@ class TrainOptions:
             from charrnn.text.documents import DocumentSeparator
 
             DocumentSeparator(training.documents)
+
+    @property
+    def extension(self) -> str | None:
+        """The option, as on the command line, by which a finished run is extended; None if it is not."""
+        if self.more_minutes is not None:
+            return f"--more-minutes {self.more_minutes:g}"
+        return None if self.more_steps is None else f"--more-steps {self.more_steps}"
 
     @property
     def reading(self) -> ReadSettings:

@@ -115,7 +115,7 @@ def _prepare(
 ) -> tuple[PreparedRun, Sequence[str]]:
     """Return the run, and the specs of its corpus."""
     specs = corpus.specs if isinstance(corpus, Corpus) else corpus or []
-    resumes = options.resume or _is_restart(options.name)
+    resumes = options.resume or options.extension is not None or _is_restart(options.name)
     if not specs and not resumes:
         raise UsageError("no corpus given", "name one, such as: charrnn train python")
     if not group.is_single and STDIN in specs:
@@ -126,9 +126,9 @@ def _prepare(
     run = open_run(options.name)
     refuse_built_in(run.path, "resumed", f"train it further with --init-from {run.name}")
     if restart_count():  # the command line is that of the new run, and its length may be given
-        options = dataclasses.replace(options, epochs=None, minutes=None)
+        options = dataclasses.replace(options, epochs=None, minutes=None, more_minutes=None, more_steps=None)
     refuse_changes(run, options)
-    specs = specs or corpus_specs(run)
+    specs = specs or corpus_specs(run, options.extension or "--resume")
     loaded = (
         corpus
         if isinstance(corpus, Corpus)

@@ -20,7 +20,8 @@ from charrnn.model.device import choose_device, choose_precision, cpu_threads, d
 from charrnn.model.lookup import NameTakenError, check_new_name, free_name, open_run, runs_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import HELD_OUT_CHARACTERS, Run
-from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
+from charrnn.model.run_settings import MAX_CORRECTIONS, CorpusIdentity, Correction, Origin, RunSettings
+from charrnn.model.steps import STEPS_FILE
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, ReadSettings, Settings, TrainingSettings, settings_from
 from charrnn.text import catalog
@@ -31,7 +32,7 @@ from charrnn.text.sources import corpora_folder
 from charrnn.training.distributed import SINGLE_PROCESS, ProcessGroup
 from charrnn.training.forecast import LossForecast
 from charrnn.training.options import TrainOptions
-from charrnn.training.planning import Budget, Plan, make_plan, measure_timing, plan_rest
+from charrnn.training.planning import Budget, Plan, Timing, make_plan, measure_timing, plan_rest
 from charrnn.training.presets import DEFAULT_MINUTES, ChosenSettings, choose_settings
 from charrnn.units import amount, count
 
@@ -219,10 +220,11 @@ def refuse_changes(run: Run, options: TrainOptions) -> None:
         raise UsageError(f"{run.name} learns {run.vocabulary.kind}, not bytes", "leave --bytes out")
 
 
-def corpus_specs(run: Run) -> list[str]:
+def corpus_specs(run: Run, option: str) -> list[str]:
     """Return the corpus that a run was started with, if it consists of names in the corpora folder or the catalog.
 
     Other paths are not opened, because the run may come from a stranger. Raises UsageError where it has one.
+    option: of `charrnn train`, that resumes or extends the run, for the error.
     """
     found = []
     specs = run.settings.corpus.named()
@@ -232,7 +234,7 @@ def corpus_specs(run: Run) -> list[str]:
         if file is None and not (files and catalog.find(spec)):
             quoted = shlex.join(specs)  # safe to paste, whatever the run holds
             raise UsageError(
-                f"{run.name} was trained on {quoted}", f"name it: charrnn train {quoted} --resume --name {run.name}"
+                f"{run.name} was trained on {quoted}", f"name it: charrnn train {quoted} {option} --name {run.name}"
             )
         found.append(file or spec)
     return found
@@ -243,9 +245,10 @@ def prepare_resume(
 ) -> PreparedRun:
     """Open a run at its newest intact checkpoint. Only precision and threads may differ from the run's.
 
-    A run that was started for some minutes has those left that it has not been trained for.
+    A run that was started for some minutes has those left that it has not been trained for. A finished one is extended
+    if the options say so.
 
-    Raises UsageError where the corpus is not the run's, or the run is finished.
+    Raises UsageError where the corpus is not the run's, or the run is finished, or to be extended and not finished.
     """
     if corpus.sha256 != run.settings.corpus.sha256:
         raise UsageError(
@@ -268,18 +271,64 @@ def prepare_resume(
     with contextlib.ExitStack() as on_error:
         writer = on_error.enter_context(RunWriter.open(run))
         checkpoint = run.resumable_checkpoint()  # after the lock is taken, so that no other process adds one
-        if checkpoint.progress.finished:
-            raise UsageError(
-                f"{run.name} is finished, at step {checkpoint.step:,}", f"train it further with --init-from {run.name}"
-            )
+        _check_finished(run, checkpoint, options)
         network = CharRNN(model, len(run.vocabulary)).to(device)
         texts, plan = split_corpus(corpus, training), None
-        if (minutes := run.settings.origin.minutes) is not None:
-            budget = Budget(minutes=minutes, started=started)
+        minutes, steps = run.settings.origin.minutes, None
+        if options.extension is not None:
+            minutes, steps = options.more_minutes, options.more_steps
+        if minutes is not None or steps is not None:
+            budget = Budget(steps, minutes=minutes, started=started)
             timing = measure_timing(model, training, len(run.vocabulary), texts, device, budget, group)
-            plan = plan_rest(run.settings, checkpoint.progress.seconds, timing, len(texts[1]), started)
+            if options.extension is None:
+                plan = plan_rest(run.settings, checkpoint.progress.seconds, timing, len(texts[1]), started)
+            else:
+                plan = _extend(writer, checkpoint, budget, timing, texts)
         on_error.pop_all()
     return PreparedRun(run.settings, network, corpus, *texts, writer, checkpoint, plan)
+
+
+def _check_finished(run: Run, checkpoint: Checkpoint, options: TrainOptions) -> None:
+    """Raise UsageError where a finished run is to be resumed, or one that is not finished to be extended."""
+    finished, name = run.is_finished(checkpoint), run.name
+    if options.extension is None and finished:
+        hint = f"train it further with --more-minutes 10, or with --init-from {name}"
+        raise UsageError(f"{name} is finished, at step {checkpoint.step:,}", hint)
+    if options.extension is not None and not finished:
+        raise UsageError(f"{name} is not finished", f"resume it first, with --resume --name {name}")
+    if options.extension is not None and checkpoint.step < run.settings.training.steps:
+        raise UsageError(
+            f"{name} was stopped early because its validation loss rose, so more training makes it worse",
+            f"start a new run with --init-from {name} and more text or --dropout",
+        )
+
+
+def _extend(
+    writer: RunWriter,
+    checkpoint: Checkpoint,
+    budget: Budget,
+    timing: Timing,
+    texts: tuple[EncodedText, EncodedText],
+) -> Plan:
+    """Record that a finished run gets more steps. Return the plan for them."""
+    run = writer.run
+    training, origin = run.settings.training, run.settings.origin
+    corrections = run.corrections or (Correction(0, training.steps, training.evaluations),)
+    if len(corrections) > MAX_CORRECTIONS:
+        raise CharrnnError(
+            f"the number of steps of {run.name} was changed {len(corrections) - 1} times, which is the most",
+            f"start a new run with --init-from {run.name}",
+        )
+    now = time.perf_counter()
+    plan = make_plan(budget, timing, texts, training, now, val_characters=training.val_characters)
+    step = checkpoint.step
+    minutes = None if budget.minutes is None else checkpoint.progress.seconds / 60 + budget.minutes
+    correction = Correction(step, step + plan.steps, min(plan.evaluations, plan.steps), restart=True)
+    try:
+        writer.correct_steps([*corrections, correction], origin.changed(minutes=minutes))
+    except OSError as error:
+        raise CharrnnError(f"{run.path / STEPS_FILE} cannot be written: {error.strerror or error}") from None
+    return plan
 
 
 def _refuse_contradictions(settings: Settings, explicit: Mapping[str, Any], owner: str) -> None:
