@@ -128,10 +128,11 @@ def sample(
 
     Without a prime, the text starts at the beginning of a line. A pipe or a file gets the exact characters; a terminal
     shows control characters as signs, and breaks lines between words. Several texts are printed one after the other,
-    each ending with a newline; --json keeps them apart.
+    each ending with a newline; --json keeps them apart. Several temperatures start from the same prime and seed.
 
     [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]
     [bold]charrnn sample --num 20 --stop "."[/bold]
+    [bold]charrnn sample --temperature 0.3,0.8,1.5 --length 200[/bold]
     [bold]charrnn sample --interactive --lines 4[/bold]
     [bold]head -c 500 play.txt | charrnn sample --prime -[/bold]
     [bold]charrnn sample --adapt letters.txt --save-as letters[/bold]
@@ -140,7 +141,9 @@ def sample(
     [bold]charrnn sample --matching '(.{0,60}\\n){14}' --particles 8[/bold]
     [bold]charrnn sample --prime "To be" --suffix "the question"[/bold]
     """
-    settings = sample_settings(given)
+    temperatures = _temperatures(given, interactive=interactive)
+    settings = sample_settings({**given, **temperatures[0]})
+    variants = [settings.changed(**one) for one in temperatures]
     only_one_of(raw=raw or None, color_by=color_by)
     only_one_of(output=output, color_by=color_by)
     only_one_of(prime=prime, prime_file=prime_file, interactive=interactive or None)
@@ -166,21 +169,36 @@ def sample(
             print_json(model, drawn, prime, settings, compared, weights, watched=color_by is not None, raw=raw)
         else:
             text_output, echoed = TextOutput(model.run, raw, colors), (prime, suffix)
+            newline = interactive or len(variants) > 1
             if no_echo:
                 echoed = prime[:0], suffix[:0]
-            print_texts(drawn, echoed, settings.num, text_output, compared, weights, newline=interactive)
+            print_texts(drawn, echoed, settings.num, text_output, compared, weights, newline=newline)
 
-    drawn = iter(()) if interactive else generate(prime_ids, seeded)  # mistakes are found before a file is written
+    chosen = [] if interactive else [one.changed(seed=seeded.seed) for one in variants]
+    first = None if interactive else generate(prime_ids, chosen[0])  # mistakes are found before a file is written
     if not as_json:
         _announce(model.name, settings, seeded, colors)
     try:
         with contextlib.nullcontext() if output is None else _redirected(output):
             if interactive:
                 _continue_typed(model, seeded, lambda prime, chosen: show(prime, chosen, generate(prime, chosen)))
-            else:
-                show(prime_ids, seeded, drawn)
+            for one in chosen:
+                if len(chosen) > 1 and not as_json:
+                    print(f"── temperature {one.temperature} ──", file=sys.stderr, flush=True)
+                show(prime_ids, one, first or generate(prime_ids, one))
+                first = None
     except KeyboardInterrupt:
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _temperatures(given: dict[str, Any], *, interactive: bool) -> list[dict[str, Any]]:
+    """Return the option --temperature once for each of its values, which commas separate; empty if it is not given."""
+    if "temperature" not in given:
+        return [{}]
+    values = str(given["temperature"]).split(",")
+    if interactive and len(values) > 1:
+        raise UsageError("--interactive takes one --temperature", "leave out the others")
+    return [{"temperature": value} for value in values]
 
 
 def _continue_typed(model: Model, settings: SampleSettings, show: Callable[[np.ndarray, SampleSettings], None]) -> None:

@@ -203,6 +203,7 @@ def print_json(
             "run": model.name,
             "step": model.checkpoint.step,
             "seed": settings.seed,
+            "temperature": settings.temperature,
             "stream": stream,
             "prime": as_text(prime),
             "text": as_text(ids),
