@@ -91,7 +91,7 @@ def explain_score(
 ) -> Explanation:
     """Return where the bits of a score go.
 
-    text: the characters, one for each id. training: the training text, the end of which the oracles know; None: it is
+    text: the characters, one for each id. training: the training text, of which the oracles know the end; None: it is
     not on this machine.
     """
     bits = bits_of_characters(score, len(encoded))
