@@ -78,7 +78,7 @@ def test_distance_to_what_is_closed(text: str, language: str | None, expected: d
 
 
 def test_oracles_come_in_order() -> None:
-    """Each error is removed by the first oracle that can; what is predicted is no error."""
+    """Each error is removed by the first oracle that can; p = ½ is no error."""
     ngram = np.zeros(10)
     ngram[0] = 0.6
     probability = np.full(10, 0.45)
@@ -86,7 +86,7 @@ def test_oracles_come_in_order() -> None:
     found = errors_of("ab cd, efg", probability, ngram=ngram, words={"efg": 0})
     assert found == [
         "n-gram",
-        "predicted",
+        "no error",
         "boost: 0.1",
         "word model",
         "boost: 0.1",

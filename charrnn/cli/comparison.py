@@ -43,6 +43,8 @@ def print_comparison(first: str, second: str, compared: Comparison, notes: list[
     characters = list(compared.text.characters)
     values = (compared.second - compared.first).tolist()
     for what, passages in zip(("more", "less"), compared.passages(), strict=True):
+        if not passages:
+            continue
         view = View(characters, values, f"where {second} needs most bits {what} than {first}", DIFFERENCE)
         print_passages(view, passages, terminal)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SURPRISE = SignalScale(0.0, 10.0)
 """Bits of a character: those from ten on, p < 0.001, have the strongest color."""
-DIFFERENCE = SignalScale(-10.0, 10.0)
+DIFFERENCE = SignalScale(-5.0, 5.0)
 HEADERS = ("where the bits go", "characters", "share", "of the bits", "bits each")
 PASSAGES, PASSAGES_IN_FILE = 5, 20
 CONTEXT = 200

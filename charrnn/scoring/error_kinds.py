@@ -35,9 +35,9 @@ ERROR = 0.5
 WORD = re.compile(r"[^\W\d_]+")
 QUOTES = "\"'“”‘’„«»`"
 ORACLES = ("n-gram", "memory", "rare words", "word model", "punctuation", "boost")
-PREDICTED = "predicted"
+NO_ERROR = "no error"
 CLASSES = (
-    PREDICTED,
+    NO_ERROR,
     "n-gram",
     *(f"memory: {count(size)} characters" for size in MEMORIES),
     *(f"rare words: seen {times} times" for times in range(RAREST, RARE + 1)),
@@ -60,15 +60,15 @@ class TrainingStatistics:
 
 
 def by_error(text: Text, bits: np.ndarray, starts: np.ndarray, training: TrainingStatistics | None) -> Division:
-    """Divide a text into characters that were predicted and errors by the oracle that removes them.
+    """Divide a text into characters that are no error, and errors by the oracle that removes them.
 
-    bits: of each character, (N,), NaN where it is not scored; such a character is of no importance. starts: the first
+    bits: of each character, (N,), NaN where it is not scored; it then counts as no error. starts: the first
     character of each document, (D,); a memory does not reach beyond it.
     """
     probability = np.exp2(-bits)
     is_error = probability < ERROR
     found = np.full(len(text), -1)
-    found[~is_error] = CLASSES.index(PREDICTED)
+    found[~is_error] = CLASSES.index(NO_ERROR)
 
     def remove(where: np.ndarray, number: np.ndarray | int) -> None:
         """Count the errors at these characters that are left under a class."""
@@ -88,9 +88,9 @@ def by_error(text: Text, bits: np.ndarray, starts: np.ndarray, training: Trainin
 
 
 def by_oracle(shares: list[Share]) -> list[Share]:
-    """Return what was predicted and one share for each oracle, from the shares of `by_error`."""
+    """Return the share without errors and one for each oracle, from the shares of `by_error`."""
     grouped = []
-    for name in (PREDICTED, *ORACLES):
+    for name in (NO_ERROR, *ORACLES):
         own = [each for each in shares if each.name.partition(":")[0] == name]
         grouped.append(Share(name, sum(each.characters for each in own), sum(each.bits for each in own)))
     return grouped

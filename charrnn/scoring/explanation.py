@@ -37,8 +37,9 @@ class Passage:
 class Explanation:
     """Where the bits of a text go.
 
-    bits: of each character, (N,), NaN where it is not scored. divisions: name → classes. errors: what was predicted,
-    and errors by what would remove them (`charrnn.scoring.error_kinds`). knows_training: whether all oracles took part.
+    bits: of each character, (N,), NaN where it is not scored. divisions: name → classes. errors: characters
+    without an error, and errors by what would remove them (`charrnn.scoring.error_kinds`). knows_training: whether all
+    oracles took part.
     """
 
     text: Text
