@@ -85,7 +85,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (gates.gates, "--text --json"),
     (memory.memory, "--against --text --output --json --csv"),
     (history.history, "--cell --property --signal --text --json"),
-    (evaluate.evaluate, "--per-line --dynamic --mix --skip-unknown --json"),
+    (evaluate.evaluate, "--explain --compare --per-line --dynamic --mix --json"),
     (export.export, ""),
     (export.import_, ""),
 )

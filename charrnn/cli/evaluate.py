@@ -91,7 +91,7 @@ CompareOption = Annotated[
     list[str] | None,
     typer.Option(
         "--compare",
-        help="Compare with another run on the same text, by class of character. Repeatable.",
+        help="Compare with this run on the same text: bits by class of character, with intervals. Repeatable.",
         metavar="RUN",
         autocompletion=complete_run,
         rich_help_panel=COMPARED,
