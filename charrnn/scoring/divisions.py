@@ -122,6 +122,8 @@ def closed_distance(text: Text) -> Integers:
     Brackets of source code are those outside strings and comments; its quotes are left out. A blank line closes what is
     open, as `Text.bracket_resets` says.
     """
+    if text.kind == "code" and not text.has_tokens:  # its lexer takes too long
+        text = Text(text.characters)
     opens, closes = (mask.copy() for mask in text.brackets)
     straight = np.zeros(len(text), bool)
     if text.kind != "code":

@@ -103,10 +103,10 @@ def explain_score(
         unscored = np.full(len(encoded) - len(highest), np.nan)
         words = _count_words(training, vocabulary)
         known = TrainingStatistics(words, np.concatenate([unscored, highest]))
-    progress("errors", 0.0)
+    progress("classes of characters", 0.0)
     errors = by_error(text, bits, encoded.starts, known).shares(bits)
     divisions = {one.name: one.shares(bits) for one in divisions_of(text)}
-    progress("errors", 1.0)
+    progress("classes of characters", 1.0)
     return Explanation(text, bits, divisions, errors, training is not None)
 
 
