@@ -100,7 +100,6 @@ def test_names_are_known_to_other_commands(home: Path, model: Model, findings: F
         assert claim is not None
         assert claim.verdict == "tracks"
     assert model.claim(best, "x = 1\n" * 10_000) is None
-    assert len(model.sample(clamp={best: "inside"}, length=5)) == 5
 
 
 def test_ablations_come_with_it(home: Path, model: Model) -> None:

@@ -12,12 +12,18 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from charrnn.discovery.checked import from_json
-from charrnn.discovery.excerpts import LENGTH, Excerpt, typical_excerpt
+from charrnn.discovery.excerpts import LENGTH, Excerpt, typical_excerpt, typical_excerpts
+from charrnn.discovery.study import Split
 from charrnn.display.activations import excerpt_lines
 from charrnn.display.terminal import STYLE, Terminal
 from charrnn.display.view import View
+from charrnn.inspection.trace import Cell, trace_signal
 from charrnn.model.recurrences import RECURRENCES
+from charrnn.properties.catalog import Text
+from charrnn.properties.user_properties import find_property
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
+from tests.conftest import small_network
 
 SYMBOLS = Vocabulary.of("abc \n(").symbols
 GRU = RECURRENCES["gru"]
@@ -49,6 +55,22 @@ def test_both_classes_are_shown() -> None:
         assert found.contrast == 2
         assert found.values[found.focus - 1] != found.values[found.focus]
     assert excerpt_of(np.zeros(300), np.zeros(300, bool)) is None
+
+
+def test_blocks_in_parallel_give_the_values_of_the_whole_text(short_text: str) -> None:
+    """But for the state from before a block, which the gap of 1,000 characters lets fade."""
+    vocabulary = Vocabulary.of(short_text)
+    text = EncodedText(vocabulary.encode(short_text)[:15_000])
+    network, split = small_network(layers=1, vocabulary_size=len(vocabulary)), Split.of(len(text))
+    asked = [(Cell(1, 3), "c", find_property("upper case")), (Cell(1, 4), "h", find_property("word ends"))]
+    characters = Text(short_text[: len(text)])
+    excerpts = typical_excerpts(network, text, characters, asked, vocabulary.symbols, split)
+    for (cell, signal, _), found in zip(asked, excerpts, strict=True):
+        assert found is not None
+        whole = network.recurrence.displayed(signal, trace_signal(network, text, signal, [cell])[:, 0])
+        stop = found.start + len(found.symbols)
+        assert found.symbols == tuple(vocabulary.symbols[one] for one in text.ids[found.start : stop])
+        np.testing.assert_allclose(found.values, whole[found.start : stop], atol=1e-3)
 
 
 def test_graded_property_is_split_at_its_median() -> None:

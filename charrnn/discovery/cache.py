@@ -28,7 +28,7 @@ from charrnn.discovery.findings import Findings, cells_shown
 from charrnn.discovery.inputs import characters_of, language_of, training_ids
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.search import discover
-from charrnn.discovery.study import Effort, Progress
+from charrnn.discovery.study import MIN_CHARACTERS, Effort, Progress, Split
 from charrnn.errors import CharrnnError
 from charrnn.files import (
     atomic_file,
@@ -141,7 +141,8 @@ def _with_excerpts(findings: Findings, run: Run, network: CharRNN, text: Encoded
     known = [(one, titled) for one in cells_shown([*findings]) if (titled := property_titled(one.property_name))]
     asked = [(as_cell(one.cell, network), one.signal, titled) for one, titled in known]
     characters = characters_of(run.vocabulary, text.ids, language_of(run))
-    excerpts = typical_excerpts(network, text, characters, asked, run.vocabulary.symbols)
+    split = Split.of(len(text)) if len(text) >= MIN_CHARACTERS else None
+    excerpts = typical_excerpts(network, text, characters, asked, run.vocabulary.symbols, split)
     shown = {id(one): excerpt for (one, _), excerpt in zip(known, excerpts, strict=True)}
     evidence = (dataclasses.replace(one, excerpt=shown.get(id(one))) for one in findings.evidence)
     return dataclasses.replace(findings, evidence=tuple(evidence))
