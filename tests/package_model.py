@@ -51,7 +51,7 @@ PAGE = """# The built-in model
 
 Every command uses this run where there is no other. `charrnn train --init-from code` trains it further; `--resume` and
 `runs rm` refuse it. It was trained on the source code of Python's standard library, and holds none of it: its held-out
-text is built on your machine, from {first} on.
+text is built on your machine, from {first} on. It is in half precision, without the optimizer's state.
 
 | | |
 |---|---|
@@ -65,8 +65,8 @@ text is built on your machine, from {first} on.
 | as many from {first} on | {built_nats:.4f} nats, in half precision, Python {here} |
 | size | {size} |
 
-Made by `python -m tests.package_model`. The search reads {searched} characters from {first} on and names {named} cells;
-those that `charrnn inspect` shows were ablated:
+`python -m tests.package_model` made it from the trained run. The search reads {searched} characters from {first} on,
+and names {named} of the cells; their ablations read the same text:
 
 {cells}
 """

@@ -267,8 +267,8 @@ def headlines(findings: Findings) -> list[str]:
     lines = [f"{named} of {amount(findings.cells, 'cell')} earned a name; {tested}"]
     if findings.packaged_with:
         lines.append(
-            f"From the search when the model was packaged, on {count(findings.characters)} characters of Python "
-            f"{findings.packaged_with}'s library; --again repeats it here. Excerpts are from this Python's library."
+            f"Found when the model was packaged, in {count(findings.characters)} characters of Python "
+            f"{findings.packaged_with}'s library; --again searches yours, which the excerpts are from."
         )
     elif findings.kept:
         lines.append("From an earlier search, kept with the run; --again repeats it.")
