@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.cells import cell_len
-
 from charrnn.display.activations import excerpt_lines, render
+from charrnn.display.clusters import columns
 from charrnn.display.histogram import histogram_lines
-from charrnn.display.layout import layout
+from charrnn.display.layout import display_form, layout
 from charrnn.display.terminal import DEFAULT_COLUMNS, Terminal, safe_text
 from charrnn.display.view import View
 from charrnn.inspection.recorded_trace import display_symbols
@@ -155,7 +154,7 @@ def _facts(model: Model, profile: CellProfile, encoded: EncodedText) -> Iterator
 
 def _effects(model: Model, profile: CellProfile, width: int) -> Iterator[str]:
     """Yield two lines for each state: the logits that the cell raises and lowers most, as many as fit."""
-    symbols = [safe_text(SIGNS.get(symbol, symbol)) for symbol in model.vocabulary.symbols]
+    symbols = [SIGNS.get(symbol) or display_form(symbol, unicode=True)[0] for symbol in model.vocabulary.symbols]
     if profile.effects:
         yield "what it adds to the logits of the next character, compared with its mean"
     for one in profile.effects:
@@ -164,7 +163,7 @@ def _effects(model: Model, profile: CellProfile, width: int) -> Iterator[str]:
             line = f"{label:<{KIND + 8}}{word:<4}"
             for id, logit in side:
                 entry = f"  {symbols[id]} {_signed(logit)}"
-                if cell_len(line) + cell_len(entry) <= width:
+                if columns(line) + columns(entry) <= width:
                     line += entry
             yield line
             label = ""
