@@ -90,8 +90,8 @@ def test_undo_and_retry(chat: Chat) -> None:
 
 
 def test_settings_change(chat: Chat) -> None:
-    _, said = chat("/temperature 0.5\n/temperature\n/top-k 3\n/greedy maybe\n/temperature hot\n/length 0.5\n/ban a\n")
-    assert said.splitlines()[:3] == ["temperature 0.5", "temperature 0.5", "top-k 3"]
+    _, said = chat("/temp 0.5\n/temperature\n/top-k 3\n/greedy maybe\n/temperature hot\n/length 0.5\n/ban a\n")
+    assert said.splitlines()[:3] == ["temp 0.5", "temperature 0.5", "top-k 3"]
     assert "--greedy must be on or off, not 'maybe'" in said
     assert "--temperature must be a number or two" in said
     assert "--length must be a whole number, not '0.5'" in said

@@ -36,7 +36,9 @@ EVERY_FILTER = [
     {"min_p": 0.3},
     {"mirostat_ent": 0.8},
     {"temperature": "0.5..1.5"},
-]
+    {"repeat_penalty": 1.2, "frequency_penalty": 0.1, "dry_multiplier": 1, "dry_allowed_length": 2,
+     "top_n_sigma": 3, "top_k": 9, "typical_p": 0.9, "top_p": 0.95, "min_p": 0.01, "temperature": 1.3},
+]  # fmt: skip
 
 
 def after(prime: str, generated: str, logits: list[float], **settings: object) -> list[float]:
@@ -100,6 +102,43 @@ def test_dry(prime: str, text: str, allowed: int, window: int, breaker: str) -> 
     expected = dry_reference(prime + text, [1.0, 2.0, 3.0], allowed, window, breaker)
     result = after(prime, text, [1.0, 2.0, 3.0], dry_sequence_breaker=breaker, **options)
     assert result == pytest.approx(expected, rel=1e-4)
+
+
+@checked
+@given(
+    abc_text,
+    st.text("abc", min_size=1, max_size=4),
+    st.integers(1, 40),
+    abc_text,
+    st.integers(5, 12),
+    st.sampled_from([6, 20, 100]),
+    st.sampled_from(["", "c"]),
+)
+def test_dry_of_long_repetitions(
+    prime: str, repeated: str, times: int, end: str, allowed: int, window: int, breaker: str
+) -> None:
+    """Lengths are found anew after a pause, and the text moves when its array is full."""
+    prime, text = prime[max(0, len(prime) - 2 * window) :], repeated * times + end[: allowed // 2]
+    options = {"dry_multiplier": 0.8, "dry_allowed_length": allowed, "dry_penalty_last_n": window}
+    expected = dry_reference(prime + text, [1.0, 2.0, 3.0], allowed, window, breaker)
+    result = after(prime, text, [1.0, 2.0, 3.0], dry_sequence_breaker=breaker, **options)
+    assert result == pytest.approx(expected, rel=1e-4)
+
+
+def test_dry_of_several_streams() -> None:
+    """Each stream gets what it gets alone, whenever the others repeat something."""
+    chosen = SampleSettings(temperature=1.0, dry_multiplier=0.8, dry_allowed_length=6, dry_penalty_last_n=40)
+    streams = ["ab" * 30, "abcacbbcabac" * 5, "c" * 20 + "abcabcbbacacbbaccbabaccabcbabbacccbabcab"]
+    columns = np.stack([ABC.encode(text) for text in streams]).astype(np.int64)
+    nothing = np.empty((3, 0), np.int64)
+    together = FilterChain(SampleContext(chosen, ABC, nothing, torch.device("cpu")))
+    alone = [FilterChain(SampleContext(chosen, ABC, nothing[:1], torch.device("cpu"))) for _ in streams]
+    for ids in columns.T:
+        logits = together(torch.zeros(3, 3)).clone()
+        assert torch.equal(logits, torch.cat([chain(torch.zeros(1, 3)) for chain in alone]))
+        together.update(ids)
+        for chain, one in zip(alone, ids, strict=True):
+            chain.update(np.array([one]))
 
 
 @checked

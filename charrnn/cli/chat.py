@@ -20,6 +20,7 @@ from charrnn.cli.typed_lines import TypedLines, interruptible, known_ids, note
 from charrnn.display.terminal import Terminal, is_terminal, wrap_words
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.sampling.settings import SampleSettings
+from charrnn.settings import Option
 from charrnn.units import shortened
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ TURNS = "Turns"
 ONE_TEXT = ("num", "best_of", "matching", "suffix", "particles", "ess_threshold")  # settings that do not apply
 FIXED = (*ONE_TEXT, "max_copy")  # settings that cannot be changed during a conversation
 COMMANDS = {
-    "/temperature X": "less or more random answers; any option of sampling can be set so, as in /top-k 5",
+    "/temperature X": "how random answers are; other sampling options are set in the same way, as in /top-k 5",
     "/seed N": "draw the next answers from this seed",
     "/undo": "take back your latest line and its answer",
     "/retry": "take back the latest answer, and draw another one",
@@ -103,7 +104,8 @@ class _Chat:
     def __init__(self, model: Model, conversation: Conversation):
         self._model, self._conversation = model, conversation
         turns = conversation.turns
-        self._lines = TypedLines(turns.you.strip() + " " if turns.you.strip() else "> ", _completions())
+        completions = sorted({*(command.partition(" ")[0] for command in COMMANDS), *_settable()})
+        self._lines = TypedLines(turns.you.strip() + " " if turns.you.strip() else "> ", completions)
         self._reply = model.run.encode(turns.reply if is_terminal(sys.stdout) else "")
         self._saved: set[Path] = set()
 
@@ -169,10 +171,10 @@ class _Chat:
 
     def _set(self, word: str, value: str) -> None:
         """Change a setting, or show its value if none is given."""
-        name = word.replace("-", "_")
-        option = SampleSettings.options().get(name)
-        if option is None or name in FIXED:
+        option = _settable().get(f"/{word}")
+        if option is None:
             raise UsageError(f"there is no command /{word}", "/help lists them; start a line with // to say it")
+        name = option.name
         if value:
             self._conversation.change(**{name: parse_value(option, value)})
         note(f"{word} {shown_value(getattr(self._conversation.settings, name))}")
@@ -190,9 +192,10 @@ class _Chat:
         note(f"written to {path}")
 
 
-def _completions() -> list[str]:
-    settings = (f"/{name.replace('_', '-')}" for name in SampleSettings.options() if name not in FIXED)
-    return sorted({*(command.partition(" ")[0] for command in COMMANDS), *settings})
+def _settable() -> dict[str, Option]:
+    """Return command → option of sampling, of those that can be changed during a conversation."""
+    options = (option for name, option in SampleSettings.options().items() if name not in FIXED)
+    return {f"/{flag.lstrip('-')}": option for option in options for flag in (option.flags or (option.flag,))}
 
 
 def _heading(run: str, conversation: Conversation) -> str:
@@ -212,5 +215,5 @@ def _print_help() -> None:
     for command, help in COMMANDS.items():
         first, *more = wrap_words(help, terminal.width - width - 2)
         terminal.write(f"{command:{width}}  {first}\n" + "".join(f"{'':{width}}  {line}\n" for line in more))
-    terminal.paragraph("Ctrl-C stops an answer. // at the start of a line says a line that starts with /.")
+    terminal.paragraph("Ctrl-C stops an answer. To say a line that starts with /, start it with //.")
     terminal.flush()
