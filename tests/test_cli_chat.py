@@ -106,7 +106,7 @@ def test_help_and_quit(chat: Chat) -> None:
 
 
 def test_unknown_commands(chat: Chat) -> None:
-    for wrong in ("/nothing", "/num 3", "/max-copy 5"):
+    for wrong in ("/nothing", "/num 3", "/max-copy 5", "/matching a"):
         assert f"there is no command {wrong.split()[0]}; /help" in chat(f"{wrong}\n")[1]
     make = chat("//ab\n", *TURN)
     assert "'/' U+002F" in make[1]

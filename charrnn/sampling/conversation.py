@@ -42,7 +42,7 @@ class Conversation:
     reads the rest of the turn's end first. Answer number n since the seed was set is drawn from that seed + n, so the
     same lines get the same answers, and a line that is said again gets another one.
 
-    settings: with a seed, and neither `num` nor `best_of`. documents, index: as for `generate`. form: of the text that
+    settings: with a seed, and without `num`, `best_of`, `matching` and `suffix`. documents, index: as for `generate`. form: of the text that
     the network was trained on, as for `charrnn.text.normalization.normalized`.
     Raises CharrnnError where the vocabulary lacks a character of the turns or the settings.
     """
@@ -58,10 +58,9 @@ class Conversation:
         index: TrainingIndex | None = None,
         form: str = "none",
     ):
-        if settings.num > 1 or settings.best_of > 1:
-            raise UsageError("a conversation has one text", "leave out --num and --best-of")
-        if settings.matching is not None or settings.suffix is not None:
-            raise UsageError("an answer ends where the turn ends", "leave out --matching and --suffix")
+        if settings.num > 1 or settings.best_of > 1 or settings.matching is not None or settings.suffix is not None:
+            hint = "leave out --num, --best-of, --matching and --suffix"
+            raise UsageError("a conversation has one text, whose turns end by themselves", hint)
         self._network, self._vocabulary, self._documents, self._index = network, vocabulary, documents, index
         self._form, self._composes = form, form == "jamo"
         self.settings, self.turns = self._checked(settings), turns
