@@ -63,7 +63,7 @@ def ablate(
     again: AgainOption = False,
     given: dict[str, Any],
 ) -> None:
-    """Test whether the model needs a cell for a property, such as quotes or the position in the line.
+    """Test whether the model needs a cell for a property.
 
     The cell is held at its median outside while the property holds, and inside while it does not. What that costs in
     bits is measured where the property ends and begins, and compared with similar characters and other cells.

@@ -65,10 +65,9 @@ def program(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Train a character-level recurrent network on a text, sample from it, and interpret its cells.
+    """Train a character-level recurrent network, sample from it, inspect its cells.
 
     [bold]charrnn train shakespeare.txt[/bold]
-    [bold]charrnn sample --temperature 0.8[/bold]
     [bold]charrnn inspect --cell 42[/bold]
     """
     if context.invoked_subcommand is None:

@@ -70,7 +70,9 @@ def chat(
     *,
     given: dict[str, Any],
 ) -> None:
-    r"""Talk with a trained model: you type a line, and it answers until its turn ends.
+    r"""Talk with a trained model.
+
+    You type a line, and it answers until its turn ends.
 
     The model reads each line where its latest answer has ended. Turns are written as in the text that it was trained
     on: paragraphs, lines, or speeches after a name. Ctrl-C stops an answer, Ctrl-D ends. In a pipe, each line gets an

@@ -32,10 +32,11 @@ def export(
     checkpoint: CheckpointOption = "best",
     as_json: JsonOption = False,
 ) -> None:
-    """Write a run to one file, to share it: weights, vocabulary, settings and loss curve.
+    """Write a run to one file, to share it.
 
-    The file holds no optimizer state, no folder names, and no text unless you ask for it. The vocabulary and the name
-    of the corpus are in it. `charrnn import` makes a run of it; other tools can read it as a safetensors file.
+    The file holds weights, vocabulary, settings, the loss curve and the name of the corpus. It holds no optimizer state,
+    no folder names, and no text unless you ask for it. `charrnn import` makes a run of it; other tools can read it as a
+    safetensors file.
 
     [bold]charrnn export shakespeare shakespeare.safetensors[/bold]
     [bold]charrnn export shakespeare small.safetensors --half[/bold]
@@ -55,7 +56,7 @@ def import_(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a run of a file that `charrnn export` wrote.
+    """Make a run of a file from `charrnn export`.
 
     The file may come from a stranger: nothing in it is executed, and it is checked before the run appears. Train it
     further with --init-from.

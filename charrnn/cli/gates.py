@@ -41,7 +41,7 @@ def gates(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Plot how often the gates of every cell are shut and wide open.
+    """Plot how often the gates of every cell are shut and open.
 
     Each dot is a cell: the fraction of characters at which a gate is shut (below .1) and wide open (above .9), as in
     Karpathy, Johnson & Fei-Fei (2015). A forget gate that is always wide open makes a cell with a long memory.

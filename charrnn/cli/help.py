@@ -20,11 +20,15 @@ DEFAULT = re.compile(r" \[dim\]\\\[default: .*")
 
 
 class _HelpPage:
-    """Mixin for commands whose help has no column of types: a format that needs saying follows the help text."""
+    """Mixin for commands whose help has no column of types: a format that needs saying follows the help text.
+
+    The page of the program shows its commands only.
+    """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         page = copy.copy(self)
-        page.get_params = lambda ctx: [_described(param) for param in self.get_params(ctx)]  # type: ignore[attr-defined]
+        params = self.get_params(ctx) if ctx.parent is not None else []  # type: ignore[attr-defined]  # of the command class
+        page.get_params = lambda ctx: [_described(param) for param in params]
         super(_HelpPage, page).format_help(ctx, formatter)  # type: ignore[misc]  # of the command class
 
 

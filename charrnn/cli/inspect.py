@@ -129,7 +129,7 @@ def inspect(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Find interpretable cells, or color a text by one cell's activation.
+    """Find interpretable cells, or color a text by one cell.
 
     Without --cell, every cell is compared with every property of the text, such as quotes or the position in the line.
     A cell is named only if the result holds on text that did not select it, and beats untrained networks, meaningless

@@ -85,7 +85,7 @@ def memory(
     *,
     given: dict[str, Any],
 ) -> None:
-    """Measure how far back a model remembers, or compare an RNN, a GRU and an LSTM.
+    """Measure how far back a model, or each of several, remembers.
 
     The gradient of the loss with respect to the state k characters before shows over which distance a network can
     learn: it vanishes in plain recurrent networks (Bengio et al. 1994). The effective context is the number of

@@ -57,7 +57,7 @@ def steer(
     seed: SeedOption = 1,
     given: dict[str, Any],
 ) -> None:
-    """Generate text with a cell held at five values, and count what changes.
+    """Count what changes in generated text while a cell is held.
 
     All values share the same random numbers. Beside them: text that continues a place where the property holds, and the
     difference between both classes added to the whole layer. nats shows what the hold costs in fluency.
