@@ -77,7 +77,7 @@ def program(
 COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (train.train, "--minutes --epochs --name --resume --model --layers --hidden-size --documents"),
     (sample.sample, "--prime --length --temperature --num --stop --seed --top-p --output"),
-    (chat.chat, "--you --reply --turn-end --temperature --length --seed --top-p"),
+    (chat.chat, "--you --reply --turn-end --temperature --length --seed"),
     (inspect.inspect, "--cell --text --property --evidence --prove --html --output --json"),
     (ablate.ablate, "--cell --property --text --details --json"),
     (steer.steer, "--cell --property --texts --length --json"),
@@ -85,7 +85,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (memory.memory, "--against --text --output --json --csv"),
     (history.history, "--cell --property --signal --text --json"),
     (evaluate.evaluate, "--explain --compare --per-line --dynamic --mix --json"),
-    (export.export, ""),
+    (export.export, "--half --with-text --checkpoint --json"),
     (export.import_, ""),
 )
 """The commands, and the options that --help shows; all where none are named."""

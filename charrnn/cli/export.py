@@ -34,7 +34,7 @@ def export(
 ) -> None:
     """Write a run to one file, to share it.
 
-    The file holds weights, vocabulary, settings, the loss curve and the name of the corpus. It holds no optimizer state,
+    The file holds weights, vocabulary, settings, the loss curve and the name of the corpus. It has no optimizer state,
     no folder names, and no text unless you ask for it. `charrnn import` makes a run of it; other tools can read it as a
     safetensors file.
 
