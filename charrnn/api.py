@@ -34,6 +34,7 @@ from charrnn.discovery.history import History
 from charrnn.discovery.inputs import characters_of, language_of
 from charrnn.discovery.profile import CellProfile, Contradiction
 from charrnn.discovery.span_match import SpanMatch
+from charrnn.discovery.stages import span
 from charrnn.discovery.study import Effort, Progress
 from charrnn.discovery.subject import Subject
 from charrnn.explorer.page import CELLS_DESCRIBED, Explorer, make_explorer
@@ -54,6 +55,8 @@ from charrnn.units import count
 
 __all__ = ["Model", "TextLike", "load", "train"]
 
+SEARCH_SHARE = 0.6
+"""Share of the time that a search takes of a search with an ablation of one cell."""
 GATE_CHARACTERS, HISTORY_CHARACTERS, PROFILE_CHARACTERS = 50_000, 100_000, 20_000
 """Characters of a text, at most, that `gates`, `history` and `profile` read."""
 
@@ -168,7 +171,10 @@ class Model(LanguageModel):
         signal = clampable_signal(self.network, signal)
         if property is None:
             searched = self.earlier_findings(encoded)
-            searched = searched or [self.discover((), encoded, language=language, progress=progress)]
+            if not searched:
+                report = None if progress is None else span(progress, 0, SEARCH_SHARE)
+                searched = [self.discover((), encoded, language=language, progress=report)]
+                progress = None if progress is None else span(progress, SEARCH_SHARE, 1)
             property = fitted_property(searched, tested)
         return ablate_run(
             self.run,
@@ -184,11 +190,24 @@ class Model(LanguageModel):
             progress=progress,
         )
 
-    def prove(self, findings: Findings, number: int, text: TextLike = None, **details: Any) -> list[Ablation]:
-        """Ablate the best `number` named cells of findings. text: that was searched. details: as for `ablate`."""
-        encoded = self.encode(text)
-        chosen = [(one, known) for one in findings if (known := property_titled(one.property_name)) is not None]
-        return [self.ablate(one.cell, known, text=encoded, **details) for one, known in chosen[:number]]
+    def prove(
+        self,
+        findings: Findings,
+        number: int,
+        text: TextLike = None,
+        *,
+        progress: Progress | None = None,
+        **details: Any,
+    ) -> list[Ablation]:
+        """Ablate the best `number` named cells of findings. text: that was searched. Others as for `ablate`."""
+        encoded, show = self.encode(text), progress or (lambda stage, share: None)
+        known = [(one.cell, property_titled(one.property_name)) for one in findings]
+        chosen = [(cell, tested) for cell, tested in known if tested is not None][:number]
+        found = []
+        for place, (cell, tested) in enumerate(chosen):
+            report = span(show, place / len(chosen), (place + 1) / len(chosen), f"cell {cell}")
+            found.append(self.ablate(cell, tested, text=encoded, progress=report, **details))
+        return found
 
     def earlier_ablations(self, text: TextLike = None) -> list[Ablation]:
         """Return the ablations made on this text, the latest first."""

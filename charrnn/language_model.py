@@ -126,7 +126,7 @@ class LanguageModel:
         """Return text that continues a prime; the prime is not repeated.
 
         n: how many texts, as a list; None: one str. clamp: cells to hold, as in {"1:42": 0.9} or {"1:42.h":
-        "inside@100..300"}: h instead of c, at its mean inside the property that a search found it to track, while
+        "inside@100..300"}: h instead of c, at its median inside the property that a search found it to track, while
         characters 100 to 300 are generated. settings: fields of `SampleSettings`, such as length, temperature, top_k,
         top_p, repeat_penalty, best_of, greedy, stop (a str or several), lines, matching, suffix, particles,
         max_copy and seed; corpus as for `generate`. Bytes that are not UTF-8 become U+FFFD; `generate` yields exact
@@ -250,7 +250,7 @@ class LanguageModel:
         corpus: str | TrainingIndex | None = None,
         **details: Any,
     ) -> Iterator[tuple[np.ndarray, State]]:
-        holds = resolve(parse_holds(clamp, self.network), self.class_means)
+        holds = resolve(parse_holds(clamp, self.network), self.class_medians)
         network, state, later = schedule(self.original or self.network, self.clamps, holds)
         return generate_states(
             network,
@@ -273,8 +273,8 @@ class LanguageModel:
         check_names(settings, SampleSettings)
         return SampleSettings(**settings).normalized(self.run.settings.corpus.normalize)
 
-    def class_means(self, cell: CellName, signal: str = "auto") -> tuple[float, float]:
-        """Return the mean of a cell outside and inside the property that a search of the held-out text claims of it.
+    def class_medians(self, cell: CellName, signal: str = "auto") -> tuple[float, float]:
+        """Return the median of a cell outside and inside the property that a search of the held-out text claims of it.
 
         Of a graded property, in its lowest and in its highest quarter. Raises CharrnnError where no search found one.
         """

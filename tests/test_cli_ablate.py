@@ -39,8 +39,10 @@ def test_screen_json_and_cache(home):
 def test_named_cells_are_proved(home):
     make_run(home, prose(18_000), recurrence="gru")
     named = findings(evidence(property_name="inside parentheses", signal="h"), evidence(property_name="unknown"))
-    (found,) = load().prove(named, 2, controls=1)
+    shares: list[float] = []
+    (found,) = load().prove(named, 2, controls=1, progress=lambda stage, share: shares.append(share))
     assert (found.cell, found.signal, found.controls) == ("1:3", "h", 1)
+    assert shares == sorted(shares) and shares[-1] == pytest.approx(1)  # one bar over all stages
 
 
 def test_screen_of_proved_cells(home, monkeypatch):

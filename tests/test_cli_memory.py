@@ -36,6 +36,7 @@ def test_screen_json_csv_and_figure_agree(home, short_text, monkeypatch):
         (["--json", "--csv"], "--json and --csv exclude each other"),
         (["-o", "figure.png"], "figure.png is not an SVG file; end the name in .svg"),
         (["--against", "nobody"], "no run called 'nobody'"),
+        (["-o", "checkpoints/a/run.json/a.svg"], "a.svg cannot be written: "),
     ],
 )
 def test_wrong_input(home, short_text, arguments, message):

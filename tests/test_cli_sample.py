@@ -19,7 +19,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from charrnn.cli import sample as sample_module
+from charrnn.cli import sampled_text
 from charrnn.cli.app import app
 from charrnn.display.terminal import STYLE
 from charrnn.errors import CharrnnError, ExitCode, UsageError
@@ -273,7 +273,7 @@ def test_terminal_ends_with_a_newline(terminal: Callable[..., str]) -> None:
 
 
 def test_terminal_gets_whole_characters(terminal: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample_module, "FLUSH_SECONDS", {"terminal": 0.0, "pipe": 0.0})
+    monkeypatch.setattr(sampled_text, "FLUSH_SECONDS", {"terminal": 0.0, "pipe": 0.0})
     assert terminal("accents", "--length", "0", "--seed", "1", "--prime", "éé") == "éé\n"
     shown = terminal("accents", "--length", "60", "--seed", "1", "--no-echo")
     assert "é" in shown

@@ -128,3 +128,4 @@ def test_excerpt_keeps_the_focus_and_fits(text: str, width: int, rows: int) -> N
     assert all(cell_len(STYLE.sub("", line)) <= width for line in shown)
     if text[focus] != "\u0301":  # a mark has the color of its base
         assert any("48;5" in line for line in shown)
+        assert sum(line.count(";1;4m") for line in shown) == 1  # the focus is marked

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from charrnn.display.plots import ASCII_BLOCKS, BLOCKS, loss_curve, scatter, sparkline
-from charrnn.display.tables import key_values, table
+from charrnn.display.tables import fit, format_table, key_values, table
 from charrnn.display.terminal import STYLE, Terminal
 
 FALLING = [(step, 1.4 + 3 * math.exp(-step / 200)) for step in range(1000)]
@@ -161,3 +161,21 @@ def test_long_values_wrap_in_their_column():
 def test_table_cells_are_safe():
     lines = written(lambda t: key_values([("na\x1bme", "\x1b[2J\n\tx\u202e")], t), is_terminal=False)
     assert lines == ["na␛me  ␛[2J␊␉x\\u202e"]
+
+
+def test_curves_start_from_the_background():
+    dark, light = (loss_curve({"a": FALLING}, colors="truecolor", background=one) for one in ("dark", "light"))
+    assert dark != light
+    assert [STYLE.sub("", row) for row in dark] == [STYLE.sub("", row) for row in light]
+
+
+def test_optional_columns_are_left_out_instead_of_wrapped():
+    headers, row = ["cell", "score", "minor", "all"], ["1:42", ".984 [.979, .988]", "m" * 30, "1,000"]
+    narrow, wide, pipe = (
+        Terminal(shown, "none", width, True) for shown, width in ((True, 40), (True, 80), (False, 40))
+    )
+    kept, rows = fit(headers, [row], narrow, ("all", "minor"))
+    assert kept == ["cell", "score"]
+    assert len(format_table(kept, rows, narrow).splitlines()) == 3
+    assert fit(headers, [row], wide, ("all", "minor")) == (headers, [row])
+    assert fit(headers, [row], pipe, ("all", "minor")) == (headers, [row])

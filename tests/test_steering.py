@@ -15,7 +15,7 @@ from charrnn.causal.steering import steer
 from charrnn.discovery.inputs import characters_of
 from charrnn.display.terminal import Terminal
 from charrnn.errors import CharrnnError
-from charrnn.inspection.trace import Cell
+from charrnn.inspection.trace import Cell, trace_signal
 from charrnn.model.network import CharRNN
 from charrnn.properties.user_properties import find_property
 from charrnn.sampling.generate import generate
@@ -98,14 +98,16 @@ def test_text_without_a_hold_is_an_ordinary_sample():
 
 
 def test_doses_go_from_outside_to_inside():
-    found = steering_of(LATCH)
+    found, truth = steering_of(LATCH), find_property("inside parentheses").of(characters_of(VOCABULARY, ENCODED.ids))
     levels = measure_levels(
         NETWORK,
         ENCODED,
         Cell(1, LATCH),
         "c",
-        find_property("inside parentheses").of(characters_of(VOCABULARY, ENCODED.ids)),
+        truth,
     )
+    read = trace_signal(NETWORK, ENCODED, "c", [Cell(1, LATCH)])[:, 0]
+    assert levels.inside == pytest.approx(np.median(read[truth]), abs=0.05)
     values = [one.value for one in found.conditions if one.kind == "held"]
     assert values == sorted(values)
     assert values[1] == pytest.approx(levels.outside)

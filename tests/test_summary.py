@@ -73,7 +73,7 @@ def test_named_control_label_is_a_caution():
 def test_users_property_names_the_failed_condition():
     shown = " ".join(str(findings(evidence(stability=0.6))).split())
     assert "in string holds in 8.0 % of the text, in 190 places, as in = «'abc'»)⏎" in shown
-    failed = "string or comment fits it better in 40 % of resamples"
+    failed = "another property, most often string or comment, fits it better in 40 % of resamples"
     assert f"No cell earned its name. The best one, 1:3 (AUC .95), fails: {failed}." in shown
 
 

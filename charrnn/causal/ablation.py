@@ -5,9 +5,7 @@ class and tests little, so the cell is held at its value outside where the prope
 it does not. A cell that carries the property shows a double dissociation: held outside it costs bits at the end of an
 episode and not at the beginning; held inside, the reverse.
 
-The value of a class is its median. The network reads tanh(c), and the median of tanh(c) is tanh of the median, whereas
-the mean of a skewed c may be a value that the cell hardly takes, where tanh is saturated. Effects at class means are
-reported beside it.
+The value of a class is the cell's median there (see `levels`). Effects at class means are reported beside it.
 
 The cell is held for 100 characters that end at the event, from the state that the network had before them. So the cost
 of an ablation does not grow with the text, and cells that follow the tested one have time to follow it.
@@ -27,7 +25,8 @@ from charrnn.causal.clamp import Clamp
 from charrnn.causal.contrast import Contrast, EventKind, character_kinds, contrast_of, matched
 from charrnn.causal.effects import Ablation, Direction, Dose, Group, Measured
 from charrnn.causal.patching import interchange
-from charrnn.causal.reading import Places, Reading, Windows, read_blocks, spaced
+from charrnn.causal.reading import READING, Places, Reading, Windows, read_blocks, spaced
+from charrnn.discovery.stages import overall
 from charrnn.discovery.study import Progress, Split
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
@@ -48,6 +47,15 @@ DRAWS = 4
 """Values for each current character, for `drawn`."""
 ELSEWHERE = 128
 RESAMPLES = 2000
+SECONDS = {
+    READING: 3.0,
+    "control cells": 20.0,
+    "sensitivity": 4.0,
+    "dose response": 1.0,
+    "groups": 1.0,
+    "minimal pairs": 1.0,
+}
+"""About how long each stage takes for an LSTM of 1×256, 200,000 characters and 200 control cells."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +117,7 @@ def ablate(
     characters: of the text, one for each id. symbols: printable form of each id. controls: cells of the layer to
     compare with, at most. Raises CharrnnError where the text is too short, or has too few events.
     """
-    progress = progress or (lambda stage, share: None)
+    progress = overall(progress or (lambda stage, share: None), SECONDS)
     split = Split.of(len(text))
     contrast = contrast_of(one.of(characters), text, split, one.title)
     reading = read_blocks(network, text, split, (contrast.outside, contrast.inside), cell, signal, progress)
@@ -118,16 +126,16 @@ def ablate(
     experiment = _Experiment(network, reading, contrast, trials, cell, signal, seed)
     indices, excluded = _control_cells(reading, cell, controls, seed)
     null = _control_effects(experiment, indices, progress)
-    progress("sensitivity", 0)
+    progress("control cells", 1)
     elsewhere, tested = _elsewhere(experiment, split), zip(trials, null, strict=True)
     directions = tuple(_direction(experiment, split, *one, elsewhere, symbols) for one in tested)
-    progress("dose response", 0.2)
+    progress("sensitivity", 1)
     values = reading.values[:, split.gap :]
     low, high, *quantiles = map(float, np.quantile(values, [0.01, 0.99, *QUANTILES]))
     doses = tuple(_dose(experiment, *one) for one in zip(QUANTILES, quantiles, strict=True))
-    progress("groups", 0.5)
+    progress("dose response", 1)
     groups = _groups(experiment)
-    progress("minimal pairs", 0.8)
+    progress("groups", 1)
     stored = interchange(reading, split, characters, one, cell, contrast)
     progress("minimal pairs", 1)
     return Ablation(

@@ -30,8 +30,8 @@ FORM = "give CELL=VALUE, as 1:42=0.9, 1:42.h=-1, 1:42=inside or 1:42=outside@100
 class Hold:
     """A cell held at a value while characters first to last of a text are generated, counted from 1.
 
-    value: a number, or the name of a class at whose mean the cell is held. first: None: from before the prime on. last:
-    None: to the end.
+    value: a number, or the name of a class at whose median the cell is held. first: None: from before the prime on.
+    last: None: to the end.
     """
 
     cell: Cell
@@ -94,12 +94,15 @@ def _parse_span(given: str, clamp: str) -> tuple[int, int | None]:
     return first, last
 
 
-def resolve(holds: Sequence[Hold], means: Callable[[Cell, str], tuple[float, float]]) -> list[Hold]:
-    """Replace names of classes by their means. means: of a cell's signal, outside and inside."""
-    return [
-        replace(one, value=means(one.cell, one.signal)[CLASSES.index(one.value)]) if isinstance(one.value, str) else one
-        for one in holds
-    ]
+def resolve(holds: Sequence[Hold], levels: Callable[[Cell, str], tuple[float, float]]) -> list[Hold]:
+    """Replace names of classes by values. levels: of a cell's signal, outside and inside."""
+
+    def resolved(hold: Hold) -> Hold:
+        if not isinstance(hold.value, str):
+            return hold
+        return replace(hold, value=levels(hold.cell, hold.signal)[CLASSES.index(hold.value)])
+
+    return [resolved(hold) for hold in holds]
 
 
 def schedule(

@@ -1,4 +1,9 @@
-"""The values that a cell has in a text: quantiles, and means inside and outside a property."""
+"""The values that a cell has in a text: quantiles, and its level inside and outside a property.
+
+The level of a class is the cell's median there; `ablate`, `steer` and `sample --clamp` hold cells at it. The network
+reads tanh(c), and the median of tanh(c) is tanh of the median, whereas the mean of a skewed c may be a value that the
+cell hardly takes, where tanh is saturated.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +30,21 @@ QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 class Levels:
     """Values of a signal of a cell.
 
-    quantiles: share → value. outside, inside: means in both classes, NaN without a property. direction: mean of h
-    inside minus outside, of every cell of the layer, (H,).
+    quantiles: share → value. outside, inside: medians in both classes, NaN without a property. means: in both classes.
+    direction: mean of h inside minus outside, of every cell of the layer, (H,).
     """
 
     quantiles: dict[float, float]
     mean: float
     outside: float
     inside: float
+    means: tuple[float, float]
     direction: np.ndarray
+
+
+def class_levels(outside: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the levels of cells in both classes, (H,) each, from their values there, (n, H); or of one cell, (n,)."""
+    return np.median(outside, axis=0), np.median(inside, axis=0)
 
 
 def classes_of(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,25 +88,27 @@ def measure_levels(
             sums[place] += hidden[here].sum(axis=0)
             counts[place] += here.sum()
     read = np.concatenate(values, axis=1).astype(np.float64)
-    means = (math.nan, math.nan)
+    levels = means = (math.nan, math.nan)
     if truth is not None:
         if not counts.all():
             raise CharrnnError(f"{title} never changes in this text", "give a longer text, or another property")
-        means = (float(read[outside[:, skipped:]].mean()), float(read[inside[:, skipped:]].mean()))
+        classes = read[outside[:, skipped:]], read[inside[:, skipped:]]
+        low, high = class_levels(*classes)
+        levels, means = (float(low), float(high)), (float(classes[0].mean()), float(classes[1].mean()))
     direction = np.subtract(*(sums[::-1] / np.maximum(counts[::-1], 1)[:, None]))
     quantiles = {share: float(np.quantile(read, share)) for share in QUANTILES}
-    return Levels(quantiles, float(read.mean()), means[0], means[1], direction)
+    return Levels(quantiles, float(read.mean()), *levels, means, direction)
 
 
 def claimed_levels(subject: Subject, cell: Cell, signal: str) -> tuple[float, float]:
-    """Return the mean of a cell outside and inside the property that a search of the text claims of it.
+    """Return the levels of a cell outside and inside the property that a search of the text claims of it.
 
     Of a graded property, in its lowest and in its highest quarter. Raises CharrnnError where no search found one.
     """
     claimed = subject.property_of(cell)
     if claimed is None:
         raise CharrnnError(
-            f"no search has found what cell {cell} tracks, so its mean inside is unknown",
+            f"no search has found what cell {cell} tracks, so its value inside is unknown",
             f"run `charrnn inspect {subject.run.name}` first, or give a value",
         )
     truth = claimed.of(subject.characters(LEVEL_CHARACTERS))

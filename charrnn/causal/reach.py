@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from charrnn.discovery.stages import overall
+from charrnn.discovery.study import Progress
 from charrnn.inspection.gradients import (
     POSITIONS,
     SHARE_LAGS,
@@ -36,8 +38,8 @@ SMOOTHING = 0.1
 BATCH = 128  # splices
 LOGITS = 4_000_000  # in memory at once
 
-Progress = Callable[[str, float], None]
-"""Called with the name of a stage and the share of it that is done."""
+SECONDS = {"gradients": 6.0, "effective context": 3.0}
+"""About how long each stage takes for an LSTM of 1×256."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +171,7 @@ def measure_memory(
     positions: of the gradients, at most. progress: called with the name of a stage and the fraction of it done.
     Raises CharrnnError for a text of fewer than 1,000 characters, or where the network overflows.
     """
-    show = progress or (lambda stage, share: None)
+    show = overall(progress or (lambda stage, share: None), SECONDS)
     gradients = state_gradients(
         network,
         text,

@@ -1,6 +1,6 @@
 """A text read once by the network as it is, and windows of it that are read again under an intervention.
 
-The text is cut into blocks as for a search: class means come from SELECT, effects from CONFIRM. The state is kept
+The text is cut into blocks as for a search: class levels come from SELECT, effects from CONFIRM. The state is kept
 before every 25th character, so that a window can start anywhere after at most 24 characters.
 
 Shapes: B blocks, T characters of a block with its gap, E windows, H hidden size, V vocabulary.
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from charrnn.causal.clamp import Clamp, clamped
+from charrnn.causal.levels import class_levels
 from charrnn.discovery.study import Progress, Split
 from charrnn.inspection.trace import Cell, opened_state, trace_streams
 from charrnn.model.network import CharRNN, State
@@ -57,6 +58,10 @@ def spaced(length: int, number: int) -> np.ndarray:
     return np.arange(length) if length <= number else np.arange(number) * length // number
 
 
+READING = "reading the text with the network"
+"""The stage of an ablation in which the blocks are read."""
+
+
 @dataclass(frozen=True, eq=False)
 class Population:
     """The cells of a layer on SELECT, (H,) each.
@@ -77,7 +82,7 @@ class Population:
         mean, deviation = both.mean(axis=0), np.maximum(both.std(axis=0), 1e-6)
         standard = (both - mean) / deviation
         outside, inside = (one if len(one) else mean[None] for one in (outside, inside))
-        medians = np.median(outside, axis=0), np.median(inside, axis=0)
+        medians = class_levels(outside, inside)
         means = outside.mean(axis=0), inside.mean(axis=0)
         correlation = standard[:, tested] @ standard / len(both)
         return cls(medians, means, mean, correlation, (means[1] - means[0]) / deviation)
@@ -163,7 +168,7 @@ def read_blocks(
         for part, sample in zip(gathered, samples, strict=True):
             part.append(found[sample[:, columns]].astype(np.float64))
         states.append(chunk.state)
-        progress("reading", columns.stop / len(streams))
+        progress(READING, columns.stop / len(streams))
     surprise[:, :-1][streams.begins[:, 1:]] = np.nan
     kept = tuple(
         tuple(torch.stack(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True)

@@ -15,9 +15,12 @@ from charrnn.properties.source_code import kind_of
 
 SteeringKind = Literal["free", "held", "primed", "moved"]
 KINDS: tuple[SteeringKind, ...] = get_args(SteeringKind)
-SAMPLE_LINES = 4
+SAMPLE_LINES = 2
+DETAILED_SAMPLE_LINES = 12
 LEAST_SHOWN = 0.1
 """A measure that is smaller in every row is left out of the table."""
+COUNTS = {"opening": "openings", "closing": "closings", "unclosed": "unclosed at a line end", "?!": "? and !"}
+"""Measures per 1,000 characters, in words."""
 SYMBOLS = {" ": "space", "\\n": "newline", "\\t": "tab"}
 HEADERS = {
     "opening": "opens",
@@ -73,7 +76,7 @@ class Steering:
     """What holding a cell changes in generated text.
 
     names: of the two classes. range: 1 and 99 % quantiles of the cell. conditions: the first without a hold, then five
-    doses, then the baselines. low, high: the conditions that are compared: held at both class means, or at the lowest
+    doses, then the baselines. low, high: the conditions that are compared: held at both class medians, or at the lowest
     and the highest quantile. frequencies: of the characters that change most between them.
     """
 
@@ -124,37 +127,31 @@ def signed(value: float, text: str) -> str:
 
 
 def claim(steering: Steering) -> str:
-    """Return in plain sentences what holding the cell changes most."""
+    """Return in plain words what holding the cell changes most."""
     free, low, high = steering.compared
     title, binary = steering.property_name, steering.kind == "binary"
-    words = [
-        f"{_words(name)} {number(low.measures[name].mean)} → {number(high.measures[name].mean)} "
-        f"({free.name} {number(free.measures[name].mean)})"
-        for name in _most_changed(steering)
-    ]
-    changes = "; ".join(words) or "nothing in the table changes beyond chance"
-    parts = [f"Cell {steering.cell}, {low.name} → {high.name}: {changes}"]
+    parts = []
     if title is not None:
-        shares = [one.measures["property"].mean for one in (low, high, free)]
-        a, b, c = (f"{100 * one:.0f} %" if binary else number(one) for one in shares)
-        verb, unit = ("holds", " of the time") if binary else ("is", " on average")
-        parts.append(f"{title[0].upper()}{title[1:]} {verb} {a} → {b}{unit} ({free.name} {c})")
-    costs = (f"{signed(one.nats.mean - free.nats.mean, _nats(one, free))} {one.name}" for one in (low, high))
-    parts.append("Nats per character: " + ", ".join(costs))
-    return ". ".join(parts) + "."
+        a, b, c = (one.measures["property"].mean for one in (low, high, free))
+        shares = [f"{100 * one:.0f} %" if binary else number(one) for one in (a, b, c)]
+        words = " of the time" if binary else " on average"
+        parts.append(f"{title} {shares[0]} → {shares[1]}{words} ({free.name} {shares[2]})")
+    changed = _most_changed(steering)
+    for names, unit in ((COUNTS.keys(), " per 1,000 characters"), (HEADERS.keys() - COUNTS.keys(), "")):
+        changes = [
+            f"{COUNTS.get(name, name)} {number(low.measures[name].mean)} → {number(high.measures[name].mean)}"
+            for name in changed
+            if name in names
+        ]
+        parts += [", ".join(changes) + unit] if changes else []
+    parts = parts or ["nothing in the table changes beyond chance"]
+    costs = " and ".join(_cost(one, free) for one in (low, high))
+    return f"Cell {steering.cell}, {low.name} → {high.name}: {'; '.join(parts)}; costs {costs} nats per character"
 
 
-def _nats(one: Condition, free: Condition) -> str:
-    return f"{one.nats.mean - free.nats.mean:.2f}".replace("0.", ".", 1).replace("-", "−")
-
-
-def _words(name: str) -> str:
-    return {
-        "opening": "openings per 1,000 characters",
-        "closing": "closings per 1,000 characters",
-        "unclosed": "unclosed at a line end per 1,000 characters",
-        "?!": "? and ! per 1,000 characters",
-    }.get(name, name)
+def _cost(one: Condition, free: Condition) -> str:
+    difference = one.nats.mean - free.nats.mean
+    return signed(difference, f"{difference:.2f}".replace("0.", ".", 1).replace("-", "−"))
 
 
 def _most_changed(steering: Steering) -> list[str]:
@@ -189,8 +186,8 @@ def table_of(steering: Steering, terminal: Terminal) -> str:
     return format_table(headers, rows, terminal, right=headers[1:])
 
 
-def samples(steering: Steering, terminal: Terminal) -> list[str]:
-    """Return the beginnings of two texts of the same seed side by side, held low and high."""
+def samples(steering: Steering, terminal: Terminal, rows: int = SAMPLE_LINES) -> list[str]:
+    """Return the beginnings of two texts of the same seed side by side, held low and high. rows: of text."""
     from rich.cells import set_cell_size
 
     width = (min(terminal.width, 120) - 3) // 2
@@ -201,14 +198,19 @@ def samples(steering: Steering, terminal: Terminal) -> list[str]:
             lines = [line[:width] for line in safe.split("\n")]
         else:
             lines = wrap_words(safe.replace("\n", " ↵ " if terminal.unicode else " "), width)
-        columns.append([f"{one.name}:", *lines[:SAMPLE_LINES]])
+        columns.append([f"{one.name}:", *lines[:rows]])
     divider = " │ " if terminal.unicode else " | "
     pairs = zip_longest(*columns, fillvalue="")
     return [f"{set_cell_size(left, width)}{divider}{right}" for left, right in pairs]
 
 
+def caveat(steering: Steering) -> str:
+    """Return what the rows are, in one line."""
+    return f"{steering.texts} texts of {steering.length:,} characters a row; counts per 1,000 characters"
+
+
 def notes(steering: Steering) -> list[str]:
-    """Return the characters that change most, and what the table shows."""
+    """Return the characters that change most, and how to read the table."""
     _, low, high = steering.compared
     changes = ", ".join(
         f"{SYMBOLS.get(one.symbol, one.symbol)} {number(one.low)} → {number(one.high)} "
@@ -216,14 +218,13 @@ def notes(steering: Steering) -> list[str]:
         for one in steering.frequencies
     )
     legend = [
-        f"{steering.texts} texts of {steering.length:,} characters for each row, all with the same noise, seed "
-        f"{steering.seed}; counts per 1,000 characters; nats per character under the network as it was"
+        f"all rows have the same random numbers, seed {steering.seed}; nats: per character, under the network as it was"
     ]
     if steering.kind == "binary":
         legend.append("opens, closes: episodes that begin, and that end within a line; unclosed: that end with a line")
     if steering.kind is not None:
         legend.append(
-            "+: beyond the mean; primed: continues text of this class, nothing held; moved: the difference of class "
+            "+: beyond the median; primed: continues text of this class, nothing held; moved: the difference of class "
             "means added to h of the whole layer"
         )
     if not all(one.natural for one in steering.conditions):

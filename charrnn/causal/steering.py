@@ -4,7 +4,8 @@ Every text continues 100 characters of held-out text. All conditions draw with t
 that of another condition only where the hold changes a choice. Two baselines (AxBench, Wu et al. 2025, arXiv
 2501.17148): texts that continue a place where the property holds, or does not, without a hold; and the difference of
 the class means added to h of the whole layer. It is added with the factor that moves the cell from its mean to the
-mean of the class. Fluency is the cross-entropy of the generated text under the network as it was.
+mean of the class. The cell itself is held at class medians (see `levels`). Fluency is the cross-entropy of the
+generated text under the network as it was.
 
 Shapes: N texts, P characters of a prime, T generated characters, H hidden size.
 """
@@ -45,7 +46,7 @@ CHANGES_SHOWN = 6
 DOSES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Quantiles at which a cell without a property is held."""
 STEPS = {-0.5: "{0}+", 0.0: "{0}", 0.5: "between", 1.0: "{1}", 1.5: "{1}+"}
-"""Share of the way from the mean outside to the mean inside → name of the dose."""
+"""Share of the way from the median outside to the median inside → name of the dose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +137,8 @@ def _baselines(
     setup: _Setup, layer: int, levels: Levels, names: tuple[str, str], truth: np.ndarray, everywhere: _Primes
 ) -> Iterator[tuple[Condition, CharRNN, _Primes]]:
     """Yield texts that continue each class, and texts with the difference of class means added to the layer."""
-    for name, where, level in zip(names, classes_of(truth)[::-1], (levels.outside, levels.inside), strict=True):
-        shift = (level - levels.mean) / (levels.inside - levels.outside)
+    for name, where, mean in zip(names, classes_of(truth)[::-1], levels.means, strict=True):
+        shift = (mean - levels.mean) / (levels.means[1] - levels.means[0])
         moved = _shifted(setup.network, layer, shift * levels.direction)
         draw = np.random.default_rng(setup.seed)
         primes = _primes(setup.network, setup.text, where, len(everywhere.ids), draw)

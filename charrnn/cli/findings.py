@@ -32,7 +32,7 @@ def print_findings(
     from charrnn.causal.effects import claim
     from charrnn.discovery import report
     from charrnn.discovery.findings import Cause, filled
-    from charrnn.display.tables import table
+    from charrnn.display.tables import fit, table
 
     shown = {key: Cause(one.stars, claim(one).lstrip("★ ")) for key, one in causes.items()}
     for line in findings.lines(terminal, f"{model.name} · {model.shape} · {findings.heading(title)}", shown):
@@ -41,7 +41,11 @@ def print_findings(
     if evidence:
         terminal.write("\n")
         if named:
-            table(report.CLAIM_HEADERS, named, terminal, right=report.NUMERIC)
+            headers, rows = fit(report.CLAIM_HEADERS, named, terminal, report.OPTIONAL)
+            table(headers, rows, terminal, right=report.NUMERIC)
+            left_out = [header for header in report.CLAIM_HEADERS if header not in headers]
+            if left_out:
+                terminal.paragraph(f"left out at this width: {', '.join(left_out)}; --csv has all")
             terminal.write("\n")
         for caveat in findings.caveats():
             terminal.write("".join(f"{line}\n" for line in filled(caveat, terminal)))

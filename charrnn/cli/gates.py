@@ -79,6 +79,7 @@ def _plot(terminal: Terminal, found: list[GateSaturation], cells: slice) -> None
         y_range=(0.0, 1.0),
         unicode=terminal.unicode,
         colors=terminal.colors,
+        background=terminal.background,
     )
     terminal.write("".join(f"{line}\n" for line in lines), styled=True)
     for one in found:

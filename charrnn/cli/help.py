@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from charrnn.cli.completion import check_shell
@@ -104,10 +105,24 @@ def _described(param: Any) -> Any:
     shown.min = shown.max = None
     shown.display_type_rich = lambda ctx: None
     metavar = param.metavar or ""
+    text, default, rest = (param.help or "").partition(" [dim]")
     if param.param_type_name == "option" and FORMAT.search(metavar) and metavar not in (param.help or ""):
-        text, default, rest = (param.help or "").partition(" [dim]")
-        shown.help = f"{text} [dim]\\[{metavar}][/dim]{default}{rest}"
+        text += f" [dim]{escape(f'[{metavar}]')}[/dim]"
+    value = _default(param)
+    if value is not None:
+        default, rest, shown.show_default = " [dim]", f"\\[default: {value}][/dim]", False
+    shown.help = f"{text}{default}{rest}"
     return shown
+
+
+def _default(param: Any) -> str | None:
+    """Return the default that a parameter of a command shows; None if its help names it, or there is none."""
+    if isinstance(param.show_default, str):
+        return param.show_default
+    is_number = isinstance(param.default, int | float) and not isinstance(param.default, bool)
+    if not param.show_default or not (is_number or isinstance(param.default, str)):
+        return None
+    return f"{param.default:,}" if is_number else str(param.default)
 
 
 def _short(param: Any) -> Any:

@@ -19,6 +19,7 @@ from charrnn.cli.options import (
     SkipUnknownOption,
     TextOption,
     cell_option,
+    check_output,
     corpus_option,
     language_option,
     open_text,
@@ -148,8 +149,9 @@ def inspect(
     _check_mode(cell, like, {**_flags(given, explorer=html is not None), "--output": output}, search)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
         raise UsageError("--layer needs a --cell, or the table of --all", "as in --layer 2 --cell 17")
+    check_output(output)
     if output is not None:
-        _check_output(output)
+        _check_format(output)
     if html is not None and (html.is_dir() or html.suffix.lower() not in (".html", ".htm")):
         raise UsageError(f"{html} is no file that a browser opens as a page", "as in --html cells.html")
     model, title, encoded = open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
@@ -198,18 +200,24 @@ def _search(
     as_json: bool,
 ) -> None:
     """Search for cells, and print what is found."""
+    from charrnn.api import SEARCH_SHARE
     from charrnn.cli.findings import print_csv, print_findings
     from charrnn.cli.pictures import write_explorer
+    from charrnn.discovery.stages import span
 
+    how: dict[str, Any] = {"language": search.language, "again": search.again}
+    how["characters"] = search.characters or SEARCHED_CHARACTERS
+    how["seed"] = SEARCH_SEED if search.seed is None else search.seed
+    share = SEARCH_SHARE / (SEARCH_SHARE + (1 - SEARCH_SHARE) * (search.prove or 0))
+    end = 1 if search.html is None else 0.9
     with stage_bar() as bar:
-        how: dict[str, Any] = {"language": search.language, "again": search.again, "progress": bar}
-        how["characters"] = search.characters or SEARCHED_CHARACTERS
-        how["seed"] = SEARCH_SEED if search.seed is None else search.seed
-        found = model.discover(search.properties or (), encoded, corpus=search.corpus, **how)
+        report = span(bar, 0, end * share)
+        found = model.discover(search.properties or (), encoded, corpus=search.corpus, progress=report, **how)
         if search.prove is not None:
-            model.prove(found, search.prove, encoded, **how)
+            model.prove(found, search.prove, encoded, progress=span(bar, end * share, end), **how)
         if search.html is not None:
-            page = model.explorer(found, encoded, title=title, palette=settings.palette, progress=bar)
+            report = span(bar, end, 1)
+            page = model.explorer(found, encoded, title=title, palette=settings.palette, progress=report)
     if search.html is not None:
         write_explorer(page, search.html)
         return
@@ -233,7 +241,7 @@ def _cells(names: list[str] | None, layer: int | None, model: Model) -> list[Cel
     return [find_cell(name, shape.layers, shape.hidden_size, layer) for name in names or []]
 
 
-def _check_output(path: Path) -> None:
+def _check_format(path: Path) -> None:
     """Raise UsageError for a file whose suffix is no format."""
     from charrnn.display.export import find_format
 

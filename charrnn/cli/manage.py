@@ -152,5 +152,13 @@ def _draw_curve(run: Run, terminal: Terminal) -> None:
     }
     width = min(MAX_WIDTH, terminal.width)
     terminal.write("\n")
-    for row in loss_curve(series, width, CURVE_ROWS, unicode=terminal.unicode, colors=terminal.colors):
+    curve = loss_curve(
+        series,
+        width,
+        CURVE_ROWS,
+        unicode=terminal.unicode,
+        colors=terminal.colors,
+        background=terminal.background,
+    )
+    for row in curve:
         terminal.write(f"{row}\n", styled=True)

@@ -21,6 +21,7 @@ from charrnn.cli.options import (
     RunArgument,
     SkipUnknownOption,
     TextOption,
+    check_output,
     open_text,
     output_option,
     with_settings,
@@ -31,7 +32,7 @@ from charrnn.settings import ReadSettings, TerminalSettings, only_one_of, settin
 from charrnn.units import count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     import numpy as np
 
@@ -54,9 +55,7 @@ LEGEND = (
 
 AgainstOption = Annotated[
     list[str] | None,
-    typer.Option(
-        help="Another run to compare with. Repeatable.", metavar="RUN", show_default="none", autocompletion=complete_run
-    ),
+    typer.Option(help="Another run to compare with. Repeatable.", metavar="RUN", autocompletion=complete_run),
 ]
 OutputOption = Annotated[Path | None, output_option("Write the figure to this SVG file.", "FILE.svg")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print the curves as CSV.")]
@@ -95,18 +94,22 @@ def memory(
     [bold]charrnn memory[/bold]
     [bold]charrnn memory rnn --against gru --against lstm -o memory.svg[/bold]
     """
+    from charrnn.discovery.stages import span
+
     settings = settings_from(TerminalSettings, given)
     only_one_of(json=as_json or None, csv=as_csv or None, output=output)
     if output is not None and output.suffix.lower() != ".svg":
         raise UsageError(f"{output} is not an SVG file", "end the name in .svg")
+    check_output(output)
     loaded = [
         open_text(name, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
         for name in [run, *(against or ())]
     ]
     measured = []
     with stage_bar() as bar:
-        for model, title, encoded in loaded:
-            found = model.memory(encoded, progress=_named(bar, model.name if against else None))
+        for place, (model, title, encoded) in enumerate(loaded):
+            report = span(bar, place / len(loaded), (place + 1) / len(loaded), model.name if against else "")
+            found = model.memory(encoded, progress=report)
             measured.append(Measured(model, title, encoded, found))
     if as_json:
         print(json.dumps({"runs": [_to_json(one) for one in measured]}))
@@ -119,10 +122,6 @@ def memory(
         print(f"written to {output}", file=sys.stderr)
     else:
         _print(measured, output_terminal(settings.color, settings.background))
-
-
-def _named(show: Callable[[str, float], None], run: str | None) -> Callable[[str, float], None]:
-    return show if run is None else lambda stage, share: show(f"{run}: {stage}", share)
 
 
 def _to_json(one: Measured) -> dict[str, Any]:
@@ -197,6 +196,7 @@ def _plot(measured: Sequence[Measured], terminal: Terminal) -> None:
         y_label=Y_LABEL,
         unicode=terminal.unicode,
         colors=terminal.colors,
+        background=terminal.background,
     )
     terminal.write("".join(f"{line}\n" for line in lines), styled=True)
 
@@ -229,7 +229,7 @@ def _context_table(measured: Sequence[Measured], terminal: Terminal) -> None:
 
 def _share_table(measured: Sequence[Measured], terminal: Terminal) -> None:
     """Show the cells with the largest share, of several runs one each, and from how many positions it comes."""
-    from charrnn.display.tables import table
+    from charrnn.display.tables import fit, table
 
     number = SHARES_SHOWN if len(measured) == 1 else 1
     lags = measured[0].memory.share.lags
@@ -245,6 +245,7 @@ def _share_table(measured: Sequence[Measured], terminal: Terminal) -> None:
             fewest = f"{share.half_from[-1]:,} of {share.positions[-1]:,}"
             rows.append([one.model.name, str(cell), *values, fewest, name])
     if rows:
+        headers, rows = fit(headers, rows, terminal, ("typical", "half from"))
         table(headers, rows, terminal, right=headers[1:-1])
     else:
         terminal.paragraph(f"no cell carries {LEAST_SHARE:.0%} of the gradient over {lags[0]} characters")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import types
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -179,7 +180,21 @@ def _shown_default(option: Option) -> str | None:
         return "chosen"
     if option.default is None or option.default is False or option.default in ((), ""):
         return None
-    return f"{option.default:g}" if isinstance(option.default, float) else str(option.default)
+    if isinstance(option.default, float):
+        return f"{option.default:g}"
+    return f"{option.default:,}" if isinstance(option.default, int) else str(option.default)
+
+
+def check_output(path: Path | None) -> None:
+    """Raise CharrnnError for a file that cannot be written, before the work is done that ends in it."""
+    if path is None:
+        return
+    existing = path if path.exists() else next(folder for folder in path.absolute().parents if folder.exists())
+    if existing.is_dir() == (existing == path):
+        kind = "a folder" if existing == path else "not a folder"
+        raise CharrnnError(f"{path} cannot be written: {existing} is {kind}", "name another file")
+    if not os.access(existing, os.W_OK):
+        raise CharrnnError(f"{path} cannot be written: no permission", "name another file")
 
 
 def open_text(

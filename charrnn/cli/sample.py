@@ -85,7 +85,7 @@ SaveAsOption = Annotated[
 ClampOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Hold a cell at a value, or at its mean inside or outside the property that `charrnn inspect` found; "
+        help="Hold a cell at a value, or at its median inside or outside the property that `charrnn inspect` found; "
         "@100..300: only for these characters of each text. 1:42.h: h instead of c. Repeatable.",
         metavar="CELL=VALUE|inside|outside[@FIRST..LAST]",
         rich_help_panel=CELLS,

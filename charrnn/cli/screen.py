@@ -228,6 +228,7 @@ class TrainingScreen:
                 min(MAX_WIDTH, self.terminal.width),
                 unicode=self.terminal.unicode,
                 colors=self.terminal.colors,
+                background=self.terminal.background,
             )
             self.terminal.write("".join(f"{row}\n" for row in curve), styled=True)
         said = advice(run.settings.model, finished, self._evaluations, training.steps, epochs, corpus.held_out)

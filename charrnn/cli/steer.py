@@ -37,6 +37,9 @@ TEXTS, LENGTH = 64, 2_000
 TextsOption = Annotated[int, typer.Option("--texts", "-n", help="Texts for each value.", min=2, max=10_000)]
 LengthOption = Annotated[int, typer.Option(help="Characters of each text.", min=100, max=1_000_000)]
 SeedOption = Annotated[int, seed_option()]
+DetailsOption = Annotated[
+    bool, typer.Option("--details", help="Also show longer samples, and the characters that change most.")
+]
 
 
 @with_settings(TerminalSettings, ReadSettings, only=(*TerminalSettings.options(), *READING))
@@ -55,12 +58,14 @@ def steer(
     texts: TextsOption = TEXTS,
     length: LengthOption = LENGTH,
     seed: SeedOption = 1,
+    details: DetailsOption = False,
     given: dict[str, Any],
 ) -> None:
     """Count what changes in generated text while a cell is held.
 
-    All values share the same random numbers. Beside them: text that continues a place where the property holds, and the
-    difference between both classes added to the whole layer. nats shows what the hold costs in fluency.
+    The values are the cell's medians outside and inside the property, one between them and one beyond each. All share
+    the same random numbers. Beside them: text that continues a place where the property holds (primed), and the
+    difference of class means added to the whole layer (moved). nats shows what the hold costs in fluency.
 
     [bold]charrnn steer --cell 1:42[/bold]
     [bold]charrnn steer shakespeare --cell 2:17 --property parentheses[/bold]
@@ -86,21 +91,27 @@ def steer(
         print(json.dumps(found.to_json()))
         return
     terminal = output_terminal(settings.color, settings.background)
-    _print(found, model.name, terminal)
-    terminal.paragraph(f"{model.name} · {model.shape} · {title}")
+    print_steering(found, terminal, details=details)
+    more = "" if details else " · more: --details"
+    terminal.paragraph(f"{model.name} · {model.shape} · {title}{more}")
+    if found.property_name is None:
+        terminal.paragraph(
+            f"no search has found what cell {found.cell} tracks: run `charrnn inspect {model.name}`, or give "
+            "--property, to measure a property and baselines"
+        )
 
 
-def _print(found: Steering, run: str, terminal: Terminal) -> None:
+def print_steering(found: Steering, terminal: Terminal, *, details: bool) -> None:
+    """Print what changes, for each way to generate. details: also longer samples, and how to read the table."""
     from charrnn.causal import steered
 
     terminal.paragraph(steered.claim(found))
     terminal.write("\n")
     terminal.write(steered.table_of(found, terminal), styled=True)
-    terminal.write("\n" + "".join(f"{line}\n" for line in steered.samples(found, terminal)) + "\n")
-    for line in steered.notes(found):
-        terminal.paragraph(line)
-    if found.property_name is None:
-        terminal.paragraph(
-            f"no search has found what cell {found.cell} tracks: run `charrnn inspect {run}`, or give --property, to "
-            "measure a property and baselines"
-        )
+    rows = steered.DETAILED_SAMPLE_LINES if details else steered.SAMPLE_LINES
+    terminal.write("\n" + "".join(f"{line}\n" for line in steered.samples(found, terminal, rows)))
+    if details:
+        terminal.write("\n")
+        for line in steered.notes(found):
+            terminal.paragraph(line)
+    terminal.paragraph(steered.caveat(found))

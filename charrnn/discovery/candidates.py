@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from charrnn.bootstrap import bootstrap_weights, interval
 from charrnn.discovery import stages
@@ -75,10 +78,13 @@ def gather_evidence(
     )
     adjusted = holm(p_values, np.array([one.property_index for one in candidates]))
     gathering = _Gathering(recordings.study, scores, recordings.network.recurrence, values, baselines, symbols)
-    found = []
-    for place, candidate in enumerate(candidates):
-        recordings.progress(stages.INTERVALS, place / len(candidates))
-        found.append(gathering.evidence(candidate, float(p_values[place]), float(adjusted[place])))
+    tasks = list(zip(candidates, p_values.tolist(), adjusted.tolist(), strict=True))
+    by_property = [list(group) for _, group in itertools.groupby(tasks, lambda task: task[0].property_index)]
+    found: list[Evidence] = []
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # most of the time is spent in NumPy, without the lock
+        for some in pool.map(gathering.evidence_for, by_property):  # a thread computes a property's baselines once
+            found += some
+            recordings.progress(stages.INTERVALS, len(found) / len(candidates))
     recordings.progress(stages.CANDIDATES, 1.0)
     recordings.progress(stages.INTERVALS, 1.0)
     return tuple(found)
@@ -94,6 +100,10 @@ class _Gathering:
     values: Activations
     baselines: Baselines
     symbols: Sequence[str]
+
+    def evidence_for(self, tasks: Sequence[tuple[Candidate, float, float]]) -> list[Evidence]:
+        """Return the evidence for candidates of one property, each with p and p_holm."""
+        return [self.evidence(*task) for task in tasks]
 
     def evidence(self, candidate: Candidate, p: float, p_holm: float) -> Evidence:
         """Return the evidence for a candidate. Intervals are computed where no point estimate rules a verdict out."""

@@ -129,7 +129,8 @@ class Evidence:
             sides = "between inside and outside" if self.kind == "binary" else "from lowest to highest"
             failed.append(f"it changes by only {_short(self.difference)} {sides}")
         if self.stability < MIN_STABILITY:
-            failed.append(f"{self.runner_up} fits it better in {100 * (1 - self.stability):.0f} % of resamples")
+            share = f"{100 * (1 - self.stability):.0f} % of resamples"
+            failed.append(f"another property, most often {self.runner_up}, fits it better in {share}")
         return failed
 
     @property

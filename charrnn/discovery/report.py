@@ -13,7 +13,9 @@ from charrnn.properties.catalog import property_titled
 MIN_COUNTER = 0.9
 """The least Pearson correlation with which a cell is said to count."""
 SCORES = ("|char [95 %]", "all", "shift", "name in", "gradient", "5-gram", "untrained", "episodes")
-CLAIM_HEADERS = ("cell", "tracks", "", *SCORES)
+CLAIM_HEADERS = ("cell", "tracks", *SCORES)
+OPTIONAL = ("episodes", "all", "name in", "shift", "untrained", "5-gram", "gradient")
+"""Columns of named cells that a narrow terminal leaves out, the first of them first."""
 CELL_HEADERS = ("cell", "fits best", "", "SELECT", "|char", "verdict", "detects")
 NUMERIC = (*SCORES, "SELECT", "|char")
 """Headers of the columns that are aligned to the right."""
@@ -59,8 +61,7 @@ def claim_row(evidence: Evidence, shares: Sequence[float | None]) -> list[str]:
     return [
         cell_and_signal(evidence),
         evidence.property_name,
-        measure(evidence),
-        score_with_interval(evidence),
+        f"{measure(evidence)} {score_with_interval(evidence)}",
         number(signed_score(evidence, evidence.plain)),
         number(evidence.difference, 2),
         f"{100 * evidence.stability:.0f} %",

@@ -32,30 +32,57 @@ def resampled_rank_correlation(
 def _wins(
     column: np.ndarray, values: np.ndarray, strata: Strata, segments: np.ndarray, number: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return Σ_v (wins of positives of segment a over negatives of b) / n_v, ties half; and the pairs: (S, S) each."""
+    """Return Σ_v (wins of positives of segment a over negatives of b) / n_v, ties half; and the pairs: (S, S) each.
+
+    Members of the rarer class are counted against the others, so that the work grows with that class alone.
+    """
     ordered, positions = by_stratum(*in_order(column), strata)
     segment, positive = segments[positions], values[positions]
-    weights = 1 / strata.sizes
-    negatives = np.zeros((number, len(positions) + 1), np.int32)
-    negatives[segment[~positive], np.flatnonzero(~positive) + 1] = 1
-    np.cumsum(negatives, axis=1, out=negatives)
-    at = np.flatnonzero(positive)
-    below = np.take(negatives, at, axis=1).astype(np.float64)
+    cells = strata.of[positions] * np.int64(number) + segment
+    positives, negatives = (
+        np.bincount(cells[chosen], minlength=strata.number * number).reshape(-1, number)
+        for chosen in (positive, ~positive)
+    )
+    pairs = (positives / strata.sizes[:, None]).T @ negatives
     starts_group = np.append(True, ordered[1:] != ordered[:-1])
     starts_group[strata.starts] = True
-    if not starts_group.all():
-        starts = np.flatnonzero(starts_group)
-        group = (np.cumsum(starts_group) - 1)[at]
-        below = np.take(negatives, starts[group], axis=1) / 2
-        below += np.take(negatives, np.append(starts[1:], len(positions))[group], axis=1) / 2
-    stratum = strata.of[positions[at]]
-    indicator = np.zeros((number, len(at)))
-    indicator[segment[at], np.arange(len(at))] = weights[stratum]
-    before = negatives[:, strata.starts].astype(np.float64)
-    present = negatives[:, strata.starts + strata.sizes] - before
-    counts = np.bincount(segment[at] * strata.number + stratum, minlength=number * strata.number)
-    share = counts.reshape(number, -1) * weights
-    return indicator @ below.T - share @ before.T, share @ present.T
+    if 2 * np.count_nonzero(positive) <= len(positive):
+        return _below(starts_group, positive, segment, strata, positives, negatives), pairs
+    return pairs - _below(starts_group, ~positive, segment, strata, negatives, positives).T, pairs
+
+
+def _below(
+    starts_group: np.ndarray,
+    chosen: np.ndarray,
+    segment: np.ndarray,
+    strata: Strata,
+    own: np.ndarray,
+    others: np.ndarray,
+) -> np.ndarray:
+    """Return Σ_v (chosen of segment a, others of segment b below them, ties half) / n_v, (S, S).
+
+    Positions are in the order of their values, stratum after stratum, (N,). starts_group: whether a group of equal
+    values starts. own, others: the number of chosen and other positions by stratum and segment, (V, S).
+    """
+    group, number = np.cumsum(starts_group) - 1, own.shape[1]
+    is_own = np.zeros(group[-1] + 1, bool)
+    is_own[group[chosen]] = True  # groups with a chosen position
+    row = (np.cumsum(is_own) - is_own)[group]  # how many of them come before each position
+    tied, place = is_own[group[~chosen]], row[~chosen] * number + segment[~chosen]
+    size = (np.count_nonzero(is_own) + 1) * number
+    counts: np.ndarray = np.bincount(place, minlength=size)
+    if tied.any():
+        half, later = (np.bincount(place[tied] + shift, minlength=size) for shift in (0, number))
+        counts = counts - (half - later) / 2
+    below = np.cumsum(counts.reshape(-1, number), axis=0, dtype=np.float64)
+    rows = row[chosen]
+    below = below[:-1] if len(rows) == len(below) - 1 else below[rows]  # each is one group, or some share one
+    weights = 1 / strata.sizes
+    indicator = np.zeros((number, len(rows)))
+    indicator[segment[chosen], np.arange(len(rows))] = np.repeat(weights, own.sum(axis=1))
+    before = np.cumsum(others, axis=0) - others
+    found: np.ndarray = indicator @ below - (own * weights[:, None]).T @ before
+    return found
 
 
 def resampled_correlation(

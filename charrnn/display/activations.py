@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import groupby
 
 from charrnn.display.clusters import columns
 from charrnn.display.layout import Glyph, Line, display_form, glyph_of, glyphs, layout, merge_glyphs
@@ -63,8 +64,9 @@ def _lines(view: View, terminal: Terminal, width: int, *, newlines: bool = True)
 def excerpt_lines(view: View, terminal: Terminal, width: int, *, rows: int = 1, focus: int | None = None) -> list[str]:
     """Return a view's text in at most `rows` lines, without a legend; newlines are shown, but do not end a line.
 
-    A longer text is cut at both ends, so that the character `focus` (None: the middle one) stays in the middle where
-    possible. Words cut off at the ends are left out. Without colors, rows of values follow each line.
+    A longer text is cut at both ends, so that the character `focus`, which is marked, stays in the middle where
+    possible; None: the middle one, unmarked. Words cut off at the ends are left out. Without colors, rows of values
+    follow each line.
     """
     paint = Paint(terminal.colors, terminal.background)
     shown_glyphs = list(glyphs(view, terminal.unicode))
@@ -83,11 +85,12 @@ def excerpt_lines(view: View, terminal: Terminal, width: int, *, rows: int = 1, 
             stop = last - 1
         else:
             start = first + 1
-    drawn = []
+    drawn, marked = [], -1 if focus is None else focus - starts[first]
     for line in lines:
-        drawn.append(_painted(shown, line, paint))
+        drawn.append(_painted(shown, line, paint, marked))
         if not paint.colored:
-            drawn += [row for _, row in value_rows(shown, line)]
+            pointer = _row(line, ("^" if one.first <= marked <= one.last else "" for one in line))
+            drawn += [row for _, row in value_rows(shown, line)] + [pointer] * bool(pointer)
     return drawn
 
 
@@ -103,8 +106,13 @@ def _whole_words(blanks: Sequence[bool], start: int, stop: int, focus: int) -> t
     return start + (before.index(True) + 1 if True in before else 0), stop - (after.index(True) if True in after else 0)
 
 
-def _painted(view: View, line: Line, paint: Paint) -> str:
-    return "".join(view.paint(paint, span.text, span.level, faded=span.substitute) for span in merge_glyphs(line))
+def _painted(view: View, line: Line, paint: Paint, mark: int = -1) -> str:
+    """Return a line in its colors. mark: the character to emphasize; −1: none."""
+    return "".join(
+        view.paint(paint, span.text, span.level, faded=span.substitute, marked=is_marked)
+        for is_marked, members in groupby(line, lambda glyph: glyph.first <= mark <= glyph.last)
+        for span in merge_glyphs(list(members))
+    )
 
 
 def value_rows(view: View, line: Line) -> Iterator[tuple[str, str]]:

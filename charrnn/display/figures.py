@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from charrnn.display.page import html_text
-from charrnn.display.palettes import swatch
+from charrnn.display.palettes import Background, swatch
 from charrnn.display.plots import HUES, power_of_ten
 
 WIDTH, HEIGHT = 720, 420
@@ -38,7 +38,7 @@ def log_figure(curves: Sequence[Curve], *, title: str, note: str, x_label: str, 
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         'role="img">',
         f"<title>{html_text(title)}</title>",
-        f"<style>{STYLE}</style>",
+        f"<style>{STYLE}{_dark_rules(len(curves))}</style>",
         f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#fff"/>',
         f'<text class="title" x="16" y="26">{html_text(title)}</text>',
         f'<text class="faint" x="16" y="{HEIGHT - 10}">{html_text(note)}</text>',
@@ -50,10 +50,10 @@ def log_figure(curves: Sequence[Curve], *, title: str, note: str, x_label: str, 
     ]
     for number, curve in enumerate(curves):
         low, high = (list(frame.places(curve.x, values)) for values in (curve.low, curve.high))
-        parts.append(f'<polygon class="band" fill="{_color(number)}" points="{_joined(high + low[::-1])}"/>')
+        parts.append(f'<polygon class="band f{number}" fill="{_color(number)}" points="{_joined(high + low[::-1])}"/>')
     for number, curve in enumerate(curves):
         line = _joined(list(frame.places(curve.x, curve.y)))
-        parts.append(f'<polyline class="curve" stroke="{_color(number)}" points="{line}"/>')
+        parts.append(f'<polyline class="curve s{number}" stroke="{_color(number)}" points="{line}"/>')
     return "\n".join([*parts, "</g>", "</svg>"]) + "\n"
 
 
@@ -113,14 +113,21 @@ def _axes(frame: _Frame, x_label: str, y_label: str) -> Iterator[str]:
 def _legend(names: Sequence[str]) -> Iterator[str]:
     x = WIDTH - RIGHT
     for number, name in reversed(list(enumerate(names))):
-        yield f'<text x="{x:g}" y="{TOP - 14}" text-anchor="end" fill="{_color(number)}">{html_text(name)}</text>'
+        yield f'<text x="{x:g}" y="{TOP - 14}" text-anchor="end">{html_text(name)}</text>'
         x -= 8 * len(name) + 12
-        yield f'<rect x="{x - 4:g}" y="{TOP - 20}" width="14" height="4" fill="{_color(number)}"/>'
+        yield f'<rect class="f{number}" x="{x - 4:g}" y="{TOP - 20}" width="14" height="4" fill="{_color(number)}"/>'
         x -= 16
 
 
-def _color(number: int) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*swatch(HUES[number % len(HUES)], 1.0, "light").background)
+def _dark_rules(curves: int) -> str:
+    """Return the colors of the curves on a dark page, as CSS; those on a light one are attributes."""
+    colors = [(number, _color(number, "dark")) for number in range(curves)]
+    rules = "".join(f".f{number}{{fill:{color}}}.s{number}{{stroke:{color}}}" for number, color in colors)
+    return f"@media(prefers-color-scheme:dark){{{rules}}}"
+
+
+def _color(number: int, background: Background = "light") -> str:
+    return "#{:02x}{:02x}{:02x}".format(*swatch(HUES[number % len(HUES)], 1.0, background).background)
 
 
 def _joined(points: Sequence[tuple[float, float]]) -> str:

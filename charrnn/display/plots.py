@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells
 
-from charrnn.display.palettes import BLUE, GREEN, ORANGE, PURPLE, Paint
+from charrnn.display.palettes import BLUE, GREEN, ORANGE, PURPLE, Background, Paint
 from charrnn.display.terminal import safe_text
 
 Point = tuple[float, float]
@@ -31,13 +31,14 @@ def loss_curve(
     *,
     unicode: bool = True,
     colors: str = "none",
+    background: Background = "dark",
     x_label: str = "step",
     y_label: str = "nats per character",
 ) -> list[str]:
     """Return a line plot with one curve per series: rows of at most `width` columns, `height` of them for the curves.
 
     series: name → points (x, y), averaged where there are more points than dots. A steep start that would flatten the
-    rest is cut off, with a note; so are non-finite points. colors: as in `Terminal`.
+    rest is cut off, with a note; so are non-finite points. colors, background: as in `Terminal`.
     """
     means = {name: _averaged(points, 2 * width) for name, points in series.items()}
     points = [point for curve in means.values() for point in curve]
@@ -49,7 +50,9 @@ def loss_curve(
         if high - low > 1.5 * (top - low) > 0:
             y_range = (low, top)
             notes.append(f"starts at {high:.3g}, off the plot")
-    return notes + _plot(means, width, height, unicode, colors, x_label, y_label, True, None, y_range)
+    return notes + _plot(
+        means, width, height, unicode, Paint(colors, background), x_label, y_label, True, None, y_range
+    )
 
 
 def scatter(
@@ -63,10 +66,13 @@ def scatter(
     y_range: tuple[float, float] | None = None,
     unicode: bool = True,
     colors: str = "none",
+    background: Background = "dark",
 ) -> list[str]:
     """Return a scatter plot, else as `loss_curve`. The ranges are those of the points by default."""
     finite = {name: [point for point in points if all(map(_is_drawable, point))] for name, points in series.items()}
-    return _omitted(series) + _plot(finite, width, height, unicode, colors, x_label, y_label, False, x_range, y_range)
+    return _omitted(series) + _plot(
+        finite, width, height, unicode, Paint(colors, background), x_label, y_label, False, x_range, y_range
+    )
 
 
 def log_curve(
@@ -79,6 +85,7 @@ def log_curve(
     y_label: str,
     unicode: bool = True,
     colors: str = "none",
+    background: Background = "dark",
 ) -> list[str]:
     """Return a line plot with a logarithmic y-axis, else as `loss_curve`. Values below `least` are off the plot."""
     logs = {
@@ -90,7 +97,9 @@ def log_curve(
     if y_range[0] == y_range[1]:
         y_range = (y_range[0] - 1, y_range[1])
     x_range = _range_of([x for points in series.values() for x, _ in points] or [0.0])
-    return _plot(logs, width, height, unicode, colors, x_label, y_label, True, x_range, y_range, powers=True)
+    return _plot(
+        logs, width, height, unicode, Paint(colors, background), x_label, y_label, True, x_range, y_range, powers=True
+    )
 
 
 def sparkline(values: Sequence[float], width: int, *, unicode: bool = True) -> str:
@@ -175,7 +184,7 @@ def _plot(
     width: int,
     height: int,
     unicode: bool,
-    colors: str,
+    paint: Paint,
     x_label: str,
     y_label: str,
     joined: bool,
@@ -185,7 +194,6 @@ def _plot(
 ) -> list[str]:
     """powers: y is the decimal logarithm of what the axis shows."""
     width, height = max(width, MIN_COLUMNS), max(height, MIN_ROWS)
-    paint = Paint(colors)
     all_points = [point for points in series.values() for point in points]
     if not all_points:
         return ["no points to draw"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from charrnn.display.terminal import Terminal, safe_text
 
 if TYPE_CHECKING:
+    from rich.table import Table
     from rich.text import Text
 
 PIPE_COLUMNS = 100_000  # even a pipe gets wider tables wrapped
@@ -25,6 +26,44 @@ def table(
     terminal.write(format_table(headers, rows, terminal, right=right), styled=True)
 
 
+def fit(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], terminal: Terminal, optional: Sequence[str]
+) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows without some optional columns, so that a terminal shows each row in one line.
+
+    optional: headers of the columns that may be left out, the first of them first. A pipe gets all.
+    """
+    left, kept = list(headers), [list(row) for row in rows]
+    for header in optional:
+        if not terminal.is_terminal or _fits(_drawn(left, kept, tight=True), terminal):
+            break
+        place = left.index(header)
+        for row in (left, *kept):
+            del row[place]
+    return left, kept
+
+
+def _fits(drawn: Table, terminal: Terminal) -> bool:
+    """Return whether a table fits without wrapping a cell."""
+    return terminal.console(PIPE_COLUMNS).measure(drawn).maximum <= terminal.width
+
+
+def _drawn(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], right: Collection[str] = (), *, tight: bool = False
+) -> Table:
+    """tight: with two blanks between columns instead of three."""
+    from rich import box
+    from rich.table import Table
+
+    padding = (0, 1, 0, 0) if tight else (0, 1)
+    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold", padding=padding)
+    for header in headers:
+        drawn.add_column(_cell(header), justify="right" if header in right else "left", overflow="fold")
+    for row in rows:
+        drawn.add_row(*map(_cell, row))
+    return drawn
+
+
 def format_table(
     headers: Sequence[str], rows: Iterable[Sequence[str]], terminal: Terminal, *, right: Collection[str] = ()
 ) -> str:
@@ -32,15 +71,10 @@ def format_table(
 
     Cells are text, never markup.
     """
-    from rich import box
-    from rich.table import Table
-
     rows = [list(row) for row in rows]
-    drawn = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-    for header in headers:
-        drawn.add_column(_cell(header), justify="right" if header in right else "left", overflow="fold")
-    for row in rows:
-        drawn.add_row(*map(_cell, row))
+    drawn = _drawn(headers, rows, right)
+    if terminal.is_terminal and not _fits(drawn, terminal):
+        drawn = _drawn(headers, rows, right, tight=True)
     if terminal.is_terminal and terminal.console(PIPE_COLUMNS).measure(drawn).minimum > terminal.width:
         return "\n".join(_key_values(zip(headers, row, strict=True), terminal) for row in rows)
     return terminal.render(drawn, width=_width(terminal))

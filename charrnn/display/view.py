@@ -120,13 +120,14 @@ class View:
         palette = PALETTES[self.palette]
         return palette.negative if level < 0 else palette.positive
 
-    def paint(self, brush: Paint, text: str, level: int, *, faded: bool = False) -> str:
+    def paint(self, brush: Paint, text: str, level: int, *, faded: bool = False, marked: bool = False) -> str:
         """Return text in the colors of a level. faded: with less contrast, for signs that replace whitespace.
 
-        Among 16 colors, where a hue has two, the strongest levels are underlined.
+        marked: emphasized. Among 16 colors, where a hue has two, the strongest levels are underlined.
         """
         if level:
             intensity = self.scale.intensity(level)
             strongest = brush.colors == "16" and intensity > 0.8
-            return brush.on(text, self.hue(level), intensity, faded=faded, marked=strongest)
-        return brush.styled(text, brush.faint) if faded else text
+            return brush.on(text, self.hue(level), intensity, faded=faded, marked=marked or strongest)
+        codes = [brush.faint] * faded + [brush.mark] * marked
+        return brush.styled(text, ";".join(codes)) if codes else text
