@@ -98,7 +98,7 @@ def test_findings_can_store_it() -> None:
 def test_lines() -> None:
     truth = episodes(2000, 20, 200)
     found = excerpt_of(np.where(truth, 1.0, -1.0), truth)
-    for colors, rows, lines in (("truecolor", 1, 1), ("256", 2, 2), ("none", 1, 3)):
+    for colors, rows, lines in (("truecolor", 1, 1), ("256", 2, 2), ("none", 1, 4)):
         shown = found.lines(Terminal(True, colors, 80, True), width=70, rows=rows)
         assert len(shown) == lines
         assert all(cell_len(STYLE.sub("", line)) <= 70 for line in shown)
