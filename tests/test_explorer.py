@@ -121,7 +121,7 @@ def test_weights_take_8_bits_where_16_do_not_fit(model):
     weights = sum(one.numel() for one in model.network.parameters())
     bits = []
     for room in (3 * weights, 2 * weights, weights):
-        found, note = network_data(model.network, model.vocabulary, None, room)
+        found, note = network_data(model.network, model.vocabulary, None, model.encode(), room)
         bits.append(found and found["output"]["bits"])
     assert bits == [16, 8, None]
     assert "do not fit" in note
@@ -178,7 +178,9 @@ def test_command_writes_the_page(model, tmp_path, monkeypatch):
     file = tmp_path / "cells.html"
     result = CliRunner().invoke(app, ["inspect", "--html", str(file), "--palette", "purple-orange"])
     assert result.stdout == ""
-    assert re.fullmatch(r"written to .*: 6 cells, \S+ kB; weights rounded to 16 bits", " ".join(result.stderr.split()))
+    said = " ".join(result.stderr.split())
+    assert "cells.html: 6 cells, " in said
+    assert "weights rounded to 16 bits cost 0.00" in said
     assert data_of(file.read_text(encoding="utf-8"))["cells"][0]["name"] == "1:3"
 
 

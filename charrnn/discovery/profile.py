@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from charrnn.discovery.evidence import Evidence
 from charrnn.inspection.gates import GateSaturation, memory_length, saturation, warm_up
@@ -43,6 +42,8 @@ class Passage:
 @dataclass(frozen=True)
 class Effect:
     """What a cell of the last layer does to the logits in one of its states, compared with its mean over the text.
+
+    Only characters that occur in the text count: the weights of others are hardly trained.
 
     state: "high" or "low", the 5 % of the characters where the displayed signal is highest or lowest. value: its mean
     there. raised, lowered: ids and the change of their logits, output weight × (mean h there − mean h), largest first.
@@ -161,6 +162,7 @@ def cell_profiles(
     recorded = _signals(network, text, cells, signal, lambda share: show(share / 2))
     displayed = recurrence.displayed(signal, recorded[signal])
     correlated = _correlated(network, text, signal, cells, displayed, skipped, lambda share: show((1 + share) / 2))
+    occurring = np.unique(text.ids).tolist()
     profiles = []
     for column, cell in enumerate(cells):
         signals = {name: values[:, column] for name, values in recorded.items()}
@@ -178,7 +180,7 @@ def cell_profiles(
                 property_name=name,
                 passages=_passages(values, skipped, passages),
                 correlated=correlated[column],
-                effects=_effects(network, cell, values[skipped:], signals["h"][skipped:]),
+                effects=_effects(network, cell, values[skipped:], signals["h"][skipped:], occurring),
                 memory=None if gate is None else memory_length(signals[gate][skipped:]),
                 gates=[saturation(one, signals[one][skipped:, None]) for one in recurrence.sigmoid_gates],
             )
@@ -266,8 +268,10 @@ def _correlated(
     return found
 
 
-def _effects(network: CharRNN, cell: Cell, values: np.ndarray, hidden: np.ndarray) -> list[Effect]:
-    """Return what h of a cell does to the logits where the cell is high and where it is low."""
+def _effects(
+    network: CharRNN, cell: Cell, values: np.ndarray, hidden: np.ndarray, occurring: Sequence[int]
+) -> list[Effect]:
+    """Return what h of a cell does to the logits of these ids where the cell is high and where it is low."""
     if cell.layer != network.settings.layers or not len(values):
         return []
     weights = network.output.weight[:, cell.index].detach().cpu().double()
@@ -276,7 +280,7 @@ def _effects(network: CharRNN, cell: Cell, values: np.ndarray, hidden: np.ndarra
     effects = []
     for state, places in (("high", order[-number:]), ("low", order[:number])):
         logits = weights * (float(hidden[places].mean(dtype=np.float64)) - float(hidden.mean(dtype=np.float64)))
-        ranked = torch.argsort(logits, descending=True).tolist()
+        ranked = sorted(occurring, key=lambda one: -float(logits[one]))
         raised, lowered = ([(one, float(logits[one])) for one in ids[:EFFECTS_SHOWN]] for ids in (ranked, ranked[::-1]))
         effects.append(Effect(state, float(values[places].mean()), raised, lowered))
     return effects

@@ -32,9 +32,15 @@ def encoded_signed(values: np.ndarray, high: float) -> str:
 
 
 def encoded_matrix(matrix: np.ndarray, bits: int) -> dict[str, Any]:
-    """Return a matrix as integers of 8 or 16 bits, with a scale for each row: value = integer × scale."""
+    """Return a matrix as `row_integers`: value = integer × scale of the row."""
+    integers, scales = row_integers(matrix, bits)
+    return {"rows": len(matrix), "bits": bits, "values": encoded(integers), "scales": encoded(scales)}
+
+
+def row_integers(matrix: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Round a matrix (R, C) to integers of 8 or 16 bits, with a scale for each row, (R,)."""
     limit = (1 << (bits - 1)) - 1
     scales = np.abs(matrix).max(axis=1, initial=0.0).astype(np.float32) / np.float32(limit)
     divisors = np.where(scales > 0, scales, 1)[:, None]
     integers = np.clip(np.round(matrix / divisors), -limit, limit).astype(np.int8 if bits == 8 else np.int16)
-    return {"rows": len(matrix), "bits": bits, "values": encoded(integers), "scales": encoded(scales)}
+    return integers, scales

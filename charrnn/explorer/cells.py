@@ -118,16 +118,17 @@ def _described(name: str, known: Evidence | None, summary: CellSummary | None, f
     carried = findings.gradient_shares.get(name, ())
     reacts = findings.detectors.get(name)
     row: dict[str, Any] = {"group": CARRIES if carried else OTHER, "title": "", "nearest": "", "score": "", "bar": 0.0}
-    if carried:
-        row |= {"title": "carries memory", "sentence": "carries memory, but has no name"}
-    elif reacts is not None:
-        row |= {"title": f"reacts to {reacts}", "sentence": f"reacts to the character {reacts}"}
-    else:
-        row |= {"sentence": "has no name"}
     if summary is not None:
         fit = summary.rank_correlation * (1 if summary.selected >= 0 else -1)
         score = number(float(auc(fit)) if summary.kind == "binary" else summary.rank_correlation, 2)
-        row |= {"nearest": short_name(summary.property_name), "measure": measure(summary), "score": score}
+        row |= {"nearest": short_name(summary.property_name), "fit": f"{measure(summary)} {score}", "score": score}
+    if carried:
+        row |= {"title": "carries memory", "sentence": "carries memory, but has no name"}
+        row["score"] = f"{100 * max(share or 0.0 for share in carried):.0f} %"
+    elif reacts is not None:
+        row |= {"title": f"reacts to {reacts}", "sentence": f"reacts to the character {reacts}"}
+    else:
+        row["sentence"] = "has no name"
     return row
 
 

@@ -74,7 +74,7 @@ def explorer_data(
         "caveats": findings.caveats(),
     }
     room = LARGEST_PAGE - OTHER_PARTS - _size(data)
-    data["network"], data["networkNote"] = network_data(network, vocabulary, settings.training.documents, room)
+    data["network"], data["networkNote"] = network_data(network, vocabulary, settings.training.documents, text, room)
     progress(1.0)
     return data
 

@@ -12,7 +12,7 @@ function headline(cell) {
     score,
     stability,
     carried ? `carries ${percent(carried[1])} of the gradient over ${carried[0]} characters` : null,
-    cell.nearest ? `nearest property: ${cell.nearest}, ${cell.measure} ${cell.score}` : null,
+    cell.nearest ? `nearest property: ${cell.nearest}, ${cell.fit}` : null,
     cell.group === "correlates" && cell.failed.length ? `no name, because ${cell.failed.join("; ")}` : null,
   ].filter(Boolean);
   return [
