@@ -97,7 +97,7 @@ function cardLines({ source, position, text }, cell) {
       bar(symbolOf(id), share, percent(share), id === next ? "true" : ""),
     )),
     element("p", { class: "card-note" }, surprise === null || next === null ? "" :
-      `then comes ${symbolOf(next)}: ${surprise.toFixed(1)} bits of surprise`),
+      `then comes ‘${symbolOf(next)}’: ${surprise.toFixed(1)} bits of surprise`),
   ].filter(Boolean);
 }
 
