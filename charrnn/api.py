@@ -283,7 +283,7 @@ class Model(LanguageModel):
         )
 
     def claim(self, cell: CellName, text: TextLike = None) -> Evidence | None:
-        """Return the evidence of the latest search of this text that named a cell; None if none did."""
+        """Return the evidence of the latest search of this text, else of the held-out text, that named a cell."""
         return self._subject(text).claim(as_cell(cell, self.network))
 
     def earlier_findings(self, text: TextLike = None) -> list[Findings]:

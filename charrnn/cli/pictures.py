@@ -179,9 +179,8 @@ def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
     """Return what a search found about a cell, in a sentence."""
     from charrnn.discovery.report import measure, score_with_interval
 
-    evidence = model.claim(cell, encoded)
+    evidence, searched = model.claim(cell, encoded), model.earlier_findings(encoded)
     if evidence is None:
-        searched = bool(model.earlier_findings(encoded))
         state = "no property found" if searched else "not searched yet; `charrnn inspect` finds what it tracks"
         return f"cell {cell}: {state}"
     verb = "tracks" if evidence.verdict == "tracks" else "correlates with"
@@ -191,6 +190,7 @@ def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
         means = _signed(evidence.mean_inside), _signed(evidence.mean_outside)
         line += f": {inside} there (mean {evidence.signal} {means[0]}), {outside} elsewhere ({means[1]})"
     line += f" · {measure(evidence)} within the same character {score_with_interval(evidence)}"
+    line += "" if any(found.claim_about(str(cell)) for found in searched) else " in the held-out text"
     return line + "".join(f" · {failed}" for failed in evidence.failed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from charrnn.discovery.cache import earlier_findings
@@ -32,13 +33,18 @@ class Subject:
     text: EncodedText
 
     def findings(self) -> list[Findings]:
-        """Return the findings of earlier searches, the latest first."""
+        """Return the findings of earlier searches of this text, the latest first."""
         return earlier_findings(self.run, self.network, self.text)
 
     def claim(self, cell: Cell) -> Evidence | None:
-        """Return the evidence of the latest search that named a cell; None if none did."""
-        claims = (found.claim_about(str(cell)) for found in self.findings())
+        """Return the evidence of the latest search of this text, else of the held-out text, that named a cell."""
+        claims = (found.claim_about(str(cell)) for found in self._all_findings())
         return next((claim for claim in claims if claim is not None), None)
+
+    def _all_findings(self) -> Iterator[Findings]:
+        yield from self.findings()
+        if self.run.has_held_out_text:
+            yield from earlier_findings(self.run, self.network, self.run.held_out_text())
 
     def property_of(self, cell: Cell, name: str | None = None) -> Property | None:
         """Return the property of this name; None: the one that a search claims of the cell, if any does."""
