@@ -33,7 +33,7 @@ def test_sequences_of_emoji_have_two_columns(cluster: str) -> None:
 
 
 def test_an_unknown_terminal_may_place_the_parts_side_by_side() -> None:
-    assert columns("👍🏽", "") == 4
+    assert columns("👍🏽", "") == columns("👍🏽", "xterm-256color") == 4
     assert columns("क्षि", "") == 3
     assert columns("각", "") == columns("각") == 2
     assert columns("👨‍👩‍👧‍👦", "vscode") > 2  # as measured
@@ -48,6 +48,7 @@ def test_an_unknown_terminal_may_place_the_parts_side_by_side() -> None:
         ({"TERM": "tmux-256color", "TERM_PROGRAM": "tmux"}, ""),
         ({"TERM": "screen-256color", "TERM_PROGRAM": "WezTerm"}, ""),
         ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, "wezterm"),
+        ({"TERM": "xterm-256color"}, "xterm-256color"),
     ],
 )
 def test_terminal_program(environment: dict[str, str], program: str) -> None:

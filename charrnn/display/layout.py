@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 
-from charrnn.display.clusters import clusters, columns, may_break
+from charrnn.display.clusters import clusters, columns, has_known_widths, may_break
 from charrnn.display.terminal import MIN_COLUMNS, escape_character, safe_text
 from charrnn.display.view import View
 
@@ -83,7 +83,7 @@ def layout(
     line: Line = []
     column = 0
     limit = math.inf if width is None else max(width, MIN_COLUMNS)
-    for glyph in glyphs(view, unicode, program, divided=aligned and program == ""):
+    for glyph in glyphs(view, unicode, program, divided=aligned and not has_known_widths(program)):
         symbol = view.symbols[glyph.first]
         tab = TAB_STOP - column % TAB_STOP if symbol == "\t" else 0
         if column + max(tab, glyph.columns) > limit:
