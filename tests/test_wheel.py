@@ -21,7 +21,7 @@ COMMANDS = (
     "inspect --all --evidence",
     "inspect --text text.py --characters 20000",
     "ablate --cell {cell}",
-    "memory --positions 20",
+    "memory",
     "gates",
     "history --cell {cell}",
     "evaluate text.py",
