@@ -19,10 +19,9 @@ from tests.explorers import TEXT, make_explorer, make_model
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="Chromium and chromedriver are not installed"),
-    pytest.mark.xdist_group("browser"),
-]
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None, reason="Chromium and chromedriver are not installed"
+)
 
 TYPED = 'so "it (is)" and\nhe said'
 SHAPES = [("lstm", 1), ("lstm", 2), ("gru", 2), ("rnn", 1), ("irnn", 2)]

@@ -2,7 +2,7 @@
 
 const LONGEST_TYPED = 2000; // ids
 const CONTINUATION = 320; // ids
-const STEPS_AT_ONCE = 12; // milliseconds of generating between two pictures
+const STEPS_AT_ONCE = 40; // milliseconds of generating between two pictures
 const NEXT_SHOWN = 8;
 const CHANGED_SHOWN = 6;
 
