@@ -19,6 +19,7 @@ from charrnn.errors import CharrnnError, UsageError
 from charrnn.sampling.grammar import UNREACHABLE, Automaton
 from charrnn.sampling.registry import EXCLUDED, value_at
 from charrnn.sampling.stops import STOPPED
+from charrnn.settings import range_ends
 from charrnn.units import amount
 
 WEIGHED_AT_ONCE = 64  # characters
@@ -27,9 +28,8 @@ WEIGHED_AT_ONCE = 64  # characters
 class Matching:
     """Excludes characters from the logits of streams, and ends their texts.
 
-    matched: whether the text of each stream matches so far and has not ended, (N,) bool. settings: a `SampleSettings`.
-    With a suffix, texts do not end where they leave the expression: those that match are candidates to end there.
-    Raises UsageError where no text matches within the length.
+    settings: a `SampleSettings`. With a suffix, texts do not end where they leave the expression: those that match are
+    candidates to end there. Raises UsageError where no text matches within the length.
     """
 
     def __init__(self, automaton: Automaton, settings: Any, streams: int):
@@ -37,7 +37,9 @@ class Matching:
         if needed > settings.length:
             needs = amount(needed, "character", exact=True)
             raise UsageError(f"--matching needs {needs}, but --length is {settings.length:,}", "raise --length")
-        self._automaton, self._settings, self._generated = automaton, settings, 0
+        self._automaton, self._settings, self._left = automaton, settings, settings.length
+        first, last = range_ends(settings.temperature)
+        self._temperature = 1.0 if settings.greedy else first if first == last else None
         self._is_accepting = automaton.distance == 0
         # The characters that a text needs after each symbol until it matches; 0 where nothing is excluded.
         self._needed = automaton.distance[automaton.following]
@@ -45,10 +47,19 @@ class Matching:
         self._needed[automaton.failed] = 0
         if settings.suffix is None:
             self._needed[self._is_accepting] = 0
+        # As long as more characters are left than any text needs, exclusions and ends depend on the state alone.
+        self._longest = int(automaton.distance[:-1].max())
+        self._is_last = self._fewest == UNREACHABLE
+        self._excluded: dict[int, Tensor | None] = {}
         self._log_weights = np.zeros(streams)
         self._pending: list[tuple[Tensor, Tensor, float]] = []
-        self.matched, self._states = np.zeros(streams, bool), np.zeros(streams, np.int64)
-        self._end_complete(self._states)
+        self._states = np.zeros(streams, np.int64)
+        self._end_complete()
+
+    @property
+    def matched(self) -> np.ndarray:
+        """Whether the text of each stream matches so far and has not ended before the latest character, (N,) bool."""
+        return self._is_accepting[self._reached]
 
     @property
     def log_weights(self) -> np.ndarray:
@@ -64,12 +75,15 @@ class Matching:
     def temperature(self) -> float:
         """The temperature of the next character."""
         settings = self._settings
-        return 1.0 if settings.greedy else value_at(settings.temperature, self._generated, settings.length)
+        if self._temperature is not None:
+            return self._temperature
+        return value_at(settings.temperature, settings.length - self._left, settings.length)
 
     def apply(self, logits: Tensor) -> Tensor:
         """Return logits (N, V) without the excluded characters."""
-        left = self._settings.length - self._generated - 1
-        excluded = torch.from_numpy(self._needed[self._states] > left).to(logits.device)
+        excluded = self._exclusions(logits)
+        if excluded is None:
+            return logits
         self._pending.append((logits, excluded, self.temperature))
         if len(self._pending) == WEIGHED_AT_ONCE:
             self._weigh()
@@ -80,30 +94,43 @@ class Matching:
 
         Raises CharrnnError where the filters left no character that continues a text.
         """
-        self._generated += 1
-        automaton = self._automaton
-        states = automaton.following[self._states, drawn]
-        leaves = automaton.distance[states] > self._settings.length - self._generated
-        if leaves.any():
-            before = automaton.distance[self._states[leaves]]
-            if ((before > 0) & (before < UNREACHABLE)).any():
-                raise CharrnnError(
-                    "the filters exclude every character with which the text can still match",
-                    "use fewer filters with --matching",
-                )
-            drawn[leaves] = STOPPED
-        self._end_complete(states)
+        self._left -= 1
+        before, distance = self._states, self._automaton.distance
+        self._states = self._reached = self._automaton.following[before, drawn]
+        if self._left > self._longest and not self._is_last[self._states].any():
+            return
+        leaves = distance[self._states] > self._left
+        if ((distance[before] > 0) & (distance[before] < UNREACHABLE))[leaves].any():
+            raise CharrnnError(
+                "the filters exclude every character with which the text can still match",
+                "use fewer filters with --matching",
+            )
+        drawn[leaves] = STOPPED
+        self._end_complete()
 
     def select(self, rows: np.ndarray, log_weights: np.ndarray) -> None:
         """Continue with these streams (N,) in place of the present ones, and with these log-weights."""
         self._weigh()
-        self._states, self.matched, self._log_weights = self._states[rows], self.matched[rows], log_weights
+        self._states, self._reached, self._log_weights = self._states[rows], self._reached[rows], log_weights
 
-    def _end_complete(self, states: np.ndarray) -> None:
-        """Set the states (N,), and end each text that no further character continues."""
-        self.matched = self._is_accepting[states]
-        is_complete = self._fewest[states] > self._settings.length - self._generated - 1
-        self._states = np.where(is_complete, self._automaton.failed, states)
+    def _exclusions(self, logits: Tensor) -> Tensor | None:
+        """Return which characters are excluded, (N, V) bool; None for none."""
+        left = self._left - 1
+        if left < self._longest or len(self._states) > 1:
+            needed = self._needed[self._states]
+            excluded = needed > left if left < self._longest else needed == UNREACHABLE
+            return torch.from_numpy(excluded).to(logits.device)
+        state = int(self._states[0])
+        if state not in self._excluded:
+            row = self._needed[state : state + 1] == UNREACHABLE
+            self._excluded[state] = torch.from_numpy(row).to(logits.device) if row.any() else None
+        return self._excluded[state]
+
+    def _end_complete(self) -> None:
+        """End each text that no further character continues."""
+        self._reached = self._states
+        is_complete = self._fewest[self._states] > self._left - 1
+        self._states = np.where(is_complete, self._automaton.failed, self._states)
         self.all_stopped = bool((self._states == self._automaton.failed).all())
 
     def _weigh(self) -> None:
