@@ -59,7 +59,8 @@ class Matching:
     @property
     def matched(self) -> np.ndarray:
         """Whether the text of each stream matches so far and has not ended before the latest character, (N,) bool."""
-        return self._is_accepting[self._reached]
+        matched: np.ndarray = self._is_accepting[self._reached]
+        return matched
 
     @property
     def log_weights(self) -> np.ndarray:

@@ -23,7 +23,7 @@ from charrnn.settings import ModelSettings
 from tests.benchmarks.sampling import VOCABULARY
 
 EXPRESSIONS = {"none": None, "any text": "(?s).*", "lines": r"(.{0,60}\n){30}"}
-STREAMS = [1]
+STREAMS = [1, 64]
 LENGTH = 1000
 
 
