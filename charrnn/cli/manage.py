@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from charrnn.display.terminal import Terminal
     from charrnn.model.run import Run
 
-MAX_WIDTH, CURVE_ROWS = 100, 8
+CURVE_ROWS = 8
 NameArgument = Annotated[
     str,
     typer.Argument(help="Name or folder of a run.", metavar="RUN", show_default=False, autocompletion=complete_run),
@@ -140,25 +140,15 @@ def _held_out(run: Run) -> str:
 
 def _draw_curve(run: Run, terminal: Terminal) -> None:
     """Draw the losses at the evaluations, if there are several."""
-    from charrnn.display.plots import loss_curve
+    from charrnn.cli.curves import draw_curves
     from charrnn.model.exported import losses_of
 
     losses = losses_of(run)
     if len(losses) < 2:
         return
-    series = {
+    curves = {
         "training": [(float(one.step), one.train_nats) for one in losses if one.train_nats is not None],
         "validation": [(float(one.step), one.validation_nats) for one in losses],
     }
-    width = min(MAX_WIDTH, terminal.width)
     terminal.write("\n")
-    curve = loss_curve(
-        series,
-        width,
-        CURVE_ROWS,
-        unicode=terminal.unicode,
-        colors=terminal.colors,
-        background=terminal.background,
-    )
-    for row in curve:
-        terminal.write(f"{row}\n", styled=True)
+    draw_curves(curves, terminal, "step", "nats per character", CURVE_ROWS)

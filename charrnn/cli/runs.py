@@ -141,6 +141,10 @@ def runs(
             autocompletion=lambda incomplete: _complete(incomplete),
         ),
     ] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw their validation losses in one plot.")] = False,
+    x: Annotated[
+        str, typer.Option("--x", help="The x-axis of the plot.", metavar="characters|minutes|steps")
+    ] = "characters",
     as_json: JsonListOption = False,
 ) -> None:
     """Compare runs: losses, minutes, sizes, and the settings that differ.
@@ -149,7 +153,8 @@ def runs(
     character) are the best validation loss; minutes is the training time; size is that of all files of the run.
 
     [bold]charrnn runs[/bold]
-    [bold]charrnn runs wide narrow --json[/bold]
+    [bold]charrnn runs wide narrow --plot[/bold]
+    [bold]charrnn runs --json[/bold]
     """
     from charrnn.display.terminal import Terminal, safe_text
     from charrnn.model.lookup import all_run_names, runs_folder
@@ -161,7 +166,12 @@ def runs(
     if not listed:
         raise CharrnnError(f"no run in {runs_folder()}", "train one first: charrnn train")
     terminal = Terminal.of(sys.stdout)
-    _print(listed, terminal)
+    if plot:
+        from charrnn.cli.curves import plot_runs
+
+        plot_runs([entry.run for entry in listed if isinstance(entry, Summary)], terminal, x)
+        terminal.write("\n")
+    print_runs(listed, terminal)
     sys.stdout.flush()  # the warnings on stderr come after the table
     for entry in listed:
         for problem in entry.warnings:
@@ -214,7 +224,8 @@ def differing_settings(runs: Sequence[Summary]) -> list[str]:
     return [name for name in names if name not in IN_COLUMNS and len({entry.options[name] for entry in runs}) > 1]
 
 
-def _print(listed: Sequence[Summary | Damaged], terminal: Terminal) -> None:
+def print_runs(listed: Sequence[Summary | Damaged], terminal: Terminal) -> None:
+    """Print a table of runs, and one of the settings that differ."""
     from charrnn.display.tables import table
 
     table(HEADERS, (entry.cells() for entry in listed), terminal, right=NUMBERS)

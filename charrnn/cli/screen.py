@@ -73,8 +73,8 @@ class TrainingScreen:
         if isinstance(error, BrokenPipeError):
             self._requests.stop = True
 
-    def show_plan(self, prepared: PreparedRun, run: Run) -> None:
-        """Show what is trained, why, and the forecast; of a resumed run, where it continues."""
+    def show_plan(self, prepared: PreparedRun, run: Run, note: str | None = None) -> None:
+        """Show what is trained, why, and the forecast; of a resumed run, where it continues. note: a line below."""
         corpus, plan, nats = prepared.corpus, prepared.plan, prepared.forecast_nats
         self._network, self._sampled_at = prepared.network, self._clock()
         if prepared.checkpoint is not None:
@@ -111,6 +111,8 @@ class TrainingScreen:
             ("run", str(run.path)),
         ]
         key_values(rows, self.terminal)
+        if note is not None:
+            self.line(note)
         self.line()
 
     def _show_resumed(self, run: Run, checkpoint: Checkpoint, plan: Plan | None) -> None:
@@ -165,6 +167,7 @@ class TrainingScreen:
     def show(self, event: Event, run: Run) -> None:
         """Draw an event."""
         from charrnn.training import events
+        from charrnn.training.advice import gradient_advice
 
         match event:
             case events.StepsTaken():
@@ -182,6 +185,8 @@ class TrainingScreen:
                 self.line(f"checkpoint of step {count(event.step)} not saved: {event.reason}; the previous one stays")
             case events.StepsCorrected():
                 self._show_correction(event.step, event.steps)
+            case events.GradientTrouble():
+                self.line(f"step {count(event.step)}: {gradient_advice(event, run.settings)}")
             case events.Exploded():
                 self.line(f"exploded: back to step {count(event.step)}, with the learning rate × {event.rate_scale:g}")
 
@@ -212,14 +217,17 @@ class TrainingScreen:
                 self.line(f"    {row}", wrap=False)
         self._sampled_at = self._clock()
 
-    def show_summary(self, run: Run, finished: Finished) -> None:
-        """Show the losses, the curve, advice, and what to do next."""
+    def show_result(self, run: Run, finished: Finished) -> None:
+        """Show the losses, the length and the time."""
+        self.line()
+        key_values(_summary_rows(run, finished, _epochs(run, finished)), self.terminal)
+
+    def show_summary(self, run: Run, finished: Finished, cell: str | None = None) -> None:
+        """Show the result, the curve, advice, and what to do next. cell: one worth looking at, if any is known."""
         from charrnn.training.advice import advice
 
-        training, corpus = run.settings.training, run.settings.corpus
-        epochs = _characters_read(run, finished) / max(1, corpus.characters - corpus.held_out)
-        self.line()
-        key_values(_summary_rows(run, finished, epochs), self.terminal)
+        training, corpus, epochs = run.settings.training, run.settings.corpus, _epochs(run, finished)
+        self.show_result(run, finished)
         if len(self._training_losses) > 1:
             self.line()
             validation = [(float(event.step), event.validation_nats) for event in self._evaluations]
@@ -237,7 +245,7 @@ class TrainingScreen:
             self.line(said)
         self.line()
         self.line("next:")
-        for command in _next_commands(run, finished):
+        for command in _next_commands(run, finished, cell):
             self.line(f"  {command}", wrap=False)  # so that it can be copied
 
     def summary_json(self, run: Run, finished: Finished) -> dict[str, Any]:
@@ -308,6 +316,11 @@ def _characters_read(run: Run, finished: Finished) -> int:
     return finished.progress.step * run.settings.training.batch_size * run.settings.training.seq_length
 
 
+def _epochs(run: Run, finished: Finished) -> float:
+    corpus = run.settings.corpus
+    return _characters_read(run, finished) / max(1, corpus.characters - corpus.held_out)
+
+
 def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str, str]]:
     progress, read = finished.progress, _characters_read(run, finished)
     rows = [("run", str(run.path)), ("model", model_line(run))]
@@ -358,8 +371,8 @@ def _loss(nats: float) -> str:
     return f"{nats:.4f} nats, {bits(nats):.4f} bits per character"
 
 
-def _next_commands(run: Run, finished: Finished) -> list[str]:
-    inspect = f"charrnn inspect {run.name} --cell {min(42, run.settings.model.hidden_size - 1)}"
+def _next_commands(run: Run, finished: Finished, cell: str | None) -> list[str]:
+    inspect = f"charrnn inspect {run.name}" if cell is None else f"charrnn inspect {run.name} --cell {cell}"
     sample = f"charrnn sample {run.name} --temperature 0.8"
     if finished.reason == "stopped":
         resume = f"charrnn train {shlex.join(run.settings.corpus.named())} --resume --name {run.name}"

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import errno
 import json
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from charrnn.cli.completion import complete_corpus, complete_run
 from charrnn.cli.options import DeviceOption, with_settings
-from charrnn.errors import CharrnnError, ExitCode, UsageError
+from charrnn.errors import ExitCode, UsageError
 from charrnn.settings import DATA, LENGTH, ModelSettings, ReadSettings, TrainingSettings
 from charrnn.training.options import TrainOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from charrnn.cli.screen import TrainingScreen
-    from charrnn.cli.tensorboard import Board
-    from charrnn.text.corpus import Corpus
-    from charrnn.training.events import Finished, Requests
-    from charrnn.training.session import TrainingSession
 
 RUN = "Run"
 DEFAULT_CORPUS = "python"
@@ -103,22 +91,24 @@ def train(
     """Train a model on a text.
 
     By default, model size and training length are chosen for the corpus and the device, to finish in about five minutes
-    (three on a GPU).
+    (three on a GPU). Several kinds of layers, as in --model rnn,gru,lstm, are trained one after the other, in models of
+    nearly the same size with the same settings, and compared.
 
     [bold]charrnn train shakespeare.txt[/bold]
     [bold]charrnn train src/ --minutes 20 --name mine[/bold]
     [bold]charrnn train shakespeare.txt --resume[/bold]
     [bold]charrnn train shakespeare.txt --more-minutes 10[/bold]
+    [bold]charrnn train shakespeare.txt --model rnn,gru,lstm[/bold]
     """
+    recurrences = str(given.get("recurrence", "")).split(",")
+    if len(recurrences) > 1:
+        given["recurrence"] = recurrences[0]
     options = TrainOptions(given, epochs, minutes, name, resume, init_from, as_bytes, device, more_minutes, more_steps)
 
-    from charrnn.cli.screen import TrainingScreen
-    from charrnn.cli.signals import SignalHandler
-    from charrnn.cli.tensorboard import Board, summary_writer
+    from charrnn.cli.tensorboard import summary_writer
+    from charrnn.cli.training_run import interesting_cell, raise_output_error, train_with_screen
     from charrnn.model.device import choose_device, keep_freed_memory
     from charrnn.training.distributed import is_launched
-    from charrnn.training.events import Requests
-    from charrnn.training.session import training_session
 
     if tensorboard:
         summary_writer()
@@ -126,55 +116,31 @@ def train(
         keep_freed_memory()
     if not corpus and not resume and options.extension is None and not is_launched():
         corpus = [_default_corpus()]
-    requests = Requests()
-    with training_session(corpus, options, load=_load) as session:
-        if not session.group.is_first:
-            with SignalHandler(requests).installed():
-                collections.deque(session.events(requests), maxlen=0)
-            return
-        screen = TrainingScreen(sys.stderr if as_json else sys.stdout, requests)
-        screen.show_plan(session.prepared, session.run)
-        signals = SignalHandler(requests, screen.show_interrupt)
-        checkpoint = session.prepared.checkpoint
-        board = Board(session.run.path, checkpoint.step + 1 if checkpoint else 1) if tensorboard else None
-        with contextlib.nullcontext() if board is None else contextlib.closing(board), signals.installed():
-            finished = _train(session, screen, requests, board)
-    screen.show_summary(session.run, finished)
+    if len(recurrences) > 1:
+        from charrnn.cli.compare_models import compare_models
+
+        compare_models(corpus or [], options, recurrences, tensorboard=tensorboard, as_json=as_json)
+        return
+    note = _note(options) if "recurrence" in given else None
+    trained = train_with_screen(corpus, options, tensorboard=tensorboard, to_stderr=as_json, note=note)
+    if trained is None:
+        return
+    trained.screen.show_summary(trained.run, trained.finished, interesting_cell(trained))
     if as_json:
-        print(json.dumps(screen.summary_json(session.run, finished)))
-    if signals.exit_code != ExitCode.SUCCESS:
-        raise typer.Exit(signals.exit_code)
+        print(json.dumps(trained.screen.summary_json(trained.run, trained.finished)))
+    if trained.exit_code != ExitCode.SUCCESS:
+        raise typer.Exit(trained.exit_code)
     if not as_json:
-        _raise_output_error(screen)
+        raise_output_error(trained.screen)
 
 
-def _raise_output_error(screen: TrainingScreen) -> None:
-    error = screen.output_error
-    if error is not None and error.errno != errno.EIO:  # the terminal was closed
-        raise error
-
-
-def _train(session: TrainingSession, screen: TrainingScreen, requests: Requests, board: Board | None) -> Finished:
-    """Train to the end, drawing the events."""
-    from charrnn.training.events import Finished
-
-    checkpoint, finished = session.prepared.checkpoint, None
-    with screen.progress_bar(session.prepared.settings.training.steps, checkpoint.step if checkpoint else 0):
-        for event in session.events(requests, validation_progress=screen.show_validation):
-            if board is not None:
-                board.log(event)
-            screen.show(event, session.run)
-            if isinstance(event, Finished):
-                finished = event
-    if isinstance(screen.output_error, BrokenPipeError):
-        raise BrokenPipeError  # without errno.EPIPE, which click turns into exit code 1
-    assert finished is not None, "the last event of a training is Finished"
-    if finished.unsaved is not None:
-        raise CharrnnError(
-            f"the last checkpoint could not be saved: {finished.unsaved}",
-            f"fix that; {session.run.name} can be resumed from the previous checkpoint",
-        )
-    return finished
+def _note(options: TrainOptions) -> str | None:
+    """Return what else --model changes in a new run, where that is not given; None for the default kind."""
+    kind, default = options.settings["recurrence"], ModelSettings().recurrence
+    is_new = not options.resume and options.init_from is None and options.extension is None
+    if kind == default or not is_new or {"hidden_size", "learning_rate"} <= options.settings.keys():
+        return None
+    return f"note: size, steps and rate are those chosen for {kind}; --model {kind},{default} compares fairly"
 
 
 def _default_corpus() -> str:
@@ -186,11 +152,3 @@ def _default_corpus() -> str:
         if typer.confirm("Train on it?", default=True, err=True):
             return DEFAULT_CORPUS
     raise UsageError("no corpus given", f"name one, such as: charrnn train {DEFAULT_CORPUS}")
-
-
-def _load(specs: Sequence[str], as_bytes: bool, reading: ReadSettings) -> Corpus:
-    from charrnn.cli.progress import transfer_bar
-    from charrnn.text.corpus import load_corpus
-
-    with transfer_bar() as progress:
-        return load_corpus(specs, as_bytes=as_bytes, progress=progress, **reading.to_json())

@@ -1,9 +1,10 @@
-"""One sentence of advice after a training: what to change next time."""
+"""Advice in one sentence: after a training, what to change next time; during it, about its gradients."""
 
 from __future__ import annotations
 
+from charrnn.model.run_settings import RunSettings
 from charrnn.settings import ModelSettings
-from charrnn.training.events import Evaluated, Finished
+from charrnn.training.events import Evaluated, Finished, GradientTrouble
 from charrnn.units import amount
 
 OVERFITTING_GAP = 0.12  # nats between training and validation loss
@@ -48,3 +49,13 @@ def advice(
         )
         return f"The model overfits: validation loss is {gap:.2f} nats above training loss. Try {remedy}, or more text."
     return f"The loss has converged: try a larger --hidden-size (it was {model.hidden_size}) and more time."
+
+
+def gradient_advice(trouble: GradientTrouble, settings: RunSettings) -> str:
+    """Return what is wrong with the gradient, and what to try."""
+    slower, default = "a lower --learning-rate", ModelSettings().recurrence
+    if trouble.problem == "exploding":
+        remedy = slower if settings.training.grad_clip else "--grad-clip 1"
+        return f"the gradient explodes, with norms of about {trouble.value:.3g}: try {remedy}"
+    remedy = slower if settings.model.recurrence == default else f"--model {default}"
+    return f"the gradient vanishes in the recurrent layers, which learn little: try {remedy}"

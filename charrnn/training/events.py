@@ -64,6 +64,18 @@ class Exploded:
 
 
 @dataclass(frozen=True)
+class GradientTrouble:
+    """Gradients have been `exploding` or `vanishing` for a while. Reported once of each.
+
+    value: the median norm before clipping; if vanishing, the share of the recurrent layers in it.
+    """
+
+    step: int
+    problem: str
+    value: float
+
+
+@dataclass(frozen=True)
 class StepsCorrected:
     """The number of steps changed so that the run still ends on time."""
 
@@ -87,7 +99,9 @@ class Finished:
     held_out_nats: float | None = None
 
 
-Event = StepsTaken | Evaluated | CheckpointSaved | CheckpointFailed | Exploded | StepsCorrected | Finished
+Event = (
+    StepsTaken | Evaluated | CheckpointSaved | CheckpointFailed | Exploded | GradientTrouble | StepsCorrected | Finished
+)
 
 
 @dataclass

@@ -28,10 +28,12 @@ from charrnn.training.events import (
     Event,
     Exploded,
     Finished,
+    GradientTrouble,
     Requests,
     StepsCorrected,
     StepsTaken,
 )
+from charrnn.training.gradient_watch import GradientWatch
 from charrnn.training.schedule import REPORT_INTERVAL, Clock, Deadline, Schedule
 from charrnn.training.trainer import Trainer
 
@@ -139,6 +141,7 @@ class _Loop:
         self.progress = Progress()
         self.train_nats: float | None = None
         self.reason: str | None = None
+        self._gradients = GradientWatch()
         self._report = _Report(trainer, schedule)
         self._group_flags = ControlFlags()
 
@@ -212,6 +215,9 @@ class _Loop:
             yield self._recover()
         elif report or self._evaluation_is_due():
             yield self._report.finish()
+            trouble = self._gradients.read(*self.trainer.gradient_norms())
+            if trouble is not None:
+                yield GradientTrouble(step, *trouble)
 
     def _correct_steps(self) -> bool:
         """Correct the number of steps for the deadline. Return whether it changed."""

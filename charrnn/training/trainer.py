@@ -60,6 +60,7 @@ class Trainer:
         self.step = progress.step
         self.rate_scale = progress.rate_scale
         self.state: State = self.network.initial_state(self.own_streams)
+        self.gradient_norm = torch.zeros((), device=self.device)
         self.skipped = torch.tensor(float(progress.skipped_steps), device=self.device)
         self.skipped_in_a_row = torch.tensor(float(progress.skipped_in_a_row), device=self.device)
         precision = torch.float32 if self.device.type == "mps" else torch.float64
@@ -106,6 +107,7 @@ class Trainer:
         gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
         flags = self.group.all_reduce([loss, *gradients], flags)
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        self.gradient_norm = norm if self.loss_scale is None else norm / self.loss_scale
         finite = torch.isfinite(norm) & torch.isfinite(loss)
         skipped = finite.logical_not().float()
         self.optimizer.step(self.learning_rate(), skipped, self._divisor(norm))
@@ -153,6 +155,16 @@ class Trainer:
         """
         grown = scale * (2.0 if (self.step + 1) % STEPS_BETWEEN_SCALES == 0 else 1.0)
         return torch.where(finite, grown, scale / 2).clamp(1.0, MAX_LOSS_SCALE)
+
+    def gradient_norms(self) -> tuple[float, float]:
+        """Return the norm of the last step's gradient before clipping, and the share of the recurrent layers in it.
+
+        Waits for the device.
+        """
+        groups = self.network.parameters(), self.network.recurrences.parameters()
+        gradients = ([p.grad for p in group if p.grad is not None] for group in groups)
+        clipped, recurrent = (torch.nn.utils.get_total_norm(each, foreach=True).item() for each in gradients)
+        return self.gradient_norm.item(), recurrent / clipped if clipped else 0.0
 
     def model_tensors(self) -> dict[str, Tensor]:
         return dict(self.network.state_dict())
