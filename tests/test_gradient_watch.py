@@ -39,10 +39,10 @@ def test_vanishing_is_reported_once_beside_an_explosion() -> None:
 
 
 def test_training_reports_saturated_units(home: Path, short_text: str) -> None:
-    """A learning rate of 5 saturates every tanh unit. There is a report before each evaluation at least."""
+    """A learning rate of 10 saturates every tanh unit. There is a report before each evaluation at least."""
     (home / "corpora" / "mine.txt").write_text(short_text[:2000])
     settings = {"recurrence": "rnn", "hidden_size": 16, "embedding_size": 8, "batch_size": 2, "seq_length": 16}
-    settings |= {"learning_rate": 5.0, "warmup_steps": 0, "steps": 60, "evaluations": 60, "patience": 0}
+    settings |= {"learning_rate": 10.0, "warmup_steps": 0, "steps": 60, "evaluations": 60, "patience": 0}
     with training_session(["mine"], TrainOptions(settings, device="cpu")) as session:
         found = [event for event in session.events() if isinstance(event, GradientTrouble)]
     problems = [event.problem for event in found]
