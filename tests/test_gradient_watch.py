@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
+import torch
 
+from charrnn.model.network import CharRNN
+from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
+from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.text.encoded_text import EncodedText
+from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.advice import gradient_advice
 from charrnn.training.events import GradientTrouble
 from charrnn.training.gradient_watch import EXPLODING, VANISHING, WINDOW, GradientWatch
-from charrnn.training.options import TrainOptions
-from charrnn.training.session import training_session
+from charrnn.training.trainer import Trainer
 
 
 def read(watch: GradientWatch, norms: list[float], share: float = 0.5) -> list[tuple[str, float]]:
@@ -38,16 +42,24 @@ def test_vanishing_is_reported_once_beside_an_explosion() -> None:
     assert found[1][1] == pytest.approx(VANISHING / 2)
 
 
-def test_training_reports_saturated_units(home: Path, short_text: str) -> None:
-    """A learning rate of 10 saturates every tanh unit. There is a report before each evaluation at least."""
-    (home / "corpora" / "mine.txt").write_text(short_text[:2000])
-    settings = {"recurrence": "rnn", "hidden_size": 16, "embedding_size": 8, "batch_size": 2, "seq_length": 16}
-    settings |= {"learning_rate": 10.0, "warmup_steps": 0, "steps": 60, "evaluations": 60, "patience": 0}
-    with training_session(["mine"], TrainOptions(settings, device="cpu")) as session:
-        found = [event for event in session.events() if isinstance(event, GradientTrouble)]
-    problems = [event.problem for event in found]
-    assert problems
-    assert len(set(problems)) == len(problems)
-    advice = gradient_advice(found[0], session.run.settings)
-    assert "gradient" in advice
+def test_dead_recurrent_layers_are_found(short_text: str) -> None:
+    """With a rate of 10 and a decay of 0.1 every step forgets the weights, and the units saturate."""
+    vocabulary = Vocabulary.of(short_text)
+    network = CharRNN(ModelSettings("rnn", 1, 16, 8), len(vocabulary))
+    network.initialize(torch.Generator().manual_seed(1))
+    shape = {"batch_size": 2, "seq_length": 16, "warmup_steps": 0, "steps": 60}
+    settings = TrainingSettings(learning_rate=10.0, weight_decay=0.1, **shape)
+    trainer, watch, found = Trainer(network, settings, EncodedText(vocabulary.encode(short_text))), GradientWatch(), []
+    for _ in range(60):
+        trainer.make_step()
+        found.append(watch.read(*trainer.gradient_norms()))
+    assert [problem for problem, _ in filter(None, found)] == ["vanishing"]
+
+
+@pytest.mark.parametrize("problem", ["exploding", "vanishing"])
+@pytest.mark.parametrize("recurrence", ["rnn", "lstm"])
+def test_advice(problem: str, recurrence: str) -> None:
+    settings = RunSettings(ModelSettings(recurrence), TrainingSettings(), CorpusIdentity(), Origin())
+    advice = gradient_advice(GradientTrouble(3, problem, 123.0), settings)
+    assert advice.startswith("the gradient " + problem.removesuffix("ing").removesuffix("h"))
     assert "try" in advice

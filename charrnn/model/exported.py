@@ -157,9 +157,8 @@ def import_run(file: Path | Exported, name: str | None = None, folder: Path | No
 
 def losses_of(run: Run) -> list[Losses]:
     """Return the loss curve of a run, oldest first, evenly subsampled to at most MAX_LOSSES evaluations."""
-    logged = [
-        [entry.get(key) for key in Losses._fields] for entry in run.metrics() if entry.get("event") == "evaluation"
-    ]
+    evaluations = [entry for entry in run.metrics() if entry.get("event") == "evaluation"]
+    logged: list[list[Any]] = [[entry.get(key) for key in Losses._fields] for entry in evaluations]
     losses = [Losses(*each) for each in logged if _is_loss(each)]
     every = max(1, -(-len(losses) // MAX_LOSSES))
     return losses[::-1][::every][::-1]
