@@ -42,8 +42,8 @@ class Conversation:
     reads the rest of the turn's end first. Answer number n since the seed was set is drawn from that seed + n, so the
     same lines get the same answers, and a line that is said again gets another one.
 
-    settings: with a seed, and without `num`, `best_of`, `matching` and `suffix`. documents, index: as for `generate`.
-    form: of the text that the network was trained on, as for `charrnn.text.normalization.normalized`.
+    settings: without `num`, `best_of`, `matching` and `suffix`. documents, index: as for `generate`. form: of the text
+    that the network was trained on, as for `charrnn.text.normalization.normalized`.
     Raises CharrnnError where the vocabulary lacks a character of the turns or the settings.
     """
 
