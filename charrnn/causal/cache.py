@@ -69,7 +69,7 @@ def ablate_run(
         question = hash_of([asked, str((FORMAT, str(cell), signal, controls))])
         file = results_folder(run.path) / FOLDER / f"{subject}-{question}.json"
     ablation = None if file is None or again else load_ablation(file, network)
-    if ablation is None and (is_usual and not again):
+    if ablation is None and is_usual and not again:
         same = (str(cell), one.title, signal)
         packaged = packaged_ablations(run, network, text)
         ablation = next((each for each in packaged if (each.cell, each.property_name, each.signal) == same), None)
