@@ -21,9 +21,9 @@ NUMERIC = (*SCORES, "SELECT", "|char")
 """Headers of the columns that are aligned to the right."""
 LEGEND = (
     "|char: AUC or ρ within the same current character, on the CONFIRM half. all: over all characters. shift: "
-    "difference in color, from −1 to 1, between inside and outside. name in: share of resamples of the text in which "
-    "no other property fits better. gradient: share of the squared gradient of the loss that the cell carries back "
-    "over 30 and over 100 characters. 5-gram: prediction from the last five characters, fitted on {fitted_on}. "
+    "difference of tanh(c) or h between inside and outside, from −2 to 2. name in: share of resamples of the text in "
+    "which no other property fits better. gradient: share of the squared gradient of the loss that the cell carries "
+    "back over 30 and over 100 characters. 5-gram: prediction from the last five characters, fitted on {fitted_on}. "
     "untrained: the best cell of untrained networks. −c, −h: low where the property holds."
 )
 
