@@ -26,7 +26,6 @@ COMMANDS = (
     "history --cell {cell}",
     "evaluate text.py",
     "sample --clamp {cell}=inside --length 100",
-    "sample --adapt text.py --length 50",
     "runs",
     f"runs show {BUILT_IN}",
     f"export {BUILT_IN} shared.safetensors --half",
