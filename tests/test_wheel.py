@@ -32,7 +32,7 @@ COMMANDS = (
     "import shared.safetensors --name copy",
     "sample copy --length 20",
     f"train text.py --init-from {BUILT_IN} --steps 2 --name mine",
-    "corpora list",
+    "corpora",
 )
 
 
