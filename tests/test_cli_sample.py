@@ -387,7 +387,7 @@ def test_filter_from_outside_the_package(run: Callable[..., bytes], monkeypatch:
     def drop_first(logits: torch.Tensor, number: int) -> torch.Tensor:
         return logits.index_fill(-1, torch.arange(number), registry.EXCLUDED)
 
-    assert "--drop-first" in CliRunner().invoke(app, ["sample", "--help"], env={"COLUMNS": "100"}).output
+    assert "--drop-first" in CliRunner().invoke(app, ["sample", "--help-all"], env={"COLUMNS": "100"}).output
     options = ("letters", "--seed", "1", "--length", "300")
     assert set(LETTERS.characters[:4]) & set(run(*options).decode())
     assert not set(LETTERS.characters[:4]) & set(run(*options, "--drop-first", "4").decode())
@@ -398,7 +398,7 @@ def test_filter_from_outside_the_package(run: Callable[..., bytes], monkeypatch:
 
 
 def test_help() -> None:
-    result = CliRunner().invoke(app, ["sample", "--help"], env={"COLUMNS": "100", "NO_COLOR": "1"})
+    result = CliRunner().invoke(app, ["sample", "--help-all"], env={"COLUMNS": "100", "NO_COLOR": "1"})
     assert result.exit_code == 0
     for flag in ("--length", "--temperature", "--temp", "--top-k", "--top-p", "--min-p", "--greedy", "--num", "--stop",
                  "--seed", "--prime", "--prime-file", "--no-echo", "--skip-unknown", "--checkpoint", "--device",

@@ -247,7 +247,7 @@ def cli_with_locally_typical(*arguments: str) -> tuple[int, str]:
 
 
 def test_a_new_filter_is_a_flag() -> None:
-    code, out = cli_with_locally_typical("--help")
+    code, out = cli_with_locally_typical("--help-all")
     assert code == 0
     assert "--locally-typical" in out
     assert "Sample from the most typical characters of this mass. [default: 1]" in out
