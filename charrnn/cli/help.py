@@ -27,8 +27,8 @@ class _HelpPage:
     """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        page = copy.copy(self)
-        params = self.get_params(ctx) if ctx.parent is not None else []  # type: ignore[attr-defined]  # of the command class
+        page: Any = copy.copy(self)
+        params = page.get_params(ctx) if ctx.parent is not None else []
         page.get_params = lambda ctx: [_described(param) for param in params]
         super(_HelpPage, page).format_help(ctx, formatter)  # type: ignore[misc]  # of the command class
 
