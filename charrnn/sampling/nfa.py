@@ -147,7 +147,7 @@ class _Builder:
             for _ in range(most - least):
                 first = self._add(State(targets=(self.sequence(parts, first, flags), target)))
         for _ in range(least):
-            # A state of its own lets every repetition count towards the limit.
+            # A separate state lets every repetition count towards the limit.
             first = self._add(State(targets=(self.sequence(parts, first, flags),)))
         return first
 

@@ -130,7 +130,7 @@ def filter_settings() -> Iterator[FilterSetting]:
 
 
 def value_at(value: float | str, drawn: int, length: int) -> float:
-    """Return a setting after so many characters of a text, such as "0.5..1.2", which changes linearly with them."""
+    """Return a setting, such as "0.5..1.2", after `drawn` characters; it changes linearly over a text of `length`."""
     first, last = range_ends(value)
     return first + (last - first) * min(1.0, drawn / max(1, length - 1))
 

@@ -86,7 +86,7 @@ const list = {
     }
   },
 
-  // The cell so many places after the current one.
+  // The cell this many places after the current one.
   neighbor(steps) {
     const cells = this.shown.length ? this.shown : data.cells;
     const place = cells.findIndex((cell) => cell.name === explorer.cell.name);
