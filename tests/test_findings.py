@@ -211,8 +211,7 @@ def test_table_and_caveats():
     assert found.table()[0] == [
         "1:3 c",
         "in string",
-        "AUC",
-        ".950 [.900, .975]",
+        "AUC .950 [.900, .975]",
         ".950",
         ".80",
         "97 %",

@@ -56,6 +56,8 @@ class Excerpt:
         SignalScale(self.low, self.high)  # raises ValueError for anything else
         if len(self.symbols) != len(self.values) or self.focus >= len(self.symbols):
             raise ValueError("an excerpt's symbols, values and focus do not correspond")
+        if not all(self.symbols):
+            raise ValueError("a symbol of an excerpt is empty")
 
     def view(self, palette: str = "blue-red") -> View:
         """Return the excerpt as text to color."""
