@@ -99,7 +99,9 @@ def test_names_are_known_to_other_commands(home: Path, model: Model, findings: F
         claim = model.claim(best, text)
         assert claim is not None
         assert claim.verdict == "tracks"
-    assert model.claim(best, "x = 1\n" * 10_000) is None
+    other = "x = 1\n" * 10_000
+    assert model.claim(best, other) == model.claim(best)
+    assert model.earlier_findings(other) == []
 
 
 def test_ablations_come_with_it(home: Path, model: Model) -> None:

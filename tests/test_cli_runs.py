@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from charrnn.cli import runs
 from charrnn.cli.help import add_command
+from charrnn.model import lookup
 from charrnn.model.checkpoint import Progress
 from charrnn.model.manage import run_size
 from charrnn.model.network import CharRNN
@@ -56,7 +57,8 @@ def a_run(home: Path, name: str, progress: Progress | None = None, **given: obje
 
 
 @pytest.fixture
-def three(home: Path) -> None:
+def three(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookup, "built_in_path", lambda: None)
     a_run(home, "old", Progress(step=100, seconds=90, best_nats=1.5, best_step=100, finished=True)).close()
     a_run(home, "wide", Progress(step=40, seconds=30, best_nats=1.25, best_step=40), hidden_size=16).close()
     a_run(home, "slow", learning_rate=1e-4, dropout=0.25).close()

@@ -404,7 +404,7 @@ def test_help() -> None:
                  "--seed", "--prime", "--prime-file", "--no-echo", "--skip-unknown", "--checkpoint", "--device",
                  "--raw", "--json"):  # fmt: skip
         assert re.search(rf"(?<!\S){flag}\b", result.output.replace(",", " ")), flag
-    assert "1000" in result.output
+    assert "1,000" in result.output
     assert "0.8" in result.output
 
 

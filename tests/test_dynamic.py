@@ -87,7 +87,7 @@ def test_rate_of_zero_gives_the_frozen_score(starts: list[int]) -> None:
 def test_what_follows_does_not_matter(starts: list[int]) -> None:
     network, text = small_network(), repetitive_text(60, starts)
     whole, part = (dynamic_score(network, each, dynamics_of(network)) for each in (text, text[:42]))
-    np.testing.assert_array_equal(part.nats, whole.nats[: len(part)])
+    np.testing.assert_allclose(part.nats, whole.nats[: len(part)], rtol=1e-12)
 
 
 def test_network_stays_as_it_is() -> None:

@@ -106,7 +106,8 @@ def test_names_still_list() -> None:
         assert "old" in out
         assert "other" not in out
     sizes = {entry["run"]: entry["bytes"] for entry in json.loads(invoke("--json", command="runs"))}
-    assert sizes == {name: run_size(runs_folder() / name) for name in ("old", "other")}
+    for name in ("old", "other"):
+        assert sizes[name] == run_size(runs_folder() / name)
 
 
 def test_show() -> None:

@@ -354,6 +354,7 @@ def _is_json(line: Line) -> bool:
     arguments = list(line.arguments)
     while getattr(command, "commands", None) and arguments and arguments[0] in command.commands:
         command = command.commands[arguments.pop(0)]
+    command = getattr(command, "commands", {}).get("list", command)  # of `charrnn runs`
     try:
         return bool(command.make_context("charrnn", arguments, resilient_parsing=True).params.get("as_json"))
     except Exception:
