@@ -54,6 +54,7 @@ TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Exception ignored|F
 INTERNAL = re.compile(r"\[Errno|<class '|object at 0x|NoneType|Traceback")
 QUOTED = re.compile(r"\x1b(\[31mred|\]0;title|(?=[^\[\]]))")  # in a prepared text or name; a pipe gets them unchanged
 RAW_WARNING = re.compile(r"^\S+:\d+: \w*Warning: |^\[W\d+ |^\w+Warning: ", re.MULTILINE)
+REMOVING = (("runs", "rm"), ("runs", "rename"))  # the commands after which a run may be gone
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
@@ -262,8 +263,11 @@ class Sandbox:
             elif path.startswith("checkpoints/damaged/"):
                 found.append(f"changed a damaged run: {path}")
         for run in sorted({Path(path).parts[1] for path in changed if path.startswith("checkpoints/")} - {*DAMAGED}):
+            path = self.home / "checkpoints" / run
+            if line.arguments[:2] in REMOVING and not path.exists():
+                continue
             try:
-                Run(self.home / "checkpoints" / run).load_network("last")
+                Run(path).load_network("last")
             except Exception as error:
                 found.append(f"run no longer loads: {type(error).__name__} {error}")
         shutil.rmtree(self.home)
