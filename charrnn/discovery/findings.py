@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 INTERVALS = ("interval", "plain_interval", "beyond_kgram", "beyond_untrained", "beyond_linear_memory")
 VERDICTS = get_args(Verdict)
 CORRELATES_SHOWN = 12
-MIN_GRADIENT_SHARE = 0.02
+MIN_GRADIENT_SHARE = 0.05
 """The least share of the gradient with which a cell is said to carry memory."""
 
 
@@ -293,7 +293,11 @@ def paragraphs(findings: Findings) -> Iterator[str]:
     if correlate:
         yield f"Correlate, but miss a condition for a name: {correlates_words(correlate)}."
     names = {one.cell for one in named}
-    carriers = [cell for cell in findings.gradient_shares if cell not in names]
+    carriers = [
+        cell
+        for cell, shares in findings.gradient_shares.items()
+        if cell not in names and any(share and share >= MIN_GRADIENT_SHARE for share in shares)
+    ]
     if carriers:
         listed = [f"{cell} {gradient_shares(findings.gradient_shares[cell])}" for cell in carriers[:CARRIERS_SHOWN]]
         more = f"; and {len(carriers) - CARRIERS_SHOWN} more" if len(carriers) > CARRIERS_SHOWN else ""

@@ -54,6 +54,7 @@ TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Exception ignored|F
 INTERNAL = re.compile(r"\[Errno|<class '|object at 0x|NoneType|Traceback")
 QUOTED = re.compile(r"\x1b(\[31mred|\]0;title|(?=[^\[\]]))")  # in a prepared text or name; a pipe gets them unchanged
 RAW_WARNING = re.compile(r"^\S+:\d+: \w*Warning: |^\[W\d+ |^\w+Warning: ", re.MULTILINE)
+BUILT_IN_NOTE = "no runs yet: using the built-in model"
 REMOVING = (("runs", "rm"), ("runs", "rename"))  # the commands after which a run may be gone
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -226,7 +227,7 @@ class Sandbox:
             found.append(f"traceback: {':'.join(places[-1]) if places else ''} {lines[-1][:160]}")
         elif code in (1, 2) and line.stderr == "file":
             own = [row for row in err.splitlines() if row.startswith("charrnn: ") and "charrnn: warning:" not in row]
-            other = [row for row in err.splitlines() if row and not row.startswith("charrnn: ")]
+            other = [row for row in err.splitlines() if row and not row.startswith(("charrnn: ", BUILT_IN_NOTE))]
             if len(own) != 1 or not err.endswith("\n"):
                 found.append(f"{len(own)} error lines")
             elif len(own[0]) > 2100 or INTERNAL.search(own[0]):
