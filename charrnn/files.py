@@ -29,8 +29,17 @@ MAX_JSON_PARTS = 100_000  # the header of the largest weights has about 5,000
 
 
 def home_folder() -> Path:
-    """Return the folder of corpora/ and checkpoints/: $CHARRNN_HOME, or the current directory."""
-    return Path(os.environ.get("CHARRNN_HOME", ""))
+    """Return the folder of corpora/ and checkpoints/: $CHARRNN_HOME, or the current directory.
+
+    Raises CharrnnError where the name is too long for the file system.
+    """
+    path = Path(os.environ.get("CHARRNN_HOME", ""))
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise CharrnnError("CHARRNN_HOME is too long for a path", "set it to a folder") from None
+    return path
 
 
 # Write

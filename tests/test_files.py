@@ -14,6 +14,7 @@ from charrnn.files import (
     atomic_file,
     atomic_folder,
     from_json_bytes,
+    home_folder,
     read_bounded,
     remove_leftovers,
     to_json_bytes,
@@ -23,6 +24,12 @@ from charrnn.files import (
 
 def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_home_folder_with_a_name_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARRNN_HOME", "x" * 5000)
+    with pytest.raises(CharrnnError, match="CHARRNN_HOME is too long"):
+        home_folder()
 
 
 def test_atomic_file_replaces_the_old_one(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,6 +57,8 @@ def test_a_conversation(terminal: pexpect.spawn) -> None:
     assert answer_to(terminal, UP * 3) == first
 
     terminal.send("typed")
+    terminal.expect_exact("typed")
+    time.sleep(0.2)  # a Ctrl-C while readline handles a key acts at the next key only
     terminal.sendintr()
     terminal.expect_exact("Ctrl-D ends")
     terminal.expect_exact(PROMPT)
