@@ -11,10 +11,10 @@ from tests.attacks.command_lines import Generator, Line, commands
 from tests.attacks.fuzz import Sandbox, fuzz
 
 
-def test_50_command_lines(folder: Path) -> None:
-    report = fuzz(folder, range(50), seed=1, processes=0.01, patience=0.3)
+def test_30_command_lines(folder: Path) -> None:
+    report = fuzz(folder, range(30), seed=1, processes=0.01, patience=0.3)
     assert not report.problems, str(report)
-    assert report.codes[0] > 10, str(report)
+    assert report.codes[0] > 5, str(report)
 
 
 @pytest.mark.slow
