@@ -12,7 +12,8 @@ const live = {
   seed: 1,
   temperature: 0.6,
   held: null, // the value at which the cell is held
-  task: 0,
+  task: 0, // number of the latest change
+  started: 0, // the change that the continuations follow
 
   start() {
     if (!network) return;
@@ -177,6 +178,7 @@ const live = {
     document.body.classList.toggle("holding", this.held !== null);
     requestAnimationFrame(() => {
       if (task !== this.task) return; // a later change follows
+      this.started = task;
       this.continuations = [this.typed.copy(), ...(this.held === null ? [] : [new LiveText(this.holds()).read(this.typed.ids)])]
         .map((text) => ({ text, first: text.ids.length }));
       this.write(task);
@@ -192,7 +194,7 @@ const live = {
   },
 
   isComplete() {
-    return this.continuations.every(({ text, first }) => text.ids.length >= first + CONTINUATION);
+    return this.started === this.task && this.continuations.every(({ text, first }) => text.ids.length >= first + CONTINUATION);
   },
 
   writeOne() {
