@@ -34,7 +34,7 @@ def same(one: State | None, other: State | None) -> bool:
 
 
 def test_an_answer_is_what_the_model_writes_after_the_turns() -> None:
-    """The second answer is that to the whole text, as if the network had read it anew."""
+    """The second answer is that to the whole text, as if the network read it from the start."""
     talk = conversation()
     first, second = talk.say("cd"), talk.say("ef")
     assert first.endswith("\n")

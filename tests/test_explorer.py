@@ -120,8 +120,8 @@ def test_cells_are_ranked(model):
 def test_weights_take_8_bits_where_16_do_not_fit(model):
     weights = sum(one.numel() for one in model.network.parameters())
     bits = []
-    for room in (3 * weights, 2 * weights, weights):
-        found, note = network_data(model.network, model.vocabulary, None, model.encode(), room)
+    for limit in (3 * weights, 2 * weights, weights):
+        found, note = network_data(model.network, model.vocabulary, None, model.encode(), limit)
         bits.append(found and found["output"]["bits"])
     assert bits == [16, 8, None]
     assert "do not fit" in note

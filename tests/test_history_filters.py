@@ -117,7 +117,7 @@ def test_dry(prime: str, text: str, allowed: int, window: int, breaker: str) -> 
 def test_dry_of_long_repetitions(
     prime: str, repeated: str, times: int, end: str, allowed: int, window: int, breaker: str
 ) -> None:
-    """Lengths are found anew after a pause, and the text moves when its array is full."""
+    """Lengths are computed again after a pause, and the text moves when its array is full."""
     prime, text = prime[max(0, len(prime) - 2 * window) :], repeated * times + end[: allowed // 2]
     options = {"dry_multiplier": 0.8, "dry_allowed_length": allowed, "dry_penalty_last_n": window}
     expected = dry_reference(prime + text, [1.0, 2.0, 3.0], allowed, window, breaker)

@@ -73,8 +73,8 @@ def explorer_data(
         "findings": [*headlines(findings), *paragraphs(findings)],
         "caveats": findings.caveats(),
     }
-    room = LARGEST_PAGE - OTHER_PARTS - _size(data)
-    data["network"], data["networkNote"] = network_data(network, vocabulary, settings.training.documents, text, room)
+    limit = LARGEST_PAGE - OTHER_PARTS - _size(data)
+    data["network"], data["networkNote"] = network_data(network, vocabulary, settings.training.documents, text, limit)
     progress(1.0)
     return data
 

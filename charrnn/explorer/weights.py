@@ -24,20 +24,20 @@ MEASURED = 5_000
 
 
 def network_data(
-    network: CharRNN, vocabulary: Vocabulary, documents: str | None, text: EncodedText, room: int
+    network: CharRNN, vocabulary: Vocabulary, documents: str | None, text: EncodedText, limit: int
 ) -> tuple[dict[str, Any] | None, str]:
     """Return the network as data, and a note; None where the page cannot run it, with the reason.
 
-    documents: the rule that separates them; None: the text is one stream. text: to measure what rounding costs. room:
+    documents: the rule that separates them; None: the text is one stream. text: to measure what rounding costs. limit:
     bytes that the weights may take. They have 16 bits where that fits, else 8.
     """
     recurrence = network.recurrence
     if recurrence.own_javascript is None:
         return None, f"this page cannot run the network: the recurrence {recurrence.name} declares no JavaScript"
     weights = sum(parameter.numel() for parameter in network.parameters())
-    bits = next((bits for bits in (16, 8) if weights * bits / 8 * BASE64 <= room), None)
+    bits = next((bits for bits in (16, 8) if weights * bits / 8 * BASE64 <= limit), None)
     if bits is None:
-        return None, f"this page cannot run the network: {weights:,} weights do not fit into {room / 1e6:.1f} MB"
+        return None, f"this page cannot run the network: {weights:,} weights do not fit into {limit / 1e6:.1f} MB"
     layers = []
     for layer in network.recurrences:
         found = gate_weights(layer)

@@ -1,4 +1,4 @@
-"""The run that comes with charrnn, to use before there is a run of one's own. It is read-only."""
+"""The run that comes with charrnn, used where the user has no run. It is read-only."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Watch gradient norms for the two failures of recurrent networks: explosion and vanishing.
 
 Pascanu, Mikolov & Bengio 2013, arXiv 1211.5063. Single spikes are usual, and clipping handles them. So the median of
-the last readings counts.
+the last measurements counts.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections import deque
 
-WINDOW = 20  # readings; one is made at each report
+WINDOW = 20  # measurements, one at each report
 EXPLODING = 10.0  # norm of the gradient of the mean loss of a character; usual are 0.1 to 1
 VANISHING = 1e-3  # share of the recurrent layers in the norm; usual are 0.1 to 0.9
 

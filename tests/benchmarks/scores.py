@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.scores shakespeare python=python:notes.py warpeace
 
-Each argument is RUN, or RUN:TEXT for a text of your own instead of the held-out one; a name before = is a title. Run
+Each argument is RUN, or RUN:TEXT for another text than the held-out one; a name before = is a title. Run
 and baselines know the same training text, which has to be on this machine. Adaptive are the run with --dynamic, with
 --mix and with both, the n-gram, and the compressors, which cannot stay as they are. Speed is in characters of the text
 per second, what is needed before the first one included: for baselines to learn the training text, for --dynamic to

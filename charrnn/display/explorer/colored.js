@@ -59,7 +59,7 @@ const card = {
     find("card").hidden = true;
   },
 
-  // Below the character, or above it where there is no room; always inside the window.
+  // Below the character, or above it at the bottom of the window; always inside the window.
   put(box) {
     const { offsetWidth: width, offsetHeight: height } = find("card");
     const below = box.bottom + 8 + height <= innerHeight || box.top < height + 8;
