@@ -31,12 +31,14 @@ def make_run(
     corpus: str = "",
     saves: tuple[int, ...] = (3,),
     documents: str | None = None,
+    network: CharRNN | None = None,
 ) -> Run:
-    """Create a run of an untrained network whose held-out text is `text`, the end of `corpus`."""
+    """Create a run whose held-out text is `text`, the end of `corpus`; of an untrained network where none is given."""
     vocabulary = Vocabulary.of_bytes() if as_bytes else Vocabulary.of(text)
-    model = ModelSettings(recurrence, layers, 6, 4)
-    network = CharRNN(model, len(vocabulary))
-    network.initialize(torch.Generator().manual_seed(1))
+    if network is None:
+        network = CharRNN(ModelSettings(recurrence, layers, 6, 4), len(vocabulary))
+        network.initialize(torch.Generator().manual_seed(1))
+    model = network.settings
     origin = Origin(created="2020-01-01T00:00:00", device="cpu")
     identity = CorpusIdentity(
         name="a",

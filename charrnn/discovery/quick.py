@@ -12,7 +12,6 @@ from charrnn.errors import CharrnnError
 from charrnn.model.run import Run
 from charrnn.properties.catalog import searchable
 
-SECONDS = 5.0
 EFFORT = Effort(
     characters=20_000, permutations=1_000, pseudo_labels=20, resamples=100, untrained=1, gradient_positions=8
 )
@@ -22,9 +21,7 @@ class _TimeIsUpError(Exception):
     """The search took too long."""
 
 
-def quick_cell(
-    run: Run, *, seconds: float = SECONDS, clock: Callable[[], float] = time.monotonic
-) -> tuple[str, str] | None:
+def quick_cell(run: Run, *, seconds: float, clock: Callable[[], float] = time.monotonic) -> tuple[str, str] | None:
     """Return the cell that tracks a property of the held-out text best, and the property.
 
     The run's findings are not changed. None where no cell does, the text is too short, or the search takes longer than
