@@ -261,7 +261,7 @@ class LanguageModel:
             documents=self.run.document_separator,
             later=later,
             index=None if settings.max_copy is None else self._training_index(corpus),
-            composes=self.run.composes,
+            form=self.run.settings.corpus.normalize,
             **details,
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from charrnn.errors import UsageError
 from charrnn.sampling.grammar import UNREACHABLE, Automaton
+from charrnn.text.normalization import normalized
 from charrnn.text.vocabulary import Vocabulary
 
 SYMBOLS = Vocabulary.of("\nab_A")
@@ -103,6 +105,46 @@ def test_bytes_match_as_utf8(expression: str) -> None:
         assert matches(automaton, text, vocabulary) == expected, text
     for broken in (b"\xc3", b"\xe2\x82", b"\xc0\x80", b"\xed\xa0\x80", b"\xf4\x90\x80\x80", b"\xff", b"\x80"):
         assert not matches(automaton, broken, vocabulary)
+
+
+SPELLED = {
+    "nfd": ["é", "ê", "ế", "ñ", "e", "s", "가", "각", "≠", "ẍ", "\n"],
+    "jamo": ["가", "각", "낙", "é", "a", "\n"],
+}
+COMPOSED = ["é", "[^é]", ".", r"\w+", "[ế가]{2}", "각?e*", "(?i:É)s", r"(\w+\b.?)+", "s≠", "e\u0301", "[e\u0301-ñ]"]
+
+
+@pytest.mark.parametrize("form", SPELLED)
+@pytest.mark.parametrize("expression", COMPOSED)
+def test_normalized_characters_match_as_composed(form: str, expression: str) -> None:
+    """Every text of up to three characters, spelled as in the training text."""
+    vocabulary = Vocabulary.of(normalized("".join(SPELLED[form]), form))
+    pattern = re.compile(unicodedata.normalize("NFC", expression), re.MULTILINE)
+    texts = ["".join(one) for length in range(1, 4) for one in itertools.product(SPELLED[form], repeat=length)]
+    expected = {text for text in texts if pattern.fullmatch(text)}
+    if not expected:
+        with pytest.raises(UsageError, match="no text of the model's characters"):
+            compiled(expression, vocabulary, form=form)
+        return
+    automaton = compiled(expression, vocabulary, form=form)
+    assert {text for text in texts if matches(automaton, normalized(text, form), vocabulary)} == expected
+
+
+def test_parts_of_characters_are_none() -> None:
+    vocabulary = Vocabulary.of(normalized("éñ가", "nfd"))
+    automaton = compiled(".{2}", vocabulary, form="nfd")
+    assert matches(automaton, normalized("é가", "nfd"), vocabulary)
+    for part in ("e\u0301", "\u0301\u0301", "\u1100\u1161", "n\u0303"):
+        assert not matches(automaton, part, vocabulary)
+    with pytest.raises(UsageError, match="the model has no character for ê"):
+        compiled("ê", vocabulary, form="nfd")
+
+
+@pytest.mark.parametrize("vocabulary", [Vocabulary.of("e\u0301a"), Vocabulary.of_bytes()], ids=["nfd", "bytes"])
+def test_a_class_whose_characters_are_banned(vocabulary: Vocabulary) -> None:
+    with pytest.raises(UsageError, match="no text of the model's characters"):
+        compiled("a", vocabulary, banned="a", form="nfd")
+    assert matches(compiled("[ea]", vocabulary, banned="a", form="nfd"), "e", vocabulary)
 
 
 def test_banned_characters_are_not_used() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from pathlib import Path
 
@@ -147,6 +148,26 @@ def test_stop_conditions_of_a_jamo_run(korean: charrnn.Model) -> None:
     stopped = korean.sample(length=500, seed=3, stop=syllable)
     assert normalized(stopped, "jamo").endswith(normalized(syllable, "jamo"))
     assert korean.sample(length=500, seed=3, stop_regex=syllable) == text[: text.index(syllable) + 1]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_texts_that_match_in_a_jamo_run(korean: charrnn.Model, form: str) -> None:
+    """A character of the expression is a syllable, in whatever form a person types it."""
+    expression = "[가-힣]{2} ([가-힣]{3}|.\n){4}"
+    found = korean.sample(n=5, seed=3, matching=unicodedata.normalize(form, expression))
+    assert all(re.fullmatch(expression, one) for one in found)
+    with pytest.raises(UsageError, match="the model has no character for é"):
+        korean.sample(matching=unicodedata.normalize(form, "é"))
+
+
+def test_expressions_of_an_nfd_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHARRNN_HOME", str(tmp_path))
+    (tmp_path / "fr.txt").write_text("été, où ça ? là-bas !\n" * 40, encoding="utf-8")
+    model = charrnn.train(tmp_path / "fr.txt", steps=2, hidden_size=8, normalize="nfd", threads=1)
+    for text in model.sample(n=5, seed=1, matching=r"[à-ù]{3}( \w+\b){2}"):
+        assert re.fullmatch(r"[à-ù]{3}( \w+\b){2}", unicodedata.normalize("NFC", text))
+    stopped = unicodedata.normalize("NFC", model.sample(length=3000, seed=1, stop_regex="é."))
+    assert re.search("é.", stopped).end() == len(stopped)
 
 
 def test_banned_characters_of_a_jamo_run(korean: charrnn.Model) -> None:

@@ -192,7 +192,7 @@ def print_json(
     from charrnn.sampling.stops import is_stopped
 
     vocabulary, texts = model.vocabulary, [_Text() for _ in range(settings.num)]
-    as_text, composes = vocabulary.text if raw else model.run.text, model.run.composes
+    as_text, form = vocabulary.text if raw else model.run.text, model.run.settings.corpus.normalize
     stops = model.sample_settings(**settings.to_json())
     for drawn_ids, values in drawn:
         _append(texts, drawn_ids, values)
@@ -208,7 +208,7 @@ def print_json(
             "prime": as_text(prime),
             "text": as_text(ids),
             "characters": len(ids),
-            "stopped": len(ids) < settings.length or is_stopped(ids, stops, vocabulary, prime, composes=composes),
+            "stopped": len(ids) < settings.length or is_stopped(ids, stops, vocabulary, prime, form=form),
             "nats_per_character": None if score is None else score.mean,
             "bits_per_character": None if score is None else score.bits_per_character,
         }

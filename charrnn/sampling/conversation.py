@@ -125,7 +125,7 @@ class Conversation:
             state=self._state,
             documents=self._documents,
             index=self._index,
-            composes=self._composes,
+            form=self._form,
             history=np.array(self._ids, np.int64),
         )
         for number, (ids, state) in enumerate(drawn):

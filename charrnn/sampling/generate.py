@@ -57,7 +57,7 @@ def generate(
     documents: DocumentSeparator | None = None,
     later: Sequence[Phase] = (),
     index: TrainingIndex | None = None,
-    composes: bool = False,
+    form: str = "none",
     particles: Particles | None = None,
     report: Report | None = None,
 ) -> Iterator[np.ndarray]:
@@ -71,7 +71,7 @@ def generate(
         documents=documents,
         later=later,
         index=index,
-        composes=composes,
+        form=form,
         particles=particles,
         report=report,
     )
@@ -88,7 +88,7 @@ def generate_states(
     documents: DocumentSeparator | None = None,
     later: Sequence[Phase] = (),
     index: TrainingIndex | None = None,
-    composes: bool = False,
+    form: str = "none",
     history: np.ndarray | None = None,
     particles: Particles | None = None,
     report: Report | None = None,
@@ -103,8 +103,8 @@ def generate_states(
     initial state after the end of each document.
     later: networks that take over, in order of their first characters. The state is carried over; cells that either
     network holds are set to their values at the change.
-    index: of the training text, which `settings.max_copy` needs. composes: `settings.stop_regex` is searched for in the
-    composed text (NFC).
+    index: of the training text, which `settings.max_copy` needs. form: of the training text, as for
+    `charrnn.text.normalization.normalized`; expressions of the settings are for the composed text (NFC).
     history: ids (H,) that `state` has read. Filters see them before the prime.
     particles: of which the texts are, resampled after each character; they choose among the ids that are yielded.
     report: called with the log-weights (N,) of texts that match an expression, when all have ended.
@@ -121,7 +121,7 @@ def generate_states(
     """
     prime_ids = np.empty(0, np.int64) if prime_ids is None else prime_ids
     prime = np.broadcast_to(prime_ids, (settings.num, prime_ids.shape[-1]))
-    stops = _stops(settings, vocabulary, prime, composes)
+    stops = _stops(settings, vocabulary, prime, form)
     seen = prime if history is None else np.hstack([np.tile(history, (settings.num, 1)), prime])
     filters = FilterChain(SampleContext(settings, vocabulary, seen, network.output.weight.device))
     if len(prime_ids) == 0:
@@ -146,12 +146,12 @@ def generate_states(
     return _generate(step, filters, settings, ids, state, stops, ends, copies, resampling)
 
 
-def _stops(settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray, composes: bool) -> Stops | Matching:
+def _stops(settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray, form: str) -> Stops | Matching:
     """Return what ends the texts of the streams."""
     if settings.matching is None and settings.suffix is None:
-        return Stops(settings, vocabulary, prime, composes=composes)
+        return Stops(settings, vocabulary, prime, form=form)
     expression = ANY_TEXT if settings.matching is None else settings.matching
-    return Matching(Automaton.compile(expression, vocabulary, settings.ban), settings, len(prime))
+    return Matching(Automaton.compile(expression, vocabulary, settings.ban, form), settings, len(prime))
 
 
 @torch.inference_mode()

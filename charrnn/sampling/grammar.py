@@ -39,14 +39,16 @@ class Automaton:
         return len(self.distance) - 1
 
     @classmethod
-    def compile(cls, expression: str, vocabulary: Vocabulary, banned: str = "") -> Automaton:
+    def compile(cls, expression: str, vocabulary: Vocabulary, banned: str = "", form: str = "none") -> Automaton:
         """Return the automaton of an expression. `^` and `$` match at line ends. banned: characters not to use.
+
+        form: of the text that the model was trained on, as for `charrnn.sampling.nfa.parse`.
 
         Raises UsageError where the expression is invalid, unsupported or too large, or no text of the vocabulary
         matches.
         """
         try:
-            nfa = parse(expression, vocabulary, banned)
+            nfa = parse(expression, vocabulary, banned, form)
             automaton = _determinize(nfa)
         except ExpressionError as error:
             raise UsageError(f"--matching {shortened(expression)}: {error}", error.hint) from None

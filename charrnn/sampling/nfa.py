@@ -14,14 +14,17 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import re
+import unicodedata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from charrnn.text.normalization import normalized
 from charrnn.text.vocabulary import CODE_POINTS, Vocabulary
 
 LARGEST_NFA = 50_000  # states; they take a quarter of a second
@@ -84,31 +87,39 @@ class Nfa:
         return any(state.condition is not None for state in self.states)
 
 
-def parse(expression: str, vocabulary: Vocabulary, banned: str = "") -> Nfa:
+def parse(expression: str, vocabulary: Vocabulary, banned: str = "", form: str = "none") -> Nfa:
     """Return the automaton of an expression over a vocabulary without the banned characters.
 
-    A vocabulary of bytes generates UTF-8, so a character is one to four symbols.
+    A vocabulary of bytes generates UTF-8, so a character is one to four symbols. form: of the text that the model was
+    trained on, as for `charrnn.text.normalization.normalized`. Where it decomposes characters, those of the expression
+    are the composed ones (NFC), and a mark or letter that they consist of is no character for itself.
     Raises ExpressionError where the expression is invalid, unsupported or too large.
     """
     parser: Any = importlib.import_module("re._parser")  # what `re.compile` calls; no public module has the tree
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # of sets that may change their meaning
-            tree = parser.parse(expression, re.MULTILINE)
-        builder = _Builder(vocabulary, banned)
+            composed = expression if form == "none" else normalized(expression, "nfc")
+            tree = parser.parse(composed, re.MULTILINE)
+        builder = _Builder(vocabulary, banned, _spellings(vocabulary, form))
         start = builder.sequence(tree, 0, tree.state.flags)
     except (re.error, OverflowError) as error:
         raise ExpressionError(str(error)) from None
     except RecursionError:
         raise ExpressionError("its groups are nested too deeply") from None
-    return Nfa(builder.states, builder.sets, _kinds(vocabulary), start, builder.missing)
+    return Nfa(builder.states, builder.sets, _kinds(vocabulary, builder.spellings), start, builder.missing)
 
 
 class _Builder:
-    """Adds states from the end of the text to its start: each method takes the state that follows a part."""
+    """Adds states from the end of the text to its start: each method takes the state that follows a part.
 
-    def __init__(self, vocabulary: Vocabulary, banned: str):
+    spellings: character → its symbols, where some have several; else empty.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, banned: str, spellings: dict[str, tuple[int, ...]]):
         self._vocabulary, self._banned = vocabulary, banned
+        self.spellings = spellings
+        self._trees: dict[frozenset[tuple[int, ...]], Any] = {}
         self.states = [State()]
         self.sets: list[np.ndarray] = []
         self.missing: list[str] = []
@@ -173,12 +184,12 @@ class _Builder:
         if key not in self._classes:
             self._classes[key] = self._read_class(expression, flags)
         found = self._classes[key]
-        return self._add(State(found, (target,))) if isinstance(found, int) else self._bytes(found, target, {})
+        return self._add(State(found, (target,))) if isinstance(found, int) else self._tree(found, target, {})
 
     def _read_class(self, expression: str, flags: int) -> Any:
-        """Return the index of the set of a class, or for bytes the tree of their sets."""
+        """Return the index of the set of a class, or the tree of the sets of its characters' symbols."""
         is_bytes = self._vocabulary.kind == "bytes"
-        characters = _every_character() if is_bytes else self._vocabulary.characters
+        characters = _every_character() if is_bytes else "".join(self.spellings) or self._vocabulary.characters
         contained = np.zeros(len(characters), bool)
         for match in re.finditer(f"(?:{expression})+", characters, flags):
             contained[match.start() : match.end()] = True
@@ -188,6 +199,11 @@ class _Builder:
                 contained[place] = False
         if not contained.any():
             self.missing.append(expression)
+            return self._set(np.zeros(len(self._vocabulary), bool))
+        if self.spellings:
+            excluded = set(self._vocabulary.encode(self._banned, skip_unknown=True).tolist())
+            spelled = (self.spellings[one] for one in itertools.compress(characters, contained))
+            return self._sequences(frozenset(one for one in spelled if excluded.isdisjoint(one)))
         if not is_bytes:
             return self._set(contained)
         points = np.zeros(CODE_POINTS, bool)
@@ -230,12 +246,41 @@ class _Builder:
         beyond[0x10000:CODE_POINTS] = points[0x10000:]
         return (*parts, *tree(beyond.reshape(-1, 64, 64, 64), 0xF0))
 
-    def _bytes(self, tree: Any, target: int, added: dict[int, int]) -> int:
+    def _sequences(self, sequences: frozenset[tuple[int, ...]]) -> Any:
+        """Return the tree of these sequences of symbols, as `_utf8` does; one of single symbols is the index of a set.
+
+        Equal trees are one object.
+        """
+        if all(len(one) == 1 for one in sequences):
+            return self._set_of(one for (one,) in sequences)
+        return self._branches(sequences)
+
+    def _branches(self, sequences: frozenset[tuple[int, ...]]) -> Any:
+        if sequences not in self._trees:
+            tails: dict[int, set[tuple[int, ...]]] = {}
+            for first, *rest in sequences:
+                tails.setdefault(first, set()).add(tuple(rest))
+            groups: dict[frozenset[tuple[int, ...]], list[int]] = {}
+            for first, following in tails.items():
+                for group in ({()} & following, following - {()}):
+                    if group:
+                        groups.setdefault(frozenset(group), []).append(first)
+            self._trees[sequences] = tuple(
+                (self._set_of(firsts), self._branches(group - {()})) for group, firsts in groups.items()
+            )
+        return self._trees[sequences]
+
+    def _set_of(self, symbols: Iterable[int]) -> int:
+        contained = np.zeros(len(self._vocabulary), bool)
+        contained[list(symbols)] = True
+        return self._set(contained)
+
+    def _tree(self, tree: Any, target: int, added: dict[int, int]) -> int:
         """Add the states of a tree. added: first states by the identity of what is in the tree already."""
         if not tree:
             return target
         if id(tree) not in added:
-            states = [self._add(State(symbols, (self._bytes(rest, target, added),))) for symbols, rest in tree]
+            states = [self._add(State(symbols, (self._tree(rest, target, added),))) for symbols, rest in tree]
             added[id(tree)] = states[0] if len(states) == 1 else self._add(State(targets=tuple(states)))
         return added[id(tree)]
 
@@ -272,10 +317,36 @@ def _class(operator: str, argument: Any) -> str:
     return f"[{negated}{''.join(_class(*one) for one in items if one[0] != 'NEGATE')}]"
 
 
-def _kinds(vocabulary: Vocabulary) -> np.ndarray:
+def _kinds(vocabulary: Vocabulary, spellings: dict[str, tuple[int, ...]]) -> np.ndarray:
+    """Return the bits of each symbol, (V,). One that ends a composed character has the bits of that character."""
     symbols = [chr(one) for one in range(256)] if vocabulary.kind == "bytes" else list(vocabulary.characters)
+    for character, ids in spellings.items():
+        for one in ids[1:]:
+            symbols[one] = character
     bits = ((NEWLINE, r"\n"), (WORD, r"\w"), (ASCII_WORD, r"(?a:\w)"))
     return np.array([sum(bit for bit, kind in bits if re.match(kind, one)) for one in symbols])
+
+
+def _spellings(vocabulary: Vocabulary, form: str) -> dict[str, tuple[int, ...]]:
+    """Return character → its ids, of all characters (NFC) that the vocabulary spells; empty if each is one symbol."""
+    if form == "none" or vocabulary.kind == "bytes":
+        return {}
+    number = {one: place for place, one in enumerate(vocabulary.characters)}
+    several = {}
+    for character in _composed_characters():
+        spelled = normalized(character, form)
+        if len(spelled) > 1 and all(one in number for one in spelled):
+            several[character] = tuple(number[one] for one in spelled)
+    parts = {one for ids in several.values() for one in ids[1:]}
+    return several and {one: (place,) for one, place in number.items() if place not in parts} | several
+
+
+@functools.cache
+def _composed_characters() -> list[str]:
+    """Return every character of NFC that has another canonical decomposition than itself."""
+    listed = (chr(one) for one in range(0xA0, 0x30000) if not unicodedata.decomposition(chr(one)).startswith("<"))
+    decomposed = (one for one in listed if unicodedata.decomposition(one) or "가" <= one <= "힣")
+    return [one for one in decomposed if unicodedata.is_normalized("NFC", one)]
 
 
 @functools.cache

@@ -30,11 +30,11 @@ class _Condition(Protocol):
 class Stops:
     """Ends the text of a stream after it has met one of the conditions of the settings.
 
-    prime: ids (N, P). composes: search for expressions in the composed text (NFC).
+    prime: ids (N, P). form: of the training text, as for `generate`.
     Raises CharrnnError where a condition cannot be met by the vocabulary.
     """
 
-    def __init__(self, settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray, *, composes: bool = False):
+    def __init__(self, settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray, *, form: str = "none"):
         streams = len(prime)
         self._conditions: list[_Condition] = []
         if settings.stop:
@@ -43,7 +43,7 @@ class Stops:
             self._conditions.append(_Lines(settings.lines, vocabulary, streams))
         if settings.until_balanced:
             self._conditions.append(_Balanced(vocabulary, prime))
-        self._conditions += [_Regex(expression, vocabulary, streams, composes) for expression in settings.stop_regex]
+        self._conditions += [_Regex(expression, vocabulary, streams, form) for expression in settings.stop_regex]
         self._stopped = np.zeros(streams, bool)
         self.all_stopped = False
 
@@ -58,10 +58,10 @@ class Stops:
 
 
 def is_stopped(
-    ids: np.ndarray, settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray, *, composes: bool = False
+    ids: np.ndarray, settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray, *, form: str = "none"
 ) -> bool:
-    """Return whether a condition ends a text of ids (T,) after the prime (P,). composes: as for `Stops`."""
-    stops = Stops(settings, vocabulary, prime[None], composes=composes)
+    """Return whether a condition ends a text of ids (T,) after the prime (P,). form: as for `generate`."""
+    stops = Stops(settings, vocabulary, prime[None], form=form)
     for one in ids.astype(np.int64):
         stops.update(np.array([one]))
     return stops.all_stopped
@@ -101,13 +101,13 @@ class _Lines:
 class _Regex:
     """Met by a match, not an empty one, in the last `SEARCHED` characters."""
 
-    def __init__(self, expression: str, vocabulary: Vocabulary, streams: int, composes: bool):
+    def __init__(self, expression: str, vocabulary: Vocabulary, streams: int, form: str):
         try:
-            self._pattern = Pattern(expression)
+            self._pattern = Pattern(expression if form == "none" else normalized(expression, "nfc"))
         except PatternError as error:
             raise UsageError(f"--stop-regex {expression!r} is not a regular expression ({error})") from None
         self._texts = [""] * streams
-        self._vocabulary, self._form = vocabulary, "nfc" if composes else "none"
+        self._vocabulary, self._form = vocabulary, "nfc" if form in ("nfd", "jamo") else "none"
 
     def update(self, drawn: np.ndarray) -> np.ndarray:
         return np.array([self._is_met(stream, one) for stream, one in enumerate(drawn.tolist())])
