@@ -15,7 +15,7 @@ import charrnn
 from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate
-from charrnn.sampling.novelty import NGRAM_LENGTHS, TrainingIndex
+from charrnn.sampling.novelty import NGRAM_LENGTHS, NoveltyMeter, TrainingIndex
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.stops import STOPPED
 from charrnn.settings import ModelSettings
@@ -89,6 +89,31 @@ def test_novelty_against_a_plain_search(indexed: MakeIndex, seed: int) -> None:
     for n in NGRAM_LENGTHS:
         ngrams = [text[start : start + n] for start in range(len(text) - n + 1)]
         assert result.new_ngrams[n] == pytest.approx(np.mean([ngram not in training for ngram in ngrams]))
+
+
+@pytest.mark.parametrize("block", [1, 7, 64, 5000])
+def test_novelty_of_a_text_in_pieces(indexed: MakeIndex, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    """Runs that begin in one piece and end in another; the longest is the first of its length."""
+    monkeypatch.setattr("charrnn.sampling.novelty.SEARCHED_AT_ONCE", block)
+    training = random_text(900)
+    copies = [training[start : start + length] for start, length in ((100, 30), (300, 130), (300, 130), (500, 200))]
+    text = random_text(50, 8).join(["", *copies[:3], ""])
+    corpus, index = indexed(training)
+    meter = NoveltyMeter(index)
+    for part in (text, random_text(300, 9) + copies[3]):
+        for start in range(0, len(part), 11):
+            meter.feed(corpus.vocabulary.encode(part[start : start + 11]).tolist())
+        result = meter.result()
+        text = part if part is text else text + part
+        longest = result.longest_copy
+        assert longest is not None
+        assert longest.characters == longest_common_substring(text, training)
+        assert longest.start == next(
+            start for start in range(len(text)) if text[start : start + longest.characters] in training
+        )
+        for n, share in result.new_ngrams.items():
+            ngrams = [text[start : start + n] for start in range(len(text) - n + 1)]
+            assert share == pytest.approx(np.mean([ngram not in training for ngram in ngrams]))
 
 
 def test_place_is_file_and_line(indexed: MakeIndex) -> None:

@@ -14,10 +14,8 @@ from charrnn.errors import UsageError
 from charrnn.units import amount, shortened
 
 if TYPE_CHECKING:
-    from array import array
-
     from charrnn.api import Model
-    from charrnn.sampling.novelty import TrainingIndex
+    from charrnn.sampling.novelty import Novelty, TrainingIndex
 
 NoveltyOption = Annotated[
     bool,
@@ -41,12 +39,8 @@ def training_index(model: Model, corpus: str | None, *, needed: bool) -> Trainin
     return None
 
 
-def print_novelty(ids: array[int], index: TrainingIndex) -> None:
+def print_novelty(result: Novelty) -> None:
     """Print what of a text is new, on standard error."""
-    import numpy as np
-
-    with stage_bar() as progress:
-        result = index.novelty(np.array(ids, np.int32), progress)
     copied = result.longest_copy
     longest = "longest copy: none"
     if copied is not None:

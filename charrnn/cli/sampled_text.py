@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from charrnn.cli.log_weights import LogWeights
 from charrnn.cli.novelty import print_novelty
+from charrnn.cli.progress import stage_bar
 from charrnn.display.terminal import Terminal, WordWrap, is_terminal, safe_text, write
 from charrnn.sampling.settings import SampleSettings
 
@@ -42,8 +43,12 @@ def print_texts(
     echoed: what to print before and after each. index: print the novelty of each text after it. newline: end a single
     text with a newline too.
     """
+    import numpy as np
+
+    from charrnn.sampling.novelty import NoveltyMeter
+
     prime, suffix = echoed
-    first = array("i")  # stays empty without an index, so that memory does not grow
+    meter = None if index is None else NoveltyMeter(index)
     others = [_Text() for _ in range(num - 1)]
     output.start(1, num)
     try:
@@ -51,8 +56,8 @@ def print_texts(
         for ids, values in drawn:
             if ids[0] >= 0:
                 output.put(ids[:1], values[:1])
-                if index is not None:
-                    first.append(int(ids[0]))
+                if meter is not None:
+                    meter.feed(ids[:1].tolist())
             _append(others, ids[1:], values[1:])
         output.put(suffix)
     except KeyboardInterrupt:
@@ -60,8 +65,8 @@ def print_texts(
         raise
     output.end(newline=newline or num > 1)
     weights.print(0)
-    if index is not None:
-        print_novelty(first, index)
+    if meter is not None:
+        print_novelty(meter.result())
     for number, text in enumerate(others, start=2):
         output.start(number, num)
         output.put(prime)
@@ -70,7 +75,8 @@ def print_texts(
         output.end(newline=True)
         weights.print(number - 1)
         if index is not None:
-            print_novelty(text.ids, index)
+            with stage_bar() as progress:
+                print_novelty(index.novelty(np.array(text.ids, np.int32), progress))
 
 
 class _Text:

@@ -5,7 +5,8 @@ Shapes: N streams, T characters of a text, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,41 +76,94 @@ class TrainingIndex:
 
     def novelty(self, ids: np.ndarray, progress: StageProgress | None = None) -> Novelty:
         """Compare a text (T,) with the training text. progress: called with a stage and the share that is done."""
-        index = self.substrings(max(*NGRAM_LENGTHS, len(ids)))
-        starts, length = np.arange(len(ids)), 0
-        new: dict[int, float | None] = dict.fromkeys(NGRAM_LENGTHS)
-        for n in (1, *NGRAM_LENGTHS):
-            if n > len(ids):
-                break
-            occurs = _occurs(index, sliding_window_view(ids, n))
-            if n in new:
-                new[n] = 1 - float(occurs.mean())
-            if occurs.any():
-                starts, length = np.flatnonzero(occurs), n
-        if not length:
-            return Novelty(len(ids), None, new)
-        for done, start in enumerate(starts.tolist()):
-            if progress is not None and done % SEARCHED_AT_ONCE == 0:
-                progress(STAGE, done / len(starts))
-            longer = _longest_copy(index, ids[start:], length)
-            if longer > length or not done:
-                first, length = start, longer
-        return Novelty(len(ids), self._copy(index, ids, first, length), new)
+        meter = NoveltyMeter(self)
+        for start in range(0, len(ids), SEARCHED_AT_ONCE):
+            if progress is not None:
+                progress(STAGE, start / len(ids))
+            meter.feed(ids[start : start + SEARCHED_AT_ONCE].tolist())
+        return meter.result()
 
-    def _copy(self, index: SubstringIndex, ids: np.ndarray, start: int, length: int) -> Copy:
-        quoted = ids[start : start + length]
-        place = int(index.occurrences(index.keys(quoted[None])).min())
+    def copy(self, ids: np.ndarray, start: int) -> Copy:
+        """Return a run (T,) of the training text that begins at `start` of another text, with its first place."""
+        index = self.substrings(len(ids))
+        place = int(index.occurrences(index.keys(ids[None])).min())
         vocabulary, ends = self._corpus.vocabulary, np.cumsum(self._corpus.lengths)
         number = int(np.searchsorted(ends, place, side="right"))
         before = self._corpus.ids[int(ends[number]) - self._corpus.lengths[number] : place]
         newline = vocabulary.encode("\n", skip_unknown=True)
         line = 1 + int(np.isin(before, newline).sum())
-        return Copy(start, length, vocabulary.text(quoted), self._corpus.files[number], line)
+        return Copy(start, len(ids), vocabulary.text(ids), self._corpus.files[number], line)
 
 
-def _occurs(index: SubstringIndex, ngrams: np.ndarray) -> np.ndarray:
-    """Return which n-grams (M, n) occur in the training text, (M,)."""
-    found = []
+class NoveltyMeter:
+    """Compares a text that comes in pieces with the training text, in memory that does not grow with the text."""
+
+    def __init__(self, training: TrainingIndex):
+        self._training, self._capacity = training, 2 * SEARCHED_AT_ONCE
+        self._index = training.substrings(self._capacity)
+        self._read, self._begin = array("i"), 0  # the latest part of the text, and where it begins
+        self._next = dict.fromkeys(NGRAM_LENGTHS, 0)  # where the first n-gram begins that is not counted yet
+        self._occurring = dict.fromkeys(NGRAM_LENGTHS, 0)
+        self._next_copy = 0  # where the first run begins that may be longer than the longest so far
+        self._longest, self._start = np.empty(0, np.int32), 0
+        self._unread = 0
+
+    def feed(self, ids: Sequence[int]) -> None:
+        """Take in ids."""
+        self._read.extend(ids)
+        self._unread += len(ids)
+        if self._unread >= SEARCHED_AT_ONCE:
+            self._compare()
+
+    def result(self) -> Novelty:
+        """Return what is new in the text so far."""
+        self._compare()
+        copied = self._training.copy(self._longest, self._start) if len(self._longest) else None
+        new = {n: 1 - self._occurring[n] / number if number else None for n, number in self._next.items()}
+        return Novelty(self._begin + len(self._read), copied, new)
+
+    def _compare(self) -> None:
+        text, self._unread = np.array(self._read, np.int32), 0
+        if len(text) > self._capacity:
+            self._capacity = 2 * len(text)
+            self._index = self._training.substrings(self._capacity)
+        for n in NGRAM_LENGTHS:
+            occurs = _occurs(self._index, text[self._next[n] - self._begin :], n)
+            self._next[n] += len(occurs)
+            self._occurring[n] += int(occurs.sum())
+        self._find_longer(text[self._next_copy - self._begin :])
+        kept = min(self._next_copy, *self._next.values())
+        del self._read[: kept - self._begin]
+        self._begin = kept
+
+    def _find_longer(self, text: np.ndarray) -> None:
+        """Find runs longer than the longest so far in the rest of the text."""
+        searched = 0
+        while searched < len(text):
+            longest = len(self._longest)
+            for start in self._possible_starts(text[searched:], longest + 1) + searched:
+                longer = _longest_copy(self._index, text[start:], longest)
+                if longer > longest:
+                    self._longest, self._start = text[start : start + longer], self._next_copy + int(start)
+                    searched = start + 1
+                    break
+            else:
+                break
+        self._next_copy += max(0, len(text) - len(self._longest))
+
+    def _possible_starts(self, text: np.ndarray, length: int) -> np.ndarray:
+        """Return where a run of this length may begin: its n-grams occur, with n at most 40."""
+        n = min(length, NGRAM_LENGTHS[-1])
+        occurring = np.append(0, np.cumsum(_occurs(self._index, text, n)))
+        ngrams = length - n + 1
+        return np.flatnonzero(occurring[ngrams:] - occurring[:-ngrams] == ngrams)
+
+
+def _occurs(index: SubstringIndex, text: np.ndarray, n: int) -> np.ndarray:
+    """Return which of the n-grams of a text (T,) occur in the training text, (T - n + 1,)."""
+    if len(text) < n:
+        return np.zeros(0, bool)
+    ngrams, found = sliding_window_view(text, n), []
     for start in range(0, len(ngrams), SEARCHED_AT_ONCE):
         keys = index.keys(ngrams[start : start + SEARCHED_AT_ONCE])
         distinct, inverse = np.unique(keys, return_inverse=True)  # sorted, they are found faster
