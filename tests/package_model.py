@@ -23,7 +23,7 @@ from typing import Any
 
 from charrnn.api import Model, load
 from charrnn.causal.cache import FOLDER as ABLATIONS
-from charrnn.causal.effects import Ablation, claim
+from charrnn.causal.effects import Ablation, costs
 from charrnn.cli.progress import stage_bar
 from charrnn.discovery.cache import FOLDER as FINDINGS
 from charrnn.discovery.cache import packaged_file
@@ -172,6 +172,10 @@ def write(file: Path, value: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n", "utf-8")
 
 
+def _cause(ablation: Ablation) -> str:
+    return f"{'★' * ablation.stars} {costs(ablation)}".strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", nargs="?", help="name or folder of a run")
@@ -191,7 +195,7 @@ def main() -> None:
         findings = search(model, corpus)
         ablations = ablate(model, findings, arguments.ablations)
     lines = [
-        f"- {one.cell} {sentence(one)}" + (f". {claim(ablations[one.cell])}" if one.cell in ablations else "")
+        f"- {one.cell} {sentence(one)}" + (f"; {_cause(ablations[one.cell])}" if one.cell in ablations else "")
         for one in cells_shown([*findings])
     ]
     size = sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file())

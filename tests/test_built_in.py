@@ -29,7 +29,7 @@ from tests.untrained import make_run
 
 CHECKOUT = Path(charrnn.__file__).parent.parent
 LARGEST_WHEEL = 6_000_000  # bytes
-NOTE = "using the built-in model code"
+NOTE = 'using the built-in model "code"'
 
 
 def everything_in(folder: Path) -> set[Path]:

@@ -19,7 +19,7 @@ ABLATE = ("--cell", "1:3", "--property", "inside parentheses", "--controls", "20
 def test_screen_json_and_cache(home):
     run = make_run(home, prose(18_000))
     shown = invoke(*ABLATE, command="ablate")
-    assert shown.startswith("cell 1:3 is not shown to be necessary for inside parentheses")
+    assert shown.startswith('cell 1:3 is not shown to be necessary for "inside parentheses"')
     assert "closing )" in shown
     assert "control cells" in shown
     assert "dose response" not in shown

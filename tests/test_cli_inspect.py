@@ -178,7 +178,7 @@ def test_search(home, short_text):
     assert "none of 6 cells earned a name" in brief
     assert "line position" in brief
     assert all(len(line) <= 80 for line in brief.splitlines())
-    for words in ("control labels named: 0 of ", "not testable: ", "fitted on the SELECT half"):
+    for words in ("labels that earned a name: 0 of ", "not testable: ", "fitted on the SELECT half"):
         assert words in " ".join(shown.split()) and words not in " ".join(brief.split())
     assert re.findall(r"^(1:\d) [ch] ", shown, re.MULTILINE) == [f"1:{k}" for k in range(6)]
 
@@ -217,10 +217,10 @@ def test_search_is_cached(home, short_text):
 def test_cell_profile(run):
     before = invoke("--cell", "1", "--length", "20")
     assert "cell 1:1: not searched yet" in before
-    assert re.search(r"median time constant [\d,]+ characters? · input gate shut \d+%, wide open \d+%", before)
+    assert re.search(r"median time constant [\d,]+ characters? · input gate shut \d+ %, wide open \d+ %", before)
     assert re.search(r"high .+ up +\S+ \+\S+ .*\n +down +\S+ [+−]\S+ .*\nlow ", before)
     assert re.search(r"correlated cells: (1:\d [+−]\.?\d\S+( · )?){5}", before)
-    assert re.search(r"^all characters .* 100%, mean ", before, re.M)
+    assert re.search(r"^all characters .* 100 %, mean ", before, re.M)
     assert [line.split()[0] for line in before.splitlines() if re.match(r"(highest|lowest|random|\d+ %) ", line)] == [
         "highest", "95", "50", "5", "lowest", "random",
     ]  # fmt: skip
@@ -254,9 +254,9 @@ def test_profile_of_a_named_cell(run):
     claim = dataclasses.asdict(evidence(cell="1:1", property_name="inside parentheses"))
     cached.write_text(json.dumps(data | {"evidence": [claim]}))
     lines = invoke("--cell", "1", "--length", "20").splitlines()
-    assert lines[0].startswith("cell 1:1 tracks inside parentheses: ")
-    assert any(re.match(r"inside parentheses .*%, mean", line) for line in lines)
-    assert any(re.match(r"elsewhere .*%, mean", line) for line in lines)
+    assert lines[0].startswith("cell 1:1 is high inside parentheses: mean c ")
+    assert any(re.match(r"inside parentheses .* %, mean", line) for line in lines)
+    assert any(re.match(r"elsewhere .* %, mean", line) for line in lines)
 
 
 def test_start_is_where_the_cell_changes_most(run):

@@ -47,9 +47,10 @@ def test_named_cell_is_shown_on_a_text():
         "2.50 bits/char on this text",
         "1 of 6 cells earned a name; 2 of 5 properties can be tested in this text",
     ]
-    place = lines.index("1:3 is high inside string literals; carries 90 % of gradients over 30 characters")
-    assert lines[place + 1 :][:4] == [
+    place = lines.index("1:3 is high inside string literals")
+    assert lines[place + 1 :][:5] == [
         "  ━━━━━━━━━─ AUC .95 · the name holds in 97 % of resamples of the text",
+        "  carries 90 % of the gradient that reaches back 30 characters",
         "  x='a↵",
         "  --+++",
         "  55999",
@@ -59,10 +60,10 @@ def test_named_cell_is_shown_on_a_text():
 def test_what_else_was_found():
     shown = " ".join(str(findings(evidence(), evidence(cell="1:4", sign=-1, stability=0.6))).split())
     assert "Correlate, but miss a condition for a name: in string 1:4 .95." in shown
-    assert "no name (share of the gradient over 30 and 100 characters): 1:5 6, 0 %." in shown
-    assert "in no single cell, but by a linear probe in all cells of a layer together: line position .90." in shown
+    assert "no name (share of the gradient that reaches back 30 and 100 characters): 1:5 (6, 0 %)." in shown
+    assert "In no single cell, but in all cells of a layer together (linear probe): line position .90." in shown
     assert "Not found" not in shown
-    assert "React to one character: 1 cell (a)." in shown
+    assert "One cell reacts to a single character: a" in shown
     assert "Caution" not in shown
 
 

@@ -239,22 +239,25 @@ def event_name(direction: Direction) -> str:
     return f"{direction.event} {'character' if symbol is None else SYMBOLS.get(symbol, symbol)}"
 
 
-def article(word: str) -> str:
-    return "an" if word[0] in "aeiou" else "a"
-
-
 def claim(ablation: Ablation) -> str:
     """Return what the ablation shows, in one sentence."""
-    name, title = f"cell {ablation.cell}", ablation.property_name
+    name, title = f"cell {ablation.cell}", f'"{ablation.property_name}"'
     if not ablation.stars:
         return f"{name} is not shown to be necessary for {title}; other cells may carry it too"
-    effects = "; ".join(
-        f"held {one.held}, {article(one.event)} {event_name(one)} costs {bits(one.effect.bits)} bits"
+    verb = "stores" if ablation.is_stored else "carries" if ablation.stars == 2 else "takes part in"
+    return f"{'★' * ablation.stars} {name} {verb} {title}: {costs(ablation)}"
+
+
+def costs(ablation: Ablation) -> str:
+    """Return what holding the cell costs where that is specific, in words; without a star, that nothing is shown."""
+    if not ablation.stars:
+        return "ablated: not shown to be necessary; other cells may carry it too"
+    return "; ".join(
+        f"held {one.held}, each {event_name(one)} "
+        f"{'costs' if one.effect.bits >= 0 else 'saves'} {value_of(abs(one.effect.bits))} bits"
         for one in ablation.directions
         if ablation.is_specific(one)
     )
-    verb = "stores" if ablation.is_stored else "carries" if ablation.stars == 2 else "takes part in"
-    return f"{'★' * ablation.stars} {name} {verb} {title}: {effects}"
 
 
 def effect_table(ablation: Ablation) -> tuple[list[str], list[list[str]]]:
@@ -288,51 +291,58 @@ def caveat(ablation: Ablation) -> str:
     """Return how to read the effects, in one line."""
     highest = max(abs(one.control_high) for one in ablation.directions)
     return (
-        f"bits lost at the next character, at least; 99 % of {ablation.controls} control cells: up to "
+        f"bits lost at the true next character; 99 % of {ablation.controls} control cells lose up to "
         f"{value_of(highest)}"
     )
 
 
-def details(ablation: Ablation) -> list[str]:
-    """Return what the first table leaves out: other interventions, groups, storage, and how it is measured."""
-
-    def both(values: Iterable[float]) -> str:
-        return " / ".join(map(bits, values))
-
+def detail_rows(ablation: Ablation) -> list[list[str]]:
+    """Return a row of what each kind of event costs, or of a distance, for each other way to measure it."""
     ways = ablation.directions
-    names = " / ".join(map(event_name, ways))
-    found = [
-        f"{names}: beyond matched characters {', '.join(_measured(one.beyond_matched) for one in ways)}",
-        f"held at class means instead: {both(one.class_mean for one in ways)} (own class "
-        f"{both(one.class_mean_own for one in ways)}); at values from the same current character "
-        f"{both(one.drawn for one in ways)}; by the output at this step alone {both(one.direct for one in ways)}",
-        f"KL elsewhere {' / '.join(f'{one.elsewhere:.2f}' for one in ways)} bits; the held states lie "
-        + " / ".join(f"{one.distance:.2f}" for one in ways)
-        + " standard deviations from the nearest natural one, states without a hold "
-        + " / ".join(f"{one.natural_distance:.2f}" for one in ways),
+    rows = [
+        ["beyond similar characters of the class", *(_measured(one.beyond_matched) for one in ways)],
+        ["held at class means, not medians", *(bits(one.class_mean) for one in ways)],
+        ["held at the mean of their own class", *(bits(one.class_mean_own) for one in ways)],
+        ["held at values from the same character", *(bits(one.drawn) for one in ways)],
+        ["through the output of this step alone", *(bits(one.direct) for one in ways)],
+        *([f"{one.size} best cells held together", *map(bits, one.effects)] for one in ablation.groups if one.size > 1),
     ]
     if ablation.groups:
-        listed = ", ".join(f"{one.size}: {both(one.effects)}" for one in ablation.groups)
-        largest = max(effect for one in ablation.groups for effect in one.random)
-        found.append(f"best-ranked cells together: {listed} (random cells: at most {bits(largest)})")
+        largest = (max(ways, key=abs) for ways in zip(*(one.random for one in ablation.groups), strict=True))
+        rows.append(["as many random cells, at most", *map(bits, largest)])
+    return [
+        *rows,
+        ["KL divergence at other characters", *(f"{one.elsewhere:.2f}" for one in ways)],
+        ["held states: distance from natural ones", *(f"{one.distance:.2f}" for one in ways)],
+        ["states without a hold: the same", *(f"{one.natural_distance:.2f}" for one in ways)],
+    ]
+
+
+def details(ablation: Ablation) -> list[str]:
+    """Return what the tables leave out: storage, and how effects are measured."""
+    found = []
     if ablation.stored:
         found.append(f"stored in this cell, of what the opening character changes: {_stored(ablation.stored)}")
-    events = " and ".join(f"{one.events} × {event_name(one)}" for one in ways)
+    events = " and ".join(f"{one.events} × {event_name(one)}" for one in ablation.directions)
     outside = "" if ablation.low <= 0 <= ablation.high else "; (!): outside the cell's range"
     dose = "monotone" if ablation.is_monotone else "not monotone"
     return [
         *found,
         f"{events}, held for {ablation.held} characters; {ablation.excluded} cells that correlate with it are no "
-        f"controls; dose response {dose}{outside}",
+        f"controls; distances in standard deviations; dose response {dose}{outside}",
     ]
 
 
 def _stored(stored: Iterable[Stored]) -> str:
     parts = []
     for one in stored:
-        flipped = "" if one.flipped is None else f" (flipped {round(100 * one.flipped)} %)"
-        parts.append(f"{round(100 * one.share)} %{flipped} after {one.characters}")
+        flipped = "" if one.flipped is None else f" (flipped {_percent(one.flipped)})"
+        parts.append(f"{_percent(one.share)}{flipped} after {one.characters}")
     return ", ".join(parts) + " characters"
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share)} %".replace("-", "−")
 
 
 def plain(ablation: Ablation) -> str:
@@ -341,10 +351,12 @@ def plain(ablation: Ablation) -> str:
     return "\n".join([claim(ablation), "", *tables(ablation, terminal), caveat(ablation), *details(ablation)])
 
 
-def tables(ablation: Ablation, terminal: Terminal) -> tuple[str, str]:
-    """Return the effects, and the dose response, as styled tables."""
+def tables(ablation: Ablation, terminal: Terminal) -> tuple[str, str, str]:
+    """Return the effects, the dose response, and other ways to measure, as styled tables."""
     headers, rows = effect_table(ablation)
+    others = ["", *map(event_name, ablation.directions)]
     return (
         format_table(headers, rows, terminal, right=headers[1:-1]),
         format_table(DOSE_HEADERS, dose_rows(ablation), terminal, right=DOSE_HEADERS[1:]),
+        format_table(others, detail_rows(ablation), terminal, right=others[1:]),
     )

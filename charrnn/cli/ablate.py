@@ -107,11 +107,11 @@ def print_ablation(found: Ablation, terminal: Terminal, *, details: bool) -> Non
 
     terminal.paragraph(effects.claim(found))
     terminal.write("\n")
-    shown, doses = effects.tables(found, terminal)
+    shown, *more = effects.tables(found, terminal)
     terminal.write(shown, styled=True)
     terminal.paragraph(effects.caveat(found))
     if details:
-        terminal.write("\n")
-        terminal.write(doses, styled=True)
+        for part in more:
+            terminal.write(f"\n{part}", styled=True)
         for line in effects.details(found):
             terminal.paragraph(line)

@@ -29,12 +29,12 @@ def print_findings(
     causes: cell and property → ablation. evidence: also the scores behind the names, and caveats. every_cell: also the
     property that each cell, or each of one layer, fits best.
     """
-    from charrnn.causal.effects import claim
+    from charrnn.causal.effects import costs
     from charrnn.discovery import report
     from charrnn.discovery.findings import Cause, filled
-    from charrnn.display.tables import fit, table
+    from charrnn.display.tables import fit, key_values, table
 
-    shown = {key: Cause(one.stars, claim(one).lstrip("★ ")) for key, one in causes.items()}
+    shown = {key: Cause(one.stars, costs(one)) for key, one in causes.items()}
     for line in findings.lines(terminal, f"{model.name} · {model.shape} · {findings.heading(title)}", shown):
         terminal.write(f"{line}\n", styled=True)
     named = findings.table()
@@ -46,6 +46,8 @@ def print_findings(
             left_out = [header for header in report.CLAIM_HEADERS if header not in headers]
             if left_out:
                 terminal.paragraph(f"left out at this width: {', '.join(left_out)}; --csv has all")
+            terminal.write("\n")
+            key_values([(one, report.GLOSSARY[one]) for one in headers if one in report.GLOSSARY], terminal)
             terminal.write("\n")
         for caveat in findings.caveats():
             terminal.write("".join(f"{line}\n" for line in filled(caveat, terminal)))

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CHARACTERS = 50_000
 MAX_WIDTH = 72
+MIN_ROWS, MAX_ROWS = 8, 20  # of the plot
+OTHER_ROWS = 13  # of the screen: what is above and below the plot
 
 
 @with_settings(TerminalSettings, ReadSettings, only=(*TerminalSettings.options(), *READING))
@@ -57,10 +59,8 @@ def gates(
         print(json.dumps([{"gate": one.gate, "shut": one.left.tolist(), "open": one.right.tolist()} for one in found]))
         return
     terminal = output_terminal(settings.color, settings.background)
-    terminal.paragraph(
-        f"{model.name} · {model.shape} · {title}, {count(len(encoded))} characters · each dot is a cell: fraction of "
-        "characters at which its gate is shut (below .1) and wide open (above .9)"
-    )
+    terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(len(encoded))} characters")
+    terminal.paragraph("each dot is a cell: share of characters at which its gate is shut (< .1) and wide open (> .9)")
     size = model.run.settings.model.hidden_size
     for layer in range(model.run.settings.model.layers):
         terminal.write(f"\nlayer {layer + 1}\n")
@@ -73,6 +73,7 @@ def _plot(terminal: Terminal, found: list[GateSaturation], cells: slice) -> None
     lines = scatter(
         {one.gate: list(zip(one.left[cells].tolist(), one.right[cells].tolist(), strict=True)) for one in found},
         min(terminal.width, MAX_WIDTH),
+        min(max(terminal.height - OTHER_ROWS, MIN_ROWS), MAX_ROWS) if terminal.is_terminal else MAX_ROWS,
         x_label="shut",
         y_label="wide open",
         x_range=(0.0, 1.0),

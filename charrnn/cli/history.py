@@ -74,9 +74,12 @@ def _print(found: History, run: str, terminal: Terminal) -> None:
 
     checkpoints = amount(len(found.steps), "checkpoint")
     compared = found.property_name or f"the cell {LAST}"
-    terminal.paragraph(f"{run} · cell {found.cell} {found.signal} in {checkpoints} · compared with {compared}")
+    terminal.paragraph(
+        f"{run} · cell {found.cell} {found.signal} in {checkpoints} · compared with {compared}, within the same "
+        "character"
+    )
     terminal.write("\n")
-    headers = ("step", "AUC|char" if found.kind == "binary" else "ρ|char")
+    headers = ("step", "AUC" if found.kind == "binary" else "ρ")
     rows = [[count(step), number(score)] for step, score in zip(found.steps, found.scores, strict=True)]
     table(headers, rows, terminal, right=headers)
     if len(rows) > 2:
@@ -86,6 +89,6 @@ def _print(found: History, run: str, terminal: Terminal) -> None:
     if found.settled_at is None:
         terminal.paragraph("no checkpoint tracks this property")
     else:
-        terminal.paragraph(f"from step {count(found.settled_at)} on, at least 90 % of the last rank correlation")
+        terminal.paragraph(f"tracked from step {count(found.settled_at)} on (at least 90 % of the last score)")
     if len(rows) < 3:
-        terminal.paragraph("the run has few checkpoints; train with --keep every:N to keep more")
+        terminal.paragraph(f"the run has only {checkpoints}; train with --keep every:N to keep more")

@@ -248,7 +248,7 @@ def _share_table(measured: Sequence[Measured], terminal: Terminal) -> None:
         headers, rows = fit(headers, rows, terminal, ("typical", "half from"))
         table(headers, rows, terminal, right=headers[1:-1])
     else:
-        terminal.paragraph(f"no cell carries {LEAST_SHARE:.0%} of the gradient over {lags[0]} characters")
+        terminal.paragraph(f"no cell carries {100 * LEAST_SHARE:.0f} % of the gradient over {lags[0]} characters")
 
 
 def _number(value: float) -> str:
@@ -265,7 +265,7 @@ def _bits(value: float) -> str:
 
 
 def _percent(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.1%}" if value >= 0.0005 else "0"
+    return "–" if math.isnan(value) else f"{100 * value:.1f} %" if value >= 0.0005 else "0"
 
 
 def _half_life(characters: float) -> str:

@@ -212,7 +212,7 @@ def load_model(run: str | None, checkpoint: str, device: str) -> Model:
 
     model = load(run, checkpoint=checkpoint, device=device)
     if run is None and is_built_in(model.run.path):
-        typer.echo(f"no runs yet: using the built-in model {model.name}, trained on Python's own source code", err=True)
+        typer.echo(f'no runs yet: using the built-in model "{model.name}", trained on Python\'s source code', err=True)
     return model
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charrnn.discovery.profile import Passage
 from charrnn.display.activations import excerpt_lines, render
 from charrnn.display.clusters import columns
 from charrnn.display.histogram import histogram_lines
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 10
 FIRST_ROWS = 14  # rows of the picture that are sure to fit on the first screen, below the name and the legend
 LENGTH = 1500  # characters of a file, a pipe or JSON
-KIND = len("highest ") + 1  # columns for the kind of a passage
+KIND = len("false alarm") + 1  # columns for the kind of a passage
 PASSAGE = 80  # characters before and after a passage that may be shown
 CONTEXT = 24  # characters shown on each side of an excerpt
 SIGNS = {" ": "·", "\\n": "↵", "\\t": "→"}
@@ -118,7 +119,16 @@ def _passages(
 ) -> Iterator[str]:
     """Yield a line for each passage: its kind, the value, and the text around it."""
     symbols, last = display_symbols(model.vocabulary), ""
-    for one in profile.passages:
+    passages = profile.passages
+    if passages:
+        wrong = [
+            Passage("miss" if one.holds else "false alarm", one.position, float(profile.values[one.position]))
+            for one in model.contradictions(profile.cell, encoded)
+        ]
+        passages = passages + sorted(wrong, key=lambda one: one.kind, reverse=True)
+        note = "; misses and false alarms contradict the name" if wrong else ", and the text around it"
+        yield from terminal.wrap(f"value at the {_marked(terminal)} character{note}")
+    for one in passages:
         start = max(0, one.position - PASSAGE)
         part = slice(start, min(one.position + PASSAGE, len(profile.values)))
         shown = dataclasses.replace(
@@ -133,8 +143,12 @@ def _passages(
             excerpt_lines(shown, terminal, terminal.width - len(label), focus=one.position - start)
         ):
             yield (label if not row else " " * len(label)) + line
-    if profile.passages:
+    if passages:
         yield ""
+
+
+def _marked(terminal: Terminal) -> str:
+    return "marked" if terminal.colors == "none" else "underlined"
 
 
 def _facts(model: Model, profile: CellProfile, encoded: EncodedText) -> Iterator[str]:
@@ -144,12 +158,11 @@ def _facts(model: Model, profile: CellProfile, encoded: EncodedText) -> Iterator
     if not profile.effects:
         yield f"layer {profile.cell.layer} is not connected to the output; it acts through the layers above"
     parts = [] if profile.memory is None else [f"median time constant {amount(round(profile.memory), 'character')}"]
-    parts += [f"{one.gate} gate shut {one.left[0]:.0%}, wide open {one.right[0]:.0%}" for one in profile.gates]
+    parts += [
+        f"{one.gate} gate shut {100 * one.left[0]:.0f} %, wide open {100 * one.right[0]:.0f} %" for one in profile.gates
+    ]
     if parts:
         yield " · ".join(parts)
-    for found in model.contradictions(profile.cell, encoded):
-        state = "holds, but the cell is off" if found.holds else "does not hold, but the cell is on"
-        yield f"at {count(found.position)} the property {state}: {_excerpt(model, encoded, found.position)}"
 
 
 def _effects(model: Model, profile: CellProfile, width: int) -> Iterator[str]:
@@ -177,19 +190,18 @@ def _signed(value: float) -> str:
 
 def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
     """Return what a search found about a cell, in a sentence."""
-    from charrnn.discovery.report import measure, score_with_interval
+    from charrnn.discovery.report import measure, score_with_interval, sentence
 
     evidence, searched = model.claim(cell, encoded), model.earlier_findings(encoded)
     if evidence is None:
         state = "no property found" if searched else "not searched yet; `charrnn inspect` finds what it tracks"
         return f"cell {cell}: {state}"
-    verb = "tracks" if evidence.verdict == "tracks" else "correlates with"
-    line = f"cell {cell} {verb} {evidence.property_name}"
+    what = sentence(evidence) if evidence.verdict == "tracks" else f'correlates with "{evidence.property_name}"'
+    line = f"cell {cell} {what}"
     if evidence.mean_inside is not None and evidence.mean_outside is not None:
-        inside, outside = ("high", "low") if evidence.sign > 0 else ("low", "high")
         means = _signed(evidence.mean_inside), _signed(evidence.mean_outside)
-        line += f": {inside} there (mean {evidence.signal} {means[0]}), {outside} elsewhere ({means[1]})"
-    line += f" · {measure(evidence)} within the same character {score_with_interval(evidence)}"
+        line += f": mean {evidence.signal} {means[0]} there, {means[1]} elsewhere"
+    line += f" · {measure(evidence)} {score_with_interval(evidence)} within the same character"
     line += "" if any(found.claim_about(str(cell)) for found in searched) else " in the held-out text"
     return line + "".join(f" · {failed}" for failed in evidence.failed)
 

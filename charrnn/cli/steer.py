@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from charrnn.display.terminal import Terminal
 
 TEXTS, LENGTH = 64, 2_000
+OTHER_ROWS = 10  # of the screen: all but the table and the samples
+MAX_SAMPLE_LINES = 12
 
 TextsOption = Annotated[int, typer.Option("--texts", "-n", help="Texts for each value.", min=2, max=10_000)]
 LengthOption = Annotated[int, typer.Option(help="Characters of each text.", min=100, max=1_000_000)]
@@ -107,8 +109,10 @@ def print_steering(found: Steering, terminal: Terminal, *, details: bool) -> Non
 
     terminal.paragraph(steered.claim(found))
     terminal.write("\n")
-    terminal.write(steered.table_of(found, terminal), styled=True)
-    rows = steered.DETAILED_SAMPLE_LINES if details else steered.SAMPLE_LINES
+    table = steered.table_of(found, terminal)
+    spare = terminal.height - OTHER_ROWS - table.count("\n")
+    terminal.write(table, styled=True)
+    rows = steered.DETAILED_SAMPLE_LINES if details else min(max(spare, steered.SAMPLE_LINES), MAX_SAMPLE_LINES)
     terminal.write("\n" + "".join(f"{line}\n" for line in steered.samples(found, terminal, rows)))
     if details:
         terminal.write("\n")

@@ -155,12 +155,12 @@ class Findings:
         ]
 
     def caveats(self) -> list[str]:
-        """Return how names were earned, which conditions fail, what was not judged or not testable, and the legend."""
+        """Return how names were earned, which conditions fail, and what was not judged or not testable."""
         half = count(self.half)
         named = {one.property_name for one in self.evidence if one.verdict == "tracks"} & {*self.controls}
         lines = [
-            f"cells were chosen on {half} characters and judged on {half} others; control labels named: "
-            f"{len(named)} of {len(self.controls)}"
+            f"cells were chosen on {half} characters (SELECT) and judged on {half} others (CONFIRM); meaningless "
+            f"labels that earned a name: {len(named)} of {len(self.controls)}; 5-gram fitted on {self.fitted_on}"
         ]
         claims = self.claims("correlates")
         lines += [report.correlates_line(one) for one in claims[:CORRELATES_SHOWN]]
@@ -173,7 +173,7 @@ class Findings:
         if by_reason:
             reasons = (f"{', '.join(names)} ({reason})" for reason, names in by_reason.items())
             lines.append("not testable: " + "; ".join(reasons))
-        return [*lines, report.LEGEND.format(fitted_on=self.fitted_on)]
+        return lines
 
     def lines(
         self, terminal: Terminal, heading: str | None = None, causes: Mapping[tuple[str, str], Cause] | None = None
@@ -248,6 +248,7 @@ def summary_lines(
     if views:
         yield ""
         yield from legend(replace(views[0].part(0, 0), title="the cell after each character"), terminal)
+        yield from filled(score_legend(shown, causes), terminal)
     for matches in findings.matches:
         yield ""
         yield from _match_lines(matches, findings.best_for(matches.property_name), terminal, paint)
@@ -267,8 +268,8 @@ def headlines(findings: Findings) -> list[str]:
     lines = [f"{named} of {amount(findings.cells, 'cell')} earned a name; {tested}"]
     if findings.packaged_with:
         lines.append(
-            f"Found when the model was packaged, in {count(findings.characters)} characters of Python "
-            f"{findings.packaged_with}'s library; --again searches yours, which the excerpts are from."
+            f"The names were found in the library of Python {findings.packaged_with}; the excerpts are from yours. "
+            "--again searches yours."
         )
     elif findings.kept:
         lines.append("From an earlier search, kept with the run; --again repeats it.")
@@ -299,41 +300,51 @@ def paragraphs(findings: Findings) -> Iterator[str]:
         if cell not in names and any(share and share >= MIN_GRADIENT_SHARE for share in shares)
     ]
     if carriers:
-        listed = [f"{cell} {gradient_shares(findings.gradient_shares[cell])}" for cell in carriers[:CARRIERS_SHOWN]]
-        more = f"; and {len(carriers) - CARRIERS_SHOWN} more" if len(carriers) > CARRIERS_SHOWN else ""
+        listed = [f"{cell} ({gradient_shares(findings.gradient_shares[cell])})" for cell in carriers[:CARRIERS_SHOWN]]
+        more = f", and {len(carriers) - CARRIERS_SHOWN} more" if len(carriers) > CARRIERS_SHOWN else ""
         lags = " and ".join(map(str, SHARE_LAGS))
         yield (
-            f"Carry memory, but have no name (share of the gradient over {lags} characters): {'; '.join(listed)}{more}."
+            f"Carry memory, but have no name (share of the gradient that reaches back {lags} characters): "
+            f"{', '.join(listed)}{more}."
         )
     found = {one.property_name for one in named + correlate}
     nothing = [name for name in findings.testable if name not in found]
     told = together(findings.probes, nothing)
     if told:
         words = ", ".join(f"{short_name(name)} {score}" for name, score in told.items())
-        yield f"Found in no single cell, but by a linear probe in all cells of a layer together: {words}."
+        yield f"In no single cell, but in all cells of a layer together (linear probe): {words}."
     missing = [short_name(name) for name in nothing if name not in told]
     if missing:
         yield f"Not found: {', '.join(missing)}."
     if findings.detectors:
         signs = [SIGNS.get(sign, sign) for sign in sorted(set(findings.detectors.values()))]
         more = " …" if len(signs) > BLOCKS_SHOWN else ""
-        number_of = amount(len(findings.detectors), "cell")
-        yield f"React to one character: {number_of} ({' '.join(signs[:BLOCKS_SHOWN])}{more})."
+        number_of = len(findings.detectors)
+        who = "One cell reacts" if number_of == 1 else f"{number_of:,} cells react"
+        yield f"{who} to a single character: {' '.join(signs[:BLOCKS_SHOWN])}{more}"
     controls = {one.property_name for one in findings.evidence if one.verdict == "tracks"} & {*findings.controls}
     if controls:
         yield f"Caution: cells also earned the name of meaningless labels: {', '.join(sorted(controls))}."
 
 
-def claim_words(evidence: Evidence, shares: Sequence[float | None]) -> str:
-    """Say what a named cell does, and how much of the gradient it carries over the most characters."""
-    words = f"{evidence.cell} {sentence(evidence)}"
+def score_legend(shown: Sequence[Evidence], causes: Mapping[tuple[str, str], Cause]) -> str:
+    """Return what the scores and stars of these cells mean."""
+    kinds = {one.kind for one in shown}
+    words = ["AUC: .5 is chance, 1 perfect"] * ("binary" in kinds) + ["ρ: 0 is chance, 1 perfect"] * ("graded" in kinds)
+    if any(cause.stars for cause in causes.values()):
+        words.append("★ the model needs the cell, ★★ at both ends")
+    return " · ".join(words)
+
+
+def memory_words(shares: Sequence[float | None]) -> str:
+    """Say how much of the gradient a cell carries over the most characters; empty below 5 %."""
     carried = [
         (lag, share) for lag, share in zip(SHARE_LAGS, shares, strict=False) if share and share >= MIN_GRADIENT_SHARE
     ]
     if not carried:
-        return words
+        return ""
     lag, share = carried[-1]
-    return f"{words}; carries {100 * share:.0f} % of gradients over {lag} characters"
+    return f"carries {100 * share:.0f} % of the gradient that reaches back {lag} characters"
 
 
 def score_words(evidence: Evidence) -> str:
@@ -373,16 +384,16 @@ def _cell_lines(
     one: Evidence, findings: Findings, terminal: Terminal, paint: Paint, cause: Cause | None
 ) -> Iterator[str]:
     stars = "★" * cause.stars + " " if cause and cause.stars else ""
-    words = claim_words(one, findings.gradient_shares.get(one.cell, ()))
-    for line in filled(stars + words, terminal):
+    for line in filled(f"{stars}{one.cell} {sentence(one)}", terminal):
         yield paint.styled(line, BOLD)
     bar = score_bar(one, terminal, paint)
     margin = len(INDENT) + BAR + 1
     first, *more = filled(score_words(one), terminal, margin)
     yield f"{INDENT}{bar} {first}"
     yield from (" " * margin + line for line in more)
-    if cause is not None:
-        yield from (INDENT + line for line in filled(cause.words, terminal, len(INDENT)))
+    for words in (cause.words if cause else "", memory_words(findings.gradient_shares.get(one.cell, ()))):
+        if words:
+            yield from (INDENT + line for line in filled(words, terminal, len(INDENT)))
     yield from _excerpt(one, terminal, paint)
 
 
@@ -414,11 +425,12 @@ def summary_html(findings: Findings) -> str:
         head, examples, verdict = match_words(matches, findings.best_for(matches.property_name))
         parts.append(f"<p>{html_text(' · '.join([head, *examples, verdict]))}</p>")
     for one in cells_shown(named):
-        name = claim_words(one, findings.gradient_shares.get(one.cell, ()))
+        name = f"{one.cell} {sentence(one)}"
         if one.excerpt is None:
             parts.append(f"<p><b>{html_text(name)}</b></p>")
         else:
             parts.append(html_fragment([replace(one.excerpt.view(), name=name)], {}))
-        parts.append(f"<p>{html_text(score_words(one))}</p>")
+        memory = memory_words(findings.gradient_shares.get(one.cell, ()))
+        parts.append(f"<p>{html_text(' · '.join(filter(None, [score_words(one), memory])))}</p>")
     parts += [f"<p>{html_text(paragraph)}</p>" for paragraph in paragraphs(findings)]
     return "".join(parts)

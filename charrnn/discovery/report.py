@@ -12,20 +12,24 @@ from charrnn.properties.catalog import property_titled
 
 MIN_COUNTER = 0.9
 """The least Pearson correlation with which a cell is said to count."""
-SCORES = ("|char [95 %]", "all", "shift", "name in", "gradient", "5-gram", "untrained", "episodes")
+SCORES = ("score [95 %]", "all", "shift", "name in", "gradient", "5-gram", "untrained", "episodes")
 CLAIM_HEADERS = ("cell", "tracks", *SCORES)
 OPTIONAL = ("episodes", "all", "name in", "shift", "untrained", "5-gram", "gradient")
 """Columns of named cells that a narrow terminal leaves out, the first of them first."""
-CELL_HEADERS = ("cell", "fits best", "", "SELECT", "|char", "verdict", "detects")
-NUMERIC = (*SCORES, "SELECT", "|char")
+CELL_HEADERS = ("cell", "fits best", "", "SELECT", "CONFIRM", "verdict", "detects")
+NUMERIC = (*SCORES, "SELECT", "CONFIRM")
 """Headers of the columns that are aligned to the right."""
-LEGEND = (
-    "|char: AUC or ρ within the same current character, on the CONFIRM half. all: over all characters. shift: "
-    "difference of tanh(c) or h between inside and outside, from −2 to 2. name in: share of resamples of the text in "
-    "which no other property fits better. gradient: share of the squared gradient of the loss that the cell carries "
-    "back over 30 and over 100 characters. 5-gram: prediction from the last five characters, fitted on {fitted_on}. "
-    "untrained: the best cell of untrained networks. −c, −h: low where the property holds."
-)
+GLOSSARY = {
+    "cell": "−c, −h: low where the property holds",
+    "score [95 %]": "AUC or ρ among places with the same current character, on the CONFIRM half",
+    "all": "the same over all characters",
+    "shift": "difference of the mean color inside and outside, from −2 to 2",
+    "name in": "share of resamples of the text in which no other property fits better",
+    "gradient": "share of the squared gradient of the loss that the cell carries back over 30, 100 characters",
+    "5-gram": "score of a prediction from the last five characters",
+    "untrained": "score of the best cell of untrained networks",
+}
+"""Column of `CLAIM_HEADERS` → what it shows."""
 
 
 def number(value: float, digits: int = 3) -> str:

@@ -25,7 +25,7 @@ def histogram_lines(
     """
     total = sum(len(values) for _, values in classes)
     names = [safe_text(name, keep_newlines=False, keep_tabs=False) for name, _ in classes]
-    figures = [f"{len(values) / max(total, 1):4.0%}, mean {_mean(values)}" for _, values in classes]
+    figures = [f"{100 * len(values) / max(total, 1):3.0f} %, mean {_mean(values)}" for _, values in classes]
     margin = max(map(cell_len, names)) + 2
     bins = max(MIN_BINS, min(MAX_BINS, terminal.width - margin - max(map(len, figures)) - 2))
     paint = Paint(terminal.colors, terminal.background)

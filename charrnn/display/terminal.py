@@ -47,7 +47,8 @@ UNSAFE_RANGES = (
 STYLE = re.compile(r"(\x1b\[[0-9;]*m)")
 
 MIN_COLUMNS, MAX_COLUMNS = 20, 1000
-DEFAULT_COLUMNS = 80
+MIN_ROWS, MAX_ROWS = 10, 1000
+DEFAULT_COLUMNS, DEFAULT_ROWS = 80, 24
 TAB = 8  # columns
 
 
@@ -126,7 +127,7 @@ class Terminal:
     """An output stream and what it can show.
 
     colors: "truecolor", "256", "16" or "none". width: columns. unicode: whether `↵`, `█`, `─` and `▚` can be written.
-    background: of the window. program: of a terminal, for `clusters.columns`; None in a pipe.
+    background: of the window. program: of a terminal, for `clusters.columns`; None in a pipe. height: rows.
     """
 
     is_terminal: bool
@@ -136,6 +137,7 @@ class Terminal:
     stream: Stream | None = field(default=None, compare=False, repr=False)
     background: Background = "dark"
     program: str | None = None
+    height: int = DEFAULT_ROWS
 
     @classmethod
     def of(cls, stream: Stream, color: str = "auto", background: Background | None = None) -> Terminal:
@@ -150,6 +152,7 @@ class Terminal:
             is_terminal=terminal,
             colors=_colors(terminal, os.environ) if color == "auto" else color,
             width=_width(stream, terminal),
+            height=_height(stream, terminal),
             unicode=_can_encode(stream, "↵→·−…█▁─▚␛"),
             background=background or background_from(os.environ) or "dark",
             stream=stream,
@@ -343,6 +346,14 @@ def _width(stream: Stream, terminal: bool) -> int:
             with contextlib.suppress(OSError, ValueError):
                 width = os.get_terminal_size(stream.fileno()).columns or width  # 0: a pty without a size
     return min(max(width, MIN_COLUMNS), MAX_COLUMNS)
+
+
+def _height(stream: Stream, terminal: bool) -> int:
+    height = DEFAULT_ROWS
+    if terminal:
+        with contextlib.suppress(OSError, ValueError):
+            height = os.get_terminal_size(stream.fileno()).lines or height
+    return min(max(height, MIN_ROWS), MAX_ROWS)
 
 
 def _can_encode(stream: Stream, text: str) -> bool:

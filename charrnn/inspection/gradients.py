@@ -84,7 +84,7 @@ class GradientShare:
 
     def __repr__(self) -> str:
         top = "; ".join(
-            f"k = {lag}: " + ", ".join(f"{cell} {self.of(cell)[lag]:.1%}" for cell in self.largest(3))
+            f"k = {lag}: " + ", ".join(f"{cell} {100 * self.of(cell)[lag]:.1f} %" for cell in self.largest(3))
             for lag in self.lags
         )
         return f"<GradientShare {top}>"
