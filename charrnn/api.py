@@ -17,7 +17,6 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import Any
 
-from charrnn.causal.ablation import CONTROLS
 from charrnn.causal.cache import ablate_run, earlier_ablations, fitted_property
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.causal.effects import Ablation
@@ -25,7 +24,7 @@ from charrnn.causal.holds import clampable_signal
 from charrnn.causal.levels import LEVEL_CHARACTERS
 from charrnn.causal.reach import Memory, measure_memory
 from charrnn.causal.steered import Steering
-from charrnn.causal.steering import LENGTH, TEXTS, steer
+from charrnn.causal.steering import steer
 from charrnn.discovery.cache import search_run
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.excerpts import Excerpt
@@ -46,7 +45,7 @@ from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run
 from charrnn.properties.catalog import Property, Text, property_titled
 from charrnn.properties.user_properties import find_property
-from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS
+from charrnn.settings import CONTROLS, SEARCH_SEED, SEARCHED_CHARACTERS, STEERED_CHARACTERS, STEERED_TEXTS
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.events import Event, Requests
 from charrnn.training.options import TrainOptions
@@ -221,8 +220,8 @@ class Model(LanguageModel):
         text: TextLike = None,
         signal: str = "auto",
         language: str | None = None,
-        texts: int = TEXTS,
-        length: int = LENGTH,
+        texts: int = STEERED_TEXTS,
+        length: int = STEERED_CHARACTERS,
         seed: int = SEARCH_SEED,
         progress: Progress | None = None,
     ) -> Steering:

@@ -217,13 +217,16 @@ def check_names(given: Iterable[str], *classes: type[Settings]) -> None:
 
 
 def only_one_of(**flags: Any) -> None:
-    """Raise UsageError where more than one of these flags (name → value or None) was given."""
-    named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None]
+    """Raise UsageError where more than one of these flags (name → value, or None or False) was given."""
+    named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None and value is not False]
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)} exclude each other", f"give {named[0]} or {named[1]}")
 
 
-SEARCHED_CHARACTERS, SEARCH_SEED = 200_000, 1  # defaults of a search for cells
+# Defaults of the search for cells, of ablation and of steering.
+SEARCHED_CHARACTERS, SEARCH_SEED = 200_000, 1
+CONTROLS = 200
+STEERED_TEXTS, STEERED_CHARACTERS = 64, 2_000
 LONGEST_EXPRESSION = 1000  # characters of a regular expression
 RECURRENCE_NAMES = [
     module.name

@@ -31,11 +31,10 @@ from charrnn.discovery.study import Progress, Split
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import Property, Text
-from charrnn.settings import SEARCH_SEED
+from charrnn.settings import CONTROLS, SEARCH_SEED
 from charrnn.text.encoded_text import EncodedText
 
 HELD = 100
-CONTROLS = 200
 CONTROL_EVENTS = 32
 GROUP_EVENTS = 64
 MAX_CORRELATION = 0.3

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from charrnn.causal.ablation import CONTROLS, ablate
+from charrnn.causal.ablation import ablate
 from charrnn.causal.effects import Ablation
 from charrnn.discovery.cache import (
     MAX_FILES,
@@ -33,6 +33,7 @@ from charrnn.model.lookup import results_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.properties.catalog import Property, property_titled
+from charrnn.settings import CONTROLS
 from charrnn.text.encoded_text import EncodedText
 
 FORMAT = 2

@@ -34,11 +34,11 @@ from charrnn.model.network import CharRNN, State
 from charrnn.properties.catalog import Property, Text
 from charrnn.sampling.generate import generate
 from charrnn.sampling.settings import SampleSettings
+from charrnn.settings import SEARCH_SEED, STEERED_CHARACTERS, STEERED_TEXTS
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText, Streams
 from charrnn.text.vocabulary import Vocabulary
 
-TEXTS, LENGTH = 64, 2_000
 PRIME = 100
 RESAMPLES = 2_000
 SCORED_AT_ONCE = 250
@@ -82,9 +82,9 @@ def steer(
     vocabulary: Vocabulary,
     language: str | None = None,
     documents: DocumentSeparator | None = None,
-    texts: int = TEXTS,
-    length: int = LENGTH,
-    seed: int = 1,
+    texts: int = STEERED_TEXTS,
+    length: int = STEERED_CHARACTERS,
+    seed: int = SEARCH_SEED,
     progress: Progress | None = None,
 ) -> Steering:
     """Generate texts with a cell held at five values, and measure them. text: held-out text, for levels and primes.

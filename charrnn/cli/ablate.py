@@ -7,60 +7,42 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import options
 from charrnn.cli.background import output_terminal
-from charrnn.cli.options import (
-    READING,
-    AgainOption,
-    CellOption,
-    CheckpointOption,
-    DeviceOption,
-    HeldSignalOption,
-    JsonOption,
-    LanguageOption,
-    PropertyOption,
-    RunArgument,
-    SkipUnknownOption,
-    TextOption,
-    open_text,
-    seed_option,
-    with_settings,
-)
 from charrnn.cli.progress import stage_bar
-from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, ReadSettings, TerminalSettings, settings_from
+from charrnn.settings import CONTROLS, SEARCH_SEED, SEARCHED_CHARACTERS, TerminalSettings, settings_from
 from charrnn.units import count
 
 if TYPE_CHECKING:
     from charrnn.causal.effects import Ablation
     from charrnn.display.terminal import Terminal
 
-CONTROLS = 200
-
 CharactersOption = Annotated[int, typer.Option(help="Characters to read, at most.", min=1, metavar="N")]
 ControlsOption = Annotated[int, typer.Option(help="Cells of the layer to compare with, at most.", min=20, metavar="N")]
-SeedOption = Annotated[int, seed_option("Random seed of control cells and intervals.")]
+SeedOption = Annotated[int, options.seed_option("Random seed of control cells and intervals.")]
 DetailsOption = Annotated[
     bool, typer.Option("--details", help="Also show doses, other interventions, groups of cells and storage.")
 ]
 
 
-@with_settings(TerminalSettings, ReadSettings, only=(*TerminalSettings.options(), *READING))
+@options.reads_text(TerminalSettings)
 def ablate(
-    run: RunArgument = None,
+    run: options.RunArgument = None,
     *,
-    cell: CellOption,
-    property_name: PropertyOption = None,
-    signal: HeldSignalOption = "auto",
-    text: TextOption = None,
-    skip_unknown: SkipUnknownOption = False,
-    checkpoint: CheckpointOption = "best",
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
-    language: LanguageOption = None,
+    cell: options.CellOption,
+    property_name: options.PropertyOption = None,
+    signal: options.HeldSignalOption = "auto",
+    text: options.TextOption = None,
+    skip_unknown: options.SkipUnknownOption = False,
+    checkpoint: options.CheckpointOption = "best",
+    device: options.DeviceOption = "auto",
+    as_json: options.JsonOption = False,
+    language: options.LanguageOption = None,
     characters: CharactersOption = SEARCHED_CHARACTERS,
     controls: ControlsOption = CONTROLS,
     seed: SeedOption = SEARCH_SEED,
     details: DetailsOption = False,
-    again: AgainOption = False,
+    again: options.AgainOption = False,
     given: dict[str, Any],
 ) -> None:
     """Test whether the model needs a cell for a property.
@@ -74,7 +56,7 @@ def ablate(
     [bold]charrnn ablate shakespeare --cell 2:17 --property parentheses[/bold]
     """
     settings = settings_from(TerminalSettings, given)
-    model, title, encoded = open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
+    model, title, encoded = options.open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
     with stage_bar() as bar:
         found = model.ablate(
             cell,
@@ -91,7 +73,7 @@ def ablate(
     if as_json:
         print(json.dumps(found.to_json()))
         return
-    terminal = output_terminal(settings.color, settings.background)
+    terminal = output_terminal(settings)
     print_ablation(found, terminal, details=details)
     more = "" if details else " · more: --details"
     if found.packaged_with:

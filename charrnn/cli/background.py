@@ -13,10 +13,12 @@ import select
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from charrnn.display.palettes import RGB, Background, contrast
 from charrnn.display.terminal import Terminal, background_from, is_terminal
+from charrnn.settings import TerminalSettings
 
 TIMEOUT = 0.5  # seconds, for terminals that answer nothing
 QUERY = b"\x1b]11;?\x1b\\\x1b[c"
@@ -24,17 +26,14 @@ COLOR = re.compile(rb"\x1b\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9
 ATTRIBUTES = re.compile(rb"\x1b\[\?[0-9;]*c")
 
 
-def output_terminal(color: str = "auto", background: str = "auto") -> Terminal:
-    """Return the terminal of standard output, with its background asked for where nothing else tells it.
-
-    color, background: as the options of these names.
-    """
-    if background != "auto":
-        return Terminal.of(sys.stdout, color, "light" if background == "light" else "dark")
-    terminal = Terminal.of(sys.stdout, color)
+def output_terminal(settings: TerminalSettings) -> Terminal:
+    """Return the terminal of standard output. It is asked for its background where nothing else tells it."""
+    if settings.background != "auto":
+        return Terminal.of(sys.stdout, settings.color, "light" if settings.background == "light" else "dark")
+    terminal = Terminal.of(sys.stdout, settings.color)
     if terminal.colors == "none" or background_from(os.environ) is not None:
         return terminal
-    return Terminal.of(sys.stdout, color, asked_background())
+    return replace(terminal, background=asked_background() or terminal.background)
 
 
 def asked_background(timeout: float = TIMEOUT) -> Background | None:

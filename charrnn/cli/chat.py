@@ -18,7 +18,7 @@ from charrnn.cli.sampled_text import TextOutput
 from charrnn.cli.sampling_options import parse_value, sample_settings, shown_value, unescaped
 from charrnn.cli.typed_lines import TypedLines, interruptible, known_ids, note
 from charrnn.display.terminal import Terminal, is_terminal, wrap_words
-from charrnn.errors import CharrnnError, ExitCode, UsageError
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import Option
 from charrnn.units import shortened
@@ -94,10 +94,7 @@ def chat(
     turns = replace(model.turn_format(), **{name: unescaped(one) for name, one in asked.items() if one is not None})
     index = training_index(model, corpus, needed=settings.max_copy is not None)
     conversation = model.conversation(turns, corpus=index, **settings.to_json())
-    try:
-        _Chat(model, conversation).run()
-    except KeyboardInterrupt:
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    _Chat(model, conversation).run()
 
 
 class _Chat:

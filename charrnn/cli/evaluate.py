@@ -12,21 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import options
 from charrnn.cli.completion import complete_run
-from charrnn.cli.options import (
-    READING,
-    CheckpointOption,
-    DeviceOption,
-    JsonOption,
-    RunArgument,
-    SkipUnknownOption,
-    load_model,
-    read_text,
-    with_settings,
-)
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.settings import ReadSettings
 from charrnn.units import amount, count
 
 if TYPE_CHECKING:
@@ -107,9 +96,9 @@ CorpusOption = Annotated[
 ]
 
 
-@with_settings(ReadSettings, only=READING)
+@options.reads_text()
 def evaluate(
-    run: RunArgument = None,
+    run: options.RunArgument = None,
     text: TextArgument = None,
     per_line: PerLineOption = False,
     corpus: CorpusOption = None,
@@ -119,10 +108,10 @@ def evaluate(
     compare: CompareOption = None,
     explain: ExplainOption = False,
     output: OutputOption = None,
-    skip_unknown: SkipUnknownOption = False,
-    checkpoint: CheckpointOption = "best",
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
+    skip_unknown: options.SkipUnknownOption = False,
+    checkpoint: options.CheckpointOption = "best",
+    device: options.DeviceOption = "auto",
+    as_json: options.JsonOption = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -146,11 +135,11 @@ def evaluate(
 
     run, text = _run_and_text(run, text)
     _check_options(output, corpus, explain=explain, reads_corpus=dynamic or mix or explain or baselines is not False)
-    model = load_model(run, checkpoint, device)
+    model = options.load_model(run, checkpoint, device)
     if text is None and not model.run.has_held_out_text:
         raise NoHeldOutTextError(model.name, f"name a text: charrnn evaluate {model.name} FILE")
     others = [load(name, device=device) for name in compare or ()]
-    title, encoded = read_text(model, text, skip_unknown=skip_unknown, given=given)
+    title, encoded = options.read_text(model, text, skip_unknown=skip_unknown, given=given)
     if len(encoded) < 2:
         raise CharrnnError(f"{title} is too short to score: it has {len(encoded)} characters the model knows")
     with stage_bar() as bar:

@@ -5,19 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli import options
 from charrnn.cli.background import output_terminal
-from charrnn.cli.options import (
-    READING,
-    CheckpointOption,
-    DeviceOption,
-    JsonOption,
-    RunArgument,
-    SkipUnknownOption,
-    TextOption,
-    open_text,
-    with_settings,
-)
-from charrnn.settings import ReadSettings, TerminalSettings, settings_from
+from charrnn.settings import TerminalSettings, settings_from
 from charrnn.units import count
 
 if TYPE_CHECKING:
@@ -26,20 +16,19 @@ if TYPE_CHECKING:
     from charrnn.display.terminal import Terminal
     from charrnn.inspection.gates import GateSaturation
 
-CHARACTERS = 50_000
 MAX_WIDTH = 72
 MIN_ROWS, MAX_ROWS = 8, 20  # of the plot
 OTHER_ROWS = 13  # of the screen: what is above and below the plot
 
 
-@with_settings(TerminalSettings, ReadSettings, only=(*TerminalSettings.options(), *READING))
+@options.reads_text(TerminalSettings)
 def gates(
-    run: RunArgument = None,
-    text: TextOption = None,
-    skip_unknown: SkipUnknownOption = False,
-    checkpoint: CheckpointOption = "best",
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
+    run: options.RunArgument = None,
+    text: options.TextOption = None,
+    skip_unknown: options.SkipUnknownOption = False,
+    checkpoint: options.CheckpointOption = "best",
+    device: options.DeviceOption = "auto",
+    as_json: options.JsonOption = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -51,14 +40,16 @@ def gates(
     [bold]charrnn gates[/bold]
     [bold]charrnn gates shakespeare --text sonnets.txt --json[/bold]
     """
+    from charrnn.api import GATE_CHARACTERS
+
     settings = settings_from(TerminalSettings, given)
-    model, title, encoded = open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
-    encoded = encoded[:CHARACTERS]
+    model, title, encoded = options.open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
+    encoded = encoded[:GATE_CHARACTERS]
     found = model.gates(encoded)
     if as_json:
         print(json.dumps([{"gate": one.gate, "shut": one.left.tolist(), "open": one.right.tolist()} for one in found]))
         return
-    terminal = output_terminal(settings.color, settings.background)
+    terminal = output_terminal(settings)
     terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(len(encoded))} characters")
     terminal.paragraph("each dot is a cell: share of characters at which its gate is shut (< .1) and wide open (> .9)")
     size = model.run.settings.model.hidden_size

@@ -5,21 +5,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli import options
 from charrnn.cli.background import output_terminal
-from charrnn.cli.options import (
-    READING,
-    CellOption,
-    DeviceOption,
-    JsonOption,
-    LanguageOption,
-    PropertyOption,
-    RunArgument,
-    SkipUnknownOption,
-    TextOption,
-    open_text,
-    with_settings,
-)
-from charrnn.settings import InspectSettings, ReadSettings, settings_from
+from charrnn.settings import InspectSettings, settings_from
 from charrnn.units import amount, count
 
 if TYPE_CHECKING:
@@ -29,17 +17,17 @@ if TYPE_CHECKING:
 LAST = "at the last checkpoint"
 
 
-@with_settings(InspectSettings, ReadSettings, only=("signal", "color", "background", *READING))
+@options.reads_text(InspectSettings, without=("start", "length", "passages", "top", "palette"))
 def history(
-    run: RunArgument = None,
+    run: options.RunArgument = None,
     *,
-    cell: CellOption,
-    property_name: PropertyOption = None,
-    language: LanguageOption = None,
-    text: TextOption = None,
-    skip_unknown: SkipUnknownOption = False,
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
+    cell: options.CellOption,
+    property_name: options.PropertyOption = None,
+    language: options.LanguageOption = None,
+    text: options.TextOption = None,
+    skip_unknown: options.SkipUnknownOption = False,
+    device: options.DeviceOption = "auto",
+    as_json: options.JsonOption = False,
     given: dict[str, Any],
 ) -> None:
     """Show at which checkpoint a cell began to track a property.
@@ -51,7 +39,7 @@ def history(
     [bold]charrnn history shakespeare --cell 1:17 --property "line position"[/bold]
     """
     settings = settings_from(InspectSettings, given)
-    model, _, encoded = open_text(run, text, "best", device, skip_unknown=skip_unknown, given=given)
+    model, _, encoded = options.open_text(run, text, "best", device, skip_unknown=skip_unknown, given=given)
     found = model.history(cell, property_name, text=encoded, signal=settings.signal, language=language)
     if as_json:
         scores = zip(found.steps, found.rank_correlations, strict=True)
@@ -64,7 +52,7 @@ def history(
         }
         print(json.dumps(result))
         return
-    _print(found, model.name, output_terminal(settings.color, settings.background))
+    _print(found, model.name, output_terminal(settings))
 
 
 def _print(found: History, run: str, terminal: Terminal) -> None:

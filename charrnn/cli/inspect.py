@@ -8,29 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from charrnn.cli import options
 from charrnn.cli.background import output_terminal
-from charrnn.cli.options import (
-    READING,
-    AgainOption,
-    CheckpointOption,
-    DeviceOption,
-    JsonOption,
-    RunArgument,
-    SkipUnknownOption,
-    TextOption,
-    cell_option,
-    check_output,
-    corpus_option,
-    language_option,
-    open_text,
-    output_option,
-    property_option,
-    seed_option,
-    with_settings,
-)
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import UsageError
-from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, ReadSettings, only_one_of, settings_from
+from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, only_one_of, settings_from
 
 if TYPE_CHECKING:
     from charrnn.api import Model
@@ -40,11 +22,11 @@ if TYPE_CHECKING:
 
 SEARCH = "Search (without --cell)"
 
-CellsOption = Annotated[list[str] | None, cell_option("Cell to show. Repeatable")]
+CellsOption = Annotated[list[str] | None, options.cell_option("Cell to show. Repeatable")]
 LayerOption = Annotated[
     int | None, typer.Option(help="Layer that --cell counts in, or that --all lists, from 1.", metavar="LAYER")
 ]
-OutputOption = Annotated[Path | None, output_option("Write to this file; the suffix sets the format.")]
+OutputOption = Annotated[Path | None, options.output_option("Write to this file; the suffix sets the format.")]
 HtmlOption = Annotated[
     Path | None,
     typer.Option(
@@ -60,16 +42,16 @@ LikeOption = Annotated[
 ]
 PropertiesOption = Annotated[
     list[str] | None,
-    property_option(
+    options.property_option(
         "Search for this property only: a name, NAME=REGEX (true inside matches), or FILE.py:function (text → a value "
         "for each character). Repeatable.",
         "the whole catalog",
         SEARCH,
     ),
 ]
-SearchLanguageOption = Annotated[str | None, language_option(SEARCH)]
+SearchLanguageOption = Annotated[str | None, options.language_option(SEARCH)]
 CorpusOption = Annotated[
-    str | None, corpus_option("The corpus that the run was trained on, to fit the 5-gram baseline.", SEARCH)
+    str | None, options.corpus_option("The corpus that the run was trained on, to fit the 5-gram baseline.", SEARCH)
 ]
 AllOption = Annotated[
     bool, typer.Option("--all", help="Also list the best property of every cell.", rich_help_panel=SEARCH)
@@ -94,7 +76,7 @@ CharactersOption = Annotated[
     ),
 ]
 SeedOption = Annotated[
-    int | None, seed_option("Random seed of the search.", show_default=str(SEARCH_SEED), rich_help_panel=SEARCH)
+    int | None, options.seed_option("Random seed of the search.", show_default=str(SEARCH_SEED), rich_help_panel=SEARCH)
 ]
 ProveOption = Annotated[
     int | None,
@@ -104,18 +86,18 @@ ProveOption = Annotated[
 ]
 
 
-@with_settings(InspectSettings, ReadSettings, only=(*InspectSettings.options(), *READING))
+@options.reads_text(InspectSettings)
 def inspect(
-    run: RunArgument = None,
+    run: options.RunArgument = None,
     cell: CellsOption = None,
     layer: LayerOption = None,
     like: LikeOption = None,
-    text: TextOption = None,
-    skip_unknown: SkipUnknownOption = False,
-    checkpoint: CheckpointOption = "best",
-    device: DeviceOption = "auto",
+    text: options.TextOption = None,
+    skip_unknown: options.SkipUnknownOption = False,
+    checkpoint: options.CheckpointOption = "best",
+    device: options.DeviceOption = "auto",
     output: OutputOption = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
     properties: PropertiesOption = None,
     language: SearchLanguageOption = None,
     corpus: CorpusOption = None,
@@ -126,7 +108,7 @@ def inspect(
     seed: SeedOption = None,
     prove: ProveOption = None,
     html: HtmlOption = None,
-    again: AgainOption = False,
+    again: options.AgainOption = False,
     *,
     given: dict[str, Any],
 ) -> None:
@@ -142,22 +124,23 @@ def inspect(
     [bold]charrnn inspect shakespeare --cell 2:17 --signal forget[/bold]
     """
     from charrnn.cli.pictures import find_span, show_cells
+    from charrnn.display.export import find_format
 
     search = _Search(properties, language, corpus, evidence, every_cell, as_csv, characters, seed, prove, html, again)
-    only_one_of(json=as_json or None, csv=as_csv or None, output=output, html=html)
+    only_one_of(json=as_json, csv=as_csv, output=output, html=html)
     only_one_of(cell=cell or None, like=like)
     _check_mode(cell, like, {**_flags(given, explorer=html is not None), "--output": output}, search)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
         raise UsageError("--layer needs a --cell, or the table of --all", "as in --layer 2 --cell 17")
-    check_output(output)
+    options.check_output(output)
     if output is not None:
-        _check_format(output)
+        find_format(output)
     if html is not None and (html.is_dir() or html.suffix.lower() not in (".html", ".htm")):
         raise UsageError(f"{html} is no file that a browser opens as a page", "as in --html cells.html")
-    model, title, encoded = open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
-    cells = _cells(cell, layer, model)
     settings = settings_from(InspectSettings, given)
-    terminal = output_terminal(settings.color, settings.background)
+    model, title, encoded = options.open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
+    cells = _cells(cell, layer, model)
+    terminal = output_terminal(settings)
     if cells:
         show_cells(model, cells, title, encoded, settings, terminal, as_json=as_json, output=output)
     elif like is not None:
@@ -241,18 +224,11 @@ def _cells(names: list[str] | None, layer: int | None, model: Model) -> list[Cel
     return [find_cell(name, shape.layers, shape.hidden_size, layer) for name in names or []]
 
 
-def _check_format(path: Path) -> None:
-    """Raise UsageError for a file whose suffix is no format."""
-    from charrnn.display.export import find_format
-
-    find_format(path)
-
-
 def _flags(given: dict[str, Any], *, explorer: bool) -> dict[str, Any]:
     """Return flag → value of the options that need a --cell. explorer: it has a palette too."""
-    options = InspectSettings.options()
     elsewhere = {"color", "background", *(["palette"] if explorer else [])}
-    return {options[name].flag: value for name, value in given.items() if name in options.keys() - elsewhere}
+    known = {name: option for name, option in InspectSettings.options().items() if name not in elsewhere}
+    return {known[name].flag: value for name, value in given.items() if name in known}
 
 
 def _check_mode(cell: list[str] | None, like: str | None, picture: dict[str, Any], search: _Search) -> None:

@@ -11,24 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
-from charrnn.cli.options import (
-    READING,
-    CheckpointOption,
-    DeviceOption,
-    JsonOption,
-    RunArgument,
-    SkipUnknownOption,
-    TextOption,
-    check_output,
-    open_text,
-    output_option,
-    with_settings,
-)
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import UsageError
-from charrnn.settings import ReadSettings, TerminalSettings, only_one_of, settings_from
+from charrnn.settings import TerminalSettings, only_one_of, settings_from
 from charrnn.units import count
 
 if TYPE_CHECKING:
@@ -57,7 +45,7 @@ AgainstOption = Annotated[
     list[str] | None,
     typer.Option(help="Another run to compare with. Repeatable.", metavar="RUN", autocompletion=complete_run),
 ]
-OutputOption = Annotated[Path | None, output_option("Write the figure to this SVG file.", "FILE.svg")]
+OutputOption = Annotated[Path | None, options.output_option("Write the figure to this SVG file.", "FILE.svg")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print the curves as CSV.")]
 
 
@@ -70,16 +58,16 @@ class Measured(NamedTuple):
     memory: Memory
 
 
-@with_settings(TerminalSettings, ReadSettings, only=(*TerminalSettings.options(), *READING))
+@options.reads_text(TerminalSettings)
 def memory(
-    run: RunArgument = None,
+    run: options.RunArgument = None,
     against: AgainstOption = None,
-    text: TextOption = None,
-    skip_unknown: SkipUnknownOption = False,
-    checkpoint: CheckpointOption = "best",
-    device: DeviceOption = "auto",
+    text: options.TextOption = None,
+    skip_unknown: options.SkipUnknownOption = False,
+    checkpoint: options.CheckpointOption = "best",
+    device: options.DeviceOption = "auto",
     output: OutputOption = None,
-    as_json: JsonOption = False,
+    as_json: options.JsonOption = False,
     as_csv: CsvOption = False,
     *,
     given: dict[str, Any],
@@ -97,12 +85,12 @@ def memory(
     from charrnn.discovery.stages import span
 
     settings = settings_from(TerminalSettings, given)
-    only_one_of(json=as_json or None, csv=as_csv or None, output=output)
+    only_one_of(json=as_json, csv=as_csv, output=output)
     if output is not None and output.suffix.lower() != ".svg":
         raise UsageError(f"{output} is not an SVG file", "end the name in .svg")
-    check_output(output)
+    options.check_output(output)
     loaded = [
-        open_text(name, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
+        options.open_text(name, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
         for name in [run, *(against or ())]
     ]
     measured = []
@@ -121,7 +109,7 @@ def memory(
         save(output, _figure(measured))
         print(f"written to {output}", file=sys.stderr)
     else:
-        _print(measured, output_terminal(settings.color, settings.background))
+        _print(measured, output_terminal(settings))
 
 
 def _to_json(one: Measured) -> dict[str, Any]:

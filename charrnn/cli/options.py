@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from charrnn.text.encoded_text import EncodedText
 
 COMPUTE = "Model and device"
-READING = tuple(name for name in ReadSettings.options() if name != "normalize")  # which is that of the run
 
 RunArgument = Annotated[
     str | None,
@@ -120,24 +119,17 @@ class WithSettings:
 
     The command is called with one more keyword, `given`: name → value of the options that the user set; `settings_from`
     fills in the rest. The options are looked up when the command line is built, so that they include what plugins
-    registered.
+    registered. without: fields that get no option.
     """
 
-    def __init__(
-        self,
-        command: Callable[..., None],
-        classes: tuple[type[Settings], ...],
-        only: Collection[str] | None,
-        without: Collection[str],
-    ):
-        self._command, self._classes, self._only, self._without = command, classes, only, without
+    def __init__(self, command: Callable[..., None], classes: Collection[type[Settings]], without: Collection[str]):
+        self._command, self._classes, self._without = command, classes, without
         self.__name__, self.__doc__ = command.__name__, command.__doc__
         self.__annotations__: dict[str, Any] = {}  # typer looks here for parameters without an annotation
 
     def _options(self) -> dict[str, Option]:
         options = {name: option for cls in self._classes for name, option in cls.options().items()}
-        kept = set(options if self._only is None else self._only).difference(self._without)
-        return {name: option for name, option in options.items() if name in kept}
+        return {name: option for name, option in options.items() if name not in self._without}
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -154,11 +146,17 @@ class WithSettings:
         self._command(**arguments, given=given)
 
 
-def with_settings(
-    *classes: type[Settings], only: Collection[str] | None = None, without: Collection[str] = ()
-) -> Callable[[Callable[..., None]], WithSettings]:
-    """Decorator: add an option for every field of these settings classes, or for some of them (`WithSettings`)."""
-    return lambda command: WithSettings(command, classes, only, without)
+Decorator = Callable[[Callable[..., None]], WithSettings]
+
+
+def with_settings(*classes: type[Settings], without: Collection[str] = ()) -> Decorator:
+    """Decorator: add an option for every field of these settings classes, except some."""
+    return lambda command: WithSettings(command, classes, without)
+
+
+def reads_text(*classes: type[Settings], without: Collection[str] = ()) -> Decorator:
+    """Decorator: `with_settings`, with options for how the files of a text are read."""
+    return with_settings(*classes, ReadSettings, without=("normalize", *without))  # the run's corpus decides
 
 
 def _annotation(option: Option) -> Any:
@@ -221,7 +219,7 @@ def read_text(model: Model, spec: str | None, *, skip_unknown: bool, given: dict
 
     given: what the user set, of `ReadSettings` and other classes.
     """
-    reading = {name: value for name, value in given.items() if name in READING}
+    reading = {name: value for name, value in given.items() if name in ReadSettings.options()}
     if spec is None and reading:
         raise UsageError(f"{ReadSettings.options()[next(iter(reading))].flag} needs a text of your own")
     if spec is None and skip_unknown:

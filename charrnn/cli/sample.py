@@ -10,19 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_cell
 from charrnn.cli.log_weights import LogWeights
 from charrnn.cli.novelty import CorpusOption, NoveltyOption, training_index
-from charrnn.cli.options import (
-    CheckpointOption,
-    DeviceOption,
-    RunArgument,
-    SkipUnknownOption,
-    load_model,
-    output_option,
-    with_settings,
-)
 from charrnn.cli.progress import stage_bar
 from charrnn.cli.sampled_text import TextOutput, print_json, print_texts
 from charrnn.cli.sampling_options import sample_settings
@@ -64,7 +56,7 @@ NoEchoOption = Annotated[
 JsonLinesOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object per text, one per line.", rich_help_panel="Output")
 ]
-OutputOption = Annotated[Path | None, output_option("Write to this file.", panel="Output")]
+OutputOption = Annotated[Path | None, options.output_option("Write to this file.", panel="Output")]
 RawOption = Annotated[
     bool,
     typer.Option(
@@ -102,14 +94,14 @@ ColorByOption = Annotated[
 ]
 
 
-@with_settings(SampleSettings, TerminalSettings)
+@options.with_settings(SampleSettings, TerminalSettings)
 def sample(
-    run: RunArgument = None,
+    run: options.RunArgument = None,
     prime: PrimeOption = None,
     prime_file: PrimeFileOption = None,
     interactive: InteractiveOption = False,
     no_echo: NoEchoOption = False,
-    skip_unknown: SkipUnknownOption = False,
+    skip_unknown: options.SkipUnknownOption = False,
     as_json: JsonLinesOption = False,
     raw: RawOption = False,
     output: OutputOption = None,
@@ -119,8 +111,8 @@ def sample(
     save_as: SaveAsOption = None,
     clamp: ClampOption = None,
     color_by: ColorByOption = None,
-    checkpoint: CheckpointOption = "best",
-    device: DeviceOption = "auto",
+    checkpoint: options.CheckpointOption = "best",
+    device: options.DeviceOption = "auto",
     *,
     given: dict[str, Any],
 ) -> None:
@@ -144,14 +136,14 @@ def sample(
     temperatures = _temperatures(given, interactive=interactive)
     settings = sample_settings({**given, **temperatures[0]})
     variants = [settings.changed(**one) for one in temperatures]
-    only_one_of(raw=raw or None, color_by=color_by)
+    only_one_of(raw=raw, color_by=color_by)
     only_one_of(output=output, color_by=color_by)
-    only_one_of(prime=prime, prime_file=prime_file, interactive=interactive or None)
+    only_one_of(prime=prime, prime_file=prime_file, interactive=interactive)
     _check_inputs("-" if interactive else prime, prime_file, adapt, save_as)
 
     from charrnn.sampling.generate import fresh_seed
 
-    model = _adapted(load_model(run, checkpoint, device), adapt, save_as, skip_unknown=skip_unknown)
+    model = _adapted(options.load_model(run, checkpoint, device), adapt, save_as, skip_unknown=skip_unknown)
     prime_ids = _prime_ids(model, prime, prime_file, skip_unknown=skip_unknown)
     suffix = model.run.encode(settings.suffix or "", source="the suffix")
     index = training_index(model, corpus, needed=novelty or settings.max_copy is not None)
@@ -319,5 +311,5 @@ def _colored_stream(model: Model, color_by: str | None, settings: TerminalSettin
     cell, _, signal = color_by.partition(".")
     text = None if model.run.has_held_out_text else model.sample(length=2_000, seed=1)
     view = model.trace(text, length=2_000).show(cell, signal=signal or "auto").views[0].part(0, 0)
-    terminal = output_terminal(settings.color, settings.background)
+    terminal = output_terminal(settings)
     return None if terminal.colors == "none" else ColoredStream(view, terminal)

@@ -7,59 +7,42 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from charrnn.cli import options
 from charrnn.cli.background import output_terminal
-from charrnn.cli.options import (
-    READING,
-    CellOption,
-    CheckpointOption,
-    DeviceOption,
-    HeldSignalOption,
-    JsonOption,
-    LanguageOption,
-    PropertyOption,
-    RunArgument,
-    SkipUnknownOption,
-    TextOption,
-    open_text,
-    seed_option,
-    with_settings,
-)
 from charrnn.cli.progress import stage_bar
-from charrnn.errors import ExitCode
-from charrnn.settings import ReadSettings, TerminalSettings, settings_from
+from charrnn.settings import SEARCH_SEED, STEERED_CHARACTERS, STEERED_TEXTS, TerminalSettings, settings_from
 
 if TYPE_CHECKING:
     from charrnn.causal.steered import Steering
     from charrnn.display.terminal import Terminal
 
-TEXTS, LENGTH = 64, 2_000
 OTHER_ROWS = 10  # of the screen: all but the table and the samples
 MAX_SAMPLE_LINES = 12
 
 TextsOption = Annotated[int, typer.Option("--texts", "-n", help="Texts for each value.", min=2, max=10_000)]
 LengthOption = Annotated[int, typer.Option(help="Characters of each text.", min=100, max=1_000_000)]
-SeedOption = Annotated[int, seed_option()]
+SeedOption = Annotated[int, options.seed_option()]
 DetailsOption = Annotated[
     bool, typer.Option("--details", help="Also show longer samples, and the characters that change most.")
 ]
 
 
-@with_settings(TerminalSettings, ReadSettings, only=(*TerminalSettings.options(), *READING))
+@options.reads_text(TerminalSettings)
 def steer(
-    run: RunArgument = None,
+    run: options.RunArgument = None,
     *,
-    cell: CellOption,
-    property_name: PropertyOption = None,
-    signal: HeldSignalOption = "auto",
-    text: TextOption = None,
-    skip_unknown: SkipUnknownOption = False,
-    checkpoint: CheckpointOption = "best",
-    device: DeviceOption = "auto",
-    as_json: JsonOption = False,
-    language: LanguageOption = None,
-    texts: TextsOption = TEXTS,
-    length: LengthOption = LENGTH,
-    seed: SeedOption = 1,
+    cell: options.CellOption,
+    property_name: options.PropertyOption = None,
+    signal: options.HeldSignalOption = "auto",
+    text: options.TextOption = None,
+    skip_unknown: options.SkipUnknownOption = False,
+    checkpoint: options.CheckpointOption = "best",
+    device: options.DeviceOption = "auto",
+    as_json: options.JsonOption = False,
+    language: options.LanguageOption = None,
+    texts: TextsOption = STEERED_TEXTS,
+    length: LengthOption = STEERED_CHARACTERS,
+    seed: SeedOption = SEARCH_SEED,
     details: DetailsOption = False,
     given: dict[str, Any],
 ) -> None:
@@ -73,26 +56,23 @@ def steer(
     [bold]charrnn steer shakespeare --cell 2:17 --property parentheses[/bold]
     """
     settings = settings_from(TerminalSettings, given)
-    model, title, encoded = open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
-    try:
-        with stage_bar() as bar:
-            found = model.steer(
-                cell,
-                property_name,
-                text=encoded,
-                signal=signal,
-                language=language,
-                texts=texts,
-                length=length,
-                seed=seed,
-                progress=bar,
-            )
-    except KeyboardInterrupt:
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    model, title, encoded = options.open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
+    with stage_bar() as bar:
+        found = model.steer(
+            cell,
+            property_name,
+            text=encoded,
+            signal=signal,
+            language=language,
+            texts=texts,
+            length=length,
+            seed=seed,
+            progress=bar,
+        )
     if as_json:
         print(json.dumps(found.to_json()))
         return
-    terminal = output_terminal(settings.color, settings.background)
+    terminal = output_terminal(settings)
     print_steering(found, terminal, details=details)
     more = "" if details else " · more: --details"
     terminal.paragraph(f"{model.name} · {model.shape} · {title}{more}")

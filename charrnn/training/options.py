@@ -37,7 +37,7 @@ class TrainOptions:
     def __post_init__(self) -> None:
         more = {"more_minutes": self.more_minutes, "more_steps": self.more_steps}
         only_one_of(steps=self.settings.get("steps"), epochs=self.epochs, minutes=self.minutes, **more)
-        only_one_of(resume=self.resume or None, init_from=self.init_from)
+        only_one_of(resume=self.resume, init_from=self.init_from)
         only_one_of(**more, init_from=self.init_from)
         lengths = {"--epochs": self.epochs, "--minutes": self.minutes, "--more-minutes": self.more_minutes}
         if self.more_steps is not None and not 0 < self.more_steps < MAX_MORE_STEPS:
