@@ -24,6 +24,7 @@ from charrnn.model.network import CharRNN, State, overflow_error, parameter_coun
 from charrnn.model.run import NoHeldOutTextError, Run
 from charrnn.model.training_text import training_text
 from charrnn.model.writer import save_copy
+from charrnn.options import check_names
 from charrnn.properties.catalog import Text
 from charrnn.sampling.best import keep_best
 from charrnn.sampling.conversation import Conversation
@@ -38,7 +39,6 @@ from charrnn.scoring.comparison import Comparison, character_bits, compare_bits,
 from charrnn.scoring.dynamic import Dynamics, adapt, gradient_rms
 from charrnn.scoring.explanation import Explanation, explain_score
 from charrnn.scoring.score import Score, ignore_progress, score
-from charrnn.settings import check_names
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.turns import READ, TurnFormat, guess_turns
 from charrnn.text.vocabulary import Vocabulary

@@ -12,7 +12,8 @@ import charrnn
 PACKAGE = Path(charrnn.__file__).parent
 LAYERS = (
     ("errors", "units", "bootstrap"),
-    ("settings", "files", "extras"),
+    ("options", "files", "extras"),
+    ("settings",),
     ("text",),
     ("properties", "display"),
     ("model",),

@@ -13,7 +13,8 @@ from charrnn.model.checkpoint import Progress
 from charrnn.model.lookup import runs_folder
 from charrnn.model.run_format import migrate, with_version
 from charrnn.model.run_settings import CorpusIdentity, Correction, Origin
-from charrnn.settings import ModelSettings, Option, Settings, TrainingSettings
+from charrnn.options import Option, Settings
+from charrnn.settings import ModelSettings, TrainingSettings
 from tests.test_run import new_run, save
 
 PAGE = Path(charrnn.model.__file__).with_name("FORMAT.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""charrnn.settings"""
+"""charrnn.options and charrnn.settings"""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.options import Settings, option
 from charrnn.sampling.settings import SampleSettings
-from charrnn.settings import InspectSettings, ModelSettings, Settings, TrainingSettings, option
+from charrnn.settings import InspectSettings, ModelSettings, TrainingSettings
 
 CLASSES = (ModelSettings, TrainingSettings, SampleSettings, InspectSettings)
 

@@ -10,7 +10,8 @@ import typer
 from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.progress import stage_bar
-from charrnn.settings import CONTROLS, SEARCH_SEED, SEARCHED_CHARACTERS, TerminalSettings, settings_from
+from charrnn.options import settings_from
+from charrnn.settings import CONTROLS, SEARCH_SEED, SEARCHED_CHARACTERS, TerminalSettings
 from charrnn.units import count
 
 if TYPE_CHECKING:

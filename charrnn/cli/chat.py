@@ -19,8 +19,8 @@ from charrnn.cli.sampling_options import parse_value, sample_settings, shown_val
 from charrnn.cli.typed_lines import TypedLines, interruptible, known_ids, note
 from charrnn.display.terminal import Terminal, is_terminal, wrap_words
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.options import Option
 from charrnn.sampling.settings import SampleSettings
-from charrnn.settings import Option
 from charrnn.units import shortened
 
 if TYPE_CHECKING:

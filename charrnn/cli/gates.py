@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli import options
 from charrnn.cli.background import output_terminal
-from charrnn.settings import TerminalSettings, settings_from
+from charrnn.options import settings_from
+from charrnn.settings import TerminalSettings
 from charrnn.units import count
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import UsageError
-from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings, only_one_of, settings_from
+from charrnn.options import only_one_of, settings_from
+from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings
 
 if TYPE_CHECKING:
     from charrnn.api import Model

@@ -16,7 +16,8 @@ from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import UsageError
-from charrnn.settings import TerminalSettings, only_one_of, settings_from
+from charrnn.options import only_one_of, settings_from
+from charrnn.settings import TerminalSettings
 from charrnn.units import count
 
 if TYPE_CHECKING:

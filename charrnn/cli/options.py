@@ -13,7 +13,8 @@ import typer
 
 from charrnn.cli.completion import complete_cell, complete_corpus, complete_property, complete_run
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.settings import DEVICES, Option, ReadSettings, Settings
+from charrnn.options import Option, Settings
+from charrnn.settings import DEVICES, ReadSettings
 
 if TYPE_CHECKING:
     from charrnn.api import Model

@@ -21,8 +21,9 @@ from charrnn.cli.sampling_options import sample_settings
 from charrnn.cli.typed_lines import TypedLines, known_ids
 from charrnn.display.terminal import is_terminal, safe_text, write
 from charrnn.errors import CharrnnError, ExitCode, UsageError
+from charrnn.options import only_one_of, settings_from
 from charrnn.sampling.settings import SampleSettings
-from charrnn.settings import TerminalSettings, only_one_of, settings_from
+from charrnn.settings import TerminalSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

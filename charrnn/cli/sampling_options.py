@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from charrnn.errors import UsageError
+from charrnn.options import Option, settings_from
 from charrnn.sampling.registry import FILTERS
 from charrnn.sampling.settings import SampleSettings
-from charrnn.settings import Option, settings_from
 from charrnn.units import shortened
 
 ESCAPED = ("stop", "ban", "bias", "dry_sequence_breaker")

@@ -10,7 +10,8 @@ import typer
 from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.progress import stage_bar
-from charrnn.settings import SEARCH_SEED, STEERED_CHARACTERS, STEERED_TEXTS, TerminalSettings, settings_from
+from charrnn.options import settings_from
+from charrnn.settings import SEARCH_SEED, STEERED_CHARACTERS, STEERED_TEXTS, TerminalSettings
 
 if TYPE_CHECKING:
     from charrnn.causal.steered import Steering

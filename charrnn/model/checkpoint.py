@@ -16,7 +16,8 @@ from charrnn.model.network import parameter_shapes
 from charrnn.model.recurrences import find_recurrence
 from charrnn.model.run_format import PROGRESS_FILE, migrate
 from charrnn.model.run_settings import LARGEST_COUNT
-from charrnn.settings import ModelSettings, Settings, option
+from charrnn.options import Settings, option
+from charrnn.settings import ModelSettings
 
 MODEL_FILE = "model.safetensors"
 TRAINING_FILE = "training.safetensors"

@@ -36,7 +36,8 @@ from charrnn.model.run_format import CHECKPOINTS_FOLDER, RUN_FILE
 from charrnn.model.run_settings import RunSettings
 from charrnn.model.steps import read_steps
 from charrnn.model.tensors import read_tensors
-from charrnn.settings import ReadSettings, check_names
+from charrnn.options import check_names
+from charrnn.settings import ReadSettings
 from charrnn.text.corpus import load_corpus, read_text
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.download import FetchError

@@ -12,7 +12,8 @@ import torch
 
 from charrnn.errors import CharrnnError
 from charrnn.model.run_format import FORMAT, RUN_FILE, migrate, with_version
-from charrnn.settings import ModelSettings, ReadSettings, Settings, TrainingSettings, option, settings_from
+from charrnn.options import Settings, option, settings_from
+from charrnn.settings import ModelSettings, ReadSettings, TrainingSettings
 from charrnn.units import shortened
 
 LARGEST_COUNT = 10**15  # steps or characters

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.options import range_ends
 from charrnn.sampling.grammar import UNREACHABLE, Automaton
 from charrnn.sampling.registry import EXCLUDED, value_at
 from charrnn.sampling.stops import STOPPED
-from charrnn.settings import range_ends
 from charrnn.units import amount
 
 WEIGHED_AT_ONCE = 64  # characters

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from charrnn.settings import Option, range_ends
+from charrnn.options import Option, range_ends
 
 if TYPE_CHECKING:  # the command line builds its help from here, without loading PyTorch
     import numpy as np
@@ -91,7 +91,7 @@ def register(
     """Register the decorated function as a filter and add a field of its name to `SampleSettings`.
 
     The function sets the logits of excluded characters to `EXCLUDED`. It must keep at least one character.
-    Filters apply in the order of registration. bounds: as for `charrnn.settings.Option`.
+    Filters apply in the order of registration. bounds: as for `charrnn.options.Option`.
     """
 
     def add(function: Stateless) -> Stateless:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import charrnn.sampling.filters  # noqa: F401 - registers the filters
 from charrnn.errors import UsageError
+from charrnn.options import Option, Settings, option
 from charrnn.sampling.registry import FILTERS, PANEL, Filter
-from charrnn.settings import LONGEST_EXPRESSION, Option, Settings, option
+from charrnn.settings import LONGEST_EXPRESSION
 from charrnn.text.normalization import normalized
 
 STOPS = "Stop conditions"

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from charrnn.errors import UsageError
-from charrnn.settings import ModelSettings, ReadSettings, TrainingSettings, check_names, only_one_of, settings_from
+from charrnn.options import check_names, only_one_of, settings_from
+from charrnn.settings import ModelSettings, ReadSettings, TrainingSettings
 
 MAX_LENGTH = 1e9  # epochs or minutes
 MAX_MORE_STEPS = 10**10

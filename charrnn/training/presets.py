@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from charrnn.model.network import parameter_count
-from charrnn.settings import ModelSettings, TrainingSettings, settings_from
+from charrnn.options import settings_from
+from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training import planning
 from charrnn.training.batches import windows_per_epoch

@@ -14,7 +14,8 @@ from charrnn.errors import UsageError
 from charrnn.model.device import choose_device
 from charrnn.model.lookup import check_new_name, runs_folder
 from charrnn.model.network import parameter_count
-from charrnn.settings import ModelSettings, TrainingSettings, settings_from
+from charrnn.options import settings_from
+from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.text.corpus import Corpus
 from charrnn.training.distributed import is_launched
 from charrnn.training.options import TrainOptions

@@ -23,7 +23,8 @@ from charrnn.model.run import HELD_OUT_CHARACTERS, Run
 from charrnn.model.run_settings import MAX_CORRECTIONS, CorpusIdentity, Correction, Origin, RunSettings
 from charrnn.model.steps import STEPS_FILE
 from charrnn.model.writer import RunWriter
-from charrnn.settings import ModelSettings, ReadSettings, Settings, TrainingSettings, settings_from
+from charrnn.options import Settings, settings_from
+from charrnn.settings import ModelSettings, ReadSettings, TrainingSettings
 from charrnn.text import catalog
 from charrnn.text.corpus import Corpus
 from charrnn.text.documents import DocumentSeparator

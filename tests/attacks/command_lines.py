@@ -11,8 +11,9 @@ from typing import Any
 import typer
 
 from charrnn.cli.app import app
+from charrnn.options import Option
 from charrnn.sampling.settings import SampleSettings
-from charrnn.settings import InspectSettings, ModelSettings, Option, TrainingSettings
+from charrnn.settings import InspectSettings, ModelSettings, TrainingSettings
 
 TEXT = "".join(f'Line {n}: "the {w}" (of {n}) sat.\n' for n, w in enumerate(["cat", "dog", "owl", "fox"] * 200))
 

@@ -24,7 +24,7 @@ import torch
 
 from charrnn.errors import CharrnnError
 from charrnn.model.run import Run
-from charrnn.settings import Settings
+from charrnn.options import Settings
 from tests.attacks.folders import (
     CHECKPOINT,
     CHECKPOINT_FILES,

@@ -23,7 +23,7 @@ from charrnn.cli import app
 from charrnn.errors import CharrnnError
 from charrnn.model.run import Run
 from charrnn.model.run_format import CHECKPOINTS_FOLDER, FORMAT
-from charrnn.settings import Settings
+from charrnn.options import Settings
 from tests.golden.make import CORPUS, GOLDEN, SAMPLES, TEXT_ENCODING, cut_back, sample_arguments
 
 ALL = sorted(path.parent for path in GOLDEN.glob("format-*/*/run.json"))
