@@ -229,8 +229,5 @@ class InspectSettings(TerminalSettings):
         "Below each character, show the five most likely next ones, the actual one marked, and the surprise in bits.",
     )
     palette: str = _appearance(
-        "blue-red",
-        f"Colors of negative and positive values: {', '.join(PALETTES)}.",
-        choices=PALETTES,
-        metavar="NAME",
+        "blue-red", f"Colors of negative and positive values: {', '.join(PALETTES)}.", choices=PALETTES, metavar="NAME"
     )

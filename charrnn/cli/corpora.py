@@ -47,10 +47,7 @@ class Listed:
 
 
 @corpora_app.callback()
-def corpora(
-    context: typer.Context,
-    as_json: JsonListOption = False,
-) -> None:
+def corpora(context: typer.Context, as_json: JsonListOption = False) -> None:
     """List the texts that `charrnn train` knows by name, and those in the corpora folder."""
     if context.invoked_subcommand is not None:
         if as_json:

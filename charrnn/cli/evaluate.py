@@ -73,8 +73,7 @@ ExplainOption = Annotated[
     ),
 ]
 OutputOption = Annotated[
-    Path | None,
-    typer.Option(help="Write the passages of --explain to FILE: .html .svg .txt …", metavar="FILE"),
+    Path | None, typer.Option(help="Write the passages of --explain to FILE: .html .svg .txt …", metavar="FILE")
 ]
 CompareOption = Annotated[
     list[str] | None,

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 CURVE_ROWS = 8
 NameArgument = Annotated[
-    str,
-    typer.Argument(help="Name or folder of a run.", metavar="RUN", show_default=False, autocompletion=complete_run),
+    str, typer.Argument(help="Name or folder of a run.", metavar="RUN", show_default=False, autocompletion=complete_run)
 ]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -51,8 +50,7 @@ def show(run: RunArgument = None, as_json: JsonOption = False) -> None:
 
 
 def rename(
-    old: NameArgument,
-    new: Annotated[str, typer.Argument(help="Its new name.", metavar="NEW", show_default=False)],
+    old: NameArgument, new: Annotated[str, typer.Argument(help="Its new name.", metavar="NEW", show_default=False)]
 ) -> None:
     """Rename a run.
 

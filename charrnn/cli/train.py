@@ -38,19 +38,14 @@ ResumeOption = Annotated[
 InitFromOption = Annotated[
     str | None,
     typer.Option(
-        help="Initialize from another run's weights.",
-        metavar="RUN",
-        rich_help_panel=RUN,
-        autocompletion=complete_run,
+        help="Initialize from another run's weights.", metavar="RUN", rich_help_panel=RUN, autocompletion=complete_run
     ),
 ]
 EpochsOption = Annotated[float | None, typer.Option(help="Train for this many epochs.", rich_help_panel=LENGTH)]
 MinutesOption = Annotated[
     float | None,
     typer.Option(
-        help="Train for this many minutes, including evaluations.",
-        rich_help_panel=LENGTH,
-        show_default="5, on a GPU 3",
+        help="Train for this many minutes, including evaluations.", rich_help_panel=LENGTH, show_default="5, on a GPU 3"
     ),
 ]
 MoreMinutesOption = Annotated[
