@@ -28,7 +28,7 @@ from charrnn.options import check_names
 from charrnn.properties.catalog import Text
 from charrnn.sampling.best import keep_best
 from charrnn.sampling.conversation import Conversation
-from charrnn.sampling.generate import Report, fresh_seed, generate_states
+from charrnn.sampling.generate import Report, generate_states
 from charrnn.sampling.novelty import Novelty, TrainingIndex
 from charrnn.sampling.particles import Particles
 from charrnn.sampling.settings import SampleSettings
@@ -185,7 +185,7 @@ class LanguageModel:
         progress: Progress | None,
         report: Report | None,
     ) -> Iterator[np.ndarray]:
-        seeded = settings if settings.seed is not None else settings.changed(seed=fresh_seed())
+        seeded = settings.seeded()
         particles = Particles(seeded)
         candidates = seeded.changed(num=seeded.num * seeded.particle_count)
         drawn = (row for row, _ in self._generate_states(prime, clamp, candidates, particles=particles))

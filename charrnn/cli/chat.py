@@ -83,13 +83,8 @@ def chat(
     [bold]charrnn chat --you 'USER: ' --reply 'BOT: ' --turn-end '\n' --temperature 0.5[/bold]
     [bold]echo 'Where is the king?' | charrnn chat --seed 1[/bold]
     """
-    settings = sample_settings(given)
-
-    from charrnn.sampling.generate import fresh_seed
-
+    settings = sample_settings(given).seeded()
     model = load_model(run, checkpoint, device)
-    if settings.seed is None:
-        settings = settings.changed(seed=fresh_seed())
     asked = {"you": you, "reply": reply, "end": turn_end}
     turns = replace(model.turn_format(), **{name: unescaped(one) for name, one in asked.items() if one is not None})
     index = training_index(model, corpus, needed=settings.max_copy is not None)

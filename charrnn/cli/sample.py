@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,27 +14,25 @@ import typer
 from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_cell
-from charrnn.cli.log_weights import LogWeights
 from charrnn.cli.novelty import CorpusOption, NoveltyOption, training_index
 from charrnn.cli.progress import stage_bar
-from charrnn.cli.sampled_text import TextOutput, print_json, print_texts
+from charrnn.cli.sampled_text import Drawn, TextOutput, print_json, print_texts
 from charrnn.cli.sampling_options import sample_settings
 from charrnn.cli.typed_lines import TypedLines, known_ids
 from charrnn.display.terminal import is_terminal, safe_text, write
-from charrnn.errors import CharrnnError, ExitCode, UsageError
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.options import only_one_of, settings_from
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import TerminalSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
 
     from charrnn.api import Model
     from charrnn.display.colored_stream import ColoredStream
     from charrnn.model.run import Run
-    from charrnn.sampling.generate import Report
     from charrnn.sampling.novelty import TrainingIndex
 
 PrimeOption = Annotated[
@@ -134,78 +133,83 @@ def sample(
     [bold]charrnn sample --matching '(.{0,60}\\n){14}' --particles 8[/bold]
     [bold]charrnn sample --prime "To be" --suffix "the question"[/bold]
     """
-    temperatures = _temperatures(given, interactive=interactive)
-    settings = sample_settings({**given, **temperatures[0]})
-    variants = [settings.changed(**one) for one in temperatures]
+    variants = _variants(given, interactive=interactive)
     only_one_of(raw=raw, color_by=color_by)
     only_one_of(output=output, color_by=color_by)
     only_one_of(prime=prime, prime_file=prime_file, interactive=interactive)
     _check_inputs("-" if interactive else prime, prime_file, adapt, save_as)
-
-    from charrnn.sampling.generate import fresh_seed
-
     model = _adapted(options.load_model(run, checkpoint, device), adapt, save_as, skip_unknown=skip_unknown)
     prime_ids = _prime_ids(model, prime, prime_file, skip_unknown=skip_unknown)
-    suffix = model.run.encode(settings.suffix or "", source="the suffix")
-    index = training_index(model, corpus, needed=novelty or settings.max_copy is not None)
-    compared = index if novelty else None
-    seeded = settings if settings.seed is not None else settings.changed(seed=fresh_seed())
+    index = training_index(model, corpus, needed=novelty or variants[0].max_copy is not None)
     colors = None if as_json else _colored_stream(model, color_by, settings_from(TerminalSettings, given))
-
-    weights = LogWeights()
-
-    def generate(prime: np.ndarray, settings: SampleSettings) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return _drawn(model, prime, color_by, clamp or (), settings, index, weights)
-
-    def show(prime: np.ndarray, settings: SampleSettings, drawn: Iterator[tuple[np.ndarray, np.ndarray]]) -> None:
-        if as_json:
-            print_json(model, drawn, prime, settings, compared, weights, watched=color_by is not None, raw=raw)
-        else:
-            text_output, echoed = TextOutput(model.run, raw, colors), (prime, suffix)
-            newline = interactive or len(variants) > 1
-            if no_echo:
-                echoed = prime[:0], suffix[:0]
-            print_texts(drawn, echoed, settings.num, text_output, compared, weights, newline=newline)
-
-    chosen = [] if interactive else [one.changed(seed=seeded.seed) for one in variants]
-    first = None if interactive else generate(prime_ids, chosen[0])  # mistakes are found before a file is written
+    printer = _Printer(model, clamp or (), color_by, colors, index, novelty, as_json, raw, not no_echo)
+    # Texts are drawn before the output is opened, so that a mistake does not replace a file.
+    drawn = None if interactive else printer.draw(prime_ids, variants[0])
     if not as_json:
-        _announce(model.name, settings, seeded, colors)
-    try:
-        with contextlib.nullcontext() if output is None else _redirected(output):
-            if interactive:
-                _continue_typed(model, seeded, lambda prime, chosen: show(prime, chosen, generate(prime, chosen)))
-            for one in chosen:
-                if len(chosen) > 1 and not as_json:
-                    print(f"── temperature {one.temperature} ──", file=sys.stderr, flush=True)
-                show(prime_ids, one, first or generate(prime_ids, one))
-                first = None
-    except KeyboardInterrupt:
-        raise typer.Exit(ExitCode.INTERRUPTED) from None
+        _announce(model.name, variants[0], colors, with_seed="seed" not in given)
+    with _redirected(output):
+        if drawn is None:
+            printer.continue_lines(variants[0])
+        else:
+            printer.print_variants(drawn, variants)
 
 
-def _temperatures(given: dict[str, Any], *, interactive: bool) -> list[dict[str, Any]]:
-    """Return the option --temperature once for each of its values, which commas separate; empty if it is not given."""
-    if "temperature" not in given:
-        return [{}]
-    values = str(given["temperature"]).split(",")
-    if interactive and len(values) > 1:
+def _variants(given: dict[str, Any], *, interactive: bool) -> list[SampleSettings]:
+    """Return the settings for each value of --temperature, which commas separate. All have the same seed."""
+    first, *others = str(given.get("temperature", "")).split(",")
+    if interactive and others:
         raise UsageError("--interactive takes one --temperature", "leave out the others")
-    return [{"temperature": value} for value in values]
+    settings = sample_settings({**given, **({"temperature": first} if "temperature" in given else {})}).seeded()
+    return [settings, *(settings.changed(temperature=value) for value in others)]
 
 
-def _continue_typed(model: Model, settings: SampleSettings, show: Callable[[np.ndarray, SampleSettings], None]) -> None:
-    """Show a text for each line of standard input, each from the next seed. A person's Ctrl-C ends one text."""
-    lines, seed = TypedLines("prime: "), settings.seed or 0
-    for number, line in enumerate(lines):
-        prime = known_ids(line, model.run)
-        if line and not len(prime):
-            continue
-        try:
-            show(prime, settings.changed(seed=(seed + number) % 2**63))
-        except KeyboardInterrupt:
-            if not lines.is_typed:
-                raise
+@dataclass(frozen=True)
+class _Printer:
+    """Draws texts and prints them, as the options of `charrnn sample` say. index: of the training text, if needed."""
+
+    model: Model
+    clamp: Sequence[str]
+    color_by: str | None
+    colors: ColoredStream | None
+    index: TrainingIndex | None
+    novelty: bool
+    as_json: bool
+    raw: bool
+    echo: bool
+
+    def draw(self, prime: np.ndarray, settings: SampleSettings) -> Drawn:
+        """Return texts that continue a prime. Raises CharrnnError for settings that do not fit the model."""
+        return Drawn(self.model, prime, settings, clamp=self.clamp, color_by=self.color_by, index=self.index)
+
+    def print(self, drawn: Drawn, *, newline: bool) -> None:
+        """Print texts as they are generated. newline: end a single one with a newline too."""
+        index = self.index if self.novelty else None
+        if self.as_json:
+            print_json(drawn, self.model, index, watched=self.color_by is not None, raw=self.raw)
+        else:
+            output = TextOutput(self.model.run, self.raw, self.colors)
+            print_texts(drawn, output, index, echo=self.echo, newline=newline)
+
+    def print_variants(self, first: Drawn, variants: Sequence[SampleSettings]) -> None:
+        """Print texts with all of these settings. first: those with the first of them."""
+        for settings in variants:
+            if len(variants) > 1 and not self.as_json:
+                print(f"── temperature {settings.temperature} ──", file=sys.stderr, flush=True)
+            drawn = first if settings is variants[0] else self.draw(first.prime, settings)
+            self.print(drawn, newline=len(variants) > 1)
+
+    def continue_lines(self, settings: SampleSettings) -> None:
+        """Continue each line of standard input, from one seed after the other. A person's Ctrl-C ends one text."""
+        lines, seed = TypedLines("prime: "), settings.seed or 0
+        for number, line in enumerate(lines):
+            prime = known_ids(line, self.model.run)
+            if line and not len(prime):
+                continue
+            try:
+                self.print(self.draw(prime, settings.changed(seed=(seed + number) % 2**63)), newline=True)
+            except KeyboardInterrupt:
+                if not lines.is_typed:
+                    raise
 
 
 def _check_inputs(prime: str | None, prime_file: str | None, adapt: str | None, save_as: str | None) -> None:
@@ -219,11 +223,11 @@ def _check_inputs(prime: str | None, prime_file: str | None, adapt: str | None, 
         raise UsageError(f"there is no file {prime_file}", "check the path given to --prime-file")
 
 
-def _announce(run: str, settings: SampleSettings, seeded: SampleSettings, colors: ColoredStream | None) -> None:
-    """Show the seed that was drawn, and the legend of the colors, if standard error is a terminal."""
+def _announce(run: str, settings: SampleSettings, colors: ColoredStream | None, *, with_seed: bool) -> None:
+    """Show the seed, and the legend of the colors, if standard error is a terminal."""
     if not is_terminal(sys.stderr):
         return
-    facts = [f"seed {seeded.seed}"] if settings.seed is None and not settings.greedy else []
+    facts = [f"seed {settings.seed}"] if with_seed and not settings.greedy else []
     facts += [colors.legend] if colors is not None and is_terminal(sys.stdout) else []
     if facts:
         write(sys.stderr, " · ".join([run, *facts]) + "\n", styled=True)
@@ -231,8 +235,11 @@ def _announce(run: str, settings: SampleSettings, seeded: SampleSettings, colors
 
 
 @contextlib.contextmanager
-def _redirected(path: Path) -> Iterator[None]:
-    """Write standard output to a file, exactly as to a pipe."""
+def _redirected(path: Path | None) -> Iterator[None]:
+    """Write standard output to a file, if one is given, exactly as to a pipe."""
+    if path is None:
+        yield
+        return
     try:
         file = path.open("w", encoding="utf-8", newline="")
     except OSError as error:
@@ -274,33 +281,6 @@ def _read_prime(prime: str | None, prime_file: str | None, run: Run) -> str | by
             hint = f"convert it to {reading.encoding}, the encoding of the run's corpus"
             raise CharrnnError(error.message, hint) from None
     return os.fsencode(prime or "") if as_bytes else prime or ""
-
-
-def _drawn(
-    model: Model,
-    prime: np.ndarray,
-    color_by: str | None,
-    clamp: Sequence[str],
-    settings: SampleSettings,
-    index: TrainingIndex | None,
-    report: Report,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Return an iterator of ids (N,) and the values (N,) of the cell to color by, zeros if none."""
-    import numpy as np
-
-    if color_by is None:
-        zeros = np.zeros(settings.num)
-        with stage_bar() as bar:
-            generated = model.generate(
-                prime, clamp=clamp, corpus=index, progress=bar, report=report, **settings.to_json()
-            )
-            if settings.best_of > 1 or settings.uses_particles:  # the texts are known when all have been generated
-                generated = iter(list(generated))
-        return ((ids, zeros) for ids in generated)
-    cell, _, signal = color_by.partition(".")
-    recurrence, signal = model.network.recurrence, signal or "auto"
-    pairs = model.watch(cell, prime, signal=signal, clamp=clamp, corpus=index, **settings.to_json())
-    return ((ids, recurrence.displayed(recurrence.find_signal(signal), values)) for ids, values in pairs)
 
 
 def _colored_stream(model: Model, color_by: str | None, settings: TerminalSettings) -> ColoredStream | None:

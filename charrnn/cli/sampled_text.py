@@ -1,4 +1,4 @@
-"""The output of `charrnn sample`: texts as they are generated, or as JSON."""
+"""The texts of `charrnn sample`: as they are drawn, and as they are printed."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import json
 import sys
 import time
 from array import array
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from charrnn.cli.log_weights import LogWeights
 from charrnn.cli.novelty import print_novelty
 from charrnn.cli.progress import stage_bar
 from charrnn.display.terminal import Terminal, WordWrap, is_terminal, safe_text, write
 from charrnn.sampling.settings import SampleSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import numpy as np
 
@@ -28,55 +27,49 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = {"terminal": 0.05, "pipe": 0.5}
 
 
-def print_texts(
-    drawn: Iterator[tuple[np.ndarray, np.ndarray]],
-    echoed: tuple[np.ndarray, np.ndarray],
-    num: int,
-    output: TextOutput,
-    index: TrainingIndex | None,
-    weights: LogWeights,
-    *,
-    newline: bool = False,
-) -> None:
-    """Print the first text as it is generated, then the others, generated in parallel.
+class Drawn:
+    """N texts as a model generates them: an iterator over ids (N,) and the values (N,) of a cell.
 
-    echoed: what to print before and after each. index: print the novelty of each text after it. newline: end a single
-    text with a newline too.
+    color_by: the cell, as `--color-by` names it; None: the values are zeros. index: of the training text, for max_copy.
+    log_weights: of the texts, in nats, once they have ended; empty unless they match an expression.
     """
-    import numpy as np
 
-    from charrnn.sampling.novelty import NoveltyMeter
+    def __init__(
+        self,
+        model: Model,
+        prime: np.ndarray,
+        settings: SampleSettings,
+        *,
+        clamp: Sequence[str],
+        color_by: str | None,
+        index: TrainingIndex | None,
+    ):
+        self.prime, self.settings = prime, settings
+        self.log_weights: list[float] = []
+        given: dict[str, Any] = {"clamp": clamp, "corpus": index, **settings.to_json()}
+        self._pairs = self._plain(model, given) if color_by is None else self._watched(model, color_by, given)
 
-    prime, suffix = echoed
-    meter = None if index is None else NoveltyMeter(index)
-    others = [_Text() for _ in range(num - 1)]
-    output.start(1, num)
-    try:
-        output.put(prime)
-        for ids, values in drawn:
-            if ids[0] >= 0:
-                output.put(ids[:1], values[:1])
-                if meter is not None:
-                    meter.feed(ids[:1].tolist())
-            _append(others, ids[1:], values[1:])
-        output.put(suffix)
-    except KeyboardInterrupt:
-        output.end(newline=newline or num > 1)
-        raise
-    output.end(newline=newline or num > 1)
-    weights.print(0)
-    if meter is not None:
-        print_novelty(meter.result())
-    for number, text in enumerate(others, start=2):
-        output.start(number, num)
-        output.put(prime)
-        output.put(text.ids, text.values)
-        output.put(suffix)
-        output.end(newline=True)
-        weights.print(number - 1)
-        if index is not None:
-            with stage_bar() as progress:
-                print_novelty(index.novelty(np.array(text.ids, np.int32), progress))
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return self._pairs
+
+    def _plain(self, model: Model, given: dict[str, Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        import numpy as np
+
+        zeros = np.zeros(self.settings.num)
+        with stage_bar() as bar:
+            ids = model.generate(self.prime, progress=bar, report=self._weigh, **given)
+            if self.settings.best_of > 1 or self.settings.uses_particles:  # chosen when all have been generated
+                ids = iter(list(ids))
+        return ((one, zeros) for one in ids)
+
+    def _watched(self, model: Model, color_by: str, given: dict[str, Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        cell, _, part = color_by.partition(".")
+        recurrence, signal = model.network.recurrence, part or "auto"
+        pairs = model.watch(cell, self.prime, signal=signal, **given)
+        return ((ids, recurrence.displayed(recurrence.find_signal(signal), values)) for ids, values in pairs)
+
+    def _weigh(self, values: np.ndarray) -> None:
+        self.log_weights = values.tolist()
 
 
 class _Text:
@@ -94,6 +87,57 @@ def _append(texts: list[_Text], ids: np.ndarray, values: np.ndarray) -> None:
             text.values.append(value)
 
 
+def print_texts(
+    drawn: Drawn, output: TextOutput, index: TrainingIndex | None, *, echo: bool = True, newline: bool = False
+) -> None:
+    """Print the first text as it is generated, then the others, generated in parallel.
+
+    index: to print the novelty of each text after it. echo: print the prime before each text, and the suffix after it.
+    newline: end a single text with a newline too.
+    """
+    import numpy as np
+
+    from charrnn.sampling.novelty import NoveltyMeter
+
+    settings, num = drawn.settings, drawn.settings.num
+    prime = drawn.prime if echo else drawn.prime[:0]
+    suffix = output.run.encode(settings.suffix if echo and settings.suffix else "")
+    meter = None if index is None else NoveltyMeter(index)
+    others = [_Text() for _ in range(num - 1)]
+    output.start(1, num)
+    output.put(prime)
+    try:
+        for ids, values in drawn:
+            if ids[0] >= 0:
+                output.put(ids[:1], values[:1])
+                if meter is not None:
+                    meter.feed(ids[:1].tolist())
+            _append(others, ids[1:], values[1:])
+        output.put(suffix)
+    finally:
+        output.end(newline=newline or num > 1)
+    _print_log_weight(drawn, 0)
+    if meter is not None:
+        print_novelty(meter.result())
+    for number, text in enumerate(others, start=1):
+        output.start(number + 1, num)
+        output.put(prime)
+        output.put(text.ids, text.values)
+        output.put(suffix)
+        output.end(newline=True)
+        _print_log_weight(drawn, number)
+        if index is not None:
+            with stage_bar() as bar:
+                print_novelty(index.novelty(np.array(text.ids, np.int32), bar))
+
+
+def _print_log_weight(drawn: Drawn, number: int) -> None:
+    """Print the log-weight of a text on standard error, if that is a terminal."""
+    if drawn.log_weights and is_terminal(sys.stderr):
+        write(sys.stderr, f"log-weight {drawn.log_weights[number]:.2f} nats\n", styled=True)
+        sys.stderr.flush()
+
+
 class TextOutput:
     """Writes ids to standard output: safe on a terminal, exact elsewhere, flushed often enough to watch.
 
@@ -101,7 +145,7 @@ class TextOutput:
     """
 
     def __init__(self, run: Run, raw: bool, colors: ColoredStream | None):
-        self._vocabulary, self._colors, self._composes = run.vocabulary, colors, run.composes
+        self.run, self._colors = run, colors
         self._to_terminal = is_terminal(sys.stdout)
         self._headings = self._to_terminal and is_terminal(sys.stderr)
         is_exact = raw or not (self._to_terminal or colors or run.composes)
@@ -146,7 +190,7 @@ class TextOutput:
         elif self._decoder is not None:
             self._write_text(self._decoder.end())
             write(sys.stdout, self._wrap.end())
-        ended = self._last_id is not None and self._vocabulary.text([self._last_id]) == "\n"
+        ended = self._last_id is not None and self.run.vocabulary.text([self._last_id]) == "\n"
         if (self._to_terminal or newline) and not ended:
             sys.stdout.write("\n")
         sys.stdout.flush()
@@ -154,12 +198,12 @@ class TextOutput:
 
     def _write_ids(self, ids: list[int], values: list[float | None]) -> None:
         if self._decoder is None:
-            self._write_exactly(self._vocabulary.decode(ids))
+            self._write_exactly(self.run.vocabulary.decode(ids))
         elif self._colors is None:
             self._write_text(self._decoder.feed(ids))
         else:
             for one, value in zip(ids, values, strict=True):  # a composed syllable comes with the character after it
-                self._write_colored(self._decoder.feed([one]), self._last_value if self._composes else value)
+                self._write_colored(self._decoder.feed([one]), self._last_value if self.run.composes else value)
                 self._last_value = value
 
     def _write_colored(self, text: str, value: float | None) -> None:
@@ -178,28 +222,19 @@ class TextOutput:
         sys.stdout.buffer.write(text if isinstance(text, bytes) else text.encode("utf-8"))
 
 
-def print_json(
-    model: Model,
-    drawn: Iterator[tuple[np.ndarray, np.ndarray]],
-    prime: np.ndarray,
-    settings: SampleSettings,
-    index: TrainingIndex | None,
-    weights: LogWeights,
-    *,
-    watched: bool,
-    raw: bool,
-) -> None:
+def print_json(drawn: Drawn, model: Model, index: TrainingIndex | None, *, watched: bool, raw: bool) -> None:
     """Print a line for each text, with its loss under the model at temperature 1.
 
-    watched: print values too. raw: the text as it was generated, without composed syllables.
+    index: to add the novelty. watched: add the values of the cell. raw: the text as generated, without composed
+    syllables.
     """
     import numpy as np
 
     from charrnn.sampling.stops import is_stopped
 
-    vocabulary, texts = model.vocabulary, [_Text() for _ in range(settings.num)]
+    vocabulary, prime, settings = model.vocabulary, drawn.prime, drawn.settings
     as_text, form = vocabulary.text if raw else model.run.text, model.run.settings.corpus.normalize
-    stops = model.sample_settings(**settings.to_json())
+    texts, stops = [_Text() for _ in range(settings.num)], model.sample_settings(**settings.to_json())
     for drawn_ids, values in drawn:
         _append(texts, drawn_ids, values)
     for stream, one in enumerate(texts):
@@ -220,8 +255,8 @@ def print_json(
         }
         if settings.suffix is not None:
             entry["suffix"] = settings.suffix
-        if (weight := weights.of(stream)) is not None:
-            entry["log_weight"] = weight
+        if drawn.log_weights:
+            entry["log_weight"] = drawn.log_weights[stream]
         if watched:
             entry["values"] = [round(value, 4) for value in one.values]
         decoded = vocabulary.decode(ids)

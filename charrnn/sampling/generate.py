@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -32,11 +31,6 @@ CHECK_INTERVAL = 16  # characters between two checks of the logits; each takes a
 LONGEST_END = 64  # characters in which the end of a document is recognized
 MULTITHREADED = 30_000_000  # multiplications in a step from which more than one thread pays
 Report = Callable[[np.ndarray], object]
-
-
-def fresh_seed() -> int:
-    """Return a random seed that is short enough to type."""
-    return secrets.randbelow(10**9)
 
 
 @dataclass(frozen=True)
@@ -180,7 +174,7 @@ def _generate(
     copies: CopyLimit | None,
     resampling: _Resampling,
 ) -> Iterator[tuple[np.ndarray, State]]:
-    seed = fresh_seed() if settings.seed is None else settings.seed
+    seed = settings.seeded().seed
     generators = [np.random.default_rng((seed, stream)) for stream in range(settings.num)]
     noise = None if settings.greedy else GumbelNoise(generators, step.network.vocabulary_size, ids.device)
     fast = _FastMode(step.multiplications)  # left before each yield: it would apply to the caller's code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -166,6 +167,10 @@ class SampleSettings(Settings):
     def particle_count(self) -> int:
         """The number of particles for each text."""
         return self.particles or (1 if self.suffix is None else SUFFIX_PARTICLES)
+
+    def seeded(self) -> Self:
+        """Return the settings with a seed: their own, or a random one that is short enough to type."""
+        return self if self.seed is not None else self.changed(seed=secrets.randbelow(10**9))
 
     def normalized(self, form: str) -> Self:
         """Return the settings for a model of normalized text. form: as for `charrnn.text.normalization.normalized`.
