@@ -15,11 +15,13 @@ from charrnn.cli.completion import complete_corpus
 from charrnn.cli.help import Command, Group
 from charrnn.cli.options import JsonListOption
 from charrnn.cli.progress import transfer_bar
+from charrnn.display.tables import table
+from charrnn.display.terminal import Terminal, safe_text
 from charrnn.errors import UsageError
 from charrnn.units import file_size
 
 if TYPE_CHECKING:
-    from charrnn.display.terminal import Terminal
+    from collections.abc import Sequence
 
 MIN_TABLE_COLUMNS = 72
 
@@ -53,21 +55,18 @@ def corpora(context: typer.Context, as_json: JsonListOption = False) -> None:
         if as_json:
             raise UsageError("--json belongs to the list: charrnn corpora --json")
         return
-    from charrnn.display.terminal import Terminal
     from charrnn.text.sources import corpora_folder
 
     entries = list_entries(corpora_folder())
     if as_json:
-        json.dump([asdict(entry) | {"present": entry.present} for entry in entries], sys.stdout, indent=2)
-        print()
+        print(json.dumps([asdict(entry) | {"present": entry.present} for entry in entries], indent=2))
         return
     terminal = Terminal.of(sys.stdout)
-    if not terminal.is_terminal:
-        terminal.write(_aligned(entries))
-    elif terminal.width < MIN_TABLE_COLUMNS:
-        _print_stacked(entries, terminal)
+    rows = list(map(_row, entries))
+    if terminal.is_terminal and terminal.width >= MIN_TABLE_COLUMNS:
+        _print_two_lines_each(rows, terminal)
     else:
-        _print_table(entries, terminal)
+        table(("corpus", "size", "here", "description", "source"), rows, terminal, right=("size",))
     if terminal.is_terminal:
         sys.stdout.flush()
         Terminal.of(sys.stderr).paragraph(
@@ -85,16 +84,14 @@ def get(
     ],
 ) -> None:
     """Download or build corpora from the catalog and print their paths. Existing files stay as they are."""
-    from charrnn.display.terminal import Terminal
     from charrnn.text import catalog
     from charrnn.text.sources import corpora_folder, display_path
 
     entries = []
     for name in names:
         if (entry := catalog.find(name)) is None:
-            raise UsageError(
-                f"the catalog has no corpus {display_path(name)!r}", f"choose from {', '.join(catalog.CORPORA)}"
-            )
+            problem = f"the catalog has no corpus {display_path(name)!r}"
+            raise UsageError(problem, f"choose from {', '.join(catalog.CORPORA)}")
         entries.append(entry)
     terminal = Terminal.of(sys.stdout)
     for entry in entries:
@@ -113,13 +110,11 @@ def list_entries(folder: Path) -> list[Listed]:
     for name, entry in catalog.CORPORA.items():
         path = present.pop(entry.file_name, None)
         size = entry.source.size if path is None else _size(path)
-        entries.append(
-            Listed(name, entry.description, size, None if path is None else display_path(path), entry.source.origin)
-        )
+        shown = None if path is None else display_path(path)
+        entries.append(Listed(name, entry.description, size, shown, entry.source.origin))
     for path in present.values():
-        entries.append(
-            Listed(display_path(path.name.removesuffix(".txt")), None, _size(path), display_path(path), None)
-        )
+        name = display_path(path.name.removesuffix(".txt"))
+        entries.append(Listed(name, None, _size(path), display_path(path), None))
     return entries
 
 
@@ -133,51 +128,27 @@ def _size(path: Path) -> int | None:
 
 
 def _row(entry: Listed) -> tuple[str, str, str, str, str]:
-    """Return the row of the table: name, size, here or -, description, origin; safe to print."""
-    from charrnn.display.terminal import safe_text
-
     return (
-        safe_text(entry.name, keep_newlines=False, keep_tabs=False),
+        entry.name,
         "?" if entry.size is None else file_size(entry.size),
         "here" if entry.present else "-",
         entry.description or "your own text",
-        safe_text(entry.origin or entry.path or "", keep_newlines=False, keep_tabs=False),
+        entry.origin or entry.path or "",
     )
 
 
-def _aligned(entries: list[Listed]) -> str:
-    """Return the table for a pipe: aligned columns, nothing cut."""
-    rows = [("NAME", "SIZE", "HERE", "DESCRIPTION", "SOURCE"), *map(_row, entries)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in rows
-    )
-
-
-def _print_stacked(entries: list[Listed], terminal: Terminal) -> None:
-    from rich.padding import Padding
-    from rich.text import Text
-
-    for name, size, here, what, origin in map(_row, entries):
-        heading = Text.assemble((name, "bold"), f"  {size}", f"  {here}" if here == "here" else "")
-        for part in (
-            heading,
-            Padding(Text(what), (0, 0, 0, 2)),
-            Padding(Text(origin, "dim", overflow="fold"), (0, 0, 0, 2)),
-        ):
-            terminal.write(terminal.render(part), styled=True)
-
-
-def _print_table(entries: list[Listed], terminal: Terminal) -> None:
+def _print_two_lines_each(rows: Sequence[Sequence[str]], terminal: Terminal) -> None:
+    """Print a table with the source below each description."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("corpus", style="bold", overflow="fold")
-    table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("here", no_wrap=True)
-    table.add_column("description and source", overflow="fold", ratio=1)
-    for name, size, here, what, origin in map(_row, entries):
-        table.add_row(Text(name), size, "yes" if here == "here" else "", Text.assemble(what, "\n", (origin, "dim")))
-    terminal.write(terminal.render(table), styled=True)
+    drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    drawn.add_column("corpus", style="bold", overflow="fold")
+    drawn.add_column("size", justify="right", no_wrap=True)
+    drawn.add_column("here", no_wrap=True)
+    drawn.add_column("description and source", overflow="fold", ratio=1)
+    for row in rows:
+        name, size, here, what, origin = (safe_text(cell, keep_newlines=False, keep_tabs=False) for cell in row)
+        drawn.add_row(Text(name), size, "yes" if here == "here" else "", Text.assemble(what, "\n", (origin, "dim")))
+    terminal.write(terminal.render(drawn), styled=True)
