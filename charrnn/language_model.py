@@ -83,8 +83,7 @@ class LanguageModel:
     @property
     def shape(self) -> str:
         """Recurrence, layers and hidden size, such as `lstm 1×384`."""
-        settings = self.network.settings
-        return f"{settings.recurrence} {settings.layers}×{settings.hidden_size}"
+        return self.network.settings.shape
 
     @property
     def parameters(self) -> int:

@@ -49,6 +49,11 @@ class ModelSettings(Settings):
         0.0, "Dropout probability, between layers and before the output.", at_least=0, below=1, chosen=True
     )
 
+    @property
+    def shape(self) -> str:
+        """Recurrence, layers and hidden size, such as `lstm 1×384`."""
+        return f"{self.recurrence} {self.layers}×{self.hidden_size}"
+
 
 @dataclass(frozen=True)
 class TrainingSettings(Settings):

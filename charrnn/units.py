@@ -21,6 +21,16 @@ def perplexity(nats: float) -> float:
         return math.inf
 
 
+def loss(nats: float) -> str:
+    """Format a loss per character as `1.2345 nats, 1.7810 bits per character`."""
+    return f"{nats:.4f} nats, {bits(nats):.4f} bits per character"
+
+
+def signed(value: float, decimals: int = 2) -> str:
+    """Format a value with its sign, as in `+0.25` or `−0.25`."""
+    return f"{value:+.{decimals}f}".replace("-", "−")
+
+
 def duration(seconds: float) -> str:
     """Format seconds as `0.4 s`, `38 s`, `2 min 05 s`, `3 h 20 min` or `2 d 4 h`."""
     if not math.isfinite(seconds):

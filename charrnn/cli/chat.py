@@ -16,7 +16,8 @@ from charrnn.cli.novelty import CorpusOption, training_index
 from charrnn.cli.options import CheckpointOption, DeviceOption, RunArgument, load_model, with_settings
 from charrnn.cli.sampled_text import TextOutput
 from charrnn.cli.sampling_options import parse_value, sample_settings, shown_value, unescaped
-from charrnn.cli.typed_lines import TypedLines, interruptible, known_ids, note
+from charrnn.cli.stderr import note
+from charrnn.cli.typed_lines import TypedLines, interruptible, known_ids
 from charrnn.display.terminal import Terminal, is_terminal, wrap_words
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.options import Option
@@ -174,14 +175,12 @@ class _Chat:
         note(f"{word} {shown_value(getattr(self._conversation.settings, name))}")
 
     def _save(self, name: str) -> None:
+        from charrnn.display.export import save
+
         path = Path(name or f"{self._model.name}-chat.txt").expanduser()
         if os.path.lexists(path) and path.absolute() not in self._saved:
             raise UsageError(f"{path} exists already", "name another file, as in /save FILE")
-        text = self._conversation.text
-        try:
-            path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
-        except OSError as error:
-            raise CharrnnError(f"{path} cannot be written: {error.strerror}") from None
+        save(path, self._conversation.text)
         self._saved.add(path.absolute())
         note(f"written to {path}")
 

@@ -60,7 +60,7 @@ def compare_models(
 
 
 def _show_plan(comparison: Comparison, terminal: Terminal) -> None:
-    shapes = ", ".join(f"{model.recurrence} {model.layers}×{model.hidden_size}" for model in comparison.models)
+    shapes = ", ".join(model.shape for model in comparison.models)
     sizes = sorted(comparison.parameters)
     number = len(comparison.models)
     length = "" if comparison.minutes is None else f", {duration(60 * comparison.minutes)} each"

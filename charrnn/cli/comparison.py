@@ -8,7 +8,7 @@ from charrnn.cli.explanation import DIFFERENCE, print_passages
 from charrnn.display.tables import table
 from charrnn.display.terminal import Terminal
 from charrnn.display.view import View
-from charrnn.units import amount, count
+from charrnn.units import amount, count, signed
 
 if TYPE_CHECKING:
     from charrnn.api import Model
@@ -62,12 +62,8 @@ def corpus_note(first: Model, second: Model) -> str | None:
 def _row(one: Difference) -> list[str]:
     if one.first is None or one.second is None or one.difference is None:
         return [one.name, "0", "–", "–", "–", ""]
-    ends = "" if one.interval is None else f"{_signed(one.interval[0])} {_signed(one.interval[1])}"
-    return [one.name, count(one.characters), f"{one.first:.3f}", f"{one.second:.3f}", _signed(one.difference), ends]
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "−")
+    ends = "" if one.interval is None else " ".join(signed(end, 3) for end in one.interval)
+    return [one.name, count(one.characters), f"{one.first:.3f}", f"{one.second:.3f}", signed(one.difference, 3), ends]
 
 
 def _unknown(name: str, unknown: dict[str, int]) -> str:

@@ -15,6 +15,7 @@ import typer
 from charrnn.cli import options
 from charrnn.cli.completion import complete_run
 from charrnn.cli.progress import stage_bar
+from charrnn.cli.stderr import say
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.units import amount, count
 
@@ -140,7 +141,7 @@ def evaluate(
     others = [load(name, device=device) for name in compare or ()]
     title, encoded = options.read_text(model, text, skip_unknown=skip_unknown, given=given)
     if len(encoded) < 2:
-        raise CharrnnError(f"{title} is too short to score: it has {len(encoded)} characters the model knows")
+        raise CharrnnError(f"{title} is too short to score: it has {amount(len(encoded), 'character')} the model knows")
     with stage_bar() as bar:
         evaluation = _Evaluation(model, title, encoded, corpus, bar)
         evaluation.score(dynamic=dynamic, mix=mix, per_line=per_line)
@@ -278,7 +279,7 @@ class _Evaluation:
         facts = {"run": f"{self.model.name} (step {count(self.model.checkpoint.step)})", "text": self.title}
         facts["loss"] = f"{self.scored.bits_per_character:.4f} bits per character"
         export_passages(path, self.explanation, self._symbols(), facts)
-        print(f"written to {path}", file=sys.stderr)
+        say(f"written to {path}")
 
     def _symbols(self) -> list[str]:
         from charrnn.inspection.recorded_trace import display_symbols

@@ -11,7 +11,7 @@ import typer
 
 from charrnn.cli.completion import complete_run
 from charrnn.cli.options import CheckpointOption, JsonOption
-from charrnn.units import amount, bits, count, file_size
+from charrnn.units import amount, count, file_size, loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,9 +90,9 @@ def _show(exported: Exported, path: Path, title: str, *, as_json: bool) -> None:
 def _rows(exported: Exported) -> Iterator[tuple[str, str]]:
     model, corpus, sizes = exported.settings.model, exported.settings.corpus, exported.sizes
     nats = exported.progress.validation_nats
-    loss = "" if nats is None else f", validation loss {nats:.4f} nats, {bits(nats):.4f} bits per character"
+    validation = "" if nats is None else f", validation loss {loss(nats)}"
     kind = "half" if exported.half else "single"
-    yield "model", f"{model.recurrence} {model.layers}×{model.hidden_size}, step {count(exported.progress.step)}{loss}"
+    yield "model", f"{model.shape}, step {count(exported.progress.step)}{validation}"
     yield "weights", f"{file_size(sizes['weights'])}, {kind} precision; no optimizer state"
     yield "vocabulary", f"{file_size(sizes['vocabulary'])}, {len(exported.vocabulary)} {exported.vocabulary.kind}"
     settings = f"{file_size(sizes['settings and loss curve'])}, corpus {corpus.name}"

@@ -11,8 +11,9 @@ import typer
 from charrnn.cli.completion import complete_run
 from charrnn.cli.options import JsonOption, RunArgument
 from charrnn.cli.runs import Summary, summarize
+from charrnn.cli.stderr import say
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.units import amount, bits, count, duration, file_size
+from charrnn.units import amount, count, duration, file_size, loss
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,10 +57,9 @@ def rename(
 
     [bold]charrnn runs rename shakespeare plays[/bold]
     """
-    from charrnn.display.terminal import safe_text
     from charrnn.model.manage import rename_run
 
-    print(f"renamed to {safe_text(str(rename_run(old, new)))}", file=sys.stderr)
+    say(f"renamed to {rename_run(old, new)}")
 
 
 def rm(
@@ -75,7 +75,7 @@ def rm(
 
     [bold]charrnn runs rm old wide[/bold]
     """
-    from charrnn.display.terminal import is_terminal, safe_text
+    from charrnn.display.terminal import is_terminal
     from charrnn.model.lookup import find_run
     from charrnn.model.manage import remove_run, run_size
 
@@ -85,12 +85,12 @@ def rm(
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
             raise UsageError("without a terminal, nothing is removed unless you confirm it", "add --yes")
         for path, size in sizes.items():
-            print(f"{safe_text(str(path))}  {file_size(size)}", file=sys.stderr)
+            say(f"{path}  {file_size(size)}")
         what = "this run" if len(paths) == 1 else f"these {len(paths)} runs"
         typer.confirm(f"Remove {what} for ever?", abort=True, err=True)
     for path in paths:
         remove_run(str(path.absolute()))
-        print(f"removed {safe_text(str(path))}, {file_size(sizes[path])}", file=sys.stderr)
+        say(f"removed {path}, {file_size(sizes[path])}")
 
 
 def _details(run: Run) -> dict[str, Any]:
@@ -122,9 +122,8 @@ def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
     if progress.seconds:
         yield "time", duration(progress.seconds)
     if progress.best_nats is not None:
-        nats = progress.best_nats
         at = "" if progress.best_step is None else f", at step {count(progress.best_step)}"
-        yield "validation loss", f"{nats:.4f} nats, {bits(nats):.4f} bits per character{at}"
+        yield "validation loss", f"{loss(progress.best_nats)}{at}"
     yield "reason", origin.chosen_because
     yield "checkpoints", ", ".join(f"step {count(step)}" for step in run.checkpoint_steps())
 

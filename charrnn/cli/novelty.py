@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from charrnn.cli.options import corpus_option
 from charrnn.cli.progress import stage_bar
-from charrnn.display.terminal import Terminal
+from charrnn.cli.stderr import note
 from charrnn.errors import UsageError
 from charrnn.units import amount, shortened
 
@@ -47,7 +46,5 @@ def print_novelty(result: Novelty) -> None:
         size = amount(copied.characters, "character")
         longest = f"longest copy: {size}, {copied.file}:{copied.line}, {shortened(copied.quotation)}"
     shares = [f"{share:.1%} of {n}-grams" for n, share in result.new_ngrams.items() if share is not None]
-    terminal = Terminal.of(sys.stderr)
-    terminal.paragraph(longest)
-    terminal.paragraph(f"new: {', '.join(shares) or 'the text is too short to tell'}")
-    terminal.flush()
+    note(longest)
+    note(f"new: {', '.join(shares) or 'the text is too short to tell'}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from charrnn.cli.stderr import say
 from charrnn.discovery.profile import Passage
 from charrnn.display.activations import excerpt_lines, render
 from charrnn.display.clusters import columns
@@ -17,7 +17,7 @@ from charrnn.display.terminal import DEFAULT_COLUMNS, Terminal, safe_text
 from charrnn.display.view import View
 from charrnn.inspection.recorded_trace import display_symbols
 from charrnn.settings import InspectSettings
-from charrnn.units import amount, count, file_size
+from charrnn.units import amount, count, file_size, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ def show_cells(
     picture = trace.show(*cells, signal=settings.signal, successors=settings.top, palette=settings.palette, names=names)
     if output is not None:
         picture.save(output)
-        print(f"written to {output}", file=sys.stderr)
+        say(f"written to {output}")
         return
     for place, (profile, view) in enumerate(zip(profiles, picture.views, strict=True)):
         terminal.write("\n" if place else "")
@@ -137,7 +137,7 @@ def _passages(
             values=profile.values[part].tolist(),
             successors=None,
         )
-        label = f"{one.kind if one.kind != last else '':<{KIND}}{_signed(one.value)}  "
+        label = f"{one.kind if one.kind != last else '':<{KIND}}{signed(one.value)}  "
         last = one.kind
         for row, line in enumerate(
             excerpt_lines(shown, terminal, terminal.width - len(label), focus=one.position - start)
@@ -154,7 +154,7 @@ def _marked(terminal: Terminal) -> str:
 def _facts(model: Model, profile: CellProfile, encoded: EncodedText) -> Iterator[str]:
     """Yield sentences about a cell."""
     if profile.correlated:
-        yield "correlated cells: " + " · ".join(f"{cell} {_signed(value)}" for cell, value in profile.correlated)
+        yield "correlated cells: " + " · ".join(f"{cell} {signed(value)}" for cell, value in profile.correlated)
     if not profile.effects:
         yield f"layer {profile.cell.layer} is not connected to the output; it acts through the layers above"
     parts = [] if profile.memory is None else [f"median time constant {amount(round(profile.memory), 'character')}"]
@@ -171,21 +171,17 @@ def _effects(model: Model, profile: CellProfile, width: int) -> Iterator[str]:
     if profile.effects:
         yield "what it adds to the logits of the next character, compared with its mean"
     for one in profile.effects:
-        label = f"{one.state:<{KIND}}{_signed(one.value)}"
+        label = f"{one.state:<{KIND}}{signed(one.value)}"
         for word, side in (("up", one.raised), ("down", one.lowered)):
             line = f"{label:<{KIND + 8}}{word:<4}"
             for id, logit in side:
-                entry = f"  {symbols[id]} {_signed(logit)}"
+                entry = f"  {symbols[id]} {signed(logit)}"
                 if columns(line) + columns(entry) <= width:
                     line += entry
             yield line
             label = ""
     if profile.effects:
         yield ""
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
 
 
 def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
@@ -199,7 +195,7 @@ def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
     what = sentence(evidence) if evidence.verdict == "tracks" else f'correlates with "{evidence.property_name}"'
     line = f"cell {cell} {what}"
     if evidence.mean_inside is not None and evidence.mean_outside is not None:
-        means = _signed(evidence.mean_inside), _signed(evidence.mean_outside)
+        means = signed(evidence.mean_inside), signed(evidence.mean_outside)
         line += f": mean {evidence.signal} {means[0]} there, {means[1]} elsewhere"
     line += f" · {measure(evidence)} {score_with_interval(evidence)} within the same character"
     line += "" if any(found.claim_about(str(cell)) for found in searched) else " in the held-out text"
@@ -210,7 +206,7 @@ def write_explorer(page: Explorer, file: Path) -> None:
     """Write the explorer to a file, and say what it holds."""
     page.save(file)
     size = file_size(file.stat().st_size)
-    print(f"written to {file}: {amount(page.cells, 'cell')}, {size}; {page.note}", file=sys.stderr)
+    say(f"written to {file}: {amount(page.cells, 'cell')}, {size}; {page.note}")
 
 
 def find_span(model: Model, span: str, encoded: EncodedText, terminal: Terminal, *, as_json: bool) -> None:

@@ -116,11 +116,11 @@ class Summary:
     def cells(self) -> list[str]:
         """Return the row of the table below `HEADERS`."""
         settings, progress = self.run.settings, self.progress
-        model, nats = settings.model, progress.best_nats
+        nats = progress.best_nats
         return [
             _title(self.run.path),
             _shortened(settings.corpus.name),
-            f"{model.recurrence} {model.layers}×{model.hidden_size}",
+            settings.model.shape,
             count(self.parameters),
             f"{count(progress.step)} of {count(settings.training.steps)}",
             NONE if nats is None else _number(nats, 4),

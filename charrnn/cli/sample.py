@@ -18,8 +18,9 @@ from charrnn.cli.novelty import CorpusOption, NoveltyOption, training_index
 from charrnn.cli.progress import stage_bar
 from charrnn.cli.sampled_text import Drawn, TextOutput, print_json, print_texts
 from charrnn.cli.sampling_options import sample_settings
+from charrnn.cli.stderr import say
 from charrnn.cli.typed_lines import TypedLines, known_ids
-from charrnn.display.terminal import is_terminal, safe_text, write
+from charrnn.display.terminal import is_terminal
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.options import only_one_of, settings_from
 from charrnn.sampling.settings import SampleSettings
@@ -194,7 +195,7 @@ class _Printer:
         """Print texts with all of these settings. first: those with the first of them."""
         for settings in variants:
             if len(variants) > 1 and not self.as_json:
-                print(f"── temperature {settings.temperature} ──", file=sys.stderr, flush=True)
+                say(f"── temperature {settings.temperature} ──")
             drawn = first if settings is variants[0] else self.draw(first.prime, settings)
             self.print(drawn, newline=len(variants) > 1)
 
@@ -230,8 +231,7 @@ def _announce(run: str, settings: SampleSettings, colors: ColoredStream | None, 
     facts = [f"seed {settings.seed}"] if with_seed and not settings.greedy else []
     facts += [colors.legend] if colors is not None and is_terminal(sys.stdout) else []
     if facts:
-        write(sys.stderr, " · ".join([run, *facts]) + "\n", styled=True)
-        sys.stderr.flush()
+        say(" · ".join([run, *facts]), styled=True)
 
 
 @contextlib.contextmanager
@@ -246,7 +246,7 @@ def _redirected(path: Path | None) -> Iterator[None]:
         raise CharrnnError(f"{path} cannot be written: {error.strerror}") from None
     with file, contextlib.redirect_stdout(file):
         yield
-    print(f"written to {safe_text(str(path))}", file=sys.stderr)
+    say(f"written to {path}")
 
 
 def _adapted(model: Model, text: str | None, name: str | None, *, skip_unknown: bool) -> Model:

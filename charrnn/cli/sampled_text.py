@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.novelty import print_novelty
 from charrnn.cli.progress import stage_bar
+from charrnn.cli.stderr import say
 from charrnn.display.terminal import Terminal, WordWrap, is_terminal, safe_text, write
 from charrnn.sampling.settings import SampleSettings
 
@@ -134,8 +135,7 @@ def print_texts(
 def _print_log_weight(drawn: Drawn, number: int) -> None:
     """Print the log-weight of a text on standard error, if that is a terminal."""
     if drawn.log_weights and is_terminal(sys.stderr):
-        write(sys.stderr, f"log-weight {drawn.log_weights[number]:.2f} nats\n", styled=True)
-        sys.stderr.flush()
+        say(f"log-weight {drawn.log_weights[number]:.2f} nats")
 
 
 class TextOutput:
@@ -162,8 +162,7 @@ class TextOutput:
     def start(self, number: int, total: int) -> None:
         """Print a heading before each of several texts if both streams go to a terminal."""
         if total > 1 and self._headings:
-            write(sys.stderr, f"── {number}/{total} ──\n")
-            sys.stderr.flush()
+            say(f"── {number}/{total} ──")
 
     def put(self, ids: np.ndarray | array[int], values: np.ndarray | array[float] | None = None) -> None:
         """Write ids (T,) of the current text. values: (T,) to color them by; None: no color."""

@@ -17,7 +17,7 @@ from charrnn.display.tables import key_values
 from charrnn.display.terminal import Terminal, safe_text
 from charrnn.errors import CharrnnError
 from charrnn.text.path_filter import FILTERED
-from charrnn.units import amount, bits, count, duration
+from charrnn.units import amount, bits, count, duration, loss
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -88,7 +88,7 @@ class TrainingScreen:
         files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
         seconds = plan.seconds if plan is not None else 0.0
         self._forecast = {"seconds": seconds, "nats": nats}
-        loss = "" if nats is None else f", validation loss about {nats:.1f} nats"
+        expected = "" if nats is None else f", validation loss about {nats:.1f} nats"
         rows = [
             (
                 "corpus",
@@ -103,7 +103,7 @@ class TrainingScreen:
                 "plan",
                 f"{amount(training.steps, 'step')} of {amount(training.batch_size, 'stream')} × "
                 f"{amount(training.seq_length, 'character')}, learning rate {training.learning_rate:g}, "
-                f"{amount(training.evaluations, 'evaluation')}: about {duration(seconds)}{loss}",
+                f"{amount(training.evaluations, 'evaluation')}: about {duration(seconds)}{expected}",
             ),
             ("reason", origin.chosen_because),
             *([("weights", _origin_of_weights(prepared.initialized_from))] if prepared.initialized_from else []),
@@ -297,8 +297,8 @@ class _DurableStream:
 
 def _origin_of_weights(checkpoint: Checkpoint) -> str:
     nats = checkpoint.progress.validation_nats
-    loss = "" if nats is None else f", validation loss {nats:.3f} nats"
-    return f"from {checkpoint.path.parent.parent.name}, step {count(checkpoint.step)}{loss}"
+    validation = "" if nats is None else f", validation loss {nats:.3f} nats"
+    return f"from {checkpoint.path.parent.parent.name}, step {count(checkpoint.step)}{validation}"
 
 
 def model_line(run: Run) -> str:
@@ -307,8 +307,8 @@ def model_line(run: Run) -> str:
 
     model = run.settings.model
     return (
-        f"{model.recurrence} {model.layers}×{model.hidden_size}, embedding {model.embedding_size}, dropout "
-        f"{model.dropout:g}, {amount(parameter_count(model, len(run.vocabulary)), 'parameter')}"
+        f"{model.shape}, embedding {model.embedding_size}, dropout {model.dropout:g}, "
+        f"{amount(parameter_count(model, len(run.vocabulary)), 'parameter')}"
     )
 
 
@@ -325,14 +325,14 @@ def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str
     progress, read = finished.progress, _characters_read(run, finished)
     rows = [("run", str(run.path)), ("model", model_line(run))]
     if finished.train_nats is not None:
-        rows.append(("training loss", _loss(finished.train_nats)))
+        rows.append(("training loss", loss(finished.train_nats)))
     if progress.best_nats is not None:
         at = "" if progress.best_step in (None, progress.step) else f", at step {count(progress.best_step)}"
         part = run.settings.training.val_characters
         on = f", on the first {count(part)} held-out characters" if 0 < part < run.settings.corpus.held_out else ""
-        rows.append(("validation loss", f"{_loss(progress.best_nats)}{at}{on}"))
+        rows.append(("validation loss", f"{loss(progress.best_nats)}{at}{on}"))
     if finished.held_out_nats is not None:
-        rows.append(("on all held out", f"{_loss(finished.held_out_nats)}, at step {count(progress.step)}"))
+        rows.append(("on all held out", f"{loss(finished.held_out_nats)}, at step {count(progress.step)}"))
     ending = {"done": "", "early": ", stopped early because the validation loss rose", "stopped": ", stopped"}
     rows.append(("steps", f"{count(progress.step)} of {count(run.settings.training.steps)}{ending[finished.reason]}"))
     rows.append(("trained on", f"{amount(read, 'character')}, {epochs:.1f} epochs"))
@@ -365,10 +365,6 @@ def _newlines_rows(corpus: Corpus) -> list[tuple[str, str]]:
     files = "" if len(corpus.files) == 1 else f" in {amount(corpus.converted, 'file')}"
     text = f"CRLF or CR converted to LF{files} (--newlines keep leaves them)"
     return [("newlines", text)] if corpus.converted else []
-
-
-def _loss(nats: float) -> str:
-    return f"{nats:.4f} nats, {bits(nats):.4f} bits per character"
 
 
 def _next_commands(run: Run, finished: Finished, cell: str | None) -> list[str]:

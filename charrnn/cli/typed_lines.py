@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, ModuleType
 from typing import TYPE_CHECKING
 
+from charrnn.cli.stderr import note
 from charrnn.display.terminal import Terminal, is_terminal, safe_text
 
 if TYPE_CHECKING:
@@ -72,14 +73,6 @@ class TypedLines:
             sys.stderr.write("\n")
             raise EOFError
         return line_typed.removesuffix("\n")
-
-
-def note(text: str, *, newline_first: bool = False) -> None:
-    """Print a line about the program itself on standard error. newline_first: end the line that is being typed."""
-    terminal = Terminal.of(sys.stderr)
-    terminal.write("\n" * newline_first)
-    terminal.paragraph(text)
-    terminal.flush()
 
 
 def known_ids(line: str, run: Run) -> np.ndarray:

@@ -11,6 +11,7 @@ from charrnn.display.activations import BLOCKS
 from charrnn.display.palettes import PALETTES, Paint
 from charrnn.display.terminal import Terminal, safe_text
 from charrnn.display.view import SignalScale
+from charrnn.units import signed
 
 MAX_BINS = 41
 MIN_BINS = 11
@@ -25,7 +26,9 @@ def histogram_lines(
     """
     total = sum(len(values) for _, values in classes)
     names = [safe_text(name, keep_newlines=False, keep_tabs=False) for name, _ in classes]
-    figures = [f"{100 * len(values) / max(total, 1):3.0f} %, mean {_mean(values)}" for _, values in classes]
+    means = [signed(float(values.mean())) if len(values) else "none" for _, values in classes]
+    shares = [f"{100 * len(values) / max(total, 1):3.0f} %" for _, values in classes]
+    figures = [f"{share}, mean {mean}" for share, mean in zip(shares, means, strict=True)]
     margin = max(map(cell_len, names)) + 2
     bins = max(MIN_BINS, min(MAX_BINS, terminal.width - margin - max(map(len, figures)) - 2))
     paint = Paint(terminal.colors, terminal.background)
@@ -35,10 +38,6 @@ def histogram_lines(
         yield (" " * margin + _colored(upper, scale, paint, palette)).rstrip()
         yield f"{name}{' ' * (margin - cell_len(name))}{_colored(lower, scale, paint, palette)}  {figure}"
     yield " " * margin + _axis(scale, bins, "−" if terminal.unicode else "-")
-
-
-def _mean(values: np.ndarray) -> str:
-    return f"{values.mean():+.2f}".replace("-", "−") if len(values) else "none"
 
 
 def _bars(counts: np.ndarray, unicode: bool) -> tuple[str, str]:
