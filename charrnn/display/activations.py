@@ -25,9 +25,6 @@ from charrnn.units import amount
 GUTTER = 5  # columns for the names of the rows with successors
 LONGEST_WORD = 16  # characters that are left out at an end of an excerpt, at most
 BLOCKS = "▁▂▃▄▅▆▇█"
-
-LARGEST_CLUSTER = 64  # characters; a longer one is shown in parts
-
 # In the rows of successors, where each character has a column.
 _SHORT_FORMS = (
     {"\u200c": "nj", "\u200d": "zj"}
@@ -132,12 +129,6 @@ def _row(line: Line, signs: Iterable[str]) -> str:
     return "".join(padded).rstrip()
 
 
-def legend_ends(view: View, minus: str = "−") -> tuple[str, str]:
-    """Return the labels of the two ends of a view's scale."""
-    high = f"{view.scale.high:g}"
-    return (f"{minus}{high}", f"+{high}") if view.scale.signed else ("0", high)
-
-
 def legend_notes(view: View, *, colored: bool = True, unicode: bool = True) -> list[str]:
     """Return what a reader of the text needs to know: the meaning of colors or digits, and of clusters."""
     hues, scale = PALETTES[view.palette], view.scale
@@ -162,7 +153,7 @@ def legend(view: View, terminal: Terminal) -> Iterator[str]:
     if not paint.colored:
         yield from wrap_words(words, terminal.width, program=terminal.program)
     else:
-        low, high = legend_ends(view, minus)
+        low, high = view.scale.ends(minus)
         available = terminal.width - columns(low) - columns(high) - 4
         size = columns(words, terminal.program)
         fits = available - size >= len(view.scale.levels)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from itertools import groupby
 
-from charrnn.display.activations import legend_ends
 from charrnn.display.clusters import extends
 from charrnn.display.palettes import Paint
 from charrnn.display.terminal import Terminal, WordWrap, safe_text
@@ -28,7 +27,7 @@ class ColoredStream:
     @property
     def legend(self) -> str:
         """The scale of the colors, styled, in one line."""
-        low, high = legend_ends(self._view)
+        low, high = self._view.scale.ends()
         bar = "".join(self._view.paint(self._paint, " ", level) for level in self._view.scale.levels)
         return f"{self._view.title} {low} {bar} {high}"
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from charrnn.display.activations import legend_ends, legend_notes, render
+from charrnn.display.activations import legend_notes, render
 from charrnn.display.layout import Glyph, layout
 from charrnn.display.page import html_text, page
 from charrnn.display.palettes import BACKGROUNDS, PALETTES, Background, Hue, hex_color, swatch
@@ -118,7 +118,7 @@ class HTML(Format):
 
     def _section(self, view: View, *, named: bool) -> str:
         text = "".join("".join(self._glyph(view, glyph) for glyph in line) + "\n" for line in layout(view, None))
-        low, high = legend_ends(view)
+        low, high = view.scale.ends()
         bar = "".join(f'<i class="{self._class(view, level)}">  </i>' for level in view.scale.levels)
         words = " · ".join(legend_notes(view))
         name = f"<p>{html_text(view.name)}</p>\n" if view.name and named else ""

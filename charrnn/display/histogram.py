@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from rich.cells import cell_len
 
 from charrnn.display.activations import BLOCKS
+from charrnn.display.clusters import columns
 from charrnn.display.palettes import PALETTES, Paint
 from charrnn.display.terminal import Terminal, safe_text
 from charrnn.display.view import SignalScale
@@ -29,14 +29,14 @@ def histogram_lines(
     means = [signed(float(values.mean())) if len(values) else "none" for _, values in classes]
     shares = [f"{100 * len(values) / max(total, 1):3.0f} %" for _, values in classes]
     figures = [f"{share}, mean {mean}" for share, mean in zip(shares, means, strict=True)]
-    margin = max(map(cell_len, names)) + 2
+    margin = max(map(columns, names)) + 2
     bins = max(MIN_BINS, min(MAX_BINS, terminal.width - margin - max(map(len, figures)) - 2))
     paint = Paint(terminal.colors, terminal.background)
     for name, figure, (_, values) in zip(names, figures, classes, strict=True):
         counts = np.histogram(np.clip(values, scale.low, scale.high), bins, (scale.low, scale.high))[0]
         upper, lower = _bars(counts, terminal.unicode)
         yield (" " * margin + _colored(upper, scale, paint, palette)).rstrip()
-        yield f"{name}{' ' * (margin - cell_len(name))}{_colored(lower, scale, paint, palette)}  {figure}"
+        yield f"{name}{' ' * (margin - columns(name))}{_colored(lower, scale, paint, palette)}  {figure}"
     yield " " * margin + _axis(scale, bins, "−" if terminal.unicode else "-")
 
 
@@ -54,16 +54,11 @@ def _colored(bars: str, scale: SignalScale, paint: Paint, palette: str) -> str:
     """Return bars in the color of the side of the scale on which they stand."""
     if not scale.signed:
         return paint.in_ink(bars, PALETTES[palette].positive)
-    middle = len(bars) // 2
-    sides = PALETTES[palette]
-    return (
-        paint.in_ink(bars[:middle], sides.negative)
-        + bars[middle : middle + 1]
-        + paint.in_ink(bars[middle + 1 :], sides.positive)
-    )
+    middle, sides = len(bars) // 2, PALETTES[palette]
+    left, right = paint.in_ink(bars[:middle], sides.negative), paint.in_ink(bars[middle + 1 :], sides.positive)
+    return left + bars[middle : middle + 1] + right
 
 
 def _axis(scale: SignalScale, bins: int, minus: str) -> str:
-    low, high = (f"{minus}{scale.high:g}", f"+{scale.high:g}") if scale.signed else ("0", f"{scale.high:g}")
-    middle = "0".center(bins - len(low) - len(high)) if scale.signed else " " * (bins - len(low) - len(high))
-    return low + middle + high
+    low, high = scale.ends(minus)
+    return low + ("0" if scale.signed else "").center(bins - len(low) - len(high)) + high

@@ -1,4 +1,4 @@
-"""A self-contained HTML page: one file that runs no scripts and fetches nothing."""
+"""Self-contained HTML pages: one file that fetches nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from html import escape
 
 from charrnn.display.terminal import escape_character, safe_text
 
-# The browser loads and runs nothing, whatever the text in the page contains.
+# Nothing is loaded or run, whatever the text in the page contains.
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
 STYLE = """
@@ -39,22 +39,23 @@ def page(title: str, facts: dict[str, str], body: str, style: str) -> str:
     listed = "".join(
         f"<dt>{html_text(name)}</dt><dd><bdi>{html_text(value)}</bdi></dd>" for name, value in facts.items()
     )
+    heading = f"<h1>{html_text(title)}</h1>\n<dl>{listed}</dl>\n"
+    return document(title, heading + body, f"\n{STYLE}\n{style}\n", CONTENT_POLICY)
+
+
+def document(title: str, body: str, style: str, policy: str) -> str:
+    """Return an HTML document. body: HTML. style: CSS. policy: what a browser may load and run."""
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8"/>
-<meta http-equiv="Content-Security-Policy" content="{CONTENT_POLICY}"/>
+<meta http-equiv="Content-Security-Policy" content="{policy}"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>
 <meta name="referrer" content="no-referrer"/>
 <title>{html_text(title)}</title>
-<style>
-{STYLE}
-{style}
-</style>
+<style>{style}</style>
 </head>
 <body>
-<h1>{html_text(title)}</h1>
-<dl>{listed}</dl>
 {body}
 </body>
 </html>

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from charrnn.display.clusters import chop, columns, extends, may_break, terminal_program
 from charrnn.display.palettes import Background
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ class Terminal:
             unicode=_can_encode(stream, "↵→·−…█▁─▚␛"),
             background=background or background_from(os.environ) or "dark",
             stream=stream,
-            program=_program(os.environ) if terminal else None,
+            program=terminal_program(os.environ) if terminal else None,
         )
 
     def write(self, text: str, *, styled: bool = False) -> None:
@@ -222,15 +223,13 @@ class WordWrap:
 
     def end(self) -> str:
         """Return the word that was held back."""
-        word, columns = "".join(self._word), self._word_columns()
+        word, size = "".join(self._word), self._word_columns()
         self._word = []
-        fits = self._column + columns <= self._width or self._column == 0
-        self._column = columns + self._column * fits
+        fits = self._column + size <= self._width or self._column == 0
+        self._column = size + self._column * fits
         return word if fits else f"\n{word}"
 
     def _word_columns(self) -> int:
-        from charrnn.display.clusters import columns
-
         return sum(columns(cluster, self._program) for cluster in self._word)
 
     def _character(self, character: str) -> str:
@@ -244,8 +243,6 @@ class WordWrap:
         return word + character
 
     def _letter(self, character: str) -> str:
-        from charrnn.display.clusters import extends, may_break
-
         ended = ""
         if self._word and extends(self._word[-1], character):
             self._word[-1] += character
@@ -262,8 +259,6 @@ class WordWrap:
 
 def wrap_words(text: str, width: int, indent: str = "", program: str | None = None) -> list[str]:
     """Break text at blanks into lines of at most `width` columns, splitting longer words. indent: of later lines."""
-    from charrnn.display.clusters import chop, columns
-
     lines, line = [], ""
     for word in text.split():
         if line.strip() and columns(line, program) + 1 + columns(word, program) > width:
@@ -330,16 +325,10 @@ def background_from(environment: Mapping[str, str]) -> Background | None:
     return "light" if int(number) in (7, *range(9, 16)) else "dark"
 
 
-def _program(environment: Mapping[str, str]) -> str:
-    from charrnn.display.clusters import terminal_program
-
-    return terminal_program(environment)
-
-
 def _width(stream: Stream, terminal: bool) -> int:
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isascii() and columns.isdigit() and int(columns[:9]) > 0:
-        width = int(columns[:9])
+    asked = os.environ.get("COLUMNS", "")
+    if asked.isascii() and asked.isdigit() and int(asked[:9]) > 0:
+        width = int(asked[:9])
     else:
         width = DEFAULT_COLUMNS
         if terminal:

@@ -48,6 +48,10 @@ class SignalScale:
         """All levels in order."""
         return range(-5, 6) if self.signed else range(11)
 
+    def ends(self, minus: str = "−") -> tuple[str, str]:
+        """Return the labels of both ends."""
+        return (f"{minus}{self.high:g}", f"+{self.high:g}") if self.signed else ("0", f"{self.high:g}")
+
     def level(self, value: float) -> int:
         """Return the level of a value, 0 for NaN and below 5 % of the scale."""
         intensity = min(abs(value) / self.high, 1.0)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from charrnn.display.page import html_text
+from charrnn.display.page import document
 from charrnn.display.palettes import PALETTES, Hue, hex_color, swatch
 from charrnn.display.terminal import UNSAFE_RANGES
 
@@ -39,23 +39,9 @@ def explorer_page(data: Mapping[str, Any], javascript: str | None, *, title: str
         f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; base-uri 'none'; "
         "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8"/>
-<meta http-equiv="Content-Security-Policy" content="{policy}"/>
-<meta name="viewport" content="width=device-width, initial-scale=1"/>
-<meta name="referrer" content="no-referrer"/>
-<title>{html_text(title)}</title>
-<style>{style}</style>
-</head>
-<body>
-{_source("page.html")}
-<script type="application/json" id="data">{_json({**data, "unsafe": UNSAFE_RANGES})}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
+    encoded = _json({**data, "unsafe": UNSAFE_RANGES})
+    scripts = f'<script type="application/json" id="data">{encoded}</script>\n<script>{script}</script>'
+    return document(title, f"{_source('page.html')}\n{scripts}", style, policy)
 
 
 def _source(name: str) -> str:
