@@ -31,26 +31,17 @@ function matrixOf({ rows, bits, values, scales }) {
   return matrix;
 }
 
-// An element with attributes, handlers (functions) and children. Text never becomes markup.
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  fill(made, attributes, children);
-  return made;
-}
+// An element with attributes and children; null stands for none. Text never becomes markup.
+const element = (tag, ...parts) => filled(document.createElement(tag), ...parts);
 
-function drawing(tag, attributes = {}, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  fill(made, attributes, children);
-  return made;
-}
+const drawing = (tag, ...parts) => filled(document.createElementNS("http://www.w3.org/2000/svg", tag), ...parts);
 
-function fill(made, attributes, children) {
+function filled(made, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") made.addEventListener(name, value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== null && value !== undefined && value !== false) made.setAttribute(name, value);
+    if (value !== null) made.setAttribute(name, value);
   }
-  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  made.append(...children.flat(Infinity).filter((child) => child !== null));
+  return made;
 }
 
 const find = (id) => document.getElementById(id);

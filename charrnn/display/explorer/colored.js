@@ -7,35 +7,24 @@ function glyphText(text, lines) {
   return Array.from(text, visible).join("");
 }
 
-// Spans for the clusters from start to stop of a source, colored by a cell. Each knows its source and its last position.
-function coloredSpans(source, start, stop, cell, lines) {
-  return clustersOf(source.ids.slice(start, stop)).map(({ text, first, count }) => {
+// Fills an element with the text of a source from start to stop, colored by a cell. Each span knows its source and its
+// last position. as: the class of the marked ones.
+function showColored(holder, source, start, stop, cell, { lines = false, marked = () => false, as = "marked" } = {}) {
+  holder.replaceChildren(...clustersOf(source.ids.slice(start, stop)).map(({ text, first, count }) => {
     const position = start + first + count - 1;
-    const span = document.createElement("span");
-    span.textContent = glyphText(text, lines);
-    span.className = shade(source.value(cell, position), cell.high);
+    const span = element("span", { class: shade(source.value(cell, position), cell.high) }, glyphText(text, lines));
     if (text.includes(NEWLINE)) span.classList.add("newline");
     else if (text === "\t") span.classList.add("tab");
     else if (text.length === 1 && isUnsafe(text.codePointAt(0))) span.classList.add("escaped");
+    if (marked(position)) span.classList.add(as);
     span.place = { source, position, text };
     return span;
-  });
-}
-
-// Fills an element with colored text. marked: a position to underline.
-function showColored(holder, source, start, stop, cell, { lines = false, marked = null } = {}) {
-  const spans = coloredSpans(source, start, stop, cell, lines);
-  for (const span of spans) {
-    if (marked !== null && span.place.position === marked) span.classList.add("marked");
-  }
-  holder.replaceChildren(...spans);
+  }));
   holder.cell = cell;
 }
 
 // A focusable holder of colored text.
-function coloredText(tag, label, attributes = {}) {
-  return element(tag, { class: "colored", dir: "auto", tabindex: 0, "aria-label": label, ...attributes });
-}
+const coloredText = (tag, label) => element(tag, { class: "colored", dir: "auto", tabindex: 0, "aria-label": label });
 
 const card = {
   holder: null,
@@ -103,13 +92,13 @@ function cardLines({ source, position, text }, cell) {
 
 // A labeled bar for a share from 0 to 1.
 function bar(label, share, words, kind = "") {
+  return [element("span", { class: `bar-label ${kind}` }, label), filledBar(share, kind), element("span", { class: "bar-words" }, words)];
+}
+
+function filledBar(share, kind = "") {
   const fill = element("i");
   fill.style.width = `${100 * clip(share, 0, 1)}%`;
-  return [
-    element("span", { class: `bar-label ${kind}` }, label),
-    element("span", { class: `bar ${kind}` }, fill),
-    element("span", { class: "bar-words" }, words),
-  ];
+  return element("span", { class: `bar ${kind}` }, fill);
 }
 
 function listenToTexts() {

@@ -27,7 +27,7 @@ function passages(cell) {
   let last = null;
   for (const { kind, position, start, stop } of cell.passages) {
     const line = coloredText("p", `passage, ${PASSAGE_KINDS[kind]}`);
-    showColored(line, recorded, start, stop, cell, { marked: position });
+    showColored(line, recorded, start, stop, cell, { marked: (place) => place === position });
     rows.push(element("div", { class: "passage" },
       element("div", { class: "kind" }, kind === last ? "" : PASSAGE_KINDS[kind] ?? kind, element("b", {}, signed(recorded.value(cell, position)))),
       line,
@@ -39,13 +39,10 @@ function passages(cell) {
 
 // Where the text of a search occurs.
 function foundPassages(cell, { places, length }) {
-  const chosen = places.slice(0, 4);
-  return chosen.map((place) => {
+  return places.slice(0, 4).map((place) => {
     const line = coloredText("p", "passage with the text searched for");
-    showColored(line, recorded, Math.max(0, place - 60), Math.min(recorded.ids.length, place + length + 60), cell);
-    for (const span of line.children) {
-      if (span.place.position >= place && span.place.position < place + length) span.classList.add("marked");
-    }
+    const marked = (position) => position >= place && position < place + length;
+    showColored(line, recorded, Math.max(0, place - 60), Math.min(recorded.ids.length, place + length + 60), cell, { marked });
     return element("div", { class: "passage" }, element("div", { class: "kind" }, `at ${place.toLocaleString("en")}`), line);
   });
 }

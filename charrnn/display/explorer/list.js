@@ -59,8 +59,6 @@ const list = {
 
   row(cell, change = null) {
     const share = change ? clip(change.excess / (cell.high - cell.low), 0, 1) : cell.bar;
-    const fill = element("i");
-    fill.style.width = `${100 * share}%`;
     const words = change ? signed(change.excess) : cell.score;
     const title = change ? `changes by ${change.swing.toFixed(2)} here, by ${change.usual.toFixed(2)} on average` : null;
     return element("li", { title },
@@ -68,7 +66,7 @@ const list = {
         element("span", { class: "name" }, cell.name),
         element("span", { class: cell.title ? "title" : "title note", dir: "auto" }, stars(cell), cell.title || cell.nearest),
         element("span", { class: "score" }, words),
-        change || cell.bar ? element("span", { class: "bar" }, fill) : null,
+        change || cell.bar ? filledBar(share) : null,
       ),
     );
   },
@@ -104,7 +102,7 @@ function stars(cell) {
 // By how much each cell changes while it reads a piece of text, and by how much more than in other pieces as long: in the
 // recorded text if it occurs there, else read by the network from its initial state. The largest difference comes first.
 function changesAt(query) {
-  const wanted = encode(query).filter((id) => id !== null);
+  const wanted = knownIds(query);
   const places = recorded.occurrences(wanted);
   const about = { places, length: wanted.length };
   if (places.length) {

@@ -77,10 +77,9 @@ const live = {
   // Reads what is typed and shows it.
   read() {
     const text = find("typed").value;
-    const all = encode(text);
-    this.typed.read(all.filter((id) => id !== null).slice(0, LONGEST_TYPED));
+    this.typed.read(knownIds(text).slice(0, LONGEST_TYPED));
     this.color(text);
-    find("typed-note").textContent = typedNote(text, all);
+    find("typed-note").textContent = typedNote(text);
     this.showCaret();
     this.continue();
   },
@@ -92,9 +91,8 @@ const live = {
     let read = 0;
     const spans = [];
     for (const { segment } of segmenter.segment(text)) {
-      const known = encode(segment).filter((id) => id !== null).length;
-      const span = document.createElement("span");
-      span.textContent = segment;
+      const known = knownIds(segment).length;
+      const span = element("span", {}, segment);
       read += known;
       if (!known || read > this.typed.ids.length) span.className = "unread";
       else {
@@ -103,30 +101,22 @@ const live = {
       }
       spans.push(span);
     }
-    mirror.replaceChildren(...spans, document.createTextNode("\u200b"));
+    mirror.replaceChildren(...spans, "\u200b");
     mirror.cell = cell;
   },
 
   // The state at the caret: what comes next, all cells, and those that have just changed.
   showCaret() {
     const before = find("typed").value.slice(0, find("typed").selectionStart);
-    const count = encode(before).filter((id) => id !== null).length;
-    const position = Math.min(count, this.typed.ids.length) - 1;
+    const position = Math.min(knownIds(before).length, this.typed.ids.length) - 1;
     this.showNext(position);
     this.showCells(position);
   },
 
   showNext(position) {
     const logits = position < 0 ? new LiveText().logits() : this.typed.steps[position].logits;
-    const shares = softmax(logits);
-    const order = Array.from(shares.keys()).sort((one, other) => shares[other] - shares[one]).slice(0, NEXT_SHOWN);
-    find("next").replaceChildren(...order.map((id) => {
-      const fill = element("i");
-      fill.style.width = `${100 * shares[id]}%`;
-      return element("button", { type: "button", "data-id": id, title: `type ${symbolOf(id)}` },
-        element("span", { class: "bar-label" }, symbolOf(id)), element("span", { class: "bar" }, fill),
-        element("span", { class: "bar-words" }, percent(shares[id])));
-    }));
+    find("next").replaceChildren(...likeliest(logits, NEXT_SHOWN).map(([id, share]) =>
+      element("button", { type: "button", "data-id": id, title: `type ${symbolOf(id)}` }, bar(symbolOf(id), share, percent(share)))));
   },
 
   makeGrid() {
@@ -208,13 +198,11 @@ const live = {
     const [free, held] = this.continuations;
     showColored(find("free"), free.text, free.first, free.text.ids.length, explorer.cell, { lines: true });
     if (!held) return;
-    showColored(find("held"), held.text, held.first, held.text.ids.length, explorer.cell, { lines: true });
     const same = sameStart(free.text.ids, held.text.ids) - free.first;
-    const complete = this.isComplete() && same >= CONTINUATION;
-    find("difference").textContent = complete ? "the same text" : this.isComplete() ? `differs from character ${same + 1} on` : "";
-    for (const span of find("held").children) {
-      if (span.place.position - held.first < same) span.classList.add("same");
-    }
+    const isSame = (position) => position - held.first < same;
+    showColored(find("held"), held.text, held.first, held.text.ids.length, explorer.cell, { lines: true, marked: isSame, as: "same" });
+    const difference = same >= CONTINUATION ? "the same text" : `differs from character ${same + 1} on`;
+    find("difference").textContent = this.isComplete() ? difference : "";
   },
 };
 
@@ -224,11 +212,10 @@ function sameStart(one, other) {
   return place;
 }
 
-function typedNote(text, all) {
+function typedNote(text) {
   const unknown = new Set(Array.from(text).filter((character) => !data.bytes && !ids.has(character)));
-  const read = all.filter((id) => id !== null).length;
   if (unknown.size) return `not in the vocabulary, and skipped: ${Array.from(unknown).slice(0, 8).map(visible).join(" ")}`;
-  return read > LONGEST_TYPED ? `only the first ${LONGEST_TYPED.toLocaleString("en")} are read` : "";
+  return knownIds(text).length > LONGEST_TYPED ? `only the first ${LONGEST_TYPED.toLocaleString("en")} are read` : "";
 }
 
 // Marks below the slider: the cell's means outside and inside its property.

@@ -116,6 +116,12 @@ function softmax(logits, temperature = 1) {
   return powers.map((power) => power / sum);
 }
 
+// The ids of the likeliest next characters with their probabilities, the likeliest first.
+function likeliest(logits, number) {
+  const shares = Array.from(softmax(logits), (share, id) => [id, share]);
+  return shares.sort(([, one], [, other]) => other - one).slice(0, number);
+}
+
 // Uniform numbers in (0, 1) from a seed (mulberry32).
 function uniforms(seed) {
   let state = seed >>> 0;

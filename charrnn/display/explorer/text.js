@@ -34,6 +34,9 @@ function encode(typed) {
   return Array.from(text, (character) => ids.get(character) ?? null);
 }
 
+// The ids of what the network reads of a text.
+const knownIds = (typed) => encode(typed).filter((id) => id !== null);
+
 // A text in the form of the text that the network was trained on; jamo: Korean syllables as letters.
 function normalized(text) {
   if (data.normalize === "none") return text;
@@ -48,13 +51,13 @@ function charactersOf(list) {
   for (let first = 0; first < list.length; ) {
     const lead = list[first];
     const count = lead < 0x80 ? 1 : lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-    let text = null;
+    let text = "";
     try {
       text = fromUtf8.decode(Uint8Array.from(list.slice(first, first + count)));
     } catch {
-      text = null;
+      // not UTF-8
     }
-    const whole = text !== null && [...text].length === 1;
+    const whole = [...text].length === 1;
     found.push(whole ? { text, first, count } : { text: byteSymbol(lead), first, count: 1, escaped: true });
     first += whole ? count : 1;
   }
@@ -189,9 +192,7 @@ class LiveText {
   }
 
   successors(position) {
-    const shares = softmax(this.steps[position].logits);
-    const order = Array.from(shares.keys()).sort((one, other) => shares[other] - shares[one]);
-    return order.slice(0, data.predictions.number).map((id) => [id, shares[id]]);
+    return likeliest(this.steps[position].logits, data.predictions.number);
   }
 
   surprise(position) {
