@@ -102,12 +102,7 @@ def profile_lines(
     """Yield passages, a histogram, correlated cells, and effects of a cell as styled lines. view: how it is colored."""
     yield ""
     yield from _passages(model, profile, encoded, view, terminal)
-    kept, holds = profile.values[profile.skipped :], profile.holds
-    classes = [("all characters", kept)]
-    if holds is not None and profile.property_name is not None:
-        on = holds[profile.skipped :]
-        classes = [(profile.property_name, kept[on]), ("elsewhere", kept[~on])]
-    yield from histogram_lines(classes, view.scale, terminal, view.palette)
+    yield from histogram_lines(profile.classes(), view.scale, terminal, view.palette)
     yield ""
     yield from _effects(model, profile, terminal.width)
     for line in _facts(model, profile, encoded):

@@ -80,6 +80,14 @@ class CellProfile:
     memory: float | None
     gates: list[GateSaturation]
 
+    def classes(self) -> list[tuple[str, np.ndarray]]:
+        """Return the values inside the property and elsewhere, each with a name; without a claim those of all."""
+        kept = self.values[self.skipped :]
+        if self.holds is None or self.property_name is None:
+            return [("all characters", kept)]
+        inside = self.holds[self.skipped :]
+        return [(self.property_name, kept[inside]), ("elsewhere", kept[~inside])]
+
     def busiest(self, length: int, characters: str) -> int:
         """Return where the passage of this length starts in which the value changes most.
 

@@ -66,8 +66,7 @@ def cells_data(
     rows = []
     for profile in profiles:
         name = str(profile.cell)
-        known = evidence.get(name)
-        ablation = tested.get(name)
+        known, ablation = evidence.get(name), tested.get(name)
         rows.append(
             {
                 "name": name,
@@ -190,15 +189,12 @@ def _passage(one: Passage, profile: CellProfile, network: CharRNN) -> dict[str, 
 
 def _histogram(profile: CellProfile, low: float, high: float) -> list[dict[str, Any]]:
     """Return for each class its name, share, mean and counts between low and high."""
-    kept, holds = profile.values[profile.skipped :], profile.holds
-    classes = [("all characters", kept)]
-    if holds is not None and profile.property_name is not None:
-        on = holds[profile.skipped :]
-        classes = [(profile.property_name, kept[on]), ("elsewhere", kept[~on])]
+    classes = profile.classes()
+    total = max(sum(len(values) for _, values in classes), 1)
     return [
         {
             "name": name,
-            "share": len(values) / max(len(kept), 1),
+            "share": len(values) / total,
             "mean": float(values.mean()) if len(values) else None,
             "counts": np.histogram(np.clip(values, low, high), BINS, (low, high))[0].tolist(),
         }
