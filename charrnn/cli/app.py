@@ -153,14 +153,14 @@ def _prepare_streams() -> None:
 
 
 def _ignore_invalid_width(environment: MutableMapping[str, str]) -> None:
-    """Remove COLUMNS where it is no plausible width: rich would fail, or allocate lines of that length."""
+    """Remove an implausible COLUMNS: rich would fail, or allocate lines of that length."""
     columns = environment.get("COLUMNS", "")
     if not (columns.isascii() and columns.isdigit() and len(columns) <= len(str(MAX_COLUMNS))):
         environment.pop("COLUMNS", None)
 
 
 def _discard(stream: TextIO) -> None:
-    """Let a stream lead nowhere, so that what is buffered does not fail again when the program ends."""
+    """Redirect a stream to /dev/null, so that its buffer does not fail again when the program ends."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, stream.fileno())
     os.close(devnull)
@@ -204,7 +204,7 @@ def _terminal_is_closed(error: OSError) -> bool:
 
 
 def _exit_by_signal(number: signal.Signals) -> None:
-    """Exit as other tools do when nobody reads their output, as in `charrnn sample | head`."""
+    """Exit as other tools do when their output is no longer read, as in `charrnn sample | head`."""
     _discard(sys.stdout)
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)

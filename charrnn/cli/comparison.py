@@ -50,12 +50,12 @@ def print_comparison(first: str, second: str, compared: Comparison, notes: list[
 
 
 def corpus_note(first: Model, second: Model) -> str | None:
-    """Return what a reader has to know where two runs were trained on different texts."""
+    """Return a note where two runs were not trained on the same text."""
     one, other = first.run.settings.corpus, second.run.settings.corpus
     if one.sha256 != other.sha256:
         return f"{second.name} was trained on another corpus, {other.name}."
     if one.held_out != other.held_out:
-        return f"{second.name} holds out another part of the corpus, so that it may know this text."
+        return f"{second.name} holds out another part of the corpus, so it may have been trained on this text."
     return None
 
 

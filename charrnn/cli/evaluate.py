@@ -220,7 +220,7 @@ class _Evaluation:
     def _reason_for_no_baselines(self) -> str | None:
         size = self.model.run.settings.corpus.characters + len(self.encoded)
         if self.result["is_training_text"]:
-            return "No baselines: the text is the training text. --baselines scores them all the same."
+            return "No baselines: the text is the training text. --baselines scores them anyway."
         if size > BASELINE_CHARACTERS:
             return f"--baselines also scores an n-gram and compressors, which read {amount(size, 'character')}."
         return None
@@ -297,7 +297,7 @@ def _check_options(output: Path | None, corpus: str | None, *, explain: bool, re
         if not explain:
             raise UsageError("--output is for --explain", "add it, or leave --output out")
         if output.suffix.lower() in NUMBERS:
-            raise UsageError(f"{output}: passages are pictures", "--json prints numbers")
+            raise UsageError(f"{output}: --output draws passages", "--json prints the numbers")
         find_format(output)
 
 

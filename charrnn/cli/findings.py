@@ -60,7 +60,7 @@ def print_findings(
 
 
 def _next(findings: Findings, run: str, *, evidence: bool) -> list[str]:
-    """Return commands to go on with."""
+    """Return the commands to run next."""
     known = [one.cell for one in findings.claims() if one.verdict != "none"] or [*findings.gradient_shares]
     rows = [(f"charrnn inspect {run} --cell {known[0]}", "passages, gates and logits of this cell")] if known else []
     if known:

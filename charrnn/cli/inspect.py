@@ -137,7 +137,7 @@ def inspect(
     if output is not None:
         find_format(output)
     if html is not None and (html.is_dir() or html.suffix.lower() not in (".html", ".htm")):
-        raise UsageError(f"{html} is no file that a browser opens as a page", "as in --html cells.html")
+        raise UsageError(f"{html} is not an HTML file", "as in --html cells.html")
     settings = settings_from(InspectSettings, given)
     model, title, encoded = options.open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
     cells = _cells(cell, layer, model)

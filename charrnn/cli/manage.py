@@ -1,4 +1,4 @@
-"""`charrnn runs show`, `rename` and `rm`: look at one run, rename it, and remove runs."""
+"""`charrnn runs show`, `rename` and `rm`: show or rename a run, remove runs."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ def rm(
     sizes = {path: run_size(path) for path in paths}
     if not yes:
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-            raise UsageError("without a terminal, nothing is removed unless you confirm it", "add --yes")
+            raise UsageError("without a terminal, runs are removed only with --yes")
         for path, size in sizes.items():
             say(f"{path}  {file_size(size)}")
         what = "this run" if len(paths) == 1 else f"these {len(paths)} runs"
-        typer.confirm(f"Remove {what} for ever?", abort=True, err=True)
+        typer.confirm(f"Remove {what} permanently?", abort=True, err=True)
     for path in paths:
         remove_run(str(path.absolute()))
         say(f"removed {path}, {file_size(sizes[path])}")

@@ -1,4 +1,4 @@
-"""What `charrnn sample --novelty` prints, and the options of it."""
+"""The report of `charrnn sample --novelty`, and its options."""
 
 from __future__ import annotations
 

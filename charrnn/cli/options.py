@@ -205,7 +205,7 @@ def open_text(
 
 
 def load_model(run: str | None, checkpoint: str, device: str) -> Model:
-    """Return the model of a run. Say so on stderr where there is no run but the built-in one, and none was named."""
+    """Return the model of a run. Where none is named and none was trained, say that it is the built-in one."""
     from charrnn.api import load
     from charrnn.model.built_in import is_built_in
 

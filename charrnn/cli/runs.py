@@ -188,7 +188,7 @@ def _complete(incomplete: str) -> list[str]:
 
 
 def summarize(name: str | None) -> Summary | Damaged:
-    """Return what there is to say about a run; None: the newest. Raise UsageError if there is no run of that name."""
+    """Return the summary of a run; None: of the newest. Raises UsageError if there is no run of that name."""
     from charrnn.model.built_in import is_built_in
     from charrnn.model.lookup import find_run
     from charrnn.model.manage import run_size

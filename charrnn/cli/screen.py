@@ -1,4 +1,4 @@
-"""What a person sees during a training: the plan, a progress bar, evaluations with a sample, and the summary."""
+"""The screen of `charrnn train`: the plan, a progress bar, evaluations with a sample, and the summary."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ MIN_CORRECTION = 1.25  # ratio of the number of steps to the one shown last; sma
 
 
 class TrainingScreen:
-    """Draws the events of a training: lines to `out`, the progress bar to stderr.
+    """Draws the events of training: lines to `out`, the progress bar to stderr.
 
     On a terminal, a sample from the current network follows each evaluation, and appears every SAMPLE_INTERVAL without
     one. If `out` is a pipe and its reader exits, a stop is requested. output_error: the first error of a write to
@@ -269,7 +269,7 @@ class TrainingScreen:
 
 
 class _DurableStream:
-    """A stream that leads nowhere after the first error, such as a closed terminal, so that training can continue."""
+    """A stream to /dev/null after its first error, such as a closed terminal, so that training continues."""
 
     def __init__(self, stream: TextIO, on_error: Callable[[OSError], None]):
         self._stream, self._on_error = stream, on_error
@@ -342,7 +342,7 @@ def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str
 
 
 def _skipped_rows(skipped: dict[str, str]) -> list[tuple[str, str]]:
-    """Return the row that says what of a folder is not read, what nobody wants read last; none if all is read."""
+    """Return the row of skipped files, those skipped on purpose last; no row if all are read."""
     named = sorted(skipped, key=lambda name: skipped[name] in ("hidden", *FILTERED))[:SKIPPED_NAMED]
     more = f" and {len(skipped) - len(named)} more" if len(skipped) > len(named) else ""
     if any(reason.startswith("not UTF-8") for reason in skipped.values()):
@@ -351,7 +351,7 @@ def _skipped_rows(skipped: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def _normalization_rows(corpus: Corpus) -> list[tuple[str, str]]:
-    """Return the row that says how the text is normalized, or that it is not in NFC; none if neither holds."""
+    """Return the row about Unicode normalization, if the text is normalized or not in NFC."""
     form = corpus.reading.normalize
     if form != "none":
         return [("normalized", "NFC, with Hangul syllables as their letters" if form == "jamo" else form.upper())]
@@ -361,7 +361,7 @@ def _normalization_rows(corpus: Corpus) -> list[tuple[str, str]]:
 
 
 def _newlines_rows(corpus: Corpus) -> list[tuple[str, str]]:
-    """Return the row that says that line ends were converted; none if not."""
+    """Return the row about converted line ends, if there are any."""
     files = "" if len(corpus.files) == 1 else f" in {amount(corpus.converted, 'file')}"
     text = f"CRLF or CR converted to LF{files} (--newlines keep leaves them)"
     return [("newlines", text)] if corpus.converted else []

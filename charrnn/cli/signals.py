@@ -1,4 +1,4 @@
-"""Signals during a training: the first Ctrl-C stops it after the current step, SIGUSR1 saves a checkpoint."""
+"""Signals during training: the first Ctrl-C stops it after the current step, SIGUSR1 saves a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXIT_CODES = {
 
 
 class SignalHandler:
-    """Turns signals into requests to a training. on_interrupt: called for the first Ctrl-C.
+    """Turns signals into requests to the training loop. on_interrupt: called for the first Ctrl-C.
 
     exit_code: of the signal that stopped the training. A second Ctrl-C raises KeyboardInterrupt.
     """

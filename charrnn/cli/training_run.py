@@ -1,4 +1,4 @@
-"""One training with what a person sees of it: for `charrnn train`, which may run several."""
+"""A training run with its screen. `charrnn train` may start several."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from charrnn.text.corpus import Corpus
     from charrnn.training.session import TrainingSession
 
-MIN_SEARCHED_SECONDS = 30.0  # of a training, after which a few more for a search are welcome
+MIN_SEARCHED_SECONDS = 30.0  # shorter training is not followed by a search
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A training that ended. exit_code: of the signal that stopped it, if one did."""
+    """A training run that has ended. exit_code: of the signal that stopped it, if one did."""
 
     run: Run
     finished: Finished
@@ -44,7 +44,7 @@ def train_with_screen(
     to_stderr: bool,
     note: str | None = None,
 ) -> Trained | None:
-    """Train to the end, drawing what happens. Return None on all processes of a group but the first.
+    """Train, and draw the events. Return None on all processes of a group but the first.
 
     note: a line below the plan.
     """
@@ -69,7 +69,7 @@ def train_with_screen(
 
 
 def interesting_cell(trained: Trained) -> str | None:
-    """Return a cell to look at, from a search of some seconds; None after a short training, or without a terminal."""
+    """Return a cell that a quick search finds; None if training was short, or without a terminal."""
     from charrnn.cli.progress import stage_bar
     from charrnn.discovery.quick import quick_cell
 
@@ -92,7 +92,7 @@ def raise_output_error(screen: TrainingScreen) -> None:
 
 
 def _train(session: TrainingSession, screen: TrainingScreen, requests: Requests, board: Board | None) -> Finished:
-    """Train to the end, drawing the events."""
+    """Train, and draw and log the events."""
     checkpoint, finished = session.prepared.checkpoint, None
     with screen.progress_bar(session.prepared.settings.training.steps, checkpoint.step if checkpoint else 0):
         for event in session.events(requests, validation_progress=screen.show_validation):
@@ -103,7 +103,7 @@ def _train(session: TrainingSession, screen: TrainingScreen, requests: Requests,
                 finished = event
     if isinstance(screen.output_error, BrokenPipeError):
         raise BrokenPipeError  # without errno.EPIPE, which click turns into exit code 1
-    assert finished is not None, "the last event of a training is Finished"
+    assert finished is not None, "the last event is Finished"
     if finished.unsaved is not None:
         raise CharrnnError(
             f"the last checkpoint could not be saved: {finished.unsaved}",

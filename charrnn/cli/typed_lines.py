@@ -91,7 +91,7 @@ def known_ids(line: str, run: Run) -> np.ndarray:
 
 @contextlib.contextmanager
 def interruptible(*, enabled: bool = True) -> Iterator[Callable[[], bool]]:
-    """Within the context, let Ctrl-C only be noticed: yield a function that returns whether it was pressed.
+    """Do not raise for Ctrl-C within the context: yield a function that returns whether it was pressed.
 
     A second Ctrl-C raises KeyboardInterrupt. enabled: else the first does.
     """

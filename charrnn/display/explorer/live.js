@@ -149,7 +149,7 @@ const live = {
 
   nameSquare(name) {
     const cell = name ? cellOf(name) : null;
-    find("square").textContent = cell ? `${cell.name} ${cell.sentence}` : "after the character at the caret; round ones have a name, correlate or carry memory; choose one to see it";
+    find("square").textContent = cell ? `${cell.name} ${cell.sentence}` : "after the character at the caret; round cells have a name, correlate with a property or carry memory; click one to see it";
   },
 
   append(id) {
@@ -160,7 +160,7 @@ const live = {
     editor.focus();
   },
 
-  // Writes on from what is typed, once as the network is and once with the cell held, with the same random numbers.
+  // Continues what is typed, once as the network is and once with the cell held, with the same random numbers.
   continue() {
     const task = ++this.task;
     find("held-pane").hidden = this.held === null;

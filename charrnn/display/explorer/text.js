@@ -140,7 +140,7 @@ class RecordedText {
   }
 }
 
-// A text that the network reads on this page. It keeps what it has read, and reads on from where a change begins.
+// A text that the network reads on this page. It keeps what it has read, and rereads from the first change.
 class LiveText {
   constructor(holds = []) {
     this.holds = holds;
