@@ -83,7 +83,7 @@ def rm(
     sizes = {path: run_size(path) for path in paths}
     if not yes:
         if not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
-            raise UsageError("without a terminal, runs are removed only with --yes")
+            raise UsageError("there is no terminal to ask for confirmation", "add --yes")
         for path, size in sizes.items():
             say(f"{path}  {file_size(size)}")
         what = "this run" if len(paths) == 1 else f"these {len(paths)} runs"
