@@ -168,27 +168,17 @@ class LanguageModel:
         """
         ids, chosen = self._prime_ids(prime), self.sample_settings(**settings)
         if chosen.uses_particles:
-            return self._chosen_particles(ids, clamp, chosen, progress, report)
+            chosen = chosen.seeded()
+            particles = Particles(chosen)
+            candidates = chosen.changed(num=chosen.num * chosen.particle_count)
+            drawn = (row for row, _ in self._generate_states(ids, clamp, candidates, particles=particles))
+            return particles.texts(drawn, progress, report)
         candidates = chosen.changed(num=chosen.num * chosen.best_of)
         reported = report if chosen.best_of == 1 else None
         drawn = (row for row, _ in self._generate_states(ids, clamp, candidates, corpus, report=reported))
         if chosen.best_of == 1:
             return drawn
         return keep_best(drawn, chosen, lambda text: self.score_continuation(ids, text).bits_per_character, progress)
-
-    def _chosen_particles(
-        self,
-        prime: np.ndarray,
-        clamp: Clamps,
-        settings: SampleSettings,
-        progress: Progress | None,
-        report: Report | None,
-    ) -> Iterator[np.ndarray]:
-        seeded = settings.seeded()
-        particles = Particles(seeded)
-        candidates = seeded.changed(num=seeded.num * seeded.particle_count)
-        drawn = (row for row, _ in self._generate_states(prime, clamp, candidates, particles=particles))
-        return particles.texts(drawn, progress, report)
 
     def watch(
         self,
@@ -210,7 +200,7 @@ class LanguageModel:
         if chosen.best_of > 1:
             raise UsageError("--best-of and --color-by exclude each other", "leave out one of them")
         if chosen.uses_particles:
-            raise UsageError("several particles and --color-by exclude each other", "leave out one of them")
+            raise UsageError("--particles or --suffix and --color-by exclude each other", "leave out one of them")
         pairs = self._generate_states(self._prime_ids(prime), clamp, chosen, corpus)
         return ((ids, state[watched.layer - 1][part][:, watched.index].cpu().numpy()) for ids, state in pairs)
 
