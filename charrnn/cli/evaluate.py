@@ -74,7 +74,7 @@ ExplainOption = Annotated[
     ),
 ]
 OutputOption = Annotated[
-    Path | None, typer.Option(help="Write the passages of --explain to FILE: .html .svg .txt …", metavar="FILE")
+    Path | None, options.output_option("Write the passages of --explain to this file: .html, .svg, .txt, …")
 ]
 CompareOption = Annotated[
     list[str] | None,
@@ -87,12 +87,7 @@ CompareOption = Annotated[
     ),
 ]
 CorpusOption = Annotated[
-    str | None,
-    typer.Option(
-        help="The run's corpus, for --baselines, --explain, --dynamic and --mix.",
-        metavar="FILE",
-        show_default="the file of its name in corpora/",
-    ),
+    str | None, options.corpus_option("The run's corpus, for --baselines, --explain, --dynamic and --mix.")
 ]
 
 
@@ -299,6 +294,7 @@ def _check_options(output: Path | None, corpus: str | None, *, explain: bool, re
         if output.suffix.lower() in NUMBERS:
             raise UsageError(f"{output}: --output draws passages", "--json prints the numbers")
         find_format(output)
+        options.check_output(output)
 
 
 def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | None]:

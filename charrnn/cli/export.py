@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charrnn.cli.completion import complete_run
-from charrnn.cli.options import CheckpointOption, JsonOption
+from charrnn.cli.options import CheckpointOption, JsonOption, NamedRunArgument
 from charrnn.units import amount, count, file_size, loss
 
 if TYPE_CHECKING:
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    run: Annotated[
-        str,
-        typer.Argument(help="Name or folder of a run.", metavar="RUN", show_default=False, autocompletion=complete_run),
-    ],
+    run: NamedRunArgument,
     file: Annotated[
         Path, typer.Argument(help="File to write, such as NAME.safetensors.", metavar="FILE", show_default=False)
     ],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli.completion import complete_run
-from charrnn.cli.options import JsonOption, RunArgument
+from charrnn.cli.options import JsonOption, NamedRunArgument, RunArgument
 from charrnn.cli.runs import Summary, summarize
 from charrnn.cli.stderr import say
 from charrnn.errors import CharrnnError, UsageError
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from charrnn.model.run import Run
 
 CURVE_ROWS = 8
-NameArgument = Annotated[
-    str, typer.Argument(help="Name or folder of a run.", metavar="RUN", show_default=False, autocompletion=complete_run)
-]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -51,7 +48,7 @@ def show(run: RunArgument = None, as_json: JsonOption = False) -> None:
 
 
 def rename(
-    old: NameArgument, new: Annotated[str, typer.Argument(help="Its new name.", metavar="NEW", show_default=False)]
+    old: NamedRunArgument, new: Annotated[str, typer.Argument(help="Its new name.", metavar="NEW", show_default=False)]
 ) -> None:
     """Rename a run.
 

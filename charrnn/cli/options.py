@@ -31,6 +31,10 @@ RunArgument = Annotated[
         autocompletion=complete_run,
     ),
 ]
+NamedRunArgument = Annotated[
+    str,
+    typer.Argument(help="Name or folder of a run.", metavar="RUN", show_default=False, autocompletion=complete_run),
+]
 TextOption = Annotated[
     str | None,
     typer.Option(help="File to read, or - for standard input.", show_default="the held-out text", metavar="FILE"),
@@ -83,7 +87,7 @@ def language_option(panel: str | None = None) -> Any:
     )
 
 
-def corpus_option(help: str, panel: str) -> Any:
+def corpus_option(help: str, panel: str | None = None) -> Any:
     """Return an option for the corpus of a run."""
     return typer.Option(
         help=help,
