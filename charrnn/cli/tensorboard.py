@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charrnn.errors import UsageError
+from charrnn.extras import import_extra
 
 if TYPE_CHECKING:
     from charrnn.training.events import Event
@@ -13,15 +13,9 @@ if TYPE_CHECKING:
 FOLDER = "tensorboard"
 
 
-def summary_writer() -> type[Any]:
-    """Return TensorBoard's SummaryWriter. Raises UsageError if the package is missing."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise UsageError(
-            "--tensorboard needs a package that is not installed", "pip install 'charrnn[tensorboard]'"
-        ) from None
-    return SummaryWriter
+def summary_writer() -> Any:
+    """Return TensorBoard's SummaryWriter. Raises CharrnnError if the package is missing."""
+    return import_extra("torch.utils.tensorboard", "--tensorboard", "tensorboard").SummaryWriter
 
 
 class Board:

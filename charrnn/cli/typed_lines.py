@@ -34,7 +34,6 @@ class TypedLines:
 
     def __init__(self, prompt: str, completions: Sequence[str] = ()):
         self._prompt = safe_text(prompt, keep_newlines=False)
-        self._hint = "Ctrl-D ends"
         self.is_typed = is_terminal(sys.stdin)
         if self.is_typed and is_terminal(sys.stdout):
             _prepare_readline(completions)
@@ -50,7 +49,7 @@ class TypedLines:
             except KeyboardInterrupt:
                 if not self.is_typed:
                     raise
-                note(self._hint, newline_first=True)
+                note("Ctrl-D ends", newline_first=True)
 
     def _next(self) -> str:
         """Return the next line without its end. Raises EOFError at the end of the input."""
