@@ -66,7 +66,7 @@ def corpora(context: typer.Context, as_json: JsonListOption = False) -> None:
     if terminal.is_terminal and terminal.width >= MIN_TABLE_COLUMNS:
         _print_two_lines_each(rows, terminal)
     else:
-        table(("corpus", "size", "here", "description", "source"), rows, terminal, right=("size",))
+        table(("corpus", "size", "here", "about", "source"), rows, terminal, right=("size",))
     if terminal.is_terminal:
         sys.stdout.flush()
         Terminal.of(sys.stderr).paragraph(

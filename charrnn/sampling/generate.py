@@ -174,7 +174,7 @@ def _generate(
     copies: CopyLimit | None,
     resampling: _Resampling,
 ) -> Iterator[tuple[np.ndarray, State]]:
-    seed = settings.seeded().seed
+    seed = settings.seeded().seed or 0  # never None
     generators = [np.random.default_rng((seed, stream)) for stream in range(settings.num)]
     noise = None if settings.greedy else GumbelNoise(generators, step.network.vocabulary_size, ids.device)
     fast = _FastMode(step.multiplications)  # left before each yield: it would apply to the caller's code
