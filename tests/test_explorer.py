@@ -185,7 +185,7 @@ def test_command_writes_the_page(model, tmp_path, monkeypatch):
 
 
 def test_html_is_for_the_search():
-    assert "no file that a browser opens" in refused("--html", "cells")
+    assert "is not an HTML file" in refused("--html", "cells")
     assert "--html is for the search" in refused("--cell", "1", "--html", "a.html")
     assert "exclude each other" in refused("--json", "--html", "a.html")
 
