@@ -193,7 +193,7 @@ def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
         means = signed(evidence.mean_inside), signed(evidence.mean_outside)
         line += f": mean {evidence.signal} {means[0]} there, {means[1]} elsewhere"
     line += f" · {measure(evidence)} {score_with_interval(evidence)} within the same character"
-    line += "" if any(found.claim_about(str(cell)) for found in searched) else " in the held-out text"
+    line += "" if any(found.claim_about(str(cell)) for found in searched) else ", in the held-out text"
     return line + "".join(f" · {failed}" for failed in evidence.failed)
 
 

@@ -12,17 +12,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from charrnn.display.activations import legend_notes, render
+from charrnn.display.clusters import columns
 from charrnn.display.layout import Glyph, layout
 from charrnn.display.page import html_text, page
 from charrnn.display.palettes import BACKGROUNDS, PALETTES, Background, Hue, hex_color, swatch
 from charrnn.display.svg import SVGPicture
-from charrnn.display.terminal import Terminal, safe_text, wrap_words
+from charrnn.display.terminal import STYLE, Terminal, safe_text, wrap_words
 from charrnn.display.view import View
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.extras import import_extra
 from charrnn.files import atomic_file
 
-WIDTH = 100  # columns of the formats with lines
+WIDTH, MIN_WIDTH = 100, 60  # columns of the formats with lines
 
 
 class Format(ABC):
@@ -271,16 +272,18 @@ def _svg(views: Sequence[View], facts: dict[str, str], *, is_plain: bool = False
 
 
 def _lines(views: Sequence[View], facts: dict[str, str], colors: str, background: Background = "dark") -> Iterator[str]:
-    """Yield the facts in a caption, then for each view its name, legend and text."""
+    """Yield the facts in a caption, then for each view its name, legend and text. Captions are as wide as the text."""
     paper = Terminal(is_terminal=False, colors=colors, width=WIDTH, unicode=True, background=background)
+    rendered = [list(render(view, paper)) for view in views]
+    width = max(MIN_WIDTH, *(columns(STYLE.sub("", line)) for lines in rendered for line in lines))
     if facts:
-        yield from wrap_words(_safe(" · ".join(facts.values())), WIDTH)
-    for number, view in enumerate(views):
+        yield from wrap_words(_safe(" · ".join(facts.values())), width)
+    for number, (view, lines) in enumerate(zip(views, rendered, strict=True)):
         if number or facts:
             yield ""
         if view.name:
-            yield from wrap_words(_safe(view.name), WIDTH)
-        yield from render(view, paper)
+            yield from wrap_words(_safe(view.name), width)
+        yield from lines
 
 
 def tooltip(view: View, glyph: Glyph) -> str:
