@@ -109,6 +109,13 @@ def test_output_with_unknown_suffix(run, tmp_path):
     assert ".html" in refused("nowhere", "--cell", "1", "--output", str(tmp_path / "picture.docx"))
 
 
+@pytest.mark.parametrize("path", [f"{'x' * 300}.html", "file/x.html"])
+@pytest.mark.parametrize("option", ["--html", "--output"])
+def test_file_that_cannot_be_written_is_refused_before_the_work(run, home, option, path):
+    (home / "file").write_text("")
+    assert "cannot be written" in refused("nowhere", *(["--cell", "1"] if option == "--output" else []), option, path)
+
+
 def test_text_from_file_and_stdin(run, tmp_path):
     (tmp_path / "other.txt").write_text("the lazy fox")
     by_file = invoke("--cell", "1", "--text", str(tmp_path / "other.txt"), "--json")

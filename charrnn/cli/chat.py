@@ -88,7 +88,7 @@ def chat(
     model = load_model(run, checkpoint, device)
     asked = {"you": you, "reply": reply, "end": turn_end}
     turns = replace(model.turn_format(), **{name: unescaped(one) for name, one in asked.items() if one is not None})
-    index = training_index(model, corpus, needed=settings.max_copy is not None)
+    index = training_index(model, corpus, needed=settings.max_copy is not None, by="--max-copy")
     conversation = model.conversation(turns, corpus=index, **settings.to_json())
     _Chat(model, conversation).run()
 
@@ -177,7 +177,10 @@ class _Chat:
     def _save(self, name: str) -> None:
         from charrnn.display.export import save
 
-        path = Path(name or f"{self._model.name}-chat.txt").expanduser()
+        try:
+            path = Path(name or f"{self._model.name}-chat.txt").expanduser()
+        except RuntimeError:  # such as ~ and the name of an unknown user
+            raise UsageError(f"{name} is in no home folder", "name another file, as in /save FILE") from None
         if os.path.lexists(path) and path.absolute() not in self._saved:
             raise UsageError(f"{path} exists already", "name another file, as in /save FILE")
         save(path, self._conversation.text)

@@ -133,11 +133,11 @@ def inspect(
     _check_mode(cell, like, {**_flags(given, explorer=html is not None), "--output": output}, search)
     if layer is not None and not cell and (not every_cell or as_json or as_csv):
         raise UsageError("--layer needs a --cell, or the table of --all", "as in --layer 2 --cell 17")
-    options.check_output(output)
     if output is not None:
         find_format(output)
-    if html is not None and (html.is_dir() or html.suffix.lower() not in (".html", ".htm")):
+    if html is not None and html.suffix.lower() not in (".html", ".htm"):
         raise UsageError(f"{html} is not an HTML file", "as in --html cells.html")
+    options.check_output(output or html)
     settings = settings_from(InspectSettings, given)
     model, title, encoded = options.open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
     cells = _cells(cell, layer, model)

@@ -28,13 +28,16 @@ NoveltyOption = Annotated[
 CorpusOption = Annotated[str | None, corpus_option("The corpus that the run was trained on.", "Novelty")]
 
 
-def training_index(model: Model, corpus: str | None, *, needed: bool) -> TrainingIndex | None:
-    """Return the index of the training text, with a progress bar while it is built; None where it is not needed."""
+def training_index(model: Model, corpus: str | None, *, needed: bool, by: str) -> TrainingIndex | None:
+    """Return the index of the training text, with a progress bar while it is built; None where it is not needed.
+
+    by: the options that need it. Raises UsageError for a corpus without one of them.
+    """
     if needed:
         with stage_bar() as progress:
             return model.training_index(corpus, progress=progress)
     if corpus is not None:
-        raise UsageError("--corpus is for --novelty and --max-copy", "leave it out, or add one of them")
+        raise UsageError(f"--corpus is for {by}", "leave it out")
     return None
 
 

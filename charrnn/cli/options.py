@@ -192,7 +192,10 @@ def check_output(path: Path | None) -> None:
     """Raise CharrnnError for a file that cannot be written, before the work is done that ends in it."""
     if path is None:
         return
-    existing = path if path.exists() else next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        existing = path if path.exists() else next(folder for folder in path.absolute().parents if folder.exists())
+    except OSError as error:  # such as a name that is too long
+        raise CharrnnError(f"{path} cannot be written: {error.strerror}", "name another file") from None
     if existing.is_dir() == (existing == path):
         kind = "a folder" if existing == path else "not a folder"
         raise CharrnnError(f"{path} cannot be written: {existing} is {kind}", "name another file")

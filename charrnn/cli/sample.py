@@ -141,7 +141,8 @@ def sample(
     _check_inputs("-" if interactive else prime, prime_file, adapt, save_as)
     model = _adapted(options.load_model(run, checkpoint, device), adapt, save_as, skip_unknown=skip_unknown)
     prime_ids = _prime_ids(model, prime, prime_file, skip_unknown=skip_unknown)
-    index = training_index(model, corpus, needed=novelty or variants[0].max_copy is not None)
+    needed = novelty or variants[0].max_copy is not None
+    index = training_index(model, corpus, needed=needed, by="--novelty and --max-copy")
     colors = None if as_json else _colored_stream(model, color_by, settings_from(TerminalSettings, given))
     printer = _Printer(model, clamp or (), color_by, colors, index, novelty, as_json, raw, not no_echo)
     # Texts are drawn before the output is opened, so that a mistake does not replace a file.
