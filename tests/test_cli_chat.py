@@ -115,14 +115,14 @@ def test_unknown_commands(chat: Chat) -> None:
 
 def test_save_does_not_overwrite(chat: Chat) -> None:
     Path("kept.txt").write_text("kept")
-    saves = ["ab", "/save kept.txt", "/save new.txt", "cd", "/save new.txt", "/save kept.txt/a", "/save ~no-such-user/a"]
+    saves = ["ab", "/save kept.txt", "/save new.txt", "cd", "/save new.txt", "/save kept.txt/a", "/save ~no-one/a"]
     said = chat("".join(f"{line}\n" for line in saves), *TURN)[1]
     assert "kept.txt exists already; name another file" in said
     assert Path("kept.txt").read_text() == "kept"
     assert said.count("written to new.txt") == 2
     assert "cd\n" in Path("new.txt").read_text(encoding="utf-8")
     assert "kept.txt/a cannot be written" in said
-    assert "~no-such-user/a is in no home folder" in said
+    assert "~no-one/a is in no home folder" in said
 
 
 def test_mistakes(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
