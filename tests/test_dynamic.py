@@ -90,6 +90,14 @@ def test_what_follows_does_not_matter(starts: list[int]) -> None:
     np.testing.assert_allclose(part.nats, whole.nats[: len(part)], rtol=1e-12)
 
 
+def test_slice_that_starts_within_a_document_is_read_whole() -> None:
+    network = small_network()
+    result = dynamic_score(network, repetitive_text(41, [0, 12, 30])[7:], dynamics_of(network))
+    np.testing.assert_array_equal(
+        result.nats, dynamic_score(network, repetitive_text(41, [0, 7, 12, 30])[7:], dynamics_of(network)).nats
+    )
+
+
 def test_network_stays_as_it_is() -> None:
     network = small_network()
     before = copy.deepcopy(network.state_dict())

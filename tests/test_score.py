@@ -77,6 +77,13 @@ def test_documents_are_independent(recurrence: str, lengths: list[int], row: int
     assert_equal_nats(result, np.concatenate([sequential_nats(network, piece) for piece in opened]))
 
 
+def test_slice_that_starts_within_a_document() -> None:
+    network, ids = small_network(), random_ids(40)
+    slice_ = EncodedText(ids, np.array([0, 12, 30]), opening=3)[7:]
+    whole = EncodedText(ids[7:], np.array([0, 5, 23]), opening=3)
+    np.testing.assert_array_equal(score(network, slice_).nats, score(network, whole).nats)
+
+
 def test_score_of_known_nats() -> None:
     result = Score(np.array([math.log(2), math.log(8)]))
     assert result.mean == pytest.approx(math.log(4))

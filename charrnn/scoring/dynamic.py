@@ -95,7 +95,7 @@ def _segments(text: EncodedText, segment: int) -> Iterator[tuple[np.ndarray, boo
 
     Documents are cut into segments one by one, the first with the opening character.
     """
-    bounds = [*text.starts.tolist(), len(text)] if text.has_documents else [0, len(text)]
+    bounds = [*text.as_documents().starts.tolist(), len(text)] if text.has_documents else [0, len(text)]
     for start, stop in itertools.pairwise(bounds):
         ids = text.ids[start:stop]
         if text.has_documents:

@@ -153,6 +153,7 @@ def score(
     """
     if text.predicted < 1:
         raise CharrnnError("the text is too short to score", "give it at least two characters")
+    text = text.as_documents()
     nats = torch.empty(text.predicted, dtype=_loss_dtype(network))
     watch = _Watch(text.predicted, should_stop, progress)
     was_training = network.training

@@ -61,6 +61,12 @@ class EncodedText:
         lengths: list[int] = np.diff(self.starts, append=len(self.ids)).tolist()
         return lengths
 
+    def as_documents(self) -> EncodedText:
+        """Return the text with what a slice has before its first document start as a document too."""
+        if not self.has_documents or self.starts[0] == 0:
+            return self
+        return EncodedText(self.ids, np.append(0, self.starts), self.opening)
+
     def streams(self, arrange: Callable[[np.ndarray], np.ndarray]) -> Streams:
         """Arrange the text in parallel streams. arrange: (N,) → (B, T), for ids and document starts alike."""
         return Streams(arrange(self.ids), arrange(self.begins()), self.opening)
