@@ -327,6 +327,12 @@ def test_keep_best() -> None:
     assert list(keep_best(iter([]), chosen, lambda ids: 0.0)) == []
 
 
+def test_empty_text_is_never_the_best() -> None:
+    rows = [np.array([STOPPED, 1]), np.array([STOPPED, 2])]
+    drawn = list(keep_best(iter(rows), SampleSettings(best_of=2, length=2), lambda ids: float(ids.mean())))
+    assert [row.tolist() for row in drawn] == [[1], [2]]
+
+
 def test_best_of_is_a_setting_of_at_least_one() -> None:
     with pytest.raises(UsageError, match="--best-of must be at least 1"):
         SampleSettings(best_of=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -22,7 +23,8 @@ def keep_best(
     """Yield the ids (num,) of those of num × best_of texts that score lowest, after all have been generated.
 
     candidates: yields the ids (num × best_of,) of each character; those of one text are neighbors. score: of the ids
-    (T,) of a text. progress: called with a stage and the share of it that is done. Ties go to the earlier candidate.
+    (T,) of a text; an empty one is kept only if all are. progress: called with a stage and the share of it that is
+    done. Ties go to the earlier candidate.
     """
     rows = []
     for row in candidates:
@@ -34,7 +36,8 @@ def keep_best(
     drawn = np.stack(rows)
     scores = []
     for column in drawn.T:
-        scores.append(score(column[column != STOPPED]))
+        text = column[column != STOPPED]
+        scores.append(score(text) if len(text) else math.inf)
         if progress is not None:
             progress("scoring", len(scores) / drawn.shape[1])
     best = np.reshape(scores, (settings.num, settings.best_of)).argmin(axis=1)
