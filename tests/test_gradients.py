@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from charrnn.causal.clamp import Clamp, clamped
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gradients import gradient_share, sampled_positions, state_gradients
 from charrnn.inspection.trace import Cell
@@ -94,6 +95,14 @@ def test_planted_latch_carries_the_gradient() -> None:
     assert share.of(Cell(1, LATCH))[40] > 0.99
     np.testing.assert_allclose(share.shares.sum(axis=1), 1.0)
     assert (share.half_from >= 1).all() and (share.half_from <= share.positions).all()
+
+
+@pytest.mark.parametrize(("signal", "value"), [("h", 0.9), ("c", 0.5), ("c", 3.0)])
+def test_held_cell_carries_no_gradient(signal: str, value: float) -> None:
+    network, _ = clamped(small_network(), [Clamp(Cell(1, 2), value, signal)])
+    found = state_gradients(network, random_text(), positions=4, lags=LAGS, kept=(LAGS,))
+    assert np.isfinite(found.log_norms).all()
+    assert not found.kept[LAGS][:, 2].any()
 
 
 def test_share_is_of_the_mean_square() -> None:

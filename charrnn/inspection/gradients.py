@@ -235,7 +235,8 @@ def _backward(network: CharRNN, text: EncodedText, ends: np.ndarray, lags: int) 
         logs = np.where(begins[:, column].cpu().numpy(), np.nan, logs)
         before = _restarted(states[column], begins[:, column], opened)
         leaves = [part.detach().requires_grad_() for layer in before for part in layer]
-        _, after = plain_step(network, ids[:, column], _as_state(leaves, parts))
+        held = network.hold(_as_state(leaves, parts))  # a cell that is held passes nothing on
+        _, after = plain_step(network, ids[:, column], held)
         reached = [part for layer in after for part in layer]
         gradient = list(torch.autograd.grad(reached, leaves, gradient))
 
