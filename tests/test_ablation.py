@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import json
@@ -22,7 +23,7 @@ from charrnn.properties.catalog import Text
 from charrnn.properties.user_properties import find_property
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from tests.planted import COUNTER, LATCH, PAIR, planted, planted_pair, prose
+from tests.planted import COUNTER, LATCH, PAIR, plant, planted, planted_pair, prose
 
 TEXT = Text(prose(18_000))
 VOCABULARY = Vocabulary.of(TEXT.characters)
@@ -87,6 +88,14 @@ def test_cell_that_is_not_read_earns_no_star():
     assert found.stars == 0
     assert all(abs(one.effect.bits) < 0.5 for one in found.directions)
     assert "not shown to be necessary" in repr(found)
+
+
+def test_constant_cell_is_no_control_of_itself():
+    network = copy.deepcopy(NETWORK)
+    plant(network, RANDOM, VOCABULARY, candidate=(0.0, {}))
+    found = ablation_of(RANDOM, network=network)
+    assert found.stars == 0
+    assert Ablation.from_json(found.to_json()) == found  # which checks that no count is negative
 
 
 @pytest.mark.slow

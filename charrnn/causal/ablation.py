@@ -170,6 +170,7 @@ def _trial(reading: Reading, contrast: Contrast, kind: EventKind, kinds: np.ndar
 def _control_cells(reading: Reading, cell: Cell, number: int, seed: int) -> tuple[list[int], int]:
     """Return random cells of the layer that do not correlate with the tested one, and how many do."""
     unlike = np.abs(reading.population.correlation) < MAX_CORRELATION
+    unlike[cell.index] = False  # the correlation of a constant cell with itself is 0
     candidates = np.flatnonzero(unlike)
     chosen = np.random.default_rng(seed).permutation(candidates)[:number]
     return sorted(chosen.tolist()), int((~unlike).sum()) - 1
@@ -257,13 +258,14 @@ def _drawn(experiment: _Experiment, split: Split, trial: _Trial, windows: Window
     draw = np.random.default_rng(experiment.seed)
     ids, values = (one[0::2, split.gap :] for one in (experiment.reading.streams.ids, experiment.reading.values))
     current = windows.streams.ids[:, -1]
-    total = 0.0
+    total, number = 0.0, 0
     for character in np.unique(current):
         chosen, pool = windows[np.flatnonzero(current == character)], values[ids == character]
         if len(pool):
             drawn = draw.choice(pool, DRAWS)
             total += sum(float(chosen.costs(experiment.network, experiment.hold(one)).sum()) for one in drawn) / DRAWS
-    return total / len(windows)
+            number += len(chosen)
+    return total / max(number, 1)
 
 
 def _dose(experiment: _Experiment, quantile: float, value: float) -> Dose:
