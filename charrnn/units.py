@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 NATS_PER_BIT = math.log(2.0)
 LONGEST_VALUE = 100  # characters
@@ -45,6 +46,11 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def decimal(value: float, digits: int, *, sign: bool = False) -> str:
+    """Format a number as `.98`, `−.50` or `10.25`: no zero before the point, and U+2212 as minus. sign: also a plus."""
+    return re.sub(r"(?<!\d)0\.", ".", f"{value:{'+' if sign else ''}.{digits}f}").replace("-", "−")
 
 
 def count(number: float) -> str:

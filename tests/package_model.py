@@ -27,8 +27,8 @@ from charrnn.causal.effects import Ablation, costs
 from charrnn.cli.progress import stage_bar
 from charrnn.discovery.cache import FOLDER as FINDINGS
 from charrnn.discovery.cache import packaged_file
-from charrnn.discovery.findings import Findings, cells_shown
-from charrnn.discovery.report import sentence
+from charrnn.discovery.findings import Findings
+from charrnn.discovery.report import cells_shown, sentence
 from charrnn.errors import CharrnnError
 from charrnn.files import home_folder
 from charrnn.model.built_in import BUILT_IN

@@ -32,7 +32,7 @@ from charrnn.discovery.excerpts import Excerpt
 from charrnn.discovery.findings import Findings, columns_of
 from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.probe import Probe
-from charrnn.discovery.report import number, score_with_interval
+from charrnn.discovery.report import score_with_interval
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.study import Effort
 from charrnn.errors import CharrnnError
@@ -181,7 +181,6 @@ def test_score_and_interval_have_the_sign_of_the_cell():
     assert score_with_interval(evidence(sign=-1)) == ".950 [.900, .975]"
     assert score_with_interval(evidence(kind="graded")) == ".900 [.800, .950]"
     assert score_with_interval(evidence(kind="graded", sign=-1)) == "−.900 [−.950, −.800]"
-    assert number(1.0, 2) == "1.00"
 
 
 def test_iteration_and_length_are_over_named_cells():

@@ -8,9 +8,8 @@ import pytest
 from rich.cells import cell_len
 
 from charrnn.discovery.evidence import Evidence
-from charrnn.discovery.findings import BLOCKS_SHOWN, Cause, cells_shown
 from charrnn.discovery.match_summary import MatchSummary
-from charrnn.discovery.report import sentence
+from charrnn.discovery.report import SHOWN, Cause, cells_shown, sentence
 from charrnn.discovery.stages import SECONDS, overall, part
 from charrnn.display.terminal import STYLE, Terminal
 from charrnn.properties.catalog import CATALOG
@@ -89,7 +88,7 @@ def test_best_cell_of_each_property_is_shown():
     many = [evidence(cell=f"1:{k}") for k in range(20)]
     other = evidence(cell="1:30", property_name="line position")
     shown = cells_shown([*many, other])
-    assert len(shown) == BLOCKS_SHOWN
+    assert len(shown) == SHOWN
     assert shown[0] == many[0] and shown[-1] == other
 
 

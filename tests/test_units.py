@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from charrnn.units import amount, bits, count, duration, file_size, perplexity, shortened
+from charrnn.units import amount, bits, count, decimal, duration, file_size, perplexity, shortened
 
 
 def test_bits() -> None:
@@ -20,6 +20,17 @@ def test_perplexity_of_a_uniform_distribution_is_its_size() -> None:
 
 def test_perplexity_overflows_to_infinity() -> None:
     assert perplexity(1e9) == math.inf
+
+
+def test_decimal_has_no_zero_before_the_point() -> None:
+    assert [decimal(value, 2) for value in (0.984, -0.5, 1.0, 10.25, -20.5)] == [
+        ".98",
+        "−.50",
+        "1.00",
+        "10.25",
+        "−20.50",
+    ]
+    assert [decimal(value, 1, sign=True) for value in (10.0, 0.4, -0.4)] == ["+10.0", "+.4", "−.4"]
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from charrnn.discovery.checked import CellName, Count, Share, from_json
+from charrnn.discovery.report import symbol_name
 from charrnn.display.tables import format_table
 from charrnn.display.terminal import Terminal
 from charrnn.extras import import_extra
 from charrnn.properties.catalog import Kind
+from charrnn.units import decimal
 
 if TYPE_CHECKING:
     import pandas
@@ -26,7 +28,6 @@ DOSE_TOLERANCE = 0.1
 MIN_STORED = 0.5
 """The least share of what an opening character changes that a cell has to store, from 5 characters on."""
 DOSE_HEADERS = ("held at its", "5 %", "25 %", "50 %", "75 %", "95 %", "mean", "zero")
-SYMBOLS = {" ": "space", "\\n": "newline", "\\t": "tab"}
 
 
 @dataclass(frozen=True)
@@ -225,18 +226,18 @@ class Ablation:
 
 def bits(value: float) -> str:
     """Format a difference in bits: `+4.27`, `−.01`."""
-    return f"{value:+.2f}".replace("-", "−").replace("0.", ".", 1)
+    return decimal(value, 2, sign=True)
 
 
 def value_of(value: float) -> str:
     """Format a value of a signal: `−.62`, `10.9`."""
-    return f"{value:.2f}".replace("0.", ".", 1).replace("-", "−") if abs(value) < 9.995 else f"{value:.1f}"
+    return decimal(value, 2 if abs(value) < 9.995 else 1)
 
 
 def event_name(direction: Direction) -> str:
     """Name a kind of event with its next character: `closing "`, `late newline`."""
     symbol = direction.symbol
-    return f"{direction.event} {'character' if symbol is None else SYMBOLS.get(symbol, symbol)}"
+    return f"{direction.event} {'character' if symbol is None else symbol_name(symbol)}"
 
 
 def claim(ablation: Ablation) -> str:

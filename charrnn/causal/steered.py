@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Literal, get_args
 
+from charrnn.discovery.report import symbol_name
 from charrnn.display.tables import format_table
 from charrnn.display.terminal import Terminal, safe_text, wrap_words
 from charrnn.properties.catalog import Kind
 from charrnn.properties.source_code import kind_of
+from charrnn.units import decimal
 
 SteeringKind = Literal["free", "held", "primed", "moved"]
 KINDS: tuple[SteeringKind, ...] = get_args(SteeringKind)
@@ -21,7 +23,6 @@ LEAST_SHOWN = 0.1
 """A measure that is smaller in every row is left out of the table."""
 COUNTS = {"opening": "openings", "closing": "closings", "unclosed": "unclosed at a line end", "?!": "? and !"}
 """Measures per 1,000 characters, in words."""
-SYMBOLS = {" ": "space", "\\n": "newline", "\\t": "tab"}
 HEADERS = {
     "opening": "opens",
     "closing": "closes",
@@ -115,15 +116,9 @@ class Steering:
         return {**dataclasses.asdict(self), "claim": claim(self)}
 
 
-def number(value: float) -> str:
+def number(value: float, *, sign: bool = False) -> str:
     """Format a count or a length: `.4`, `12.3`, `140`."""
-    text = f"{value:.0f}" if abs(value) >= 99.5 else f"{value:.1f}"
-    return text.replace("0.", ".", 1).replace("-", "−") if text.startswith(("0.", "-0.")) else text.replace("-", "−")
-
-
-def signed(value: float, text: str) -> str:
-    """Return a formatted value with its sign."""
-    return text if value < 0 else f"+{text}"
+    return decimal(value, 0 if abs(value) >= 99.5 else 1, sign=sign)
 
 
 def claim(steering: Steering) -> str:
@@ -145,13 +140,8 @@ def claim(steering: Steering) -> str:
         ]
         parts += [", ".join(changes) + unit] if changes else []
     parts = parts or ["nothing in the table changes beyond chance"]
-    costs = " and ".join(_cost(one, free) for one in (low, high))
+    costs = " and ".join(decimal(one.nats.mean - free.nats.mean, 2, sign=True) for one in (low, high))
     return f"Cell {steering.cell}, {low.name} → {high.name}: {'; '.join(parts)}; costs {costs} nats per character"
-
-
-def _cost(one: Condition, free: Condition) -> str:
-    difference = one.nats.mean - free.nats.mean
-    return signed(difference, f"{difference:.2f}".replace("0.", ".", 1).replace("-", "−"))
 
 
 def _most_changed(steering: Steering) -> list[str]:
@@ -213,8 +203,8 @@ def notes(steering: Steering) -> list[str]:
     """Return the characters that change most, and how to read the table."""
     _, low, high = steering.compared
     changes = ", ".join(
-        f"{SYMBOLS.get(one.symbol, one.symbol)} {number(one.low)} → {number(one.high)} "
-        f"[{' to '.join(signed(end, number(end)) for end in (one.difference.low, one.difference.high))}]"
+        f"{symbol_name(one.symbol)} {number(one.low)} → {number(one.high)} "
+        f"[{' to '.join(number(end, sign=True) for end in (one.difference.low, one.difference.high))}]"
         for one in steering.frequencies
     )
     legend = [

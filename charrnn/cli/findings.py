@@ -31,7 +31,7 @@ def print_findings(
     """
     from charrnn.causal.effects import costs
     from charrnn.discovery import report
-    from charrnn.discovery.findings import Cause, filled
+    from charrnn.discovery.report import Cause, filled
     from charrnn.display.tables import fit, key_values, table
 
     shown = {key: Cause(one.stars, costs(one)) for key, one in causes.items()}

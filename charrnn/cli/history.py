@@ -9,7 +9,7 @@ from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.options import settings_from
 from charrnn.settings import InspectSettings
-from charrnn.units import amount, count
+from charrnn.units import amount, count, decimal
 
 if TYPE_CHECKING:
     from charrnn.discovery.history import History
@@ -57,7 +57,6 @@ def history(
 
 
 def _print(found: History, run: str, terminal: Terminal) -> None:
-    from charrnn.discovery.report import number
     from charrnn.display.plots import sparkline
     from charrnn.display.tables import table
 
@@ -69,7 +68,7 @@ def _print(found: History, run: str, terminal: Terminal) -> None:
     )
     terminal.write("\n")
     headers = ("step", "AUC" if found.kind == "binary" else "ρ")
-    rows = [[count(step), number(score)] for step, score in zip(found.steps, found.scores, strict=True)]
+    rows = [[count(step), decimal(score, 3)] for step, score in zip(found.steps, found.scores, strict=True)]
     table(headers, rows, terminal, right=headers)
     if len(rows) > 2:
         width = min(len(rows), terminal.width)

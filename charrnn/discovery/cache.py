@@ -24,8 +24,9 @@ import torch
 
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.excerpts import typical_excerpts
-from charrnn.discovery.findings import Findings, cells_shown
+from charrnn.discovery.findings import Findings
 from charrnn.discovery.inputs import characters_of, language_of, training_ids
+from charrnn.discovery.report import cells_shown
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.search import discover
 from charrnn.discovery.study import MIN_CHARACTERS, Effort, Progress, Split

@@ -9,6 +9,7 @@ from charrnn.discovery.checked import CellName, Correlation, Count, Share
 from charrnn.discovery.excerpts import Excerpt
 from charrnn.discovery.statistics import auc
 from charrnn.properties.catalog import Kind
+from charrnn.units import decimal
 
 MIN_AUC, MIN_RHO = 0.85, 0.80
 """The least lower end of the score's interval with which a cell tracks a property."""
@@ -123,11 +124,11 @@ class Evidence:
         failed = []
         low = self.score if self.low is None else self.low
         if low < (MIN_AUC if self.kind == "binary" else MIN_RHO):
-            failed.append(f"its score may be as low as {_short(low)}")
+            failed.append(f"its score may be as low as {decimal(low, 2)}")
         failed += self._failed_baselines
         if self.difference < MIN_DIFFERENCE and self.unique < MIN_UNIQUE:
             sides = "between inside and outside" if self.kind == "binary" else "from lowest to highest"
-            failed.append(f"it changes by only {_short(self.difference)} {sides}")
+            failed.append(f"it changes by only {decimal(self.difference, 2)} {sides}")
         if self.stability < MIN_STABILITY:
             share = f"{100 * (1 - self.stability):.0f} % of resamples"
             failed.append(f"another property, most often {self.runner_up}, fits it better in {share}")
@@ -137,20 +138,16 @@ class Evidence:
     def _failed_baselines(self) -> list[str]:
         failed = []
         if not self._is_beyond(self.kgram[4], self.beyond_kgram):
-            failed.append(f"the 5-gram reaches {_short(self.as_score(self.kgram[4]))}")
+            failed.append(f"the 5-gram reaches {decimal(self.as_score(self.kgram[4]), 2)}")
         if not self._is_beyond(self.untrained, self.beyond_untrained):
-            failed.append(f"an untrained network reaches {_short(self.as_score(self.untrained))}")
+            failed.append(f"an untrained network reaches {decimal(self.as_score(self.untrained), 2)}")
         if self.beyond_linear_memory is not None and self.beyond_linear_memory[0] <= 0:
-            failed.append(f"a linear memory shows it as clearly ({_short(self.as_score(self.linear_memory))})")
+            failed.append(f"a linear memory shows it as clearly ({decimal(self.as_score(self.linear_memory), 2)})")
         if self.p_holm >= SIGNIFICANCE_LEVEL:
             failed.append(f"permuted segments reach its score (p = {self.p_holm:.2g})")
         if self.comparable <= self.pseudo:
-            failed.append(f"a meaningless label of its time scale reaches {_short(self.as_score(self.pseudo))}")
+            failed.append(f"a meaningless label of its time scale reaches {decimal(self.as_score(self.pseudo), 2)}")
         return failed
 
     def _is_beyond(self, baseline: float, difference: Interval | None) -> bool:
         return self.rank_correlation > baseline if difference is None else difference[0] > 0
-
-
-def _short(value: float) -> str:
-    return f"{value:.2f}".replace("0.", ".", 1) if value < 0.995 else f"{value:.2f}"

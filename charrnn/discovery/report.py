@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from charrnn.discovery.evidence import MIN_CORRELATE, Evidence
+from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.probe import Probe
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
+from charrnn.display.palettes import Paint
+from charrnn.display.terminal import Terminal, safe_text
+from charrnn.inspection.gradients import SHARE_LAGS
 from charrnn.properties.catalog import property_titled
+from charrnn.units import amount, decimal
+
+MIN_GRADIENT_SHARE = 0.05
+"""The least share of the gradient with which a cell is said to carry memory."""
+SHOWN = 8
+"""Named cells that are shown with an excerpt; the best of each property always is."""
+BAR = 10  # columns
+INDENT = "  "
+BOLD = "1"
 
 MIN_COUNTER = 0.9
 """The least Pearson correlation with which a cell is said to count."""
@@ -32,9 +47,16 @@ GLOSSARY = {
 """Column of `CLAIM_HEADERS` → what it shows."""
 
 
-def number(value: float, digits: int = 3) -> str:
-    """Format a score: `.984`, `−.963`, `1.00`."""
-    return f"{value:.{digits}f}".replace("-", "−").replace("0.", ".", 1)
+class Cause(NamedTuple):
+    """What an ablation shows of a cell: stars, and the effect in words."""
+
+    stars: int
+    words: str
+
+
+def symbol_name(symbol: str) -> str:
+    """Return the printable form of a character, or the name of white space."""
+    return {" ": "space", "\\n": "newline", "\\t": "tab"}.get(symbol, symbol)
 
 
 def measure(evidence: Evidence | CellSummary) -> str:
@@ -47,11 +69,17 @@ def signed_score(evidence: Evidence, rank_correlation: float) -> float:
     return evidence.as_score(rank_correlation) * (1 if evidence.kind == "binary" else evidence.sign)
 
 
+def score_in_words(evidence: Evidence, digits: int = 2) -> str:
+    """Format a score with its name: `AUC .98`, `ρ −.96`."""
+    return f"{measure(evidence)} {decimal(signed_score(evidence, evidence.rank_correlation), digits)}"
+
+
 def score_with_interval(evidence: Evidence) -> str:
     """Format a score and its 95 % interval: `.984 [.979, .988]`, `−.963 [−.970, −.951]`."""
     bounds = evidence.interval or (evidence.rank_correlation, evidence.rank_correlation)
     low, high = sorted(signed_score(evidence, bound) for bound in bounds)
-    return f"{number(signed_score(evidence, evidence.rank_correlation))} [{number(low)}, {number(high)}]"
+    score = signed_score(evidence, evidence.rank_correlation)
+    return f"{decimal(score, 3)} [{decimal(low, 3)}, {decimal(high, 3)}]"
 
 
 def cell_and_signal(evidence: Evidence) -> str:
@@ -66,12 +94,12 @@ def claim_row(evidence: Evidence, shares: Sequence[float | None]) -> list[str]:
         cell_and_signal(evidence),
         evidence.property_name,
         f"{measure(evidence)} {score_with_interval(evidence)}",
-        number(signed_score(evidence, evidence.plain)),
-        number(evidence.difference, 2),
+        decimal(signed_score(evidence, evidence.plain), 3),
+        decimal(evidence.difference, 2),
         f"{100 * evidence.stability:.0f} %",
         gradient_shares(shares),
-        number(evidence.as_score(evidence.kgram[4]), 2),
-        number(evidence.as_score(evidence.untrained), 2),
+        decimal(evidence.as_score(evidence.kgram[4]), 2),
+        decimal(evidence.as_score(evidence.untrained), 2),
         f"{evidence.episodes:,}",
     ]
 
@@ -87,7 +115,8 @@ def cell_row(summary: CellSummary, verdict: str, detects: str) -> list[str]:
     if summary.kind == "binary":
         selected, confirmed = auc(abs(selected)), auc(confirmed if selected >= 0 else -confirmed)
     name = f"{summary.cell} {summary.signal}"
-    return [name, summary.property_name, measure(summary), number(selected), number(confirmed), verdict, detects]
+    scores = decimal(selected, 3), decimal(confirmed, 3)
+    return [name, summary.property_name, measure(summary), *scores, verdict, detects]
 
 
 def sentence(evidence: Evidence) -> str:
@@ -111,15 +140,15 @@ def correlates_words(claims: Iterable[Evidence]) -> str:
     """List cells and their scores by property: `inside “…” 1:4 .93, 1:7 .91; line position 1:9 −.82`."""
     by_property: dict[str, list[str]] = {}
     for one in claims:
-        shown = f"{one.cell} {number(signed_score(one, one.rank_correlation), 2)}"
+        shown = f"{one.cell} {decimal(signed_score(one, one.rank_correlation), 2)}"
         by_property.setdefault(short_name(one.property_name), []).append(shown)
     return "; ".join(f"{name} {', '.join(cells)}" for name, cells in by_property.items())
 
 
 def correlates_line(evidence: Evidence) -> str:
     """Return the line about a cell that correlates with a property, with the conditions that fail."""
-    score = f"{measure(evidence)} {number(signed_score(evidence, evidence.rank_correlation))}"
-    return f"correlates: {cell_and_signal(evidence)} {evidence.property_name}, {score}: {'; '.join(evidence.failed)}"
+    what = f"{cell_and_signal(evidence)} {evidence.property_name}, {score_in_words(evidence, 3)}"
+    return f"correlates: {what}: {'; '.join(evidence.failed)}"
 
 
 def together(probes: Sequence[Probe], names: Sequence[str]) -> dict[str, str]:
@@ -129,4 +158,101 @@ def together(probes: Sequence[Probe], names: Sequence[str]) -> dict[str, str]:
         if one.property_name in names and one.score >= MIN_CORRELATE:
             best.setdefault(one.property_name, one)
     layers = len({one.layer for one in probes})
-    return {name: number(one.score, 2) + (f" (layer {one.layer})" if layers > 1 else "") for name, one in best.items()}
+    return {name: decimal(one.score, 2) + (f" (layer {one.layer})" if layers > 1 else "") for name, one in best.items()}
+
+
+def cells_shown(named: list[Evidence]) -> list[Evidence]:
+    """Return the named cells to show in full: the best of each property, and then the best of all."""
+    first = {one.property_name: one for one in reversed(named)}
+    ordered = [*first.values(), *(one for one in named if one not in first.values())]
+    kept = ordered[: max(SHOWN, len(first))]
+    return [one for one in named if one in kept]
+
+
+def score_legend(shown: Sequence[Evidence], causes: Mapping[tuple[str, str], Cause]) -> str:
+    """Return what the scores and stars of these cells mean."""
+    kinds = {one.kind for one in shown}
+    words = ["AUC: .5 is chance, 1 perfect"] * ("binary" in kinds) + ["ρ: 0 is chance, 1 perfect"] * ("graded" in kinds)
+    if any(cause.stars for cause in causes.values()):
+        words.append("★ the model needs the cell, ★★ at both ends")
+    return " · ".join(words)
+
+
+def memory_words(shares: Sequence[float | None]) -> str:
+    """Say how much of the gradient a cell carries over the most characters; empty below 5 %."""
+    carried = [
+        (lag, share) for lag, share in zip(SHARE_LAGS, shares, strict=False) if share and share >= MIN_GRADIENT_SHARE
+    ]
+    if not carried:
+        return ""
+    lag, share = carried[-1]
+    return f"carries {100 * share:.0f} % of the gradient that reaches back {lag} characters"
+
+
+def score_words(evidence: Evidence) -> str:
+    """Return the score of a named cell, and how stable its name is."""
+    share = 100 * evidence.stability
+    return f"{score_in_words(evidence)} · the name holds in {share:.0f} % of resamples of the text"
+
+
+def match_words(matches: MatchSummary, best: Evidence | None) -> tuple[str, list[str], str]:
+    """Return what a user's property matches, examples, and how well the best cell fits it."""
+    head = (
+        f"{short_name(matches.property_name)} holds in {100 * matches.share:.1f} % of the text, "
+        f"in {amount(matches.episodes, 'place', exact=True)}, as in"
+    )
+    examples = [f"{before}«{inside}»{after}" for before, inside, after in matches.examples]
+    if best is None:
+        return head, examples, "No cell was judged."
+    if best.verdict == "tracks":
+        return head, examples, f"The best cell, {best.cell}, earned its name ({score_in_words(best)})."
+    failed = "; ".join(best.failed) or "its score is too low"
+    cell = f"{best.cell} ({score_in_words(best)})"
+    return head, examples, f"No cell earned its name. The best one, {cell}, fails: {failed}."
+
+
+def match_lines(matches: MatchSummary, best: Evidence | None, terminal: Terminal, paint: Paint) -> Iterator[str]:
+    """Yield `match_words` as styled lines, with an excerpt where the property has no named cell."""
+    head, examples, verdict = match_words(matches, best)
+    yield from filled(head, terminal)
+    for example in examples:
+        yield from (INDENT + line for line in filled(example, terminal, 2 * len(INDENT)))
+    yield from filled(verdict, terminal)
+    if best is not None and best.verdict != "tracks":
+        yield from _excerpt(best, terminal, paint)
+
+
+def cell_lines(
+    evidence: Evidence, shares: Sequence[float | None], terminal: Terminal, paint: Paint, cause: Cause | None
+) -> Iterator[str]:
+    """Yield what a named cell does as styled lines. shares: of the gradient. cause: what an ablation shows of it."""
+    stars = "★" * cause.stars + " " if cause and cause.stars else ""
+    for line in filled(f"{stars}{evidence.cell} {sentence(evidence)}", terminal):
+        yield paint.styled(line, BOLD)
+    margin = len(INDENT) + BAR + 1
+    first, *more = filled(score_words(evidence), terminal, margin)
+    yield f"{INDENT}{_score_bar(evidence, terminal, paint)} {first}"
+    yield from (" " * margin + line for line in more)
+    for words in (cause.words if cause else "", memory_words(shares)):
+        if words:
+            yield from (INDENT + line for line in filled(words, terminal, len(INDENT)))
+    yield from _excerpt(evidence, terminal, paint)
+
+
+def _score_bar(evidence: Evidence, terminal: Terminal, paint: Paint) -> str:
+    """Return a bar from AUC .5, or ρ 0, to 1."""
+    full, empty = ("━", "─") if terminal.unicode else ("#", "-")
+    columns = round(BAR * min(max(evidence.rank_correlation, 0.0), 1.0))
+    return full * columns + paint.styled(empty * (BAR - columns), paint.faint)
+
+
+def _excerpt(evidence: Evidence, terminal: Terminal, paint: Paint) -> Iterator[str]:
+    if evidence.excerpt is not None:
+        rows, width = 2 if paint.colored else 1, terminal.width - len(INDENT)
+        yield from (f"{INDENT}{line}".rstrip() for line in evidence.excerpt.lines(terminal, width=width, rows=rows))
+
+
+def filled(text: str, terminal: Terminal, margin: int = 0) -> list[str]:
+    """Wrap text at words, in a pipe too."""
+    safe = safe_text(text, keep_newlines=False, keep_tabs=False)
+    return textwrap.wrap(safe, max(terminal.width - margin, 10), break_on_hyphens=False) or [""]

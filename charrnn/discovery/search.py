@@ -19,9 +19,10 @@ from charrnn.discovery import stages
 from charrnn.discovery.activations import Recordings
 from charrnn.discovery.baselines import Baselines, kgram_baselines, linear_memory_baselines, untrained_baselines
 from charrnn.discovery.candidates import choose_candidates, gather_evidence
-from charrnn.discovery.findings import MIN_GRADIENT_SHARE, Findings
+from charrnn.discovery.findings import Findings
 from charrnn.discovery.match_summary import summarize_matches
 from charrnn.discovery.probe import probe_layers
+from charrnn.discovery.report import MIN_GRADIENT_SHARE
 from charrnn.discovery.scores import score_cells, summarize_cells
 from charrnn.discovery.stages import overall
 from charrnn.discovery.study import Effort, Progress, prepare_study

@@ -11,7 +11,7 @@ from charrnn.causal.effects import Ablation, caveat, claim, effect_table
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.profile import CellProfile, Passage, cell_profiles
-from charrnn.discovery.report import measure, number, score_with_interval, sentence, short_name, signed_score
+from charrnn.discovery.report import measure, score_with_interval, sentence, short_name, signed_score
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
 from charrnn.explorer.arrays import encoded_shares, encoded_signed
@@ -21,6 +21,7 @@ from charrnn.inspection.trace import Cell, all_cells
 from charrnn.model.network import CharRNN
 from charrnn.properties.catalog import Text, property_titled
 from charrnn.text.encoded_text import EncodedText
+from charrnn.units import decimal
 
 PASSAGE = 80
 """Characters before and after the character of a passage."""
@@ -108,7 +109,7 @@ def _described(name: str, known: Evidence | None, summary: CellSummary | None, f
             "group": group,
             "title": title,
             "sentence": sentence(known) if group == NAMED else f"correlates with {title}",
-            "score": number(signed_score(known, known.rank_correlation), 2),
+            "score": decimal(signed_score(known, known.rank_correlation), 2),
             "measure": measure(known),
             "interval": score_with_interval(known),
             "bar": max(0.0, known.rank_correlation),
@@ -119,7 +120,7 @@ def _described(name: str, known: Evidence | None, summary: CellSummary | None, f
     row: dict[str, Any] = {"group": CARRIES if carried else OTHER, "title": "", "nearest": "", "score": "", "bar": 0.0}
     if summary is not None:
         fit = summary.rank_correlation * (1 if summary.selected >= 0 else -1)
-        score = number(float(auc(fit)) if summary.kind == "binary" else summary.rank_correlation, 2)
+        score = decimal(float(auc(fit)) if summary.kind == "binary" else summary.rank_correlation, 2)
         row |= {"nearest": short_name(summary.property_name), "fit": f"{measure(summary)} {score}", "score": score}
     if carried:
         row |= {"title": "carries memory", "sentence": "carries memory, but has no name"}
@@ -140,13 +141,13 @@ def _evidence_rows(one: Evidence) -> list[list[str]]:
     name = measure(one)
 
     def score(rank_correlation: float) -> str:
-        return number(one.as_score(rank_correlation), 2)
+        return decimal(one.as_score(rank_correlation), 2)
 
     other = one.runner_up
     return [
         [f"{name}, same character", score_with_interval(one), "among positions with the same current character"],
-        [f"{name}, all characters", number(signed_score(one, one.plain), 2), "over all positions"],
-        ["difference", number(one.difference, 2), "of the mean color inside and outside, or between extremes"],
+        [f"{name}, all characters", decimal(signed_score(one, one.plain), 2), "over all positions"],
+        ["difference", decimal(one.difference, 2), "of the mean color inside and outside, or between extremes"],
         ["name holds in", f"{100 * one.stability:.0f} %", "of resamples of the text"],
         ["5-gram", score(one.kgram[4]), "the same, predicted from the last five characters"],
         ["untrained", score(one.untrained), "the best cell of untrained networks"],
