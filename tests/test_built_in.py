@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 import charrnn
 from charrnn.api import Model
 from charrnn.cli.app import app
-from charrnn.discovery.cache import EXCERPT_CHARACTERS, FOLDER, save_findings, subject_key
+from charrnn.discovery.cache import EXCERPT_CHARACTERS, FOLDER, save_json, subject_key
 from charrnn.discovery.findings import Findings
 from charrnn.errors import UsageError
 from charrnn.model.built_in import BUILT_IN, built_in_path, is_built_in
@@ -155,7 +155,7 @@ def test_own_findings_about_it_are_kept_elsewhere_and_come_first(home: Path, mod
     folder = results_folder(model.run.path) / FOLDER
     assert folder == home / "checkpoints" / ".built-in" / BUILT_IN / FOLDER
     subject = subject_key(model.network, model.encode())
-    save_findings(folder / f"{subject}-question.json", dataclasses.replace(findings, packaged_with=""))
+    save_json(folder / f"{subject}-question.json", dataclasses.replace(findings, packaged_with="").to_json())
     assert everything_in(model.run.path) == before
     assert [bool(one.packaged_with) for one in model.earlier_findings()] == [False, True]
     assert all_run_names() == [BUILT_IN]

@@ -23,7 +23,7 @@ from charrnn.discovery.cache import (
     hash_of,
     load_findings,
     question_key,
-    save_findings,
+    save_json,
     search_run,
     subject_key,
 )
@@ -284,24 +284,24 @@ def file(tmp_path) -> Path:
 def test_findings_are_cached_in_a_file(file):
     found = findings(evidence())
     assert load_findings(file, NETWORK) is None
-    save_findings(file, found)
+    save_json(file, found.to_json())
     assert load_findings(file, NETWORK) == found
 
 
 def test_unwritable_folder_is_no_error(file):
     file.parent.write_text("")
-    save_findings(file, findings())
+    save_json(file, findings().to_json())
     assert load_findings(file, NETWORK) is None
 
 
 def test_links_are_not_followed(file, tmp_path):
     outside = tmp_path / "outside"
     outside.mkdir()
-    save_findings(outside / "findings" / "a-b.json", findings(evidence()))
+    save_json(outside / "findings" / "a-b.json", findings(evidence()).to_json())
     file.parent.symlink_to(outside / "findings")
     assert load_findings(file, NETWORK) is None
     before = {path: path.read_bytes() for path in outside.rglob("*.json")}
-    save_findings(file, findings())
+    save_json(file, findings().to_json())
     assert {path: path.read_bytes() for path in outside.rglob("*.json")} == before
 
 
@@ -313,7 +313,7 @@ def test_linked_file_is_replaced(file, tmp_path):
     (file.parent / f".aside-{os.getpid()}-{file.name}").symlink_to(victim)  # where the temporary file would be
     assert load_findings(file, NETWORK) is None
     for _ in range(2):  # the first attempt removes the temporary link
-        save_findings(file, findings())
+        save_json(file, findings().to_json())
     assert load_findings(file, NETWORK) == findings()
     assert victim.read_text() == "important"
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from charrnn.causal.ablation import ablate
 from charrnn.causal.effects import Ablation
 from charrnn.discovery.cache import (
-    MAX_FILES,
     hash_of,
     is_about_packaged,
+    latest_files,
     packaged_file,
     question_key,
+    read_result,
     save_json,
     subject_key,
 )
@@ -27,7 +28,6 @@ from charrnn.discovery.findings import Findings
 from charrnn.discovery.inputs import characters_of, language_of
 from charrnn.discovery.study import Effort, Progress
 from charrnn.errors import CharrnnError
-from charrnn.files import from_json_bytes, is_real_folder, read_bounded
 from charrnn.inspection.trace import Cell, all_cells
 from charrnn.model.lookup import results_folder
 from charrnn.model.network import CharRNN
@@ -39,7 +39,7 @@ from charrnn.text.encoded_text import EncodedText
 FORMAT = 2
 """Increase it when an ablation measures something else, to invalidate older ones."""
 FOLDER = "ablations"
-MAX_BYTES = 1_000_000
+MAX_FILES = 200
 
 
 def ablate_run(
@@ -94,11 +94,8 @@ def ablate_run(
 
 def load_ablation(file: Path, network: CharRNN) -> Ablation | None:
     """Return a cached ablation, or None where there is none or it is damaged."""
-    if not is_real_folder(file.parent):
-        return None
-    try:
-        ablation = Ablation.from_json(from_json_bytes(read_bounded(file, MAX_BYTES), str(file)))
-    except (CharrnnError, ValueError):
+    ablation = read_result(file, Ablation.from_json)
+    if ablation is None:
         return None
     known = ablation.cell in set(map(str, all_cells(network))) and ablation.signal in network.recurrence.signals
     return dataclasses.replace(ablation, kept=True) if known else None
@@ -106,10 +103,8 @@ def load_ablation(file: Path, network: CharRNN) -> Ablation | None:
 
 def earlier_ablations(run: Run, network: CharRNN, text: EncodedText) -> list[Ablation]:
     """Return all cached ablations of a network on a text, the latest first, and then the packaged ones."""
-    folder = results_folder(run.path) / FOLDER
-    files = folder.glob(f"{subject_key(network, text)}-*.json") if is_real_folder(folder) else ()
-    latest = sorted(files, key=lambda file: -file.lstat().st_mtime)[: 10 * MAX_FILES]
-    loaded = [ablation for file in latest if (ablation := load_ablation(file, network)) is not None]
+    files = latest_files(results_folder(run.path) / FOLDER, network, text)[:MAX_FILES]
+    loaded = [ablation for file in files if (ablation := load_ablation(file, network)) is not None]
     return loaded + packaged_ablations(run, network, text)
 
 

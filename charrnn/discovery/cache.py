@@ -15,9 +15,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ MAX_JSON_PARTS = 1_000_000
 FOLDER = "findings"
 EXCERPT_CHARACTERS = 30_000
 """Characters of the held-out text, at most, that the excerpts of packaged findings are chosen from."""
+T = TypeVar("T")
 
 
 def search_run(
@@ -101,17 +102,21 @@ def search_run(
             progress=progress,
         )
         if file is not None:
-            save_findings(file, findings)
+            save_json(file, findings.to_json())
     return findings
 
 
 def earlier_findings(run: Run, network: CharRNN, text: EncodedText) -> list[Findings]:
     """Return all cached findings about a network and a text, the latest first, and then the packaged ones."""
-    folder = results_folder(run.path) / FOLDER
-    files = folder.glob(f"{subject_key(network, text)}-*.json") if is_real_folder(folder) else ()
-    latest = sorted(files, key=lambda file: -file.lstat().st_mtime)[:MAX_FILES]
-    loaded = [load_findings(file, network) for file in latest] + [packaged_findings(run, network, text)]
+    files = latest_files(results_folder(run.path) / FOLDER, network, text)[:MAX_FILES]
+    loaded = [load_findings(file, network) for file in files] + [packaged_findings(run, network, text)]
     return [findings for findings in loaded if findings is not None]
+
+
+def latest_files(folder: Path, network: CharRNN, text: EncodedText) -> list[Path]:
+    """Return the files of a folder about a network and a text, the latest first."""
+    files = folder.glob(f"{subject_key(network, text)}-*.json") if is_real_folder(folder) else ()
+    return sorted(files, key=lambda file: -file.lstat().st_mtime)
 
 
 def packaged_findings(run: Run, network: CharRNN, text: EncodedText) -> Findings | None:
@@ -197,11 +202,8 @@ def hash_of(parts: Iterable[str | bytes]) -> str:
 
 def load_findings(file: Path, network: CharRNN) -> Findings | None:
     """Return cached findings about a network, or None where there are none or they are damaged."""
-    if not is_real_folder(file.parent):
-        return None
-    try:
-        findings = Findings.from_json(from_json_bytes(read_bounded(file, MAX_BYTES), str(file), MAX_JSON_PARTS))
-    except (CharrnnError, ValueError):
+    findings = read_result(file, Findings.from_json)
+    if findings is None:
         return None
     cells, signals = set(map(str, all_cells(network))), network.recurrence.signals
     named: list[Evidence | CellSummary] = [*findings.evidence, *findings.summaries]
@@ -209,9 +211,14 @@ def load_findings(file: Path, network: CharRNN) -> Findings | None:
     return dataclasses.replace(findings, kept=True) if known else None
 
 
-def save_findings(file: Path, findings: Findings) -> None:
-    """Cache findings, unless the folder cannot be written to or is a link."""
-    save_json(file, findings.to_json())
+def read_result(file: Path, from_json: Callable[[Any], T]) -> T | None:
+    """Return what `from_json` makes of a file, or None where there is none, it is damaged, or its folder is a link."""
+    if not is_real_folder(file.parent):
+        return None
+    try:
+        return from_json(from_json_bytes(read_bounded(file, MAX_BYTES), str(file), MAX_JSON_PARTS))
+    except (CharrnnError, ValueError):
+        return None
 
 
 def save_json(file: Path, data: Any) -> None:

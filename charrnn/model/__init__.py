@@ -1,1 +1,1 @@
-"""The network, the device it runs on, the folder it is kept in, and how many nats a text costs it."""
+"""The network, the device it runs on, and the folder in which a run of it is kept."""

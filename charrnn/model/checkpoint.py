@@ -45,6 +45,19 @@ class Progress(Settings):
     skipped_in_a_row: int = option(0, "Steps skipped since the last update.", at_least=0, at_most=LARGEST_COUNT)
     finished: bool = option(False, "Whether training is finished.")
 
+    @classmethod
+    def of_copy(cls, step: int, validation_nats: float | None, seconds: float = 0.0) -> Progress:
+        """Return the progress of weights that are copied from the checkpoint of a step, and are not trained further."""
+        return cls(
+            step=step,
+            seconds=seconds,
+            evaluated_step=step,
+            validation_nats=validation_nats,
+            best_nats=validation_nats,
+            best_step=step,
+            finished=True,
+        )
+
 
 @dataclass(frozen=True)
 class Checkpoint:

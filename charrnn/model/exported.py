@@ -103,15 +103,7 @@ def export_run(
     tensors = dict(sorted(weights.items()))
     if held_out:
         tensors[HELD_OUT] = torch.frombuffer(bytearray(held_out), dtype=torch.uint8)
-    progress = Progress(
-        step=loaded.step,
-        seconds=loaded.progress.seconds,
-        evaluated_step=loaded.step,
-        validation_nats=loaded.progress.validation_nats,
-        best_nats=loaded.progress.validation_nats,
-        best_step=loaded.step,
-        finished=True,
-    )
+    progress = Progress.of_copy(loaded.step, loaded.progress.validation_nats, loaded.progress.seconds)
     settings = _without_folders(run.settings, keep_lengths=with_text)
     parts = {
         "charrnn_run": VERSION,

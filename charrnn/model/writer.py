@@ -206,15 +206,7 @@ def save_copy(
     """
     origin = Origin.here(device_name(network.device), because)
     settings = dataclasses.replace(run.settings, origin=origin, format=FORMAT)
-    step = checkpoint.step
-    progress = Progress(
-        step=step,
-        evaluated_step=step,
-        validation_nats=validation_nats,
-        best_nats=validation_nats,
-        best_step=step,
-        finished=True,
-    )
+    progress = Progress.of_copy(checkpoint.step, validation_nats)
     held_out, weights = run.held_out_bytes(), network.state_dict()
     with RunWriter.create(name, settings, run.vocabulary, held_out, runs_folder(), weights, progress) as writer:
         return writer.run

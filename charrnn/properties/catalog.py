@@ -222,36 +222,19 @@ def register(
     name: str,
     kind: Kind,
     definition: str,
-    *,
-    applies: frozenset[str] = ANY,
-    family: str | None = None,
-    looks_ahead: bool = False,
-    counter: bool = False,
-    control: bool = False,
-    phrase: str | None = None,
+    **details: Any,
 ) -> Callable[[Values], Values]:
     """Add a function from Text to values (N,) to the catalog. Defining the function again replaces it.
 
-    See `Property` for the arguments. phrase: None: the name. Raises ValueError if another function has the name.
+    details: fields of `Property`; the phrase is the name by default. Raises ValueError if another function has the
+    name.
     """
 
     def add(values: Values) -> Values:
         known = CATALOG.get(name)
         if known is not None and known.values.__qualname__ != values.__qualname__:
             raise ValueError(f"there is already a property {name!r}: {known.values.__qualname__}")
-        CATALOG[name] = Property(
-            name,
-            kind,
-            definition,
-            values,
-            applies,
-            family,
-            looks_ahead,
-            counter,
-            control,
-            name if phrase is None else phrase,
-            _code_of(values),
-        )
+        CATALOG[name] = Property(name, kind, definition, values, code=_code_of(values), **{"phrase": name, **details})
         return values
 
     return add

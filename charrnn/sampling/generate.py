@@ -41,35 +41,9 @@ class Phase:
     network: CharRNN
 
 
-def generate(
-    network: CharRNN,
-    settings: SampleSettings,
-    prime_ids: np.ndarray | None = None,
-    *,
-    vocabulary: Vocabulary,
-    state: State | None = None,
-    documents: DocumentSeparator | None = None,
-    later: Sequence[Phase] = (),
-    index: TrainingIndex | None = None,
-    form: str = "none",
-    particles: Particles | None = None,
-    report: Report | None = None,
-) -> Iterator[np.ndarray]:
-    """Generate texts as `generate_states` does, and yield the ids alone."""
-    pairs = generate_states(
-        network,
-        settings,
-        prime_ids,
-        vocabulary=vocabulary,
-        state=state,
-        documents=documents,
-        later=later,
-        index=index,
-        form=form,
-        particles=particles,
-        report=report,
-    )
-    return (ids for ids, _ in pairs)
+def generate(*args: Any, **kwargs: Any) -> Iterator[np.ndarray]:
+    """Generate texts as `generate_states` does, with the same arguments, and yield the ids alone."""
+    return (ids for ids, _ in generate_states(*args, **kwargs))
 
 
 def generate_states(
@@ -127,17 +101,17 @@ def generate_states(
     last = np.broadcast_to(prime_ids[..., -1], settings.num).astype(np.int64)
     ids = torch.from_numpy(last).to(network.device)
     ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num)
-    copies = None
-    if settings.max_copy is not None:
-        if index is None:
-            raise ValueError("max_copy needs the index of the training text")
-        copies = CopyLimit(index.substrings(settings.max_copy), settings.max_copy, settings.num)
-    suffix = None
-    if settings.suffix is not None:
-        suffix = Suffix(vocabulary.encode(settings.suffix, source="the suffix"))
+    copies = None if settings.max_copy is None else _copy_limit(index, settings.max_copy, settings.num)
+    suffix = None if settings.suffix is None else Suffix(vocabulary.encode(settings.suffix, source="the suffix"))
     step = _PhasedStep(network, later, settings.num)
     resampling = _Resampling(filters, stops, ends, particles, suffix, report)
     return _generate(step, filters, settings, ids, state, stops, ends, copies, resampling)
+
+
+def _copy_limit(index: TrainingIndex | None, limit: int, streams: int) -> CopyLimit:
+    if index is None:
+        raise ValueError("max_copy needs the index of the training text")
+    return CopyLimit(index.substrings(limit), limit, streams)
 
 
 def _stops(settings: SampleSettings, vocabulary: Vocabulary, prime: np.ndarray, form: str) -> Stops | Matching:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,6 @@ class Copy:
     file: str
     line: int
 
-    def to_json(self) -> dict[str, Any]:
-        return vars(self)
-
 
 @dataclass(frozen=True)
 class Novelty:
@@ -56,8 +53,7 @@ class Novelty:
     new_ngrams: dict[int, float | None]
 
     def to_json(self) -> dict[str, Any]:
-        copied = None if self.longest_copy is None else self.longest_copy.to_json()
-        return {"characters": self.characters, "longest_copy": copied, "new_ngrams": self.new_ngrams}
+        return asdict(self)
 
 
 class TrainingIndex:

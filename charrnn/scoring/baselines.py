@@ -11,9 +11,12 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from charrnn.errors import CharrnnError
 from charrnn.scoring.compressors import COMPRESSORS, Compressor
-from charrnn.scoring.ngram import ORDER, TRAINING_CHARACTERS, ngram_scores
+from charrnn.scoring.ngram import ORDER, TRAINING_CHARACTERS, ngram_levels
+from charrnn.scoring.score import Score
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 
@@ -55,8 +58,8 @@ def score_baselines(
     """
     training = given_part(training)
     started = time.perf_counter()
-    scores = ngram_scores(training, text, len(vocabulary), progress=partial(progress, "n-gram"))
-    frozen, adaptive = (score.bits_per_character for score in scores)
+    modes = ngram_levels(training, text, len(vocabulary), (False, True), progress=partial(progress, "n-gram"))
+    frozen, adaptive = (Score(-np.log(levels[-1])).bits_per_character for levels in modes)
     seconds = time.perf_counter() - started
     ngram = Baseline("n-gram", f"contexts of up to {ORDER} characters", frozen, adaptive, seconds)
     before, after = _stored(training, vocabulary), _stored(text, vocabulary)

@@ -6,7 +6,7 @@ Shapes: N characters, B blocks, K resamples.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -44,14 +44,7 @@ class Difference:
         return None if self.first is None or self.second is None else self.second - self.first
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "characters": self.characters,
-            "first": self.first,
-            "second": self.second,
-            "difference": self.difference,
-            "interval": self.interval,
-        }
+        return {**asdict(self), "difference": self.difference}
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,22 +69,13 @@ class Comparison:
         return [one for one in worse if one.value > 0], [one for one in better if one.value > 0]
 
     def to_json(self) -> dict[str, Any]:
-        places = {
-            name: [
-                {"start": one.start, "line": one.line, "bits_per_character": one.value, "text": self._text(one)}
-                for one in passages
-            ]
-            for name, passages in zip(("second_needs_more", "second_needs_less"), self.passages(), strict=True)
-        }
+        more, less = ([one.to_json(self.text.characters) for one in passages] for passages in self.passages())
         return {
             "unknown": {"first": self.unknown[0], "second": self.unknown[1]},
             "total": self.total.to_json(),
             "divisions": {name: [one.to_json() for one in rows] for name, rows in self.divisions.items()},
-            "passages": places,
+            "passages": {"second_needs_more": more, "second_needs_less": less},
         }
-
-    def _text(self, passage: Passage) -> str:
-        return self.text.characters[passage.start : passage.stop]
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -38,12 +38,7 @@ class Share:
         return self.bits / self.characters if self.characters else None
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "characters": self.characters,
-            "bits": self.bits,
-            "bits_per_character": self.bits_per_character,
-        }
+        return {**asdict(self), "bits_per_character": self.bits_per_character}
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,6 +32,11 @@ class Passage:
     line: int
     value: float
 
+    def to_json(self, characters: str) -> dict[str, Any]:
+        """Return it with its text and the mean as bits. characters: of the text."""
+        text = characters[self.start : self.stop]
+        return {"start": self.start, "line": self.line, "bits_per_character": self.value, "text": text}
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -70,15 +75,7 @@ class Explanation:
             "divisions": {name: [one.to_json() for one in shares] for name, shares in self.divisions.items()},
             "errors": [one.to_json() for one in self.errors],
             "errors_know_the_training_text": self.knows_training,
-            "passages": [
-                {
-                    "start": one.start,
-                    "line": one.line,
-                    "bits_per_character": one.value,
-                    "text": self.text.characters[one.start : one.stop],
-                }
-                for one in self.passages(passages)
-            ],
+            "passages": [one.to_json(self.text.characters) for one in self.passages(passages)],
         }
 
 

@@ -45,18 +45,6 @@ def ngram_score(
     return Score(-np.log(levels[-1]))
 
 
-def ngram_scores(
-    training: EncodedText,
-    text: EncodedText,
-    vocabulary_size: int,
-    *,
-    progress: Callable[[float], None] = ignore_progress,
-) -> tuple[Score, Score]:
-    """Return the frozen and the adaptive score of `ngram_score`, in less time than one after the other."""
-    frozen, adaptive = ngram_levels(training, text, vocabulary_size, (False, True), progress=progress)
-    return Score(-np.log(frozen[-1])), Score(-np.log(adaptive[-1]))
-
-
 def ngram_levels(
     training: EncodedText,
     text: EncodedText,

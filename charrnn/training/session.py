@@ -17,6 +17,7 @@ from charrnn.model.run import Run
 from charrnn.model.run_settings import RunSettings
 from charrnn.settings import ReadSettings
 from charrnn.text.corpus import Corpus, load_corpus
+from charrnn.text.sources import STDIN
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.distributed import ProcessGroup, may_restart, process_group, restart_count
 from charrnn.training.events import Event, Requests
@@ -30,8 +31,6 @@ from charrnn.training.setup import (
     refuse_changes,
     split_corpus,
 )
-
-STDIN = "-"
 
 Loader = Callable[[Sequence[str], bool, ReadSettings], Corpus]
 """Loads a corpus from its specs, as bytes or as characters that are read in some way."""
