@@ -17,6 +17,7 @@ from charrnn.training import planning
 from charrnn.training.planning import (
     Budget,
     Timing,
+    Workload,
     fastest_step,
     make_plan,
     measure_timing,
@@ -70,7 +71,9 @@ def test_evaluations_never_take_most_of_the_minutes(seconds: float) -> None:
 
 def test_timing_is_positive() -> None:
     texts = TEXT, TEXT[:100]
-    timing = measure_timing(ModelSettings(hidden_size=8), TRAINING, 5, texts, torch.device("cpu"), Budget(steps=1))
+    timing = measure_timing(
+        Workload(ModelSettings(hidden_size=8), TRAINING, 5, texts[0], torch.device("cpu")), texts[1], Budget(steps=1)
+    )
     assert timing.step > 0
     assert timing.evaluation > 0
 
@@ -91,7 +94,7 @@ def test_one_slow_trial_is_left_out() -> None:
         lambda module, _: slow_down() if isinstance(module, CharRNN) else None
     ):
         settings = ModelSettings(hidden_size=4, embedding_size=2)
-        seconds = seconds_per_step(settings, TRAINING, 5, TEXT, torch.device("cpu"), 80.0, clock=clock)
+        seconds = seconds_per_step(Workload(settings, TRAINING, 5, TEXT, torch.device("cpu")), 80.0, clock=clock)
     assert seconds == 1.0
 
 
@@ -146,7 +149,7 @@ def threads_of(training: TrainingSettings, slow: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(planning, "seconds_per_step", lambda *_, **__: 1.0 + (torch.get_num_threads() == slow))
     before = torch.get_num_threads()
     model = ModelSettings(hidden_size=4, embedding_size=2)
-    _, threads = fastest_step(model, training, 5, TEXT, torch.device("cpu"), 0.01)
+    _, threads = fastest_step(Workload(model, training, 5, TEXT, torch.device("cpu")), 0.01)
     assert torch.get_num_threads() == before
     return threads
 

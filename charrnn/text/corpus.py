@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -101,52 +102,43 @@ def load_corpus(
     specs: Sequence[str],
     *,
     as_bytes: bool = False,
-    encoding: str = "utf-8",
-    newlines: str = "lf",
-    include: str | Sequence[str] = (),
-    exclude: str | Sequence[str] = (),
-    normalize: str = "none",
     vocabulary: Vocabulary | None = None,
     folder: Path | None = None,
     progress: ProgressCallback | None = None,
     memory_limit: int | None = None,
+    **reading: Any,
 ) -> Corpus:
     """Find, read and encode texts, and concatenate them in the order given.
 
     specs: each `-` for stdin, the path of a file or folder, a glob pattern, or a name in the corpora folder or the
         catalog, with or without `.txt`; the first of these that exists.
     as_bytes: use a vocabulary of bytes; nothing is decoded, a byte order mark stays.
-    encoding: of the files, such as latin-1. newlines: `lf` converts CRLF and CR, `keep` does not. normalize: `nfc`,
-        `nfd` or `jamo`, as in `charrnn.text.normalization`; `none` does not. The last two do not matter for bytes.
-    include, exclude: glob patterns of the files to read below a folder: a name, or a path from that folder.
     vocabulary: encode with this one (its kind overrides as_bytes); None: the text's own.
     folder: the corpora folder; `corpora_folder()` if None. progress: for a corpus that is downloaded, built or large.
     memory_limit: encode a text of more bytes into a file beside it, or into the corpora folder if it has several files
         or its folder cannot be written to (`charrnn.text.corpus_cache`). `MEMORY_LIMIT` if None.
+    reading: fields of `ReadSettings`, such as encoding="latin-1"; newlines and normalize do not matter for bytes.
 
     Raises UsageError where a spec means nothing, CharrnnError where a file cannot be read, is not in its encoding or is
     empty, or the text has only one character to learn.
     """
     as_bytes = as_bytes if vocabulary is None else vocabulary.kind == "bytes"
-    include, exclude = ((each,) if isinstance(each, str) else tuple(each) for each in (include, exclude))
-    newlines, normalize = ("keep", "none") if as_bytes else (newlines, normalize)
-    reading = ReadSettings(encoding, newlines, include, exclude, normalize)
+    how = ReadSettings(**reading)
+    how = how.changed(newlines="keep", normalize="none") if as_bytes else how
     folder, limit = folder or corpora_folder(), MEMORY_LIMIT if memory_limit is None else memory_limit
-    found = find_corpora(specs, folder, progress, reading)
+    found = find_corpora(specs, folder, progress, how)
     name = combine_names([corpus.name for corpus in found])
     with contextlib.ExitStack() as exit_stack, _within_memory(specs):
         files = [file.without_pipe(folder, exit_stack, limit) for corpus in found for file in corpus.files]
         if sum(file.size for file in files) > limit:
-            encoded = _encode_large(files, name, folder, as_bytes, reading, vocabulary, progress)
+            encoded = _encode_large(files, name, folder, as_bytes, how, vocabulary, progress)
         else:
-            encoded = _encode_in_memory(files, as_bytes, reading, vocabulary)
+            encoded = _encode_in_memory(files, as_bytes, how, vocabulary)
     survey = encoded.survey
-    _check_not_empty(found, survey, as_bytes)
+    _check(found, survey, as_bytes, least=2 if vocabulary is None else 1)
     results = [(file.title, length) for file, length in zip(files, survey.lengths, strict=True)]
     read = [(title, length) for title, length in results if isinstance(length, int)]
     skipped = {title: reason for corpus in found for title, reason in corpus.skipped.items()}
-    if vocabulary is None:
-        _check_learnable(read[0][0], survey, as_bytes)
     return Corpus(
         name=name,
         specs=[display_path(spec) for spec in specs],
@@ -159,16 +151,8 @@ def load_corpus(
         size=survey.size,
         converted=survey.converted,
         not_nfc=survey.not_nfc,
-        reading=reading,
+        reading=how,
     )
-
-
-def _check_learnable(title: str, survey: Survey, as_bytes: bool) -> None:
-    """Raise CharrnnError for a text of one character."""
-    if len(survey.vocabulary) == 1 or survey.characters == 1:
-        what = "a single byte" if as_bytes else f"the one character {survey.vocabulary.characters!r}"
-        hint = "give a text with at least two different characters to learn from"
-        raise CharrnnError(f"{title} holds only {what}", hint)
 
 
 def read_text(
@@ -188,7 +172,7 @@ def read_text(
         files = [file.without_pipe(Path(), exit_stack, sys.maxsize).in_memory() for file in found[0].files]
         encoder = Encoder(files, as_bytes=as_bytes, reading=reading)
         survey = encoder.survey()
-        _check_not_empty(found, survey, as_bytes, may_be_empty=True)
+        _check(found, survey, as_bytes, least=0)
         read = [file for file, length in zip(files, survey.lengths, strict=True) if isinstance(length, int)]
         blocks = [block for file in read for block in encoder.blocks(file)]
     if as_bytes:
@@ -229,8 +213,9 @@ def _encode_large(
     )
 
 
-def _check_not_empty(found: list[FoundCorpus], survey: Survey, as_bytes: bool, may_be_empty: bool = False) -> None:
-    what = ", ".join(corpus.name for corpus in found)
+def _check(found: list[FoundCorpus], survey: Survey, as_bytes: bool, *, least: int) -> None:
+    """Raise CharrnnError where files hold no text, or fewer than `least` different characters, 0 to 2."""
+    what, titles = ", ".join(corpus.name for corpus in found), [file.title for corpus in found for file in corpus.files]
     skipped = sum(isinstance(length, str) for length in survey.lengths)
     if not survey.lengths:
         if any(reason in FILTERED for corpus in found for reason in corpus.skipped.values()):
@@ -240,14 +225,18 @@ def _check_not_empty(found: list[FoundCorpus], survey: Survey, as_bytes: bool, m
             )
         raise CharrnnError(f"{what} holds no files")
     if skipped == len(survey.lengths):
-        first = next(file.title for corpus in found for file in corpus.files)
         more = f", and so on: {amount(skipped, 'file')}" if skipped > 1 else ""
         raise CharrnnError(
-            f"{what} holds no text: {first} is {survey.lengths[0]}{more}",
+            f"{what} holds no text: {titles[0]} is {survey.lengths[0]}{more}",
             None if as_bytes else "--encoding latin-1 reads most texts that are not UTF-8, --bytes reads any file",
         )
-    if not survey.characters and not may_be_empty:
-        raise CharrnnError(f"{', '.join(file.title for corpus in found for file in corpus.files)} is empty")
+    if not survey.characters and least > 0:
+        raise CharrnnError(f"{', '.join(titles)} is empty")
+    if least > 1 and (len(survey.vocabulary) == 1 or survey.characters == 1):
+        title = next(title for title, length in zip(titles, survey.lengths, strict=True) if isinstance(length, int))
+        held = "a single byte" if as_bytes else f"the one character {survey.vocabulary.characters!r}"
+        hint = "give a text with at least two different characters to learn from"
+        raise CharrnnError(f"{title} holds only {held}", hint)
 
 
 @contextlib.contextmanager

@@ -70,20 +70,24 @@ class Plan:
     val_characters: int = 0
 
 
-def measure_timing(
-    model: ModelSettings,
-    training: TrainingSettings,
-    vocabulary_size: int,
-    texts: tuple[EncodedText, EncodedText],
-    device: torch.device,
-    budget: Budget,
-    group: ProcessGroup = SINGLE_PROCESS,
-) -> Timing:
-    """Time a throwaway network. texts: to train on, and to validate on."""
-    train_text, validation_text = texts
+@dataclass(frozen=True)
+class Workload:
+    """What a training step computes: a network of these settings, on a text, a device and a group of processes."""
+
+    model: ModelSettings
+    training: TrainingSettings
+    vocabulary_size: int
+    train_text: EncodedText
+    device: torch.device
+    group: ProcessGroup = SINGLE_PROCESS
+
+
+def measure_timing(work: Workload, validation_text: EncodedText, budget: Budget) -> Timing:
+    """Time a throwaway network."""
+    training = work.training
     seconds = max(TIMING_SECONDS, min(2.0, 0.02 * 60 * (budget.minutes or 0)))
-    per_step, threads = fastest_step(model, training, vocabulary_size, train_text, device, seconds, group)
-    network = CharRNN(model, vocabulary_size).to(device)
+    per_step, threads = fastest_step(work, seconds)
+    network = CharRNN(work.model, work.vocabulary_size).to(work.device)
     network.initialize(torch.Generator().manual_seed(training.seed))
     trained_in_time = seconds / per_step * training.batch_size * training.seq_length
     timed = int(min(TIMED_CHARACTERS, trained_in_time))
@@ -92,52 +96,33 @@ def measure_timing(
     return Timing(per_step, evaluation, threads)
 
 
-def fastest_step(
-    model: ModelSettings,
-    training: TrainingSettings,
-    vocabulary_size: int,
-    train_text: EncodedText,
-    device: torch.device,
-    seconds: float,
-    group: ProcessGroup = SINGLE_PROCESS,
-) -> tuple[float, int | None]:
+def fastest_step(work: Workload, seconds: float) -> tuple[float, int | None]:
     """Return the time of a step with the fastest number of threads, and this number: 1 or all on a CPU.
 
     Threads synchronize at every operator, which takes longer than a small operator, above all where other processes use
     the cores. A number from the settings or the environment is kept.
     """
-    numbers = [training.threads]
-    if training.threads is None and device.type == "cpu" and group.is_single:
+    numbers = [work.training.threads]
+    if numbers == [None] and work.device.type == "cpu" and work.group.is_single:
         numbers = [torch.get_num_threads()]
         if THREAD_VARIABLES.isdisjoint(os.environ) and numbers != [1]:
             numbers = [1, *numbers]
     timed: list[tuple[float, int | None]] = []
     for number in numbers:
         with cpu_threads(number):
-            share = seconds / len(numbers)
-            per_step = seconds_per_step(model, training, vocabulary_size, train_text, device, share, group)
-        timed.append((per_step, number))
+            timed.append((seconds_per_step(work, seconds / len(numbers)), number))
     return min(timed, key=lambda each: each[0])
 
 
-def seconds_per_step(
-    model: ModelSettings,
-    training: TrainingSettings,
-    vocabulary_size: int,
-    train_text: EncodedText,
-    device: torch.device,
-    seconds: float,
-    group: ProcessGroup = SINGLE_PROCESS,
-    *,
-    clock: Clock = time.perf_counter,
-) -> float:
+def seconds_per_step(work: Workload, seconds: float, *, clock: Clock = time.perf_counter) -> float:
     """Return the time of a step: the best of the means of TRIALS trials, which take about this many seconds together.
 
     The best one is what the machine can do, although other processes may have disturbed a trial. In a group it is the
     time for the largest number of rows that a process has, and for the all-reduce.
     """
-    training = training.changed(batch_size=-(-training.batch_size // group.size))
-    trainer = Trainer(CharRNN(model, vocabulary_size).to(device), training, train_text)
+    device, group = work.device, work.group
+    training = work.training.changed(batch_size=-(-work.training.batch_size // group.size))
+    trainer = Trainer(CharRNN(work.model, work.vocabulary_size).to(device), training, work.train_text)
     trainer.make_step()  # not timed: the first step also selects kernels
     synchronize(device)
     best, end = math.inf, clock() + seconds
@@ -151,7 +136,7 @@ def seconds_per_step(
         best = min(best, (clock() - start) / steps)
         if clock() > end + seconds:
             break  # every step takes very long
-    return best + group.seconds_to_all_reduce(parameter_count(model, vocabulary_size), device)
+    return best + group.seconds_to_all_reduce(parameter_count(work.model, work.vocabulary_size), device)
 
 
 def _seconds_per_evaluation(network: CharRNN, validation_text: EncodedText, timed: int) -> float:

@@ -29,7 +29,7 @@ from charrnn.text.encoded_text import EncodedText
 from charrnn.training import planning
 from charrnn.training.batches import windows_per_epoch
 from charrnn.training.distributed import SINGLE_PROCESS, ProcessGroup
-from charrnn.training.planning import Budget, fastest_step
+from charrnn.training.planning import Budget, Workload, fastest_step
 from charrnn.units import duration
 
 DEFAULT_MINUTES = {"cpu": 5.0, "mps": 5.0, "cuda": 3.0}
@@ -160,5 +160,6 @@ def _multiply_adds_per_second(
     """Measure how fast the device trains a medium-sized model with this recurrence."""
     model = ModelSettings(recurrence=base.recurrence, hidden_size=256, embedding_size=64)
     ids = np.arange(2 * training.batch_size * training.seq_length + training.seq_length, dtype=np.uint8) % 64
-    seconds, _ = fastest_step(model, training, 64, EncodedText(ids), device, planning.TIMING_SECONDS, group)
+    work = Workload(model, training, 64, EncodedText(ids), device, group)
+    seconds, _ = fastest_step(work, planning.TIMING_SECONDS)
     return 3 * parameter_count(model, 64) * training.batch_size * training.seq_length / seconds

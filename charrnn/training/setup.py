@@ -33,7 +33,7 @@ from charrnn.text.sources import corpora_folder
 from charrnn.training.distributed import SINGLE_PROCESS, ProcessGroup
 from charrnn.training.forecast import LossForecast
 from charrnn.training.options import TrainOptions
-from charrnn.training.planning import Budget, Plan, Timing, make_plan, measure_timing, plan_rest
+from charrnn.training.planning import Budget, Plan, Timing, Workload, make_plan, measure_timing, plan_rest
 from charrnn.training.presets import DEFAULT_MINUTES, ChosenSettings, choose_settings
 from charrnn.units import amount, count
 
@@ -173,7 +173,8 @@ def _choose_and_plan(
     """Return settings with the planned number of steps and evaluations, and the plan."""
     chosen = choose_settings(len(texts[0]), vocabulary_size, device, budget, explicit, group=group)
     group.rows(chosen.training.batch_size)  # raises where there are too few rows, before a run is created
-    timing = measure_timing(chosen.model, chosen.training, vocabulary_size, texts, device, budget, group)
+    work = Workload(chosen.model, chosen.training, vocabulary_size, texts[0], device, group)
+    timing = measure_timing(work, texts[1], budget)
     fixed = {name: explicit.get(name) for name in ("evaluations", "val_characters")}
     plan = make_plan(budget, timing, texts, chosen.training, time.perf_counter(), **fixed)
     training = chosen.training.changed(
@@ -280,7 +281,8 @@ def prepare_resume(
             minutes, steps = options.more_minutes, options.more_steps
         if minutes is not None or steps is not None:
             budget = Budget(steps, minutes=minutes, started=started)
-            timing = measure_timing(model, training, len(run.vocabulary), texts, device, budget, group)
+            work = Workload(model, training, len(run.vocabulary), texts[0], device, group)
+            timing = measure_timing(work, texts[1], budget)
             if options.extension is None:
                 plan = plan_rest(run.settings, checkpoint.progress.seconds, timing, len(texts[1]), started)
             else:

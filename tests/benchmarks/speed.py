@@ -39,7 +39,7 @@ from charrnn.model.device import (
 from charrnn.model.network import CharRNN
 from charrnn.settings import DEVICES, ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
-from charrnn.training.planning import TIMING_SECONDS, fastest_step
+from charrnn.training.planning import TIMING_SECONDS, Workload, fastest_step
 from charrnn.training.trainer import Trainer
 
 SIZES = {"cpu": ["1x128", "1x256", "1x512", "2x256", "2x512", "3x512"], "cuda": ["1x512", "2x1024", "3x2048"]}
@@ -142,7 +142,9 @@ def main() -> None:
         for name in precisions:
             in_precision = training.changed(precision=name)
             text = EncodedText(random_ids(training))
-            _, threads[name] = fastest_step(settings, in_precision, VOCABULARY_SIZE, text, device, TIMING_SECONDS)
+            _, threads[name] = fastest_step(
+                Workload(settings, in_precision, VOCABULARY_SIZE, text, device), TIMING_SECONDS
+            )
             ours[name] = charrnn_steps(settings, in_precision, device)
         ours_end, plain_end = multiprocessing.get_context("spawn").Pipe()
         plain = multiprocessing.get_context("spawn").Process(
