@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.bootstrap import bootstrap_weights, interval
+from charrnn.bootstrap import bootstrap_weights, mean_and_interval
 from charrnn.causal.clamp import Clamp
 from charrnn.causal.contrast import Contrast, EventKind, character_kinds, contrast_of, matched
 from charrnn.causal.effects import Ablation, Direction, Dose, Group, Measured
@@ -94,8 +94,7 @@ class _Experiment:
         return [Clamp(self.cell, float(value), self.signal)]
 
     def measured(self, values: np.ndarray) -> Measured:
-        weights = bootstrap_weights(len(values), RESAMPLES, self.seed)
-        return Measured(float(values.mean()), *interval(weights @ values / len(values)))
+        return Measured(*mean_and_interval(values, bootstrap_weights(len(values), RESAMPLES, self.seed)))
 
 
 def ablate(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from charrnn.bootstrap import bootstrap_weights, interval
+from charrnn.bootstrap import bootstrap_weights, mean_and_interval
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.causal.levels import Levels, classes_of, measure_levels
 from charrnn.causal.reading import advance
@@ -215,14 +215,13 @@ def _measure(setup: _Setup, condition: Condition, primes: _Primes, ids: np.ndarr
     whole = np.concatenate([primes.ids, ids], axis=1)
     texts = [characters_of(setup.vocabulary, row, setup.language) for row in whole]
     rows = [_text_measures(setup, one) for one in texts]
-    measures = {name: _estimate(np.array([row[name] for row in rows]), setup.weights) for name in rows[0]}
+
+    def estimate(values: np.ndarray) -> Estimate:
+        return Estimate(*mean_and_interval(values, setup.weights))
+
+    measures = {name: estimate(np.array([row[name] for row in rows])) for name in rows[0]}
     shown = setup.vocabulary.text(ids[0, :400])
-    return replace(condition, measures=measures, nats=_estimate(_nats(setup, primes, ids), setup.weights), sample=shown)
-
-
-def _estimate(values: np.ndarray, weights: np.ndarray) -> Estimate:
-    """Return the mean over texts (N,) with its interval."""
-    return Estimate(float(values.mean()), *interval(weights @ values / len(values)))
+    return replace(condition, measures=measures, nats=estimate(_nats(setup, primes, ids)), sample=shown)
 
 
 def _text_measures(setup: _Setup, text: Text) -> dict[str, float]:
@@ -281,7 +280,7 @@ def _changes(
             vocabulary.symbols[one],
             float(low[:, one].mean()),
             float(high[:, one].mean()),
-            _estimate(difference[:, one], weights),
+            Estimate(*mean_and_interval(difference[:, one], weights)),
         )
         for one in ranked[:CHANGES_SHOWN]
     )

@@ -82,7 +82,8 @@ def gather_evidence(
     by_property = [list(group) for _, group in itertools.groupby(tasks, lambda task: task[0].property_index)]
     found: list[Evidence] = []
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # most of the time is spent in NumPy, without the lock
-        for some in pool.map(gathering.evidence_for, by_property):  # a thread computes a property's baselines once
+        # One property to a thread, which computes its baselines once.
+        for some in pool.map(lambda tasks: [gathering.evidence(*task) for task in tasks], by_property):
             found += some
             recordings.progress(stages.INTERVALS, len(found) / len(candidates))
     recordings.progress(stages.CANDIDATES, 1.0)
@@ -100,10 +101,6 @@ class _Gathering:
     values: Activations
     baselines: Baselines
     symbols: Sequence[str]
-
-    def evidence_for(self, tasks: Sequence[tuple[Candidate, float, float]]) -> list[Evidence]:
-        """Return the evidence for candidates of one property, each with p and p_holm."""
-        return [self.evidence(*task) for task in tasks]
 
     def evidence(self, candidate: Candidate, p: float, p_holm: float) -> Evidence:
         """Return the evidence for a candidate. Intervals are computed where no point estimate rules a verdict out."""

@@ -5,8 +5,6 @@ Shapes: N positions, U columns (one signal of one cell each), V ids.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from charrnn.discovery.ranks import Labels, Strata, ranked
@@ -20,52 +18,25 @@ MIN_DETECTOR_DIFFERENCE = 0.5
 MIN_RUNNER_UP_COUNT = 30
 
 
-@dataclass(frozen=True, eq=False)
-class CharacterSums:
-    """Sums of displayed columns at each character of a half.
-
-    counts: positions of each id, (V,). sums: (V, U).
-    """
-
-    counts: np.ndarray
-    sums: np.ndarray
-
-    @classmethod
-    def of(cls, half: Half, displayed: np.ndarray, ids: int) -> CharacterSums:
-        """Sum displayed columns (N, U). ids: V."""
-        order = np.argsort(half.ids, kind="stable")
-        present, starts, counts = np.unique(half.ids[order], return_index=True, return_counts=True)
-        table = np.zeros((ids, displayed.shape[1]))
-        table[present] = np.add.reduceat(displayed[order], starts, axis=0, dtype=np.float64)
-        all_counts = np.zeros(ids, np.int64)
-        all_counts[present] = counts
-        return cls(all_counts, table)
-
-    @property
-    def means(self) -> np.ndarray:
-        """The mean at each id, (V, U); 0 where it does not occur."""
-        means: np.ndarray = self.sums / np.maximum(self.counts, 1)[:, None]
-        return means
-
-
 def find_detectors(study: Study, on_select: np.ndarray, on_confirm: np.ndarray, ids: int) -> dict[int, int]:
     """Return the columns that react to one character, and its id.
 
     The character whose mean deviates most on SELECT is judged on CONFIRM, against all other characters together and
     against the runner-up, the one that comes next on SELECT. on_select, on_confirm: displayed columns (N, U). ids: V.
     """
-    select, confirm = CharacterSums.of(study.select, on_select, ids), CharacterSums.of(study.confirm, on_confirm, ids)
-    number, current = on_confirm.shape[1], study.confirm.ids
-    columns = np.arange(number)
-    deviations = select.means - select.sums.sum(axis=0) / select.counts.sum()
-    character = (np.abs(deviations) * np.sqrt(select.counts)[:, None]).argmax(axis=0)
+    select_counts, select_sums = _sums_by_character(study.select, on_select, ids)
+    confirm_counts, confirm_sums = _sums_by_character(study.confirm, on_confirm, ids)
+    columns, current = np.arange(on_confirm.shape[1]), study.confirm.ids
+    means = select_sums / np.maximum(select_counts, 1)[:, None]
+    deviations = means - select_sums.sum(axis=0) / select_counts.sum()
+    character = (np.abs(deviations) * np.sqrt(select_counts)[:, None]).argmax(axis=0)
     sign = np.sign(deviations[character, columns])
-    eligible = np.minimum(select.counts, confirm.counts) >= MIN_RUNNER_UP_COUNT
+    eligible = np.minimum(select_counts, confirm_counts) >= MIN_RUNNER_UP_COUNT
     others = np.where(eligible[:, None], deviations * sign, -np.inf)
     others[character, columns] = -np.inf
     runner_up = others.argmax(axis=0)
 
-    means = confirm.means
+    means = confirm_sums / np.maximum(confirm_counts, 1)[:, None]
     difference = sign * (means[character, columns] - means[runner_up, columns])
     detectors: dict[int, int] = {}
     for column in np.flatnonzero(difference >= MIN_DETECTOR_DIFFERENCE):
@@ -76,6 +47,15 @@ def find_detectors(study: Study, on_select: np.ndarray, on_confirm: np.ndarray, 
         if all(_auc(*pair) >= MIN_DETECTOR_AUC for pair in pairs):
             detectors[int(column)] = int(character[column])
     return detectors
+
+
+def _sums_by_character(half: Half, displayed: np.ndarray, ids: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return how often each id occurs in a half, (V,), and the sums of displayed columns (N, U) there, (V, U)."""
+    order = np.argsort(half.ids, kind="stable")
+    present, starts = np.unique(half.ids[order], return_index=True)
+    sums = np.zeros((ids, displayed.shape[1]))
+    sums[present] = np.add.reduceat(displayed[order], starts, axis=0, dtype=np.float64)
+    return np.bincount(half.ids, minlength=ids), sums
 
 
 def _auc(values: np.ndarray, positive: np.ndarray) -> float:

@@ -69,8 +69,10 @@ def supported_precisions(device: torch.device, recurrence: str) -> list[str]:
     if device.type == "cuda":
         has_tf32 = torch.version.hip is None and torch.cuda.get_device_capability(device) >= TF32_SINCE
         has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        return ["fp32", *["tf32"] * has_tf32, *["bf16"] * has_bf16, "fp16"]
-    return ["fp32", *["bf16"] * (device.type == "cpu" and _runs_in_bf16_on_cpu(recurrence))]
+        supported = {"fp32": True, "tf32": has_tf32, "bf16": has_bf16, "fp16": True}
+    else:
+        supported = {"fp32": True, "bf16": device.type == "cpu" and _runs_in_bf16_on_cpu(recurrence)}
+    return [precision for precision, is_supported in supported.items() if is_supported]
 
 
 def _runs_in_bf16_on_cpu(recurrence: str) -> bool:

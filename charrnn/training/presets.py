@@ -103,10 +103,12 @@ def choose_settings(
     regularizers = []
     if "dropout" not in explicit:
         model = model.changed(dropout=_at(epochs, DROPOUT))
-        regularizers += [f"dropout {model.dropout:g}"] * (model.dropout > 0)
+        if model.dropout:
+            regularizers.append(f"dropout {model.dropout:g}")
     if "weight_decay" not in explicit:
         training = training.changed(weight_decay=_at(epochs, WEIGHT_DECAY))
-        regularizers += [f"weight decay {training.weight_decay:g}"] * (epochs > WEIGHT_DECAY[0][0])
+        if epochs > WEIGHT_DECAY[0][0]:
+            regularizers.append(f"weight decay {training.weight_decay:g}")
     if regularizers:
         reasons.append(f"{' and '.join(regularizers)} against overfitting")
     return ChosenSettings(model, training, "; ".join(reasons))

@@ -36,7 +36,7 @@ from torch.nn.functional import linear
 
 from charrnn.errors import UsageError
 from charrnn.model.fast_layer import FastLayer
-from charrnn.model.gate_weights import fold_column, gate_weights
+from charrnn.model.gate_weights import GateWeights, fold_column, gate_weights
 from charrnn.settings import RECURRENCE_NAMES
 
 LayerState = tuple[Tensor, ...]
@@ -183,13 +183,7 @@ class Recurrence(ABC):
 
     def step(self, layer: nn.Module, inputs: Tensor, *state: Tensor) -> LayerState:
         """Return the state after one character, by the equations. inputs: (B, I)."""
-        weights = gate_weights(layer)
-        from_input = linear(inputs, weights.input, weights.input_bias).chunk(len(self.gates), dim=-1)
-        from_hidden = linear(state[0], weights.hidden, weights.hidden_bias).chunk(len(self.gates), dim=-1)
-        gates = self.gate_values(
-            dict(zip(self.gates, from_input, strict=True)), dict(zip(self.gates, from_hidden, strict=True))
-        )
-        return self.update(gates, *state)
+        return self.update(self._gates(gate_weights(layer), list(self.gates), inputs, state[0]), *state)
 
     def fast_layer(self, layer: nn.Module, streams: int) -> FastLayer | None:
         """Return a copy of the layer for fast single steps; None: sampling steps through `unroll`."""
@@ -229,7 +223,12 @@ class Recurrence(ABC):
         gates = [gate for gate in self.gates if gate in needed]
         if not gates:
             return {}
-        weights = gate_weights(layer, self.gate_indices(gates, hidden.shape[-1], cells))
+        return self._gates(
+            gate_weights(layer, self.gate_indices(gates, hidden.shape[-1], cells)), gates, inputs, hidden
+        )
+
+    def _gates(self, weights: GateWeights, gates: Sequence[str], inputs: Tensor, hidden: Tensor) -> dict[str, Tensor]:
+        """Return these gates, whose rows the weights are, from the layer's input (…, I) and h before (…, H)."""
         from_input = linear(inputs, weights.input, weights.input_bias).chunk(len(gates), dim=-1)
         from_hidden = linear(hidden, weights.hidden, weights.hidden_bias).chunk(len(gates), dim=-1)
         return self.gate_values(dict(zip(gates, from_input, strict=True)), dict(zip(gates, from_hidden, strict=True)))
