@@ -161,10 +161,10 @@ def trace_signal(
     return np.concatenate(chunks) if chunks else np.zeros((0, len(all_cells(network) if cells is None else cells)))
 
 
-def state_after(network: CharRNN, text: EncodedText, state: State | None = None) -> State:
-    """Return the state after reading a text from a state; None: zeros."""
-    state = network.initial_state(1) if state is None else state
-    for chunk in trace(network, text, signals=(), cells=(), state=state):
+def state_after(network: CharRNN, text: EncodedText) -> State:
+    """Return the state after reading a text."""
+    state = network.initial_state(1)
+    for chunk in trace(network, text, signals=(), cells=()):
         state = chunk.state
     return state
 
