@@ -1,1 +1,1 @@
-"""What a network does when a cell is held at a value."""
+"""Interventions: cells held at a value, patched or steered, and how far back a network remembers."""

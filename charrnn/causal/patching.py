@@ -77,7 +77,7 @@ def _differs(characters: Text, one: Property, event: int) -> int:
 
 
 class _PairedTexts:
-    """Texts with an opening character, (E,) places before it, and what becomes of them without it."""
+    """Texts with an opening character, (E,) places before it, and their copies without it or with it flipped."""
 
     def __init__(self, reading: Reading, places: Places, cell: Cell):
         self._reading, self._places, self._cell = reading, places, cell

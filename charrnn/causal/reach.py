@@ -1,4 +1,4 @@
-"""How far back a network remembers: gradients of its loss, and what the text further back is worth to it.
+"""How far back a network remembers: gradients of its loss, and the loss without the text further back.
 
 Shapes: P positions, K lags, S splices, N characters, B streams.
 """
@@ -194,7 +194,7 @@ def effective_context(
 ) -> EffectiveContext:
     """Measure the loss added by other text before the last n characters.
 
-    At each splice the network goes on from the state after another part of the text. Its loss n characters later is
+    At each splice the network continues from the state after another part of the text. Its loss n characters later is
     compared with the loss from the true state, until the document ends.
     """
     check_length(text)

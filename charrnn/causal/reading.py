@@ -1,4 +1,4 @@
-"""A text read once by the network as it is, and windows of it that are read again under an intervention.
+"""A text read once by the unchanged network, and windows of it that are read again under an intervention.
 
 The text is cut into blocks as for a search: class levels come from SELECT, effects from CONFIRM. The state is kept
 before every 25th character, so that a window can start anywhere after at most 24 characters.
@@ -209,7 +209,7 @@ def advance(network: CharRNN, streams: Streams, state: State) -> tuple[Tensor, S
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Windows that end at certain characters, with what the network as it is predicts there.
+    """Windows that end at certain characters, with the predictions of the unchanged network there.
 
     streams: (E, length). state: before them. following: ids of the true next characters, (E,). base: log probabilities
     (E, V).

@@ -1,4 +1,4 @@
-"""What a cell has to beat: the last characters, a linear memory of the text, and cells of untrained networks."""
+"""The baselines of a cell: the last characters, a linear memory of the text, and cells of untrained networks."""
 
 from __future__ import annotations
 

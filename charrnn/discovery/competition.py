@@ -1,4 +1,4 @@
-"""Which of several properties fits a cell best, and how stable the answer is when the text is resampled.
+"""Which property fits a cell best, and how stable the answer is when the text is resampled.
 
 All properties of the catalog compete on SELECT, by their rank correlation with the cell within the current character.
 Where two are nearly equal, the one with the larger unique R² wins: a score says how well a property orders the cell's

@@ -29,7 +29,7 @@ LENGTH = 150  # characters: two lines of 76 columns
 MARGIN = LENGTH // 8  # characters shown on each side of an episode, at least
 
 PRINTABLE = {"\\n": "\n", "\\t": "\t", "\\x0a": "\n", "\\x09": "\t", "\\u200c": "\u200c", "\\u200d": "\u200d"}
-"""Printable form of white space and joiners → the character, which a view shows in its own way."""
+"""Printable form of white space and joiners → the character, which a view marks."""
 
 Value = Annotated[float, -1e6, 1e6]
 

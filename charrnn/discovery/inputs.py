@@ -1,4 +1,4 @@
-"""The inputs of a search, taken from a run: characters, language, and training text for the k-gram baseline."""
+"""The inputs of a search, from a run: characters, language, and training text for the k-gram baseline."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the text a user's own property matches, with examples: a mistake in an expression shows here."""
+"""How much of the text a user's own property matches, with examples, which show a mistake in an expression."""
 
 from __future__ import annotations
 

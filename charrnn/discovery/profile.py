@@ -1,4 +1,4 @@
-"""What one cell does over a text: where it is high and low, which cells are like it, what it does to the prediction."""
+"""One cell over a text: where it is high and low, which cells correlate with it, and its effect on the prediction."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def cell_profile(
     passages: int = 2,
     claimed: tuple[str, np.ndarray] | None = None,
 ) -> CellProfile:
-    """Profile one cell. claimed: name and values (N,) of the property it tracks. Else as `cell_profiles`."""
+    """Profile one cell. claimed: name and values (N,) of the property it tracks. Others as for `cell_profiles`."""
     claims = {} if claimed is None else {cell: claimed}
     [profile] = cell_profiles(network, text, [cell], signal, passages=passages, claims=claims)
     return profile

@@ -1,4 +1,4 @@
-"""A search of a few seconds for one cell that is worth a look. What it finds is a hint, not a claim."""
+"""A search of a few seconds for one interpretable cell. Its result is a hint, not a claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network and a text that it reads: what earlier searches claim of its cells, and what one cell does there."""
+"""A network and a text: what earlier searches claim of its cells, and what one cell does."""
 
 from __future__ import annotations
 

@@ -98,7 +98,9 @@ def gradient_share(
     positions: int = POSITIONS,
     progress: Callable[[float], None] | None = None,
 ) -> GradientShare:
-    """Measure the share of the gradient that each cell carries back over these lags. Else as `state_gradients`."""
+    """Measure the share of the gradient that each cell carries back over these lags. Other arguments as for
+    `state_gradients`.
+    """
     found = state_gradients(network, text, positions=positions, lags=max(lags), kept=lags, progress=progress)
     return share_of(found, network)
 

@@ -1,4 +1,4 @@
-"""A text as a network read it: every signal of every cell, computed when it is asked for."""
+"""Every signal of every cell at each character of a text, computed on first use."""
 
 from __future__ import annotations
 

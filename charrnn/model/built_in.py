@@ -10,7 +10,7 @@ from charrnn.model.run_format import RUN_FILE
 BUILT_IN = "code"
 """Its name, which no other run can get."""
 RESULTS_FOLDER = ".built-in"
-"""In the folder of all runs: what was measured on this machine about the built-in run."""
+"""In the folder of all runs: results about the built-in run, which is read-only."""
 
 
 def built_in_path() -> Path | None:
@@ -29,6 +29,6 @@ def is_built_in(path: Path) -> bool:
 
 
 def refuse_built_in(path: Path, what: str, hint: str | None = None) -> None:
-    """Raise UsageError where a folder is that of the built-in run. what: is to be done with it, as a participle."""
+    """Raise UsageError where a folder is that of the built-in run. what: the action, as a participle."""
     if is_built_in(path):
         raise UsageError(f"{BUILT_IN} is the built-in model, which cannot be {what}", hint)

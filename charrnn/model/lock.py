@@ -1,4 +1,4 @@
-"""The lock of a run, held by the process that trains it."""
+"""The lock of a run, which the process that trains it holds."""
 
 from __future__ import annotations
 

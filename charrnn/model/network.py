@@ -51,11 +51,11 @@ class CharRNN(nn.Module):
         )
         self.output = nn.Linear(settings.hidden_size, vocabulary_size)
         self.held: dict[tuple[int, int, int], float] = {}
-        """(layer, part of its state, cell), from 0 → value before any text, of cells that are held."""
+        """Cells that are held: (layer, part of its state, cell), each counted from 0 → value."""
 
     @property
     def recurrence(self) -> Recurrence:
-        """What kind of layers `recurrences` holds."""
+        """The kind of the recurrent layers."""
         return find_recurrence(self.settings.recurrence)
 
     @property

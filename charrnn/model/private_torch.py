@@ -1,8 +1,8 @@
-"""Every private or recent function of PyTorch that is used, each with a fallback for releases that lack it.
+"""Private and recent functions of PyTorch, each with a fallback for releases that lack it.
 
-No other module names one. With a fallback the numbers are the same up to rounding; it takes longer.
+No other module uses one. A fallback gives the same numbers up to rounding, and takes longer.
 
-| function | what for | fallback |
+| function | purpose | fallback |
 |---|---|---|
 | `torch.ops.mkldnn._reorder_linear_weight`, `_linear_pointwise` | products of several rows on a CPU | `torch.addmm` |
 | `torch._fused_adamw_` | AdamW without `torch.optim`, which imports the compiler | separate operations |

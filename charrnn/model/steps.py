@@ -1,4 +1,4 @@
-"""steps.json: the number of steps of a run that was corrected to meet a deadline, or extended after it was finished."""
+"""steps.json: the number of steps of a run that was corrected for a deadline, or extended after it was finished."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Read safetensors files that may come from a stranger.
 
-The size is checked before the file is opened, the header before the content is read, and the hash before memory is
-allocated for tensors.
+The size is checked before the file is opened, the header before tensors are read, and the hash before memory is
+allocated for them.
 """
 
 from __future__ import annotations

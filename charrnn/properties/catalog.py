@@ -39,7 +39,7 @@ Integers = NDArray[np.int64]
 
 
 class Text:
-    """A text of N characters, with what several properties need of it, computed once.
+    """A text of N characters, with arrays that several properties use, computed once.
 
     language: name of a programming or markup language, as Pygments calls it, or None.
     """

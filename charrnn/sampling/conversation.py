@@ -1,4 +1,4 @@
-"""A conversation: a person and a model take turns, and the state of the network is carried over."""
+"""A conversation between a person and a model, in which the state of the network is carried over."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Turn:
 
 
 class Conversation:
-    """Answers lines, each time from the state that the latest answer has left.
+    """Answers lines, each from the state after the latest answer.
 
     An answer ends with the end of a turn, at a stop condition of the settings, or after their `length`. The next one
     reads the rest of the turn's end first. Answer number n since the seed was set is drawn from that seed + n, so the
@@ -96,7 +96,7 @@ class Conversation:
         return normalized(text, "nfc") if self._composes else text
 
     def answer(self, line: str | bytes | np.ndarray) -> Iterator[int]:
-        """Read a line and yield the ids of the answer. An answer that is not read to its end ends there.
+        """Read a line and yield the ids of the answer. An answer that is not consumed to its end stops there.
 
         line: text, or ids (T,). Raises CharrnnError where it has unknown characters, and as `generate` does.
         """
@@ -106,7 +106,7 @@ class Conversation:
         return self._answer(self._vocabulary.encode(line, source="the line"))
 
     def undo(self) -> np.ndarray | None:
-        """Return to before the latest line, and return its ids (T,). None where no line is left."""
+        """Go back to before the latest line. Return its ids (T,), or None where no line is left."""
         if not self._turns:
             return None
         turn = self._turns.pop()

@@ -74,7 +74,7 @@ def generate_states(
     index: of the training text, which `settings.max_copy` needs. form: of the training text, as for
     `charrnn.text.normalization.normalized`; expressions of the settings are for the composed text (NFC).
     history: ids (H,) that `state` has read. Filters see them before the prime.
-    particles: of which the texts are, resampled after each character; they choose among the ids that are yielded.
+    particles: the streams are particles, resampled after each character; `Particles.texts` chooses among them.
     report: called with the log-weights (N,) of texts that match an expression, when all have ended.
 
     Yields ids (N,), int64, and the state after reading them, up to `settings.length` times. A stream that has met a

@@ -1,11 +1,11 @@
 """Sequential Monte Carlo: draw texts as likely as the model writes them, given that they match.
 
-Excluding characters one by one changes the odds of texts: one that is led into an unlikely corner is written as often
+Excluding characters one by one changes the odds of texts: one whose only way to match is unlikely is generated as often
 as a likely one. So several particles are generated for each text, and weighted by the probability of the characters
-that were left at each step. Particles of little weight are replaced by copies of others, and the text is one particle,
-drawn by weight (Doucet et al. 2001; for language models Loula et al. 2025, arXiv 2504.13139). With more particles the
-texts approach the model's own distribution given the expression, and the mean weight is an unbiased estimate of the
-probability that the model matches it.
+that were not excluded at each step. Particles of little weight are replaced by copies of others, and the text is one
+particle, drawn by weight (Doucet et al. 2001; for language models Loula et al. 2025, arXiv 2504.13139). With more
+particles the texts approach the model's own distribution given the expression, and the mean weight is an unbiased
+estimate of the probability that the model matches it.
 
 Shapes: N texts, P particles of each, T characters.
 """

@@ -22,7 +22,7 @@ EXCLUDED = -math.inf
 
 @dataclass(frozen=True)
 class SampleContext:
-    """What a filter may need to know. settings: a `SampleSettings`. prime: ids (N, P) of N streams."""
+    """What filters are made from. settings: a `SampleSettings`. prime: ids (N, P) of N streams."""
 
     settings: Any
     vocabulary: Vocabulary

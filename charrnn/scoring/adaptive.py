@@ -1,4 +1,4 @@
-"""Scores that adapt to the text as it is read: dynamic evaluation, and a mixture with an n-gram that learns along."""
+"""Scores that adapt to the text while it is read: dynamic evaluation, and a mixture with an adaptive n-gram."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Other models of a text, given the same training text: an n-gram, and compressors that everyone has.
+"""Other models of a text, given the same training text: an n-gram and common compressors.
 
 A frozen model stays as the training text left it. An adaptive one also learns from each character after it is scored.
 """

@@ -103,7 +103,7 @@ def compare_bits(text: Text, first: CharacterBits, second: CharacterBits) -> Com
 
 
 def shared_characters(first: Vocabulary, second: Vocabulary, ids: np.ndarray) -> str:
-    """Return the characters of which the bits under two models are compared. ids: in the first vocabulary.
+    """Return the text whose bits under two models are compared. ids: in the first vocabulary.
 
     Bytes that both models read become the first 256 code points. Raises CharrnnError where the first model reads
     bytes, the second characters, and the bytes are not UTF-8.

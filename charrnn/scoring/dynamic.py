@@ -1,4 +1,4 @@
-"""Dynamic evaluation: the weights go on learning from the text that is scored.
+"""Dynamic evaluation: the weights keep learning from the text that is scored.
 
 Krause et al. 2018, arXiv 1709.07432, section 4.2: after each segment, a step of gradient descent on it, with gradients
 divided by their root mean square over the training text, and a decay towards the trained weights.
@@ -173,7 +173,7 @@ def adapt(
 ) -> CharRNN:
     """Return a copy of a network whose weights have learned from a text.
 
-    It is read as often as lowers the loss of its last fifth, which is left out first to find that number.
+    The number of passes is the one with the lowest loss on the last fifth of the text, which is held out to find it.
     """
     passes = min(MOST_PASSES, max(1, READ_IN_PASSES // max(1, len(text))))
     kept = len(text) * 4 // 5

@@ -1,4 +1,4 @@
-"""Where the bits of a text go: by class of character, by kind of error, and the passages that take most."""
+"""Where the bits of a text go: by class of character, by kind of error, and in which passages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Explanation:
 
     bits: of each character, (N,), NaN where it is not scored. divisions: name → classes. errors: characters
     without an error, and errors by what would remove them (`charrnn.scoring.error_kinds`). knows_training: whether all
-    oracles took part.
+    oracles were applied.
     """
 
     text: Text
@@ -89,7 +89,7 @@ def explain_score(
 ) -> Explanation:
     """Return where the bits of a score go.
 
-    text: the characters, one for each id. training: the training text, of which the oracles know the end; None: it is
+    text: the characters, one for each id. training: the training text, whose end the oracles use; None: it is
     not on this machine.
     """
     bits = bits_of_characters(score, len(encoded))

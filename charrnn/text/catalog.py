@@ -16,7 +16,7 @@ from charrnn.text.standard_library import read_source, source_files
 class Source(Protocol):
     """Where a corpus comes from.
 
-    origin: an address or a phrase, for display. size: bytes of the text; None if only building it tells.
+    origin: an address or a phrase, for display. size: bytes of the text; None if unknown before it is built.
     """
 
     @property

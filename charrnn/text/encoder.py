@@ -1,4 +1,4 @@
-"""Encode files in two passes of constant memory: one finds vocabulary, lengths and hash, the other gives the ids."""
+"""Encode files in two passes and constant memory: the first finds vocabulary, lengths and hash, the second the ids."""
 
 from __future__ import annotations
 
@@ -141,8 +141,8 @@ class Encoder:
     def blocks(self, source: SourceFile, newlines: LineFeeds | None = None) -> Iterator[tuple[bytes, str | bytes]]:
         """Yield the bytes of a source and their text: a str, or bytes where all are ASCII or the corpus is of bytes.
 
-        The byte order mark of UTF-8 is left out. A character that two blocks share comes with the second. newlines:
-        converts this source, if any is to be converted.
+        The byte order mark of UTF-8 is left out. A character that two blocks share belongs to the second.
+        newlines: the converter of this source, where line ends are converted.
         """
         blocks = self._decoded(source)
         if self._as_bytes:
@@ -231,7 +231,7 @@ class LineFeeds:
         self._ends_in_cr = False
 
     def convert(self, text: str | bytes) -> str | bytes:
-        """Return a block, converted. A CR at its end comes with the next block, or with `end`."""
+        """Return a block, converted. A CR at its end belongs to the next block, or to `end`."""
         return self._convert(text, b"\r", b"\n") if isinstance(text, bytes) else self._convert(text, "\r", "\n")
 
     def _convert(self, text: AnyStr, cr: AnyStr, lf: AnyStr) -> AnyStr:

@@ -1,4 +1,4 @@
-"""Unicode normalization (UAX #15) of a text that comes in pieces.
+"""Unicode normalization (UAX #15) of a text that is read in pieces.
 
 `jamo` is NFC with each Hangul syllable decomposed into its two or three letters, so that a model of Korean learns 67
 letters instead of thousands of syllables. NFC composes them again.
@@ -32,7 +32,7 @@ class StreamNormalizer:
         self._held = ""
 
     def convert(self, text: str | bytes) -> str:
-        """Return what later text cannot change. The last character and its marks come with the next piece.
+        """Return what later text cannot change. The last character and its marks belong to the next piece.
 
         text: a str, or ASCII bytes.
         """
@@ -59,7 +59,7 @@ class StreamNormalizer:
 
 
 class NFCCheck:
-    """Tells whether a text that comes in pieces is in NFC. is_nfc: whether it is so far."""
+    """Checks whether a text that is read in pieces is in NFC. is_nfc: whether it is so far."""
 
     def __init__(self) -> None:
         self.is_nfc, self._last = True, ""

@@ -1,4 +1,4 @@
-"""How the turns of a conversation are written, guessed from a text."""
+"""Guess from a text how the turns of a conversation are written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events that a training yields, and what may be requested of it while it runs."""
+"""The events that a training yields, and the requests that it takes while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The validation loss to expect of a training, before it starts.
+"""Forecast the validation loss of a training before it starts.
 
 An n-gram model is counted on a part of the training text and scored on a part of the validation text; a quarter of the
 counts shows how much more text helps. A network with the settings of `presets` reaches a fraction of the n-gram loss,

@@ -16,7 +16,7 @@ MAX_MORE_STEPS = 10**10
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What the user asked for, checked when it is made.
+    """The options of a training, checked when the object is created.
 
     settings: fields of `ModelSettings`, `TrainingSettings` and `ReadSettings` by name. For a new run the others are
     chosen, or have their defaults; a run to resume must have these values. epochs, minutes, or `steps` among the

@@ -1,4 +1,4 @@
-"""How long a training takes: the requested budget, timings on this machine, and the plan made from both."""
+"""Plan the length of a training from the requested budget and timings on this machine."""
 
 from __future__ import annotations
 

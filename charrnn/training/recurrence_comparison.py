@@ -30,7 +30,7 @@ MAX_MODELS = 4  # that a plot can tell apart
 
 @dataclass(frozen=True)
 class Comparison:
-    """What to train, one after the other. minutes: for each; None where the length is in steps or epochs."""
+    """The trainings to compare. minutes: for each; None where the length is in steps or epochs."""
 
     options: tuple[TrainOptions, ...]
     models: tuple[ModelSettings, ...]
@@ -42,7 +42,7 @@ def plan_comparison(corpus: Corpus, options: TrainOptions, recurrences: Sequence
     """Return the options of a training for each recurrence.
 
     options: of the largest kind, which the others are matched to. A name is followed by that of the recurrence.
-    Raises UsageError where a recurrence is unknown or named twice, the options go on with a run, or a name is taken.
+    Raises UsageError where a recurrence is unknown or named twice, the options resume a run, or a name is taken.
     """
     _check(options, recurrences)
     device, size = choose_device(options.device), len(corpus.vocabulary)
@@ -94,7 +94,7 @@ def _check(options: TrainOptions, recurrences: Sequence[str]) -> None:
     if is_launched():
         raise UsageError("several kinds in --model need a single process", "compare them without torchrun")
     if options.resume or options.init_from is not None or options.extension is not None:
-        raise UsageError("several kinds in --model start new runs", "name one kind, or none, to go on with a run")
+        raise UsageError("several kinds in --model start new runs", "name one kind, or none, to resume a run")
     if len(set(recurrences)) < len(recurrences) or not 1 < len(recurrences) <= MAX_MODELS:
         raise UsageError(f"--model compares two to {MAX_MODELS} different kinds, not {','.join(recurrences)}")
     for each in recurrences:

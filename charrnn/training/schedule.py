@@ -1,8 +1,8 @@
 """The clock of a training: reports, and corrections of the number of steps, by which a run ends at its deadline.
 
-The number of steps that fit into the requested minutes is planned before the first step, by timing a few. Other
-processes may slow the machine down at any time, or stop doing so. So the end is forecast all the time, from the steps
-and evaluations of late. Where it misses the deadline by more than TOLERANCE, the number of steps is corrected.
+The number of steps that fit into the requested minutes is planned before the first step, by timing a few. The speed may
+change later, because of other processes. So the end is forecast repeatedly, from the latest steps and evaluations.
+Where it misses the deadline by more than TOLERANCE, the number of steps is corrected.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class Schedule:
         return self._forecaster is not None and self._forecaster.is_overdue(self.clock())
 
     def forecast_is_due(self, step: int) -> bool:
-        """Return whether to ask for a correction after this step. A step made again is not corrected again."""
+        """Return whether to ask for a correction after this step; not for one that is repeated after an explosion."""
         corrections = self.timetable.corrections
         if self._forecaster is None or len(corrections) > MAX_CORRECTIONS:
             return False

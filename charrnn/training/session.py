@@ -1,4 +1,4 @@
-"""A training from a corpus and options to its events: the one entry for the Python API and the command line."""
+"""Train on a corpus with given options: the entry point of the Python API and the command line."""
 
 from __future__ import annotations
 

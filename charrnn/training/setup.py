@@ -1,4 +1,4 @@
-"""Preparation of a training: a new run is planned and created, or an existing one opened to resume it."""
+"""Prepare a training: plan and create a new run, or open an existing one to resume it."""
 
 from __future__ import annotations
 

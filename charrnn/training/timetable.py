@@ -1,12 +1,12 @@
 """What happens at each step: the learning rate and the evaluations.
 
 The number of steps may be corrected during a run. Then the rest of the cosine is stretched or compressed: the angle
-goes on from where it is, and reaches π at the new last step. The rate does not jump, and it still ends at zero. A
-correction during the warm-up moves the end of the warm-up in the same way. The evaluations that are left are spread
+continues from its current value and reaches π at the new last step. The rate does not jump, and it still ends at zero.
+A correction during the warm-up moves the end of the warm-up in the same way. The evaluations that are left are spread
 evenly from the last one to the new end, or from the correction where the first of them would come before it.
 
-A finished run may be extended. Then the rate rises again, to a part of the peak, and the cosine goes on from the angle
-of that part (a warm restart, Loshchilov & Hutter 2017).
+A finished run may be extended. Then the rate rises again, to a part of the peak, and the cosine continues from the
+angle of that part (a warm restart, Loshchilov & Hutter 2017).
 
 All of it follows from the settings and the corrections. A resumed run, which reads both from disk, ends bit for bit as
 one that was not interrupted.
