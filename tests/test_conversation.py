@@ -53,6 +53,11 @@ def test_a_turn_that_did_not_end_is_ended_before_the_next() -> None:
     assert talk.text == "c\n\n\nd\n\n\n"
 
 
+def test_an_empty_line_without_turns_is_answered() -> None:
+    talk = conversation(TurnFormat(end=""), length=3)
+    assert [len(talk.say("")), len(talk.say(""))] == [3, 3]
+
+
 def test_an_interrupted_answer_ends_where_it_is() -> None:
     talk = conversation(TurnFormat(), length=30, ban="\n")
     started = ELEVEN.text(list(islice(talk.answer("c"), 7)))

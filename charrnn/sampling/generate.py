@@ -92,7 +92,7 @@ def generate_states(
     stops = _stops(settings, vocabulary, prime, form)
     seen = prime if history is None else np.hstack([np.tile(history, (settings.num, 1)), prime])
     filters = FilterChain(SampleContext(settings, vocabulary, seen, network.output.weight.device))
-    if len(prime_ids) == 0:
+    if not prime_ids.shape[-1]:
         prime_ids = np.array([vocabulary.opening_id])
     elif documents is not None and prime_ids.ndim == 1:
         prime_ids = np.concatenate([[vocabulary.opening_id], prime_ids])
