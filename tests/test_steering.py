@@ -24,7 +24,7 @@ from charrnn.scoring.score import score
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
-from tests.planted import LATCH, network_for, planted, prose
+from tests.planted import LATCH, network_for, plant, planted, prose
 
 TEXT = prose(12_000)
 VOCABULARY = Vocabulary.of(TEXT)
@@ -85,6 +85,23 @@ def test_cell_that_nothing_reads_changes_nothing():
     free, *held = found.conditions
     assert all(one.sample == free.sample and one.measures == free.measures for one in held)
     assert all(one.nats == free.nats for one in held)
+
+
+def test_constant_cell_can_be_steered():
+    network = planted(VOCABULARY)
+    plant(network, LATCH, VOCABULARY, candidate=(0.0, {}))
+    found = steer(
+        network,
+        ENCODED,
+        Cell(1, LATCH),
+        find_property("inside parentheses"),
+        signal="c",
+        vocabulary=VOCABULARY,
+        texts=2,
+        length=20,
+    )
+    free, moved = found["not held"], found["moved inside"]
+    assert moved.sample == free.sample
 
 
 def test_text_without_a_hold_is_an_ordinary_sample():

@@ -138,7 +138,8 @@ def _baselines(
 ) -> Iterator[tuple[Condition, CharRNN, _Primes]]:
     """Yield texts that continue each class, and texts with the difference of class means added to the layer."""
     for name, where, mean in zip(names, classes_of(truth)[::-1], levels.means, strict=True):
-        shift = (mean - levels.mean) / (levels.means[1] - levels.means[0])
+        difference = levels.means[1] - levels.means[0]
+        shift = (mean - levels.mean) / difference if difference else 0.0  # a constant cell needs no shift
         moved = _shifted(setup.network, layer, shift * levels.direction)
         draw = np.random.default_rng(setup.seed)
         primes = _primes(setup.network, setup.text, where, len(everywhere.ids), draw)
