@@ -22,7 +22,7 @@ import numpy as np
 
 from charrnn.bootstrap import bootstrap_weights, mean_and_interval
 from charrnn.causal.clamp import Clamp
-from charrnn.causal.contrast import Contrast, EventKind, character_kinds, contrast_of, matched
+from charrnn.causal.contrast import Contrast, EventKind, character_kinds, confirmed, contrast_of, matched
 from charrnn.causal.effects import Ablation, Direction, Dose, Group, Measured
 from charrnn.causal.patching import interchange
 from charrnn.causal.reading import READING, Places, Reading, Windows, read_blocks, spaced
@@ -245,11 +245,9 @@ def _direction(
 
 def _elsewhere(experiment: _Experiment, split: Split) -> Windows:
     """Return windows that end at random characters of CONFIRM that are no events."""
-    usable = np.zeros(experiment.contrast.event.shape, bool)
-    usable[1::2, split.gap : -1] = True
-    places = Places.where(usable & ~experiment.contrast.event)
+    places = Places.where(confirmed(experiment.contrast.event.shape, split) & ~experiment.contrast.event)
     chosen = np.random.default_rng(experiment.seed).choice(len(places.rows), min(ELSEWHERE, len(places.rows)), False)
-    return Windows.ending_at(experiment.reading, Places(*(one[chosen] for one in places)), HELD)
+    return Windows.ending_at(experiment.reading, places.take(chosen), HELD)
 
 
 def _drawn(experiment: _Experiment, split: Split, trial: _Trial, windows: Windows) -> float:

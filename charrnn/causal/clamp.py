@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from charrnn.errors import UsageError
 from charrnn.inspection.trace import Cell, find_cell
 from charrnn.model.gate_weights import fold_column
-from charrnn.model.network import CharRNN, State
+from charrnn.model.network import CharRNN, State, map_state
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,7 @@ def clamped(network: CharRNN, clamps: Sequence[Clamp], state: State | None = Non
     if len({(clamp.cell, clamp.signal) for clamp in clamps}) < len(clamps):
         raise UsageError("a cell cannot be clamped to two values", "clamp each of its signals once")
     edited = copy.deepcopy(network)
-    state = network.initial_state(1) if state is None else state
-    state = tuple(tuple(part.clone() for part in layer) for layer in state)
+    state = map_state(Tensor.clone, network.initial_state(1) if state is None else state)
     parts = tuple(network.recurrence.state_parts)
     for clamp in sorted(clamps, key=lambda clamp: parts.index(clamp.signal)):  # h first: it adds to biases that c sets
         _hold(edited, clamp)

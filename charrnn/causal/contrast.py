@@ -63,8 +63,7 @@ def contrast_of(values: np.ndarray, text: EncodedText, split: Split, title: str)
     Raises CharrnnError where it has fewer than 20 events of either kind in CONFIRM.
     """
     streams, blocks = text.streams(split.streams), split.streams(values)
-    usable = np.zeros(blocks.shape, bool)
-    usable[1::2, split.gap : -1] = True
+    usable = confirmed(blocks.shape, split)
     usable[:, :-1] &= ~streams.begins[:, 1:]
     low, high = (blocks, blocks) if blocks.dtype == bool else np.quantile(values, [0.25, 0.75])
     binary = blocks.dtype == bool or low == high
@@ -97,6 +96,13 @@ def contrast_of(values: np.ndarray, text: EncodedText, split: Split, title: str)
     return Contrast(names, inside, outside, event, tuple(kinds))
 
 
+def confirmed(shape: tuple[int, ...], split: Split) -> np.ndarray:
+    """Return which characters of the blocks (B, T) are in CONFIRM, without the last of each block."""
+    usable = np.zeros(shape, bool)
+    usable[1::2, split.gap : -1] = True
+    return usable
+
+
 def _dominant(places: Places, ids: np.ndarray) -> tuple[Places, int | None]:
     """Keep the events with the commonest next character, if it is common enough."""
     following = ids[places.rows, places.columns + 1]
@@ -104,7 +110,7 @@ def _dominant(places: Places, ids: np.ndarray) -> tuple[Places, int | None]:
     if not len(found) or counts.max() < DOMINANT * len(following):
         return places, None
     chosen = following == found[counts.argmax()]
-    return Places(places.rows[chosen], places.columns[chosen]), int(found[counts.argmax()])
+    return places.take(chosen), int(found[counts.argmax()])
 
 
 def character_kinds(characters: Text) -> np.ndarray:
@@ -121,9 +127,7 @@ def matched(contrast: Contrast, kind: EventKind, kinds: np.ndarray, surprise: np
     kinds: of the characters, (B, T). surprise: bits of the next character, (B, T). Where the class has no other next
     character of this kind, one of any kind serves; where all of the class are events, characters of the other class do.
     """
-    usable = np.zeros(surprise.shape, bool)
-    usable[1::2, split.gap : -1] = True
-    usable &= ~contrast.event & np.isfinite(surprise)
+    usable = confirmed(surprise.shape, split) & ~contrast.event & np.isfinite(surprise)
     if (usable & contrast.of_class(kind.natural)).any():
         usable &= contrast.of_class(kind.natural)
     following = np.full(kinds.shape, -1)

@@ -21,7 +21,7 @@ from charrnn.causal.effects import Stored
 from charrnn.causal.reading import Places, Reading, advance
 from charrnn.discovery.study import Split
 from charrnn.inspection.trace import Cell
-from charrnn.model.network import CharRNN, State
+from charrnn.model.network import CharRNN, State, map_state
 from charrnn.properties.catalog import Property, Text
 from charrnn.text.encoded_text import Streams
 
@@ -48,12 +48,12 @@ def interchange(
     places = openings[0].places
     starts = split.starts[places.rows] - split.gap + places.columns  # of the events in the text
     inside_end = places.columns + AFTER + 2 <= len(reading.streams)
-    places, starts = Places(places.rows[inside_end], places.columns[inside_end]), starts[inside_end]
+    places, starts = places.take(inside_end), starts[inside_end]
     differs = [_differs(characters, one, start) for start in starts[:PAIRS].tolist()]
     kept = np.array([k for k, found in enumerate(differs) if found], int)
     if len(kept) < MIN_PAIRS:
         return ()
-    places, lasting = Places(places.rows[kept], places.columns[kept]), np.array([differs[k] for k in kept])
+    places, lasting = places.take(kept), np.array([differs[k] for k in kept])
     after_space = np.array([characters.characters[k].isspace() for k in starts[kept].tolist()])
     is_replaced = closing is not None and closing != openings[0].symbol
     flippable = np.ones(len(kept), bool) if is_replaced else after_space
@@ -105,7 +105,7 @@ class _PairedTexts:
 
         lasting: for how many characters the property differs, (E,).
         """
-        swapped = tuple(tuple(part.clone() for part in layer) for layer in self._state)
+        swapped = map_state(Tensor.clone, self._state)
         layer, index = self._cell.layer - 1, self._cell.index
         for part, copied in zip(swapped[layer], other[layer], strict=True):
             part[:, index] = copied[:, index]

@@ -26,7 +26,7 @@ from charrnn.inspection.gradients import (
     state_gradients,
     states_before,
 )
-from charrnn.model.network import CharRNN, State
+from charrnn.model.network import CharRNN, State, map_state
 from charrnn.text.encoded_text import EncodedText
 from charrnn.units import bits
 
@@ -219,7 +219,7 @@ def _added_nats(network: CharRNN, text: EncodedText, places: np.ndarray) -> np.n
     places: (B, N + 1). The state after the first place is replaced. The characters after each place are predicted.
     """
     true = states_before(network, text, places[:, 0] + 1)
-    other = tuple(tuple(part.roll(len(places) // 2, dims=0) for part in layer) for layer in true)
+    other = map_state(lambda part: part.roll(len(places) // 2, dims=0), true)
     targets = torch.from_numpy(text.ids[places + 1].astype(np.int64)).to(network.device)
     added: np.ndarray = _nats(network, targets, other) - _nats(network, targets, true)
     return added

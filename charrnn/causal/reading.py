@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -20,8 +21,8 @@ from torch import Tensor
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.causal.levels import class_levels
 from charrnn.discovery.study import Progress, Split
-from charrnn.inspection.trace import Cell, opened_state, trace_streams
-from charrnn.model.network import CharRNN, State
+from charrnn.inspection.trace import Cell, opened_state, restarted, trace_streams
+from charrnn.model.network import CharRNN, State, map_state
 from charrnn.text.encoded_text import EncodedText, Streams
 from charrnn.units import NATS_PER_BIT
 
@@ -42,10 +43,13 @@ class Places(NamedTuple):
         """Return where a mask (B, T) is true."""
         return cls(*np.nonzero(mask))
 
+    def take(self, chosen: np.ndarray) -> Places:
+        """Return some of them, by index or by a mask."""
+        return Places(self.rows[chosen], self.columns[chosen])
+
     def spaced(self, number: int) -> Places:
         """Return at most `number` of them, evenly spaced."""
-        chosen = spaced(len(self.rows), number)
-        return Places(self.rows[chosen], self.columns[chosen])
+        return self.take(spaced(len(self.rows), number))
 
     def of(self, values: np.ndarray) -> np.ndarray:
         """Return values (B, T) at these places, (E,)."""
@@ -113,7 +117,7 @@ class Reading:
         for length in np.unique(rest).tolist():
             chosen = np.flatnonzero(rest == length)
             rows, grid = places.rows[chosen], places.columns[chosen] // GRID
-            state = tuple(tuple(part[grid, rows] for part in layer) for layer in self.states)
+            state = map_state(itemgetter((grid, rows)), self.states)
             if length:
                 _, state = advance(self.network, self.window(Places(rows, grid * GRID), length), state)
             for layer, found in zip(after, state, strict=True):
@@ -170,9 +174,7 @@ def read_blocks(
         states.append(chunk.state)
         progress(READING, columns.stop / len(streams))
     surprise[:, :-1][streams.begins[:, 1:]] = np.nan
-    kept = tuple(
-        tuple(torch.stack(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
-    )
+    kept = map_state(lambda *parts: torch.stack(parts), *states)
     outside, inside, both = (np.concatenate(parts) for parts in gathered)
     population = Population.of(outside, inside, both, cell.index)
     return Reading(network, streams, values, surprise / NATS_PER_BIT, kept, split.gap, population)
@@ -196,12 +198,9 @@ def advance(network: CharRNN, streams: Streams, state: State) -> tuple[Tensor, S
     hidden = []
     for start, stop in itertools.pairwise(bounds):
         if streams.begins[:, start].any():
-            begins = torch.from_numpy(streams.begins[:, start, None]).to(network.device)
+            begins = torch.from_numpy(streams.begins[:, start]).to(network.device)
             opened = opened_state(network, streams.opening)
-            state = tuple(
-                tuple(torch.where(begins, new, part) for new, part in zip(*layers, strict=True))
-                for layers in zip(opened, state, strict=True)
-            )
+            state = restarted(state, begins, opened)
         layers, state = network.advance(ids[:, start:stop], state)
         hidden.append(layers[-1])
     return torch.cat(hidden, dim=1), state
@@ -237,9 +236,8 @@ class Windows:
         return self[spaced(len(self), number)]
 
     def __getitem__(self, chosen: np.ndarray) -> Windows:
-        streams = Streams(self.streams.ids[chosen], self.streams.begins[chosen], self.streams.opening)
-        state = tuple(tuple(part[chosen] for part in layer) for layer in self.state)
-        return Windows(streams, state, self.following[chosen], self.base[chosen])
+        state = map_state(itemgetter(chosen), self.state)
+        return Windows(self.streams.rows(chosen), state, self.following[chosen], self.base[chosen])
 
     def held(self, network: CharRNN, clamps: Sequence[Clamp]) -> Tensor:
         """Return log probabilities (E, V) with cells held throughout the windows."""
@@ -268,7 +266,6 @@ def _log_predictions(network: CharRNN, streams: Streams, state: State) -> Tensor
     found = []
     for start in range(0, len(streams.ids), WINDOWS_AT_ONCE):
         rows = slice(start, start + WINDOWS_AT_ONCE)
-        part = Streams(streams.ids[rows], streams.begins[rows], streams.opening)
-        hidden, _ = advance(network, part, tuple(tuple(one[rows] for one in layer) for layer in state))
+        hidden, _ = advance(network, streams.rows(rows), map_state(itemgetter(rows), state))
         found.append(torch.log_softmax(network.output(hidden[:, -1]), dim=-1))
     return torch.cat(found) if found else network.output.weight.new_zeros((0, network.vocabulary_size))

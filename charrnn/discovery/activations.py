@@ -74,7 +74,7 @@ class Recordings:
         signals: Sequence[str] | None = None,
         bits: bool = False,
     ) -> Activations:
-        """Return what is recorded, or else record these cells. signals: None: those of the state. Else as for `record`."""
+        """Return what is recorded, or record these cells. signals: None: those of the state. Else as for `record`."""
         if self.whole is not None:
             return self.whole
         signals = self.network.recurrence.state_signals if signals is None else signals

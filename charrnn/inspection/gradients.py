@@ -23,8 +23,8 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import WARM_UP
-from charrnn.inspection.trace import Cell, all_cells, trace_streams
-from charrnn.model.network import CharRNN, State, overflow_error, plain_step
+from charrnn.inspection.trace import Cell, all_cells, restarted, trace_streams
+from charrnn.model.network import CharRNN, State, map_state, overflow_error, plain_step
 from charrnn.text.encoded_text import EncodedText, Streams
 
 MIN_CHARACTERS = 1000
@@ -196,7 +196,7 @@ def states_before(network: CharRNN, text: EncodedText, positions: np.ndarray) ->
     state = network.initial_state(len(positions))
     for chunk in trace_streams(network, streams, signals=(), cells=(), state=state):
         state = chunk.state
-    return tuple(tuple(part.clone() for part in layer) for layer in state)  # trace makes inference tensors
+    return map_state(Tensor.clone, state)  # trace makes inference tensors
 
 
 def _backward(network: CharRNN, text: EncodedText, ends: np.ndarray, lags: int) -> Iterator[tuple[np.ndarray, State]]:
@@ -213,7 +213,7 @@ def _backward(network: CharRNN, text: EncodedText, ends: np.ndarray, lags: int) 
         opened = plain_step(network, opening, network.initial_state(1))[1]
         states = [states_before(network, text, ends - lags + 1)]
         for column in range(lags):
-            before = _restarted(states[-1], begins[:, column], opened)
+            before = restarted(states[-1], begins[:, column], opened)
             states.append(plain_step(network, ids[:, column], before)[1])
 
     hidden = states[-1][-1][0].requires_grad_()
@@ -235,20 +235,12 @@ def _backward(network: CharRNN, text: EncodedText, ends: np.ndarray, lags: int) 
             return
         column = lags - 1 - lag
         logs = np.where(begins[:, column].cpu().numpy(), np.nan, logs)
-        before = _restarted(states[column], begins[:, column], opened)
+        before = restarted(states[column], begins[:, column], opened)
         leaves = [part.detach().requires_grad_() for layer in before for part in layer]
         held = network.hold(_as_state(leaves, parts))  # a cell that is held passes nothing on
         _, after = plain_step(network, ids[:, column], held)
         reached = [part for layer in after for part in layer]
         gradient = list(torch.autograd.grad(reached, leaves, gradient))
-
-
-def _restarted(state: State, is_new: Tensor, opened: State) -> State:
-    """Return the state with the rows `is_new` (B,) replaced by the state in which a document starts."""
-    return tuple(
-        tuple(torch.where(is_new[:, None], new, part) for new, part in zip(news, layer, strict=True))
-        for news, layer in zip(opened, state, strict=True)
-    )
 
 
 def _as_state(flat: Sequence[Tensor], parts: int) -> State:

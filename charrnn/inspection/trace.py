@@ -15,13 +15,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from charrnn.errors import UsageError
-from charrnn.model.network import CharRNN, State, overflow_error
+from charrnn.model.network import CharRNN, State, map_state, overflow_error
 from charrnn.text.encoded_text import EncodedText, Streams
 
 VALUES_PER_CHUNK = 1 << 24
@@ -176,6 +177,11 @@ def opened_state(network: CharRNN, opening_id: int) -> State:
     return network.advance(opening, network.initial_state(1))[1]
 
 
+def restarted(state: State, is_new: Tensor, opened: State) -> State:
+    """Return a state whose rows `is_new` (B,) are replaced by `opened` (1, H), the state in which a document starts."""
+    return map_state(lambda part, new: torch.where(is_new[:, None], new, part), state, opened)
+
+
 @dataclass(frozen=True)
 class _LayerColumns:
     """Which columns of the result belong to a layer, for which of its cells, and whether these are all, in order."""
@@ -271,12 +277,9 @@ class _Reader:
         order = np.argsort(-lengths, kind="stable")
         starts, lengths = starts[order], lengths[order]
         rows = torch.from_numpy(starts // width).to(device)
-        is_new = torch.from_numpy(begins.reshape(-1)[starts]).to(device).unsqueeze(1)
-        current = tuple(
-            tuple(torch.where(is_new, new, part[rows]) for new, part in zip(news, layer, strict=True))
-            for news, layer in zip(opened, state, strict=True)
-        )
-        after = tuple(tuple(part.clone() for part in layer) for layer in state)
+        is_new = torch.from_numpy(begins.reshape(-1)[starts]).to(device)
+        current = restarted(map_state(lambda part: part[rows], state), is_new, opened)
+        after = map_state(Tensor.clone, state)
         values: dict[str, np.ndarray] = {}
         log_probabilities = None
         read = 0
@@ -284,7 +287,7 @@ class _Reader:
             open_pieces = int(np.searchsorted(-lengths, -stop, side="right"))
             places = starts[:open_pieces, None] + np.arange(read, stop)
             characters = ids.reshape(-1)[torch.from_numpy(places).to(device)]
-            before = tuple(tuple(part[:open_pieces] for part in layer) for layer in current)
+            before = map_state(itemgetter(slice(open_pieces)), current)
             found, logs, current = self.read(characters, before)
             for name, own in found.items():
                 if name not in values:

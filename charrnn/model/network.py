@@ -7,6 +7,7 @@ the network keeps nothing between calls.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -90,7 +91,7 @@ class CharRNN(nn.Module):
 
     def hold(self, state: State) -> State:
         """Return a copy of a state (B, H) in which the cells that are held have their values."""
-        state = tuple(tuple(part.clone() for part in layer) for layer in state)
+        state = map_state(Tensor.clone, state)
         for (layer, part, cell), value in self.held.items():
             state[layer][part][:, cell] = value
         return state
@@ -157,9 +158,14 @@ def overflow_error() -> CharrnnError:
     return CharrnnError("the network overflows: its weights are too large", "use another checkpoint")
 
 
+def map_state(function: Callable[..., Tensor], *states: State) -> State:
+    """Apply a function to each part of a state, or to the corresponding parts of several."""
+    return tuple(tuple(map(function, *layers)) for layers in zip(*states, strict=True))
+
+
 def detach_state(state: State) -> State:
     """Return a state without its history: where truncated backpropagation through time stops."""
-    return tuple(tuple(part.detach() for part in layer) for layer in state)
+    return map_state(Tensor.detach, state)
 
 
 def parameter_shapes(settings: ModelSettings, vocabulary_size: int) -> dict[str, tuple[int, ...]]:

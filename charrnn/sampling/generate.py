@@ -6,13 +6,14 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.model.network import CharRNN, State, overflow_error
+from charrnn.model.network import CharRNN, State, map_state, overflow_error
 from charrnn.sampling.grammar import ANY_TEXT, Automaton
 from charrnn.sampling.infilling import Suffix
 from charrnn.sampling.matching import Matching
@@ -97,7 +98,7 @@ def generate_states(
     elif documents is not None and prime_ids.ndim == 1:
         prime_ids = np.concatenate([[vocabulary.opening_id], prime_ids])
     state = read_prime(network, prime_ids[..., :-1], network.initial_state(1) if state is None else state)
-    state = tuple(tuple(part.expand(settings.num, -1).contiguous() for part in layer) for layer in state)
+    state = map_state(lambda part: part.expand(settings.num, -1).contiguous(), state)
     last = np.broadcast_to(prime_ids[..., -1], settings.num).astype(np.int64)
     ids = torch.from_numpy(last).to(network.device)
     ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num)
@@ -213,7 +214,7 @@ class _Resampling:
         if self.ends is not None:
             self.ends.select(rows)
         selected = torch.from_numpy(rows).to(ids.device)
-        return ids[selected], tuple(tuple(part[selected] for part in layer) for layer in state)
+        return ids[selected], map_state(itemgetter(selected), state)
 
     def score_ends(self, logits: Tensor, state: State, network: CharRNN) -> None:
         """Weigh the texts that match after the latest character by the probability of the suffix."""
@@ -292,12 +293,8 @@ class _DocumentEnds:
             return ids, state
         with torch.inference_mode():
             rows = torch.tensor(ended, device=ids.device)
-            state = tuple(
-                tuple(
-                    part.index_copy(0, rows, first.expand(len(ended), -1)) for part, first in zip(*layers, strict=True)
-                )
-                for layers in zip(state, network.initial_state(1), strict=True)
-            )
+            first = map_state(lambda part: part.expand(len(ended), -1), network.initial_state(1))
+            state = map_state(lambda part, start: part.index_copy(0, rows, start), state, first)
             return ids.index_fill(0, rows, self._vocabulary.opening_id), state
 
     def select(self, rows: np.ndarray) -> None:

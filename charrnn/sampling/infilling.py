@@ -5,11 +5,13 @@ Shapes: N streams, S characters of the suffix, V vocabulary.
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.model.network import CharRNN, State
+from charrnn.model.network import CharRNN, State, map_state
 
 LOGITS_AT_ONCE = 4_000_000
 
@@ -37,8 +39,7 @@ class Suffix:
             part = torch.from_numpy(rows[begin : begin + at_once]).to(logits.device)
             predicted = logits[part, None]
             if len(ids) > 1:
-                own_state = tuple(tuple(one[part] for one in layer) for layer in state)
-                later, _ = network(ids[:-1].expand(len(part), -1), own_state)
+                later, _ = network(ids[:-1].expand(len(part), -1), map_state(itemgetter(part), state))
                 predicted = torch.cat([predicted, later.to(predicted)], dim=1)
             scores = (predicted.double() / temperature).log_softmax(dim=-1)
             found = scores.gather(-1, ids.expand(len(part), -1)[..., None]).sum(dim=(1, 2))

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
-from charrnn.model.network import CharRNN, State
+from charrnn.model.network import CharRNN, State, map_state
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import bits, count, perplexity
@@ -286,10 +286,7 @@ class _ParallelReading:
 
     def _starts(self, ends: State) -> State:
         """Shift rows by one: segment s starts where segment s − 1 ended, segment 0 where the text starts."""
-        return tuple(
-            tuple(torch.cat([first, part[:-1]]) for first, part in zip(firsts, layer, strict=True))
-            for firsts, layer in zip(self.state, ends, strict=True)
-        )
+        return map_state(lambda first, part: torch.cat([first, part[:-1]]), self.state, ends)
 
     def _read(self, rows: Tensor, columns: slice, state: State) -> State:
         self.watch.check()
@@ -316,7 +313,7 @@ class _ParallelReading:
 
 
 def _select(state: State, rows: Tensor) -> State:
-    return tuple(tuple(part[rows.to(part.device)] for part in layer) for layer in state)
+    return map_state(lambda part: part[rows.to(part.device)], state)
 
 
 def _differing_rows(state: State, other: State) -> Tensor:

@@ -102,6 +102,10 @@ class Streams:
     def __len__(self) -> int:
         return int(self.ids.shape[1])
 
+    def rows(self, which: slice | np.ndarray) -> Streams:
+        """Return some of the streams."""
+        return Streams(self.ids[which], self.begins[which], self.opening)
+
     def __getitem__(self, part: slice) -> Streams:
         """Return the same columns of every stream."""
         return Streams(self.ids[:, part], self.begins[:, part], self.opening)

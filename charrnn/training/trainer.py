@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.model.checkpoint import MAX_LOSS_SCALE, Progress
 from charrnn.model.device import autocast, choose_precision, tf32_allowed
-from charrnn.model.network import CharRNN, Shard, State, detach_state
+from charrnn.model.network import CharRNN, Shard, State, detach_state, map_state
 from charrnn.settings import TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.batches import NOT_COUNTED, Batches, Window, derived_seed
@@ -146,7 +146,7 @@ class Trainer:
 
     def _next_state(self, state: State, finite: Tensor) -> State:
         dtype = self.network.output.weight.dtype
-        return tuple(tuple(torch.where(finite, part.to(dtype), 0.0) for part in layer) for layer in detach_state(state))
+        return map_state(lambda part: torch.where(finite, part.to(dtype), 0.0), detach_state(state))
 
     def _next_loss_scale(self, scale: Tensor, finite: Tensor) -> Tensor:
         """Halve the scale after an overflow; double it from time to time, up to the first scale.
