@@ -192,8 +192,11 @@ def test_address_names_the_cell(browser, models):
     browser.open(models["lstm", 2][1], "#2:5")
     assert browser.text("h2").startswith("Cell 2:5")
     assert browser.text("#list [aria-current] .name") == "2:5"
-    browser.open(models["lstm", 2][1], "#9:99999")
-    assert browser.text("h2").startswith("Cell 1:3")
+    browser.open(models["lstm", 2][1], "#2%3A5")
+    assert browser.text("h2").startswith("Cell 2:5")
+    for nothing in ("#9:99999", "#%"):
+        browser.open(models["lstm", 2][1], nothing)
+        assert browser.text("h2").startswith("Cell 1:3")
 
 
 def test_search_by_name(page):

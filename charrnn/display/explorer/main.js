@@ -15,7 +15,7 @@ const explorer = {
 
   // Shows the cell that the address names.
   follow() {
-    const name = decodeURIComponent(location.hash.slice(1));
+    const name = location.hash.slice(1).replace("%3A", ":");
     const cell = name ? cellOf(name) : data.cells[0];
     if (cell && (network || cellsByName.has(cell.name))) this.select(cell);
     else if (!this.shown) this.select(data.cells[0]);
