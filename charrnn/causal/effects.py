@@ -301,11 +301,11 @@ def detail_rows(ablation: Ablation) -> list[list[str]]:
     """Return a row of what each kind of event costs, or of a distance, for each other way to measure it."""
     ways = ablation.directions
     rows = [
-        ["beyond similar characters of the class", *(_measured(one.beyond_matched) for one in ways)],
+        ["beyond similar characters", *(_measured(one.beyond_matched) for one in ways)],
         ["held at class means, not medians", *(bits(one.class_mean) for one in ways)],
-        ["held at the mean of their own class", *(bits(one.class_mean_own) for one in ways)],
-        ["held at values from the same character", *(bits(one.drawn) for one in ways)],
-        ["through the output of this step alone", *(bits(one.direct) for one in ways)],
+        ["held at the mean of their class", *(bits(one.class_mean_own) for one in ways)],
+        ["values from the same character", *(bits(one.drawn) for one in ways)],
+        ["through this step's output alone", *(bits(one.direct) for one in ways)],
         *([f"{one.size} best cells held together", *map(bits, one.effects)] for one in ablation.groups if one.size > 1),
     ]
     if ablation.groups:
@@ -314,8 +314,8 @@ def detail_rows(ablation: Ablation) -> list[list[str]]:
     return [
         *rows,
         ["KL divergence at other characters", *(f"{one.elsewhere:.2f}" for one in ways)],
-        ["held states: distance from natural ones", *(f"{one.distance:.2f}" for one in ways)],
-        ["states without a hold: the same", *(f"{one.natural_distance:.2f}" for one in ways)],
+        ["held states, distance to natural", *(f"{one.distance:.2f}" for one in ways)],
+        ["states without a hold, the same", *(f"{one.natural_distance:.2f}" for one in ways)],
     ]
 
 

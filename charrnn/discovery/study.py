@@ -148,6 +148,8 @@ def prepare_study(text: EncodedText, characters: Text, properties: Sequence[Prop
             try:
                 values = one.of(characters)
                 reason = reason_not_testable(split.select(values)) or reason_not_testable(split.confirm(values))
+                if reason is None and follows_from(split.select(text.ids), split.select(values)):
+                    reason = "follows from the current character"
             except LexerTimeoutError as error:
                 reason = error.message
         if reason is None:
@@ -196,6 +198,12 @@ def _half(
         by_character=strata,
         design=Design.of([own[k] for k in meaningful], current, previous, like),
     )
+
+
+def follows_from(ids: np.ndarray, values: np.ndarray) -> bool:
+    """Return whether values (N,) are the same wherever the character is the same. ids: (N,)."""
+    _, first, character = np.unique(ids, return_index=True, return_inverse=True)
+    return bool((values == values[first][character]).all())
 
 
 def reason_not_testable(values: np.ndarray) -> str | None:
