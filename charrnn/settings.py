@@ -122,7 +122,7 @@ class TrainingSettings(Settings):
         choices=PRECISIONS,
     )
     threads: int | None = _training(
-        None, "CPU threads. By default one or all, whichever is faster.", at_least=1, at_most=1024, chosen=True
+        None, "CPU threads: one or all, whichever is faster.", at_least=1, at_most=1024, chosen=True
     )
 
     def keeps(self, step: int) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SEARCH = "Search (without --cell)"
 
-CellsOption = Annotated[list[str] | None, options.cell_option("Cell to show. Repeatable")]
+CellsOption = Annotated[list[str] | None, options.cell_option("Cell to show", repeatable=True)]
 LayerOption = Annotated[
     int | None, typer.Option(help="Layer that --cell counts in, or that --all lists, from 1.", metavar="LAYER")
 ]

@@ -53,12 +53,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.
 JsonListOption = Annotated[bool, typer.Option("--json", help="Print a JSON list.")]
 
 
-def cell_option(help: str) -> Any:
+def cell_option(help: str, *, repeatable: bool = False) -> Any:
     """Return an option that names a cell."""
     return typer.Option(
         "--cell",
         "-c",
-        help=f"{help}: 42, or LAYER:INDEX as 2:17.",
+        help=f"{help}, as in 42 or 2:17 (LAYER:INDEX).{' Repeatable.' if repeatable else ''}",
         metavar="CELL",
         show_default=False,
         autocompletion=complete_cell,
@@ -111,7 +111,7 @@ def output_option(help: str, metavar: str = "FILE", panel: str | None = None) ->
 CellOption = Annotated[str, cell_option("Cell")]
 PropertyOption = Annotated[
     str | None,
-    property_option("Property: a name, NAME=REGEX, or FILE.py:function.", "what the search found of the cell"),
+    property_option("Name of a property, NAME=REGEX, or FILE.py:function.", "the one that a search found"),
 ]
 HeldSignalOption = Annotated[
     str, typer.Option("--signal", help="What to hold. auto: c if the model has one, else h.", metavar="auto|c|h")

@@ -47,7 +47,7 @@ InteractiveOption = Annotated[
     typer.Option(
         "--interactive",
         "-i",
-        help="Read primes from standard input, one a line, and continue each. Ctrl-C ends a text, Ctrl-D the program.",
+        help="Continue each line of standard input. Ctrl-C ends a text, Ctrl-D the program.",
         rich_help_panel="Prime",
     ),
 ]
@@ -69,11 +69,11 @@ RawOption = Annotated[
 CELLS = "Cells"
 AdaptOption = Annotated[
     str | None,
-    typer.Option(help="Let the weights learn from a text first.", metavar="FILE|-", rich_help_panel="Adaptation"),
+    typer.Option(help="Adapt the weights to a text first.", metavar="FILE|-", rich_help_panel="Adaptation"),
 ]
 SaveAsOption = Annotated[
     str | None,
-    typer.Option(help="Keep the adapted model as a run of this name.", metavar="NAME", rich_help_panel="Adaptation"),
+    typer.Option(help="Save the adapted model as a run of this name.", metavar="NAME", rich_help_panel="Adaptation"),
 ]
 ClampOption = Annotated[
     list[str] | None,
@@ -120,7 +120,7 @@ def sample(
     """Generate text from a trained model.
 
     Without a prime, the text starts at the beginning of a line. A pipe or a file gets the exact characters; a terminal
-    shows control characters as signs, and breaks lines between words. Several texts are printed one after the other,
+    shows control characters as symbols, and breaks lines between words. Several texts are printed one after the other,
     each ending with a newline; --json keeps them apart. Several temperatures start from the same prime and seed.
 
     [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]

@@ -45,7 +45,9 @@ EpochsOption = Annotated[float | None, typer.Option(help="Train for this many ep
 MinutesOption = Annotated[
     float | None,
     typer.Option(
-        help="Train for this many minutes, including evaluations.", rich_help_panel=LENGTH, show_default="5, on a GPU 3"
+        help="Train for this many minutes, evaluations included.",
+        rich_help_panel=LENGTH,
+        show_default="5, or 3 on a GPU",
     ),
 ]
 MoreMinutesOption = Annotated[
