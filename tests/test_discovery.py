@@ -164,7 +164,7 @@ def test_untestable_properties_are_listed_with_reasons(found):
 
 
 def test_property_of_the_current_character_is_not_testable():
-    with pytest.raises(CharrnnError, match="capital .next.: follows from the current character"):
+    with pytest.raises(CharrnnError, match=r"capital .next.: follows from the current character"):
         study_of(prose(20_000), ["capital=[A-Z]"])
 
 
