@@ -33,8 +33,7 @@ from charrnn.discovery.history import History
 from charrnn.discovery.inputs import characters_of, language_of
 from charrnn.discovery.profile import CellProfile, Contradiction
 from charrnn.discovery.span_match import SpanMatch
-from charrnn.discovery.stages import span
-from charrnn.discovery.study import Effort, Progress
+from charrnn.discovery.study import Effort
 from charrnn.discovery.subject import Subject
 from charrnn.explorer.page import CELLS_DESCRIBED, Explorer, make_explorer
 from charrnn.inspection.gates import GateSaturation, gate_saturation
@@ -43,6 +42,7 @@ from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
 from charrnn.language_model import LanguageModel, TextLike
 from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run
+from charrnn.progress import StageProgress, no_progress, span
 from charrnn.properties.catalog import Property, Text, property_titled
 from charrnn.properties.user_properties import find_property
 from charrnn.settings import CONTROLS, SEARCH_SEED, SEARCHED_CHARACTERS, STEERED_CHARACTERS, STEERED_TEXTS
@@ -156,7 +156,7 @@ class Model(LanguageModel):
         controls: int = CONTROLS,
         seed: int = SEARCH_SEED,
         again: bool = False,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> Ablation:
         """Measure what holding a cell at the value of the opposite class costs where a property begins and ends.
 
@@ -195,11 +195,11 @@ class Model(LanguageModel):
         number: int,
         text: TextLike = None,
         *,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
         **details: Any,
     ) -> list[Ablation]:
         """Ablate the best `number` named cells of findings. text: that was searched. Others as for `ablate`."""
-        encoded, show = self.encode(text), progress or (lambda stage, share: None)
+        encoded, show = self.encode(text), progress or no_progress
         known = [(one.cell, property_titled(one.property_name)) for one in findings]
         chosen = [(cell, tested) for cell, tested in known if tested is not None][:number]
         found = []
@@ -223,7 +223,7 @@ class Model(LanguageModel):
         texts: int = STEERED_TEXTS,
         length: int = STEERED_CHARACTERS,
         seed: int = SEARCH_SEED,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> Steering:
         """Generate texts with a cell held at five values, and measure what changes in them.
 
@@ -259,7 +259,7 @@ class Model(LanguageModel):
         characters: int = SEARCHED_CHARACTERS,
         seed: int = SEARCH_SEED,
         again: bool = False,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> Findings:
         """Search for cells that track a property of the text. The findings are kept beside the run.
 
@@ -296,7 +296,9 @@ class Model(LanguageModel):
         """
         return gate_saturation(self.network, self.encode(text)[:characters])
 
-    def memory(self, text: TextLike = None, *, positions: int = POSITIONS, progress: Progress | None = None) -> Memory:
+    def memory(
+        self, text: TextLike = None, *, positions: int = POSITIONS, progress: StageProgress | None = None
+    ) -> Memory:
         """Return how far back the network remembers: gradient norms over 200 characters, and the effective context.
 
         positions: at which the loss is backpropagated, spread over the text. progress: as for `discover`.
@@ -360,7 +362,7 @@ class Model(LanguageModel):
         passages: int = 2,
         characters: int = PROFILE_CHARACTERS,
         palette: str = "blue-red",
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> Explorer:
         """Return a page about the most interesting cells, in which the network runs; `save` writes it.
 

@@ -12,16 +12,13 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CharrnnError
 from charrnn.units import amount
-
-ProgressCallback = Callable[[int, int], None]
-"""Called with the bytes done and the bytes in all."""
 
 TEMPORARY_PREFIX = ".aside-"
 BLOCK = 1 << 20

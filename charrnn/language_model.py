@@ -15,7 +15,6 @@ from charrnn.causal.clamp import Clamp
 from charrnn.causal.holds import Clamps, clampable_signal, parse_holds, resolve, schedule
 from charrnn.causal.levels import claimed_levels
 from charrnn.discovery.inputs import characters_of, language_of
-from charrnn.discovery.study import Progress
 from charrnn.discovery.subject import Subject
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection.recorded_trace import CellName, as_cell
@@ -25,6 +24,7 @@ from charrnn.model.run import NoHeldOutTextError, Run
 from charrnn.model.training_text import training_text
 from charrnn.model.writer import save_copy
 from charrnn.options import check_names
+from charrnn.progress import StageProgress, no_progress
 from charrnn.properties.catalog import Text
 from charrnn.sampling.best import keep_best
 from charrnn.sampling.conversation import Conversation
@@ -38,7 +38,7 @@ from charrnn.scoring.baselines import Baseline, score_baselines
 from charrnn.scoring.comparison import Comparison, character_bits, compare_bits, shared_characters, shared_ids
 from charrnn.scoring.dynamic import Dynamics, adapt, gradient_rms
 from charrnn.scoring.explanation import Explanation, explain_score
-from charrnn.scoring.score import Score, ignore_progress, score
+from charrnn.scoring.score import Score, score
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.turns import READ, TurnFormat, guess_turns
 from charrnn.text.vocabulary import Vocabulary
@@ -155,7 +155,7 @@ class LanguageModel:
         *,
         clamp: Clamps = (),
         corpus: str | TrainingIndex | None = None,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
         report: Report | None = None,
         **settings: Any,
     ) -> Iterator[np.ndarray]:
@@ -273,7 +273,7 @@ class LanguageModel:
         return claimed_levels(subject, as_cell(cell, self.network), clampable_signal(self.network, signal))
 
     def novelty(
-        self, text: TextLike, *, corpus: str | TrainingIndex | None = None, progress: Progress | None = None
+        self, text: TextLike, *, corpus: str | TrainingIndex | None = None, progress: StageProgress | None = None
     ) -> Novelty:
         """Return the longest run of a text that occurs in the training text, and the share of n-grams that do not.
 
@@ -282,14 +282,16 @@ class LanguageModel:
         """
         return self._training_index(corpus, progress).novelty(self.encode(text).ids, progress)
 
-    def training_index(self, corpus: str | None = None, *, progress: Progress | None = None) -> TrainingIndex:
+    def training_index(self, corpus: str | None = None, *, progress: StageProgress | None = None) -> TrainingIndex:
         """Return the index that `novelty` and max_copy search, to use it several times. It is kept beside the corpus.
 
         corpus, progress, errors: as for `novelty`.
         """
         return TrainingIndex(training_text(self.run, corpus), progress)
 
-    def _training_index(self, corpus: str | TrainingIndex | None, progress: Progress | None = None) -> TrainingIndex:
+    def _training_index(
+        self, corpus: str | TrainingIndex | None, progress: StageProgress | None = None
+    ) -> TrainingIndex:
         return corpus if isinstance(corpus, TrainingIndex) else self.training_index(corpus, progress=progress)
 
     # Reading
@@ -302,7 +304,7 @@ class LanguageModel:
         dynamic: bool = False,
         mix: bool = False,
         corpus: str | None = None,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> Score:
         """Return the cross-entropy of a text: nats of each character, their mean, bits per character, perplexity.
 
@@ -314,7 +316,7 @@ class LanguageModel:
         Raises CharrnnError where the weights are so large that the scores are not finite, or the corpus is missing.
         """
         encoded = self.encode(text, skip_unknown=skip_unknown)
-        report = progress or (lambda stage, share: None)
+        report = progress or no_progress
         if not (dynamic or mix):
             result = score(self.network, encoded, progress=partial(report, "score"))
         else:
@@ -341,14 +343,14 @@ class LanguageModel:
         *,
         skip_unknown: bool = False,
         corpus: str | None = None,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> list[Baseline]:
         """Return what an n-gram, PPMd, bzip2 and xz need for a text, given the training text.
 
         corpus, progress: as for `score`. Raises CharrnnError where the corpus is missing.
         """
         encoded = self.encode(text, skip_unknown=skip_unknown)
-        show = progress or (lambda stage, fraction: None)
+        show = progress or no_progress
         return score_baselines(self._training_text(corpus), encoded, self.vocabulary, show)
 
     def explain(
@@ -358,7 +360,7 @@ class LanguageModel:
         score: Score | None = None,
         corpus: str | None = None,
         language: str | None = None,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> Explanation:
         """Return where the bits of a text go: by class of character, by kind of error, and in which passages.
 
@@ -372,7 +374,7 @@ class LanguageModel:
         with contextlib.suppress(CharrnnError) if corpus is None else contextlib.nullcontext():
             training = self._training_text(corpus)
         characters = characters_of(self.vocabulary, encoded.ids, language_of(self.run, language))
-        return explain_score(scored, encoded, characters, training, self.vocabulary, progress or (lambda *_: None))
+        return explain_score(scored, encoded, characters, training, self.vocabulary, progress or no_progress)
 
     def compare(
         self,
@@ -381,7 +383,7 @@ class LanguageModel:
         *,
         score: Score | None = None,
         language: str | None = None,
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
     ) -> Comparison:
         """Compare two models on the same text: bits per character by class, with intervals.
 
@@ -406,7 +408,7 @@ class LanguageModel:
 
     # Adaptation
 
-    def adapt(self, text: TextLike, *, skip_unknown: bool = False, progress: Progress | None = None) -> Self:
+    def adapt(self, text: TextLike, *, skip_unknown: bool = False, progress: StageProgress | None = None) -> Self:
         """Return a copy of the model whose weights have learned from a text, by the updates of dynamic evaluation.
 
         Gradients are normalized by those over the held-out text, or over the text itself where the run has none. The
@@ -417,7 +419,7 @@ class LanguageModel:
         title, encoded = self.read(text, skip_unknown=skip_unknown)
         usual = self.run.held_out_text() if self.run.has_held_out_text else encoded
         dynamics = Dynamics(gradient_rms(self.network, usual))
-        show = partial(progress, "adapting") if progress else ignore_progress
+        show = partial(progress, "adapting") if progress else no_progress
         return replace(self, network=adapt(self.network, encoded, dynamics, show), adapted_to=title)
 
     def save_as(self, name: str) -> Self:

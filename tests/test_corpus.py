@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, ExitCode, UsageError
-from charrnn.files import ProgressCallback
+from charrnn.progress import ByteProgress
 from charrnn.settings import ReadSettings
 from charrnn.text import catalog
 from charrnn.text.catalog import Entry
@@ -41,7 +41,7 @@ class Written:
 
     origin, size = "a test", None
 
-    def write(self, file: BinaryIO, progress: ProgressCallback, opener: OpenerDirector) -> None:
+    def write(self, file: BinaryIO, progress: ByteProgress, opener: OpenerDirector) -> None:
         file.write(b"from the catalog")
         progress(18, 18)
 

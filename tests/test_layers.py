@@ -11,7 +11,7 @@ import charrnn
 
 PACKAGE = Path(charrnn.__file__).parent
 LAYERS = (
-    ("errors", "units", "bootstrap"),
+    ("errors", "units", "bootstrap", "progress"),
     ("options", "files", "extras"),
     ("settings",),
     ("text",),

@@ -10,8 +10,9 @@ from rich.cells import cell_len
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.report import SHOWN, Cause, cells_shown, sentence
-from charrnn.discovery.stages import SECONDS, overall, part
+from charrnn.discovery.stages import SECONDS
 from charrnn.display.terminal import STYLE, Terminal
+from charrnn.progress import overall, part
 from charrnn.properties.catalog import CATALOG
 from tests.test_findings import evidence, findings
 
@@ -109,7 +110,7 @@ def test_html_has_colors():
 
 def test_progress_covers_all_stages_once():
     reported: list[float] = []
-    show = overall(lambda stage, share: reported.append(share))
+    show = overall(lambda stage, share: reported.append(share), SECONDS)
     for stage in SECONDS:
         for k in range(2):
             part(show, k, 2)(stage, 1.0)

@@ -25,7 +25,7 @@ import pytest
 
 from charrnn.cli import app
 from charrnn.errors import CharrnnError
-from charrnn.files import ProgressCallback
+from charrnn.progress import ByteProgress
 from charrnn.text import catalog
 from charrnn.text.catalog import Entry, StandardLibrary, ensure
 from charrnn.text.download import Download, FetchError, ZipDownload, https_opener
@@ -126,7 +126,7 @@ def opener(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> OpenerDirector
 
 
 def refused(
-    an_entry: Entry, folder: Path, opener: OpenerDirector, progress: ProgressCallback | None = None
+    an_entry: Entry, folder: Path, opener: OpenerDirector, progress: ByteProgress | None = None
 ) -> CharrnnError:
     """Return the error of an entry, which must leave nothing in the folder."""
     with pytest.raises(CharrnnError) as caught:
@@ -388,7 +388,7 @@ def test_source_protocol(tmp_path: Path) -> None:
     class Broken:
         origin, size = "somewhere", None
 
-        def write(self, file: BinaryIO, progress: ProgressCallback, opener: OpenerDirector) -> None:
+        def write(self, file: BinaryIO, progress: ByteProgress, opener: OpenerDirector) -> None:
             raise FetchError("it is broken")
 
     assert "from somewhere: it is broken" in refused(Entry("play", "", Broken()), tmp_path, https_opener()).message
@@ -399,7 +399,7 @@ class Counting:
 
     origin, size = "counted", None
 
-    def write(self, file: BinaryIO, progress: ProgressCallback, opener: OpenerDirector) -> None:
+    def write(self, file: BinaryIO, progress: ByteProgress, opener: OpenerDirector) -> None:
         file.write(" ".join(map(str, range(2000))).encode())
 
 

@@ -26,10 +26,10 @@ from charrnn.causal.contrast import Contrast, EventKind, character_kinds, confir
 from charrnn.causal.effects import Ablation, Direction, Dose, Group, Measured
 from charrnn.causal.patching import interchange
 from charrnn.causal.reading import READING, Places, Reading, Windows, read_blocks, spaced
-from charrnn.discovery.stages import overall
-from charrnn.discovery.study import Progress, Split
+from charrnn.discovery.study import Split
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
+from charrnn.progress import StageProgress, no_progress, overall
 from charrnn.properties.catalog import Property, Text
 from charrnn.settings import CONTROLS, SEARCH_SEED
 from charrnn.text.encoded_text import EncodedText
@@ -108,14 +108,14 @@ def ablate(
     symbols: Sequence[str],
     controls: int = CONTROLS,
     seed: int = SEARCH_SEED,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Ablation:
     """Measure what holding a cell at the value of the opposite class costs at the events of a property.
 
     characters: of the text, one for each id. symbols: printable form of each id. controls: cells of the layer to
     compare with, at most. Raises CharrnnError where the text is too short, or has too few events.
     """
-    progress = overall(progress or (lambda stage, share: None), SECONDS)
+    progress = overall(progress or no_progress, SECONDS)
     split = Split.of(len(text))
     contrast = contrast_of(one.of(characters), text, split, one.title)
     reading = read_blocks(network, text, split, (contrast.outside, contrast.inside), cell, signal, progress)
@@ -175,7 +175,7 @@ def _control_cells(reading: Reading, cell: Cell, number: int, seed: int) -> tupl
     return sorted(chosen.tolist()), int((~unlike).sum()) - 1
 
 
-def _control_effects(experiment: _Experiment, indices: Sequence[int], progress: Progress) -> np.ndarray:
+def _control_effects(experiment: _Experiment, indices: Sequence[int], progress: StageProgress) -> np.ndarray:
     """Return the effect beyond matched characters of each control cell, in each direction, (D, K)."""
     effects = np.zeros((len(experiment.trials), len(indices)))
     subsets = [_subset(trial) for trial in experiment.trials]

@@ -26,12 +26,13 @@ from charrnn.discovery.cache import (
 )
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.inputs import characters_of, language_of
-from charrnn.discovery.study import Effort, Progress
+from charrnn.discovery.study import Effort
 from charrnn.errors import CharrnnError
 from charrnn.inspection.trace import Cell, all_cells
 from charrnn.model.lookup import results_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
+from charrnn.progress import StageProgress
 from charrnn.properties.catalog import Property, property_titled
 from charrnn.settings import CONTROLS
 from charrnn.text.encoded_text import EncodedText
@@ -54,7 +55,7 @@ def ablate_run(
     controls: int = CONTROLS,
     effort: Effort | None = None,
     again: bool = False,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Ablation:
     """Ablate a cell of a run's network (see `ablate`), or return the same ablation made before.
 

@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from charrnn.discovery.stages import overall
-from charrnn.discovery.study import Progress
 from charrnn.inspection.gradients import (
     POSITIONS,
     SHARE_LAGS,
@@ -27,6 +25,7 @@ from charrnn.inspection.gradients import (
     states_before,
 )
 from charrnn.model.network import CharRNN, State, map_state
+from charrnn.progress import FractionProgress, StageProgress, no_progress, overall
 from charrnn.text.encoded_text import EncodedText
 from charrnn.units import bits
 
@@ -164,14 +163,14 @@ class Memory:
 
 
 def measure_memory(
-    network: CharRNN, text: EncodedText, *, positions: int = POSITIONS, progress: Progress | None = None
+    network: CharRNN, text: EncodedText, *, positions: int = POSITIONS, progress: StageProgress | None = None
 ) -> Memory:
     """Measure how far back a network remembers in a text.
 
     positions: of the gradients, at most. progress: called with the name of a stage and the fraction of it done.
     Raises CharrnnError for a text of fewer than 1,000 characters, or where the network overflows.
     """
-    show = overall(progress or (lambda stage, share: None), SECONDS)
+    show = overall(progress or no_progress, SECONDS)
     gradients = state_gradients(
         network,
         text,
@@ -190,7 +189,7 @@ def effective_context(
     text: EncodedText,
     *,
     splices: int = SPLICES,
-    progress: Callable[[float], None] | None = None,
+    progress: FractionProgress | None = None,
 ) -> EffectiveContext:
     """Measure the loss added by other text before the last n characters.
 

@@ -20,9 +20,10 @@ from torch import Tensor
 
 from charrnn.causal.clamp import Clamp, clamped
 from charrnn.causal.levels import class_levels
-from charrnn.discovery.study import Progress, Split
+from charrnn.discovery.study import Split
 from charrnn.inspection.trace import Cell, opened_state, restarted, trace_streams
 from charrnn.model.network import CharRNN, State, map_state
+from charrnn.progress import StageProgress
 from charrnn.text.encoded_text import EncodedText, Streams
 from charrnn.units import NATS_PER_BIT
 
@@ -149,7 +150,7 @@ def read_blocks(
     classes: tuple[np.ndarray, np.ndarray],
     cell: Cell,
     signal: str,
-    progress: Progress,
+    progress: StageProgress,
 ) -> Reading:
     """Read the blocks of a text and gather what is known of the cells of one layer.
 

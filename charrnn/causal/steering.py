@@ -13,7 +13,7 @@ Shapes: N texts, P characters of a prime, T generated characters, H hidden size.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,12 +25,12 @@ from charrnn.causal.levels import Levels, classes_of, measure_levels
 from charrnn.causal.reading import advance
 from charrnn.causal.steered import KINDS, Condition, Estimate, FrequencyChange, Steering
 from charrnn.discovery.inputs import characters_of
-from charrnn.discovery.study import Progress
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import warm_up
 from charrnn.inspection.trace import Cell
 from charrnn.model.gate_weights import gate_weights
 from charrnn.model.network import CharRNN, State
+from charrnn.progress import FractionProgress, StageProgress, no_progress
 from charrnn.properties.catalog import Property, Text
 from charrnn.sampling.generate import generate
 from charrnn.sampling.settings import SampleSettings
@@ -85,14 +85,14 @@ def steer(
     texts: int = STEERED_TEXTS,
     length: int = STEERED_CHARACTERS,
     seed: int = SEARCH_SEED,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Steering:
     """Generate texts with a cell held at five values, and measure them. text: held-out text, for levels and primes.
 
     tracked: the property to measure; without one the cell is held at its quantiles, and there are no baselines.
     Raises CharrnnError where the text is too short, or the property never changes in it.
     """
-    progress = progress or (lambda stage, share: None)
+    progress = progress or no_progress
     truth = None if tracked is None else tracked.of(characters_of(vocabulary, text.ids, language))
     levels = measure_levels(network, text, cell, signal, truth, "" if tracked is None else tracked.title)
     draw = np.random.default_rng(seed)
@@ -174,7 +174,7 @@ def _primes(network: CharRNN, text: EncodedText, where: np.ndarray, number: int,
     return _Primes(ids, advance(network, streams, network.initial_state(number))[1])
 
 
-def _generate(setup: _Setup, network: CharRNN, primes: _Primes, report: Callable[[float], None]) -> np.ndarray:
+def _generate(setup: _Setup, network: CharRNN, primes: _Primes, report: FractionProgress) -> np.ndarray:
     """Return ids (N, T) that continue primes."""
     settings = SampleSettings(length=setup.length, num=len(primes.ids), seed=setup.seed, temperature=1.0)
     drawn = generate(

@@ -21,8 +21,8 @@ from charrnn.units import amount, count
 
 if TYPE_CHECKING:
     from charrnn.api import Model
-    from charrnn.discovery.study import Progress
     from charrnn.display.terminal import Terminal
+    from charrnn.progress import StageProgress
     from charrnn.scoring.baselines import Baseline
     from charrnn.scoring.comparison import Comparison
     from charrnn.scoring.explanation import Explanation
@@ -156,7 +156,7 @@ def evaluate(
 class _Evaluation:
     """The scores of a text, as they are computed one after the other, and how they are printed."""
 
-    def __init__(self, model: Model, title: str, encoded: EncodedText, corpus: str | None, progress: Progress):
+    def __init__(self, model: Model, title: str, encoded: EncodedText, corpus: str | None, progress: StageProgress):
         self.model, self.title, self.encoded = model, title, encoded
         self.corpus, self.progress = corpus, progress
         self.result: dict[str, Any] = {}

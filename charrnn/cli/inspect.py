@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from charrnn.api import Model
     from charrnn.display.terminal import Terminal
     from charrnn.inspection.trace import Cell
+    from charrnn.progress import span
     from charrnn.text.encoded_text import EncodedText
 
 SEARCH = "Search (without --cell)"
@@ -187,7 +188,6 @@ def _search(
     from charrnn.api import SEARCH_SHARE
     from charrnn.cli.findings import print_csv, print_findings
     from charrnn.cli.pictures import write_explorer
-    from charrnn.discovery.stages import span
 
     how: dict[str, Any] = {"language": search.language, "again": search.again}
     how["characters"] = search.characters or SEARCHED_CHARACTERS

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from charrnn.api import Model
     from charrnn.causal.reach import Memory
     from charrnn.display.terminal import Terminal
+    from charrnn.progress import span
     from charrnn.text.encoded_text import EncodedText
 
 SHOWN_LAGS, SHOWN_CONTEXTS = (1, 10, 20, 50, 100, 200), (1, 2, 5, 10, 20, 50, 100, 200)
@@ -83,7 +84,6 @@ def memory(
     [bold]charrnn memory[/bold]
     [bold]charrnn memory rnn --against gru --against lstm -o memory.svg[/bold]
     """
-    from charrnn.discovery.stages import span
 
     settings = settings_from(TerminalSettings, given)
     only_one_of(json=as_json, csv=as_csv, output=output)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.discovery import stages
-from charrnn.discovery.study import Progress, Study
+from charrnn.discovery.study import Study
 from charrnn.inspection.trace import Cell, Chunk, all_cells, trace_streams
 from charrnn.model.network import CharRNN
+from charrnn.progress import StageProgress
 from charrnn.text.encoded_text import Streams
 from charrnn.units import NATS_PER_BIT
 
@@ -53,11 +54,11 @@ class Recordings:
 
     network: CharRNN
     study: Study
-    progress: Progress
+    progress: StageProgress
     whole: Activations | None
 
     @classmethod
-    def of(cls, network: CharRNN, study: Study, progress: Progress) -> Recordings:
+    def of(cls, network: CharRNN, study: Study, progress: StageProgress) -> Recordings:
         """Read both halves if the values of all cells fit into memory."""
         empty = cls(network, study, progress, None)
         groups = cell_groups(network, study)
@@ -69,7 +70,7 @@ class Recordings:
         self,
         cells: Sequence[Cell],
         stage: str,
-        progress: Progress,
+        progress: StageProgress,
         *,
         signals: Sequence[str] | None = None,
         bits: bool = False,
@@ -96,7 +97,7 @@ def record(
     *,
     bits: bool = False,
     every: int = 1,
-    progress: Progress,
+    progress: StageProgress,
     stage: str,
 ) -> Activations:
     """Read both halves with a network and record its cells, in one pass.

@@ -13,10 +13,10 @@ from charrnn.discovery import stages
 from charrnn.discovery.activations import cell_groups, record
 from charrnn.discovery.ranks import Labels, Strata, ranked
 from charrnn.discovery.ridge import NormalEquations, predictions
-from charrnn.discovery.stages import part
 from charrnn.discovery.statistics import rank_correlation
-from charrnn.discovery.study import Effort, Progress, Study
+from charrnn.discovery.study import Effort, Study
 from charrnn.model.network import CharRNN
+from charrnn.progress import StageProgress, part
 from charrnn.properties.catalog import Text
 from charrnn.text.contexts import Contexts
 
@@ -63,7 +63,7 @@ class Baselines:
 
 
 def kgram_baselines(
-    study: Study, training: tuple[np.ndarray, Text] | None, progress: Progress
+    study: Study, training: tuple[np.ndarray, Text] | None, progress: StageProgress
 ) -> dict[int, KgramBaseline]:
     """Return the k-gram baseline of each searched property.
 
@@ -87,7 +87,7 @@ def kgram_baselines(
     return found
 
 
-def linear_memory_baselines(study: Study, progress: Progress) -> dict[int, Baseline]:
+def linear_memory_baselines(study: Study, progress: StageProgress) -> dict[int, Baseline]:
     """Return how well a linear memory of the text predicts each searched property.
 
     It is fitted on SELECT, to the characters that are most frequent there.
@@ -129,7 +129,7 @@ def linear_memory(ids: np.ndarray, characters: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def untrained_baselines(network: CharRNN, study: Study, progress: Progress) -> dict[int, Baseline]:
+def untrained_baselines(network: CharRNN, study: Study, progress: StageProgress) -> dict[int, Baseline]:
     """Return the best cell of untrained networks of the same shape for each searched property."""
     best: dict[int, Baseline] = {}
     networks = list(untrained_networks(network, study.effort))
@@ -144,7 +144,7 @@ def untrained_baselines(network: CharRNN, study: Study, progress: Progress) -> d
     return best
 
 
-def _best_on_select(network: CharRNN, study: Study, progress: Progress) -> dict[int, np.ndarray]:
+def _best_on_select(network: CharRNN, study: Study, progress: StageProgress) -> dict[int, np.ndarray]:
     """Return the CONFIRM values, (N/2,), of the cell that fits each searched property best on part of SELECT.
 
     The sign is the one of the correlation on SELECT.

@@ -29,7 +29,7 @@ from charrnn.discovery.inputs import characters_of, language_of, training_ids
 from charrnn.discovery.report import cells_shown
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.search import discover
-from charrnn.discovery.study import MIN_CHARACTERS, Effort, Progress, Split
+from charrnn.discovery.study import MIN_CHARACTERS, Effort, Split
 from charrnn.errors import CharrnnError
 from charrnn.files import (
     atomic_file,
@@ -46,6 +46,7 @@ from charrnn.model.built_in import RESULTS_FOLDER, is_built_in
 from charrnn.model.lookup import results_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
+from charrnn.progress import StageProgress
 from charrnn.properties import catalog
 from charrnn.properties.catalog import CATALOG, Property, property_titled, searchable
 from charrnn.settings import SEARCHED_CHARACTERS
@@ -72,7 +73,7 @@ def search_run(
     corpus: str | None = None,
     effort: Effort | None = None,
     again: bool = False,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Findings:
     """Search a run's network for cells that track properties, or return the findings of the same search made before.
 

@@ -18,9 +18,9 @@ from charrnn.discovery.checked import Correlation, Count
 from charrnn.discovery.ranks import Labels, ranked
 from charrnn.discovery.resampling import resampled_rank_correlation
 from charrnn.discovery.ridge import NormalEquations, predictions
-from charrnn.discovery.stages import part
 from charrnn.discovery.statistics import auc, rank_correlation
 from charrnn.inspection.trace import all_cells
+from charrnn.progress import part
 from charrnn.properties.catalog import Kind
 
 SEGMENTS = 40

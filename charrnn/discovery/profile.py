@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from charrnn.discovery.evidence import Evidence
 from charrnn.inspection.gates import GateSaturation, memory_length, saturation, warm_up
 from charrnn.inspection.trace import Cell, all_cells, trace, trace_signal
 from charrnn.model.network import CharRNN
+from charrnn.progress import FractionProgress, no_progress
 from charrnn.properties.catalog import Property, Text
 from charrnn.settings import SEARCH_SEED
 from charrnn.text.encoded_text import EncodedText
@@ -157,7 +158,7 @@ def cell_profiles(
     *,
     passages: int = 2,
     claims: Mapping[Cell, tuple[str, np.ndarray]] | None = None,
-    progress: Callable[[float], None] | None = None,
+    progress: FractionProgress | None = None,
 ) -> list[CellProfile]:
     """Profile cells over a text, which is read twice whatever their number.
 
@@ -165,7 +166,7 @@ def cell_profiles(
     share that is done.
     """
     recurrence, skipped = network.recurrence, warm_up(len(text))
-    show = progress or (lambda share: None)
+    show = progress or no_progress
     signal = recurrence.find_signal(signal)
     recorded = _signals(network, text, cells, signal, lambda share: show(share / 2))
     displayed = recurrence.displayed(signal, recorded[signal])
@@ -197,7 +198,7 @@ def cell_profiles(
 
 
 def _signals(
-    network: CharRNN, text: EncodedText, cells: Sequence[Cell], signal: str, show: Callable[[float], None]
+    network: CharRNN, text: EncodedText, cells: Sequence[Cell], signal: str, show: FractionProgress
 ) -> dict[str, np.ndarray]:
     """Return this signal, every part of the state and every gate of cells, (N, K) each."""
     recurrence = network.recurrence
@@ -247,7 +248,7 @@ def _correlated(
     chosen: Sequence[Cell],
     values: np.ndarray,
     skipped: int,
-    show: Callable[[float], None],
+    show: FractionProgress,
 ) -> list[list[tuple[Cell, float]]]:
     """Return for each chosen cell the others with the largest |correlation| of their displayed signals, and it.
 

@@ -21,12 +21,12 @@ from charrnn.discovery.confounds import Moments, unique_r_squared
 from charrnn.discovery.detectors import find_detectors
 from charrnn.discovery.permutations import episodes, permutation_null, pseudo_label_null, segment_count
 from charrnn.discovery.ranks import Ranked, ranked
-from charrnn.discovery.stages import part
 from charrnn.discovery.statistics import permutable_rank_correlation, rank_correlation
-from charrnn.discovery.study import Progress, Study
+from charrnn.discovery.study import Study
 from charrnn.inspection.trace import Cell
 from charrnn.model.network import CharRNN
 from charrnn.model.recurrences.base import Recurrence
+from charrnn.progress import StageProgress, part
 from charrnn.properties.catalog import Kind
 
 MIN_SEGMENTS = 20
@@ -106,7 +106,7 @@ def score_cells(recordings: Recordings) -> Scores:
 
 
 def _score_group(
-    recordings: Recordings, cells: Sequence[Cell], orders: Sequence[np.ndarray], progress: Progress
+    recordings: Recordings, cells: Sequence[Cell], orders: Sequence[np.ndarray], progress: StageProgress
 ) -> Scores:
     """Score a group of cells. Large arrays are released as early as possible."""
     network, study = recordings.network, recordings.study
@@ -197,7 +197,7 @@ def _segment_orders(study: Study) -> list[np.ndarray]:
 
 
 def _permutation_baselines(
-    study: Study, within: Ranked, orders: Sequence[np.ndarray], progress: Progress
+    study: Study, within: Ranked, orders: Sequence[np.ndarray], progress: StageProgress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the best scores of these columns for permuted segments and for pseudo-labels; 0 if not searched for."""
     effort = study.effort

@@ -24,10 +24,10 @@ from charrnn.discovery.match_summary import summarize_matches
 from charrnn.discovery.probe import probe_layers
 from charrnn.discovery.report import MIN_GRADIENT_SHARE
 from charrnn.discovery.scores import score_cells, summarize_cells
-from charrnn.discovery.stages import overall
-from charrnn.discovery.study import Effort, Progress, prepare_study
+from charrnn.discovery.study import Effort, prepare_study
 from charrnn.inspection.gradients import GradientShare, gradient_share
 from charrnn.model.network import CharRNN
+from charrnn.progress import StageProgress, no_progress, overall
 from charrnn.properties.catalog import CATALOG, Property, Text
 from charrnn.text.encoded_text import EncodedText
 
@@ -41,7 +41,7 @@ def discover(
     symbols: Sequence[str],
     training: tuple[np.ndarray, Text] | None = None,
     effort: Effort | None = None,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Findings:
     """Search for cells that track one of these properties.
 
@@ -52,7 +52,7 @@ def discover(
 
     Raises CharrnnError where the text is too short, or where none of the properties can be tested in it.
     """
-    effort, progress = effort or Effort(), overall(progress or (lambda stage, share: None))
+    effort, progress = effort or Effort(), overall(progress or no_progress, stages.SECONDS)
     progress(stages.PROPERTIES, 0.0)
     study = prepare_study(text, characters, properties, effort)
     progress(stages.PROPERTIES, 1.0)

@@ -23,9 +23,6 @@ MIN_CHARACTERS = 10_000
 MIN_EPISODES = 30
 PREVALENCE = (0.01, 0.99)
 
-Progress = Callable[[str, float], None]
-"""Called with the name of a stage and the share of it that is done."""
-
 
 @dataclass(frozen=True)
 class Effort:

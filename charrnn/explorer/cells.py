@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from charrnn.inspection.gradients import SHARE_LAGS
 from charrnn.inspection.recorded_trace import as_cell, displayed_scale
 from charrnn.inspection.trace import Cell, all_cells
 from charrnn.model.network import CharRNN
+from charrnn.progress import FractionProgress
 from charrnn.properties.catalog import Text, property_titled
 from charrnn.text.encoded_text import EncodedText
 from charrnn.units import decimal
@@ -51,7 +52,7 @@ def cells_data(
     ablations: Iterable[Ablation],
     *,
     passages: int,
-    progress: Callable[[float], None],
+    progress: FractionProgress,
 ) -> list[dict[str, Any]]:
     """Return all that is known of each cell. passages: of each kind. ablations: the latest first."""
     evidence = {one.cell: one for one in findings.claims() if one.verdict != "none"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from charrnn.explorer.weights import network_data
 from charrnn.inspection.recorded_trace import Trace
 from charrnn.inspection.trace import all_cells
 from charrnn.model.run_settings import RunSettings
+from charrnn.progress import FractionProgress
 from charrnn.properties.catalog import Text
 
 LARGEST_PAGE = 4_950_000
@@ -36,7 +37,7 @@ def explorer_data(
     *,
     cells: int,
     passages: int,
-    progress: Callable[[float], None],
+    progress: FractionProgress,
 ) -> dict[str, Any]:
     """Return what the page shows: facts, a text with its predictions, cells, and the network if it fits.
 

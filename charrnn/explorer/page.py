@@ -7,12 +7,12 @@ from pathlib import Path
 
 from charrnn.causal.cache import earlier_ablations
 from charrnn.discovery.findings import Findings
-from charrnn.discovery.study import Progress
 from charrnn.discovery.subject import Subject
 from charrnn.display.explorer.page import explorer_page
 from charrnn.display.export import save
 from charrnn.explorer.data import explorer_data
 from charrnn.inspection.recorded_trace import Trace
+from charrnn.progress import StageProgress, no_progress
 from charrnn.units import amount, file_size
 
 CELLS_DESCRIBED = 50
@@ -47,14 +47,14 @@ def make_explorer(
     cells: int,
     passages: int,
     palette: str,
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Explorer:
     """Return a page about the most interesting cells.
 
     subject: the network and the text that was searched. trace: of the part of the text that is shown. cells: how many,
     at most. passages: of each kind.
     """
-    show = progress or (lambda stage, share: None)
+    show = progress or no_progress
     data = explorer_data(
         trace,
         subject.characters(len(trace)),

@@ -13,7 +13,7 @@ Shapes: P positions, K lags, B streams, T characters, H hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,7 @@ from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import WARM_UP
 from charrnn.inspection.trace import Cell, all_cells, restarted, trace_streams
 from charrnn.model.network import CharRNN, State, map_state, overflow_error, plain_step
+from charrnn.progress import FractionProgress
 from charrnn.text.encoded_text import EncodedText, Streams
 
 MIN_CHARACTERS = 1000
@@ -96,7 +97,7 @@ def gradient_share(
     *,
     lags: Sequence[int] = SHARE_LAGS,
     positions: int = POSITIONS,
-    progress: Callable[[float], None] | None = None,
+    progress: FractionProgress | None = None,
 ) -> GradientShare:
     """Measure the share of the gradient that each cell carries back over these lags. Other arguments as for
     `state_gradients`.
@@ -133,7 +134,7 @@ def state_gradients(
     positions: int = POSITIONS,
     lags: int = LAGS,
     kept: Collection[int] = (),
-    progress: Callable[[float], None] | None = None,
+    progress: FractionProgress | None = None,
 ) -> StateGradients:
     """Backpropagate the loss at positions spread evenly over a text, 0 to `lags` characters back.
 

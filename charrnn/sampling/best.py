@@ -7,18 +7,18 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from charrnn.progress import StageProgress
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.stops import STOPPED
 
 REPORTED = 500  # characters between two reports of progress
-Progress = Callable[[str, float], None]
 
 
 def keep_best(
     candidates: Iterator[np.ndarray],
     settings: SampleSettings,
     score: Callable[[np.ndarray], float],
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the ids (num,) of those of num × best_of texts that score lowest, after all have been generated.
 

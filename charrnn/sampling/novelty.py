@@ -16,9 +16,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from charrnn.errors import CharrnnError
+from charrnn.progress import StageProgress
 from charrnn.sampling.registry import EXCLUDED
 from charrnn.text.corpus import Corpus
-from charrnn.text.suffix_array import StageProgress, SubstringIndex
+from charrnn.text.suffix_array import SubstringIndex
 from charrnn.text.suffix_cache import kept_suffix_array
 from charrnn.units import amount
 

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.sampling.best import REPORTED, Progress
+from charrnn.progress import StageProgress
+from charrnn.sampling.best import REPORTED
 from charrnn.sampling.stops import STOPPED
 
 RESAMPLING = 2**32  # in the seed of a text's random numbers here; those of its characters have its number only
@@ -79,7 +80,7 @@ class Particles:
     def texts(
         self,
         candidates: Iterator[np.ndarray],
-        progress: Progress | None = None,
+        progress: StageProgress | None = None,
         report: Callable[[np.ndarray], object] | None = None,
     ) -> Iterator[np.ndarray]:
         """Yield the ids (N,) of the chosen particles, after all candidates have been generated.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 
 from charrnn.model.network import CharRNN
+from charrnn.progress import StageProgress
 from charrnn.scoring.dynamic import choose_dynamics, dynamic_score
 from charrnn.scoring.ngram import mixed_score, ngram_score
 from charrnn.scoring.score import Score, score
@@ -19,7 +19,7 @@ def adaptive_score(
     *,
     dynamic: bool,
     mix: bool,
-    progress: Callable[[str, float], None],
+    progress: StageProgress,
 ) -> Score:
     """Score a text while weights, an n-gram, or both learn from it.
 

@@ -6,7 +6,6 @@ A frozen model stays as the training text left it. An adaptive one also learns f
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import CharrnnError
+from charrnn.progress import FractionProgress, StageProgress, no_progress
 from charrnn.scoring.compressors import COMPRESSORS, Compressor
 from charrnn.scoring.ngram import ORDER, TRAINING_CHARACTERS, ngram_levels
 from charrnn.scoring.score import Score
@@ -49,7 +49,7 @@ def score_baselines(
     training: EncodedText,
     text: EncodedText,
     vocabulary: Vocabulary,
-    progress: Callable[[str, float], None] = lambda stage, fraction: None,
+    progress: StageProgress = no_progress,
 ) -> list[Baseline]:
     """Return the score of every baseline on a text, given the end of a training text.
 
@@ -70,7 +70,7 @@ def score_baselines(
 
 
 def _compressed(
-    compressor: Compressor, training: bytes, text: bytes, characters: int, progress: Callable[[float], None]
+    compressor: Compressor, training: bytes, text: bytes, characters: int, progress: FractionProgress
 ) -> Baseline:
     started = time.perf_counter()
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from charrnn.extras import import_extra
-from charrnn.scoring.score import ignore_progress
+from charrnn.progress import FractionProgress, no_progress
 
 PIECE = 1 << 16
 """Bytes compressed between two calls of `progress`."""
@@ -41,7 +41,7 @@ class Compressor:
     about: str
     open: Callable[[int], Stream]
 
-    def size(self, data: bytes, progress: Callable[[float], None] = ignore_progress) -> int:
+    def size(self, data: bytes, progress: FractionProgress = no_progress) -> int:
         """Return the compressed size of data in bytes. Raises CharrnnError where a package is missing."""
         stream, size = self.open(len(data)), 0
         for start in range(0, len(data), PIECE):
@@ -49,7 +49,7 @@ class Compressor:
             progress(min(1.0, (start + PIECE) / len(data)))
         return size + len(stream.flush())
 
-    def bits_after(self, training: bytes, text: bytes, progress: Callable[[float], None] = ignore_progress) -> int:
+    def bits_after(self, training: bytes, text: bytes, progress: FractionProgress = no_progress) -> int:
         """Return the bits that a text takes after a training text."""
         before = self.size(training, lambda part: progress(part / 2))
         return 8 * (self.size(training + text, lambda part: progress(0.5 + part / 2)) - before)

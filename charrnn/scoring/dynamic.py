@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,8 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN, State, detach_state
-from charrnn.scoring.score import Score, ignore_progress, score
+from charrnn.progress import FractionProgress, no_progress
+from charrnn.scoring.score import Score, score
 from charrnn.text.encoded_text import EncodedText
 
 SEGMENT = 10
@@ -120,9 +121,7 @@ def gradient_rms(network: CharRNN, training: EncodedText, segment: int = SEGMENT
     return [(square / sampled).sqrt_() for square in squares]
 
 
-def choose_dynamics(
-    network: CharRNN, training: EncodedText, progress: Callable[[float], None] = ignore_progress
-) -> Dynamics:
+def choose_dynamics(network: CharRNN, training: EncodedText, progress: FractionProgress = no_progress) -> Dynamics:
     """Return the gradient statistics of a training text, and the rate and decay that suit its end best.
 
     Raises CharrnnError where the text is too short.
@@ -149,7 +148,7 @@ def dynamic_score(
     network: CharRNN,
     text: EncodedText,
     dynamics: Dynamics,
-    progress: Callable[[float], None] = ignore_progress,
+    progress: FractionProgress = no_progress,
 ) -> Score:
     """Return the cross-entropy of a text, each segment of which is scored before the weights learn from it.
 
@@ -169,7 +168,7 @@ def adapt(
     network: CharRNN,
     text: EncodedText,
     dynamics: Dynamics,
-    progress: Callable[[float], None] = ignore_progress,
+    progress: FractionProgress = no_progress,
 ) -> CharRNN:
     """Return a copy of a network whose weights have learned from a text.
 
@@ -191,7 +190,7 @@ def _best_passes(
     unseen: EncodedText,
     dynamics: Dynamics,
     most: int,
-    progress: Callable[[float], None],
+    progress: FractionProgress,
 ) -> int:
     """Return after how many passes over one text the loss of another is lowest. Stop at the first that raises it."""
     learner, losses = _Learner(network, dynamics.segment), [math.inf]

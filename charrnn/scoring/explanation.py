@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
+from charrnn.progress import StageProgress, no_progress
 from charrnn.properties.catalog import Text
 from charrnn.scoring.baselines import given_part
 from charrnn.scoring.divisions import Share, bits_of_characters, divisions_of
@@ -85,7 +85,7 @@ def explain_score(
     text: Text,
     training: EncodedText | None,
     vocabulary: Vocabulary,
-    progress: Callable[[str, float], None] = lambda stage, fraction: None,
+    progress: StageProgress = no_progress,
 ) -> Explanation:
     """Return where the bits of a score go.
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.scoring.score import Score, ignore_progress
+from charrnn.progress import FractionProgress, no_progress
+from charrnn.scoring.score import Score
 from charrnn.text.encoded_text import EncodedText
 
 ORDER = 8
@@ -35,7 +36,7 @@ def ngram_score(
     *,
     adaptive: bool = False,
     order: int = ORDER,
-    progress: Callable[[float], None] = ignore_progress,
+    progress: FractionProgress = no_progress,
 ) -> Score:
     """Return the cross-entropy of a text under the n-gram of a training text.
 
@@ -52,7 +53,7 @@ def ngram_levels(
     adaptive: Sequence[bool],
     *,
     order: int = ORDER,
-    progress: Callable[[float], None] = ignore_progress,
+    progress: FractionProgress = no_progress,
 ) -> list[np.ndarray]:
     """Return the probability of each scored character given contexts of at most 0, 1, … characters, (order + 1, N).
 

@@ -21,6 +21,7 @@ from torch.nn.functional import cross_entropy
 
 from charrnn.errors import CharrnnError
 from charrnn.model.network import CharRNN, State, map_state
+from charrnn.progress import FractionProgress, no_progress
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import bits, count, perplexity
@@ -113,14 +114,10 @@ def _never() -> bool:
     return False
 
 
-def ignore_progress(fraction: float) -> None:
-    pass
-
-
 class _Watch:
     """Reports progress and stops the scoring on request. Each character counts twice: it may be read twice."""
 
-    def __init__(self, characters: int, should_stop: Callable[[], bool], progress: Callable[[float], None]):
+    def __init__(self, characters: int, should_stop: Callable[[], bool], progress: FractionProgress):
         self._total, self._should_stop, self._progress = 2 * characters, should_stop, progress
         self._done = 0.0
 
@@ -142,7 +139,7 @@ def score(
     segments: int | None = None,
     limits: Limits = Limits(),
     should_stop: Callable[[], bool] = _never,
-    progress: Callable[[float], None] = ignore_progress,
+    progress: FractionProgress = no_progress,
 ) -> Score:
     """Return the cross-entropy of a text, read from a zero state; each document from its own.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from charrnn.errors import CharrnnError
-from charrnn.files import ProgressCallback, atomic_file, remove_leftovers
+from charrnn.files import atomic_file, remove_leftovers
+from charrnn.progress import ByteProgress, no_progress
 from charrnn.text.download import Download, FetchError, ZipDownload, https_opener
 from charrnn.text.standard_library import read_source, source_files
 
@@ -24,7 +25,7 @@ class Source(Protocol):
     @property
     def size(self) -> int | None: ...
 
-    def write(self, file: BinaryIO, progress: ProgressCallback, opener: urllib.request.OpenerDirector) -> None:
+    def write(self, file: BinaryIO, progress: ByteProgress, opener: urllib.request.OpenerDirector) -> None:
         """Write the text as UTF-8. Raises FetchError where it is not available, OSError where writing fails."""
 
 
@@ -48,7 +49,7 @@ class StandardLibrary:
     origin: str = "built from this Python's own files"
     size: int | None = None
 
-    def write(self, file: BinaryIO, progress: ProgressCallback, opener: urllib.request.OpenerDirector) -> None:
+    def write(self, file: BinaryIO, progress: ByteProgress, opener: urllib.request.OpenerDirector) -> None:
         paths = source_files().values()
         total = sum(path.stat().st_size for path in paths)
         done = 0
@@ -77,7 +78,7 @@ def find(name: str) -> Entry | None:
 def ensure(
     entry: Entry,
     folder: Path,
-    progress: ProgressCallback | None = None,
+    progress: ByteProgress | None = None,
     opener: urllib.request.OpenerDirector | None = None,
 ) -> Path:
     """Return the path of an entry's text in the corpora folder. Download or build it if no file has its name.
@@ -92,7 +93,7 @@ def ensure(
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
             with atomic_file(path) as aside, aside.open("wb") as file:
-                entry.source.write(file, progress or (lambda done, total: None), opener or https_opener())
+                entry.source.write(file, progress or no_progress, opener or https_opener())
     except FetchError as error:
         unpacked = " (unpacked from the archive)" if isinstance(entry.source, ZipDownload) else ""
         raise CharrnnError(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.files import ProgressCallback
+from charrnn.progress import ByteProgress
 from charrnn.settings import ReadSettings
 from charrnn.text import corpus_cache
 from charrnn.text.corpus_cache import Encoded
@@ -104,7 +104,7 @@ def load_corpus(
     as_bytes: bool = False,
     vocabulary: Vocabulary | None = None,
     folder: Path | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ByteProgress | None = None,
     memory_limit: int | None = None,
     **reading: Any,
 ) -> Corpus:
@@ -161,7 +161,7 @@ def read_text(
     as_bytes: bool = False,
     reading: ReadSettings = ReadSettings(),
     folder: Path | None = None,
-    progress: ProgressCallback | None = None,
+    progress: ByteProgress | None = None,
 ) -> str | bytes:
     """Return the whole text that a spec of `load_corpus` means: a str without byte order mark, or the exact bytes.
 
@@ -197,7 +197,7 @@ def _encode_large(
     as_bytes: bool,
     reading: ReadSettings,
     vocabulary: Vocabulary | None,
-    progress: ProgressCallback | None,
+    progress: ByteProgress | None,
 ) -> Encoded:
     folders = [folder]
     if len(files) == 1 and files[0].path is not None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, BinaryIO
 from urllib.parse import urlsplit
 
-from charrnn.files import ProgressCallback
+from charrnn.progress import ByteProgress, no_progress
 from charrnn.units import amount
 
 TIMEOUT = 30.0  # seconds without a byte from the server
@@ -38,7 +38,7 @@ class Download:
     size: int
     sha256: str
 
-    def write(self, file: BinaryIO, progress: ProgressCallback, opener: urllib.request.OpenerDirector) -> None:
+    def write(self, file: BinaryIO, progress: ByteProgress, opener: urllib.request.OpenerDirector) -> None:
         with contextlib.closing(_fetch(self.origin, self.size, opener)) as blocks:
             _copy_checked(blocks, file, self.size, self.sha256, progress)
 
@@ -53,12 +53,12 @@ class ZipDownload:
     size: int
     sha256: str
 
-    def write(self, file: BinaryIO, progress: ProgressCallback, opener: urllib.request.OpenerDirector) -> None:
+    def write(self, file: BinaryIO, progress: ByteProgress, opener: urllib.request.OpenerDirector) -> None:
         # Beside the text: /tmp may be small or in memory.
         with tempfile.TemporaryFile(dir=Path(file.name).parent) as archive:
             Download(self.origin, self.archive_size, self.archive_sha256).write(archive, progress, opener)
             with contextlib.closing(_unpack(archive, self.size)) as blocks:
-                _copy_checked(blocks, file, self.size, self.sha256, lambda done, size: None)
+                _copy_checked(blocks, file, self.size, self.sha256, no_progress)
 
 
 class _StayOnHttps(urllib.request.HTTPRedirectHandler):
@@ -141,7 +141,7 @@ def _unpack(archive: IO[bytes], size: int) -> Generator[bytes, None, None]:
         raise FetchError(f"the archive cannot be unpacked ({_one_line(error)})") from None
 
 
-def _copy_checked(blocks: Iterator[bytes], file: BinaryIO, size: int, sha256: str, progress: ProgressCallback) -> None:
+def _copy_checked(blocks: Iterator[bytes], file: BinaryIO, size: int, sha256: str, progress: ByteProgress) -> None:
     """Write the blocks. Raises FetchError as soon as they cannot be `size` bytes with this hash."""
     digest = hashlib.sha256()
     done = 0

@@ -11,7 +11,7 @@ from typing import AnyStr, BinaryIO, Protocol
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.files import ProgressCallback
+from charrnn.progress import ByteProgress
 from charrnn.settings import ReadSettings
 from charrnn.text.normalization import NFCCheck, StreamNormalizer
 from charrnn.text.sources import SourceFile
@@ -59,7 +59,7 @@ class Encoder:
         *,
         as_bytes: bool,
         reading: ReadSettings = ReadSettings(),
-        progress: ProgressCallback | None = None,
+        progress: ByteProgress | None = None,
     ):
         self._sources, self._as_bytes, self._reading, self._progress = sources, as_bytes, reading, progress
         self._done, self._total = 0, 2 * sum(source.size for source in sources)

@@ -7,14 +7,12 @@ Shapes: N characters of the text, M substrings of n characters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.extras import import_extra
+from charrnn.progress import StageProgress, no_progress
 
-StageProgress = Callable[[str, float], object]
 STAGE = "index of the corpus"
 KEY_BYTES = 8
 
@@ -69,7 +67,7 @@ class SubstringIndex:
 
 def suffix_array(ids: np.ndarray, progress: StageProgress | None = None) -> np.ndarray:
     """Return the suffix array (N,), int64, of ids (N,)."""
-    progress = progress or (lambda stage, fraction: None)
+    progress = progress or no_progress
     progress(STAGE, 0.0)
     try:
         library = import_extra("pydivsufsort", "the index")

@@ -17,11 +17,12 @@ import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.files import MAX_JSON_PARTS, from_json_bytes, read_bounded, remove_leftovers
+from charrnn.progress import StageProgress
 from charrnn.text.corpus import Corpus
 from charrnn.text.corpus_cache import LONGEST_NAME, is_writable, locked, writing
 from charrnn.text.id_files import LARGEST_MANIFEST, array_path, map_array, write_array
 from charrnn.text.sources import corpora_folder
-from charrnn.text.suffix_array import StageProgress, suffix_array
+from charrnn.text.suffix_array import suffix_array
 
 ORDER_TYPE = np.dtype(np.int64)
 BLOCK = 1 << 20

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from charrnn.errors import CharrnnError
 from charrnn.model.checkpoint import Checkpoint, Progress
@@ -16,6 +16,7 @@ from charrnn.model.device import cpu_threads, synchronize
 from charrnn.model.network import CharRNN
 from charrnn.model.run_settings import Correction
 from charrnn.model.writer import RunWriter
+from charrnn.progress import FractionProgress, no_progress
 from charrnn.scoring.score import ScoringStopped, score
 from charrnn.settings import TrainingSettings
 from charrnn.text.encoded_text import EncodedText
@@ -54,7 +55,7 @@ def train(
     group: ProcessGroup = SINGLE_PROCESS,
     deadline: Deadline | None = None,
     clock: Clock = time.perf_counter,
-    validation_progress: Callable[[float], None] = lambda fraction: None,
+    validation_progress: FractionProgress = no_progress,
 ) -> Iterator[Event]:
     """Train a network and yield what happens.
 
@@ -133,7 +134,7 @@ class _Loop:
         validation_text: EncodedText,
         requests: Requests,
         group: ProcessGroup,
-        validation_progress: Callable[[float], None],
+        validation_progress: FractionProgress,
     ):
         self.trainer, self.schedule, self.checkpointer = trainer, schedule, checkpointer
         self.validation_progress = validation_progress

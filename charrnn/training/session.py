@@ -15,6 +15,7 @@ from charrnn.model.lookup import open_run, run_names, runs_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
 from charrnn.model.run_settings import RunSettings
+from charrnn.progress import FractionProgress, no_progress
 from charrnn.settings import ReadSettings
 from charrnn.text.corpus import Corpus, load_corpus
 from charrnn.text.sources import STDIN
@@ -54,7 +55,7 @@ class TrainingSession:
         self,
         requests: Requests | None = None,
         *,
-        validation_progress: Callable[[float], None] = lambda fraction: None,
+        validation_progress: FractionProgress = no_progress,
     ) -> Iterator[Event]:
         """Train to the end and yield what happens.
 
