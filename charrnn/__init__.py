@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from charrnn.api import Model, load, train
+    from charrnn.api import Model, compare, load, loss_plot, train
     from charrnn.causal.clamp import Clamp
     from charrnn.discovery.findings import Findings
     from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
@@ -44,10 +44,12 @@ _MODULES = {
     "Trace": "charrnn.inspection.recorded_trace",
     "TrainingSettings": "charrnn.settings",
     "UsageError": "charrnn.errors",
+    "compare": "charrnn.api",
     "export_run": "charrnn.model.exported",
     "import_run": "charrnn.model.exported",
     "load": "charrnn.api",
     "load_corpus": "charrnn.text.corpus",
+    "loss_plot": "charrnn.api",
     "open_run": "charrnn.model.lookup",
     "remove_run": "charrnn.model.manage",
     "rename_run": "charrnn.model.manage",
@@ -72,10 +74,12 @@ __all__ = [
     "TrainingSettings",
     "UsageError",
     "__version__",
+    "compare",
     "export_run",
     "import_run",
     "load",
     "load_corpus",
+    "loss_plot",
     "open_run",
     "remove_run",
     "rename_run",

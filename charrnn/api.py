@@ -43,16 +43,19 @@ from charrnn.language_model import LanguageModel, TextLike
 from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run
 from charrnn.progress import StageProgress, no_progress, span
+from charrnn.model.losses import LossPlot
 from charrnn.properties.catalog import Property, Text, property_titled
 from charrnn.properties.user_properties import find_property
 from charrnn.settings import CONTROLS, SEARCH_SEED, SEARCHED_CHARACTERS, STEERED_CHARACTERS, STEERED_TEXTS
+from charrnn.text.corpus import Corpus, load_corpus
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.events import Event, Requests
 from charrnn.training.options import TrainOptions
+from charrnn.training.recurrence_comparison import plan_comparison
 from charrnn.training.session import training_session
 from charrnn.units import count
 
-__all__ = ["Model", "TextLike", "load", "train"]
+__all__ = ["Model", "TextLike", "compare", "load", "loss_plot", "train"]
 
 SEARCH_SHARE = 0.6
 """Share of the time that a search takes of a search with an ablation of one cell."""
@@ -102,11 +105,57 @@ def train(
     options = TrainOptions(
         settings, epochs, minutes, name, resume, init_from, as_bytes, device, more_minutes, more_steps
     )
-    with training_session([fspath(spec) for spec in specs], options) as session:
+    return _train([fspath(spec) for spec in specs], options, on_event, requests)
+
+
+def compare(
+    corpus: str | PathLike[str] | Sequence[str | PathLike[str]],
+    recurrences: Sequence[str] = ("rnn", "gru", "lstm"),
+    *,
+    name: str | None = None,
+    minutes: float | None = None,
+    epochs: float | None = None,
+    as_bytes: bool = False,
+    device: str = "auto",
+    on_event: Callable[[Event], object] | None = None,
+    requests: Requests | None = None,
+    **settings: Any,
+) -> list[Model]:
+    """Train a model of each recurrence with equal budgets and settings and nearly equal sizes, and return them.
+
+    They are trained one after the other; `loss_plot` overlays their curves. name: the runs are called NAME-RECURRENCE.
+    minutes, epochs, or `steps` among the settings: for each model. Other arguments, and errors, as for `train`.
+    """
+    specs = [corpus] if isinstance(corpus, str | PathLike) else list(corpus)
+    options = TrainOptions(settings, epochs, minutes, name, as_bytes=as_bytes, device=device)
+    loaded = load_corpus([fspath(spec) for spec in specs], as_bytes=as_bytes, **options.reading.to_json())
+    models = []
+    for one in plan_comparison(loaded, options, recurrences).options:
+        models.append(_train(loaded, one, on_event, requests))
+        if requests is not None and requests.stop:
+            break
+    return models
+
+
+def loss_plot(models: Sequence[Model], x: str = "characters") -> LossPlot:
+    """Return one plot of the validation losses of up to four models; `save` writes it.
+
+    x: "characters", "minutes" or "steps".
+    """
+    return LossPlot.of([model.run for model in models], x)
+
+
+def _train(
+    corpus: Corpus | Sequence[str],
+    options: TrainOptions,
+    on_event: Callable[[Event], object] | None,
+    requests: Requests | None,
+) -> Model:
+    with training_session(corpus, options) as session:
         for event in session.events(requests):
             if on_event is not None:
                 on_event(event)
-    return load(session.run.path, device=device)
+    return load(session.run.path, device=options.device)
 
 
 class Model(LanguageModel):

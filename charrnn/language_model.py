@@ -19,6 +19,7 @@ from charrnn.discovery.subject import Subject
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.inspection.recorded_trace import CellName, as_cell
 from charrnn.model.checkpoint import Checkpoint
+from charrnn.model.losses import Losses, losses_of
 from charrnn.model.network import CharRNN, State, overflow_error, parameter_count
 from charrnn.model.run import NoHeldOutTextError, Run
 from charrnn.model.training_text import training_text
@@ -89,6 +90,11 @@ class LanguageModel:
     def parameters(self) -> int:
         """The number of weights."""
         return parameter_count(self.network.settings, len(self.vocabulary))
+
+    @property
+    def losses(self) -> list[Losses]:
+        """The loss curve of the run, oldest first: (step, seconds, train_nats, validation_nats) of each evaluation."""
+        return losses_of(self.run)
 
     def encode(self, text: TextLike = None, *, skip_unknown: bool = False) -> EncodedText:
         """Return a text as the ids that the network reads; as documents where the run was trained on documents.

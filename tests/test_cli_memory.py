@@ -34,7 +34,7 @@ def test_screen_json_csv_and_figure_agree(home, short_text, monkeypatch):
     ("arguments", "message"),
     [
         (["--json", "--csv"], "--json and --csv exclude each other"),
-        (["-o", "figure.png"], "figure.png is not an SVG file; end the name in .svg"),
+        (["-o", "figure.txt"], "figure.txt is not a figure; end the name in one of .svg, .pdf, .png"),
         (["--against", "nobody"], "no run called 'nobody'"),
         (["-o", "checkpoints/a/run.json/a.svg"], "a.svg cannot be written: "),
     ],

@@ -1,15 +1,17 @@
-"""charrnn.training.recurrence_comparison, `charrnn train --model rnn,gru,lstm` and `charrnn runs --plot`"""
+"""charrnn.training.recurrence_comparison, charrnn.model.losses, `train --model rnn,gru,lstm` and `runs --plot`"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
-from charrnn.cli.curves import validation_curve
-from charrnn.errors import UsageError
+import charrnn
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.lookup import open_run, run_names, runs_folder
+from charrnn.model.losses import LossPlot, validation_curve
 from charrnn.model.network import parameter_count
 from charrnn.settings import ModelSettings
 from charrnn.text.corpus import load_corpus
@@ -91,6 +93,45 @@ def test_plot_of_runs(text: Path) -> None:
     assert [x for x, _ in validation_curve(open_run("one"), "characters")] == [2 * 16e-6, 4 * 16e-6, 6 * 16e-6]
     with pytest.raises(UsageError):
         validation_curve(open_run("one"), "epochs")
+
+
+def test_figure_of_runs(text: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        invoke("mine", "--name", name, *TINY, command="train")
+    file = tmp_path / "new" / "curves.svg"
+    assert invoke("one", "two", "--plot", "-o", str(file), "--x", "minutes", command="runs") == ""
+    words = "".join(ElementTree.parse(file).getroot().itertext())
+    assert all(part in words for part in ("one", "two", "minutes", "Validation loss, nats per character"))
+    invoke("--output", str(tmp_path / "curves.png"), command="runs")
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "curves.jpg is not a figure; end the name in one of .svg, .pdf, .png" in refused(
+        "-o", "curves.jpg", command="runs"
+    )
+    assert "exclude each other" in refused("-o", "curves.svg", "--json", command="runs")
+
+
+def test_no_figure_without_an_evaluation(text: Path, tmp_path: Path) -> None:
+    plot = LossPlot.of([])
+    assert str(plot) == ""
+    assert plot._repr_svg_() is None
+    with pytest.raises(CharrnnError, match="none of these runs has an evaluation"):
+        plot.save(tmp_path / "curves.svg")
+
+
+def test_comparison_in_python(text: Path, tmp_path: Path) -> None:
+    events: list[object] = []
+    models = charrnn.compare("mine", ["rnn", "lstm"], name="all", device="cpu", on_event=events.append, **SETTINGS)
+    assert [model.name for model in models] == ["all-rnn", "all-lstm"]
+    assert [type(event).__name__ for event in events].count("Finished") == 2
+    assert [loss.step for loss in models[0].losses] == [2, 4, 6]
+    plot = charrnn.loss_plot(models, "steps")
+    assert plot.curves["all-lstm"] == validation_curve(open_run("all-lstm"), "steps")
+    plot.save(tmp_path / "curves.pdf")
+    assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
+    assert "all-rnn" in str(plot)
+    assert plot._repr_svg_() == plot.svg()
+    with pytest.raises(UsageError, match="there is a run all-rnn already"):
+        charrnn.compare("mine", ["rnn", "lstm"], name="all", device="cpu", **SETTINGS)
 
 
 def test_note_about_a_kind_alone(text: Path) -> None:

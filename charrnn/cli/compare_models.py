@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from charrnn.cli.curves import plot_runs
-from charrnn.cli.runs import print_runs, summarize
+from charrnn.cli.runs import print_runs, summarize, write_plot
 from charrnn.cli.training_run import Trained, load_with_bar, raise_output_error, train_with_screen
 from charrnn.display.terminal import Terminal
 from charrnn.errors import CharrnnError, CharrnnWarning, ExitCode
+from charrnn.model.losses import LossPlot
 from charrnn.training.recurrence_comparison import Comparison, plan_comparison
 from charrnn.units import amount, duration
 
@@ -48,7 +48,8 @@ def compare_models(
     if not trained:
         raise CharrnnError("none of the models could be trained")
     terminal.write("\n")
-    plot_runs([one.run for one in trained], terminal, "steps" if comparison.minutes is None else "minutes")
+    x = "steps" if comparison.minutes is None else "minutes"
+    write_plot(LossPlot.of([one.run for one in trained], x), terminal)
     terminal.write("\n")
     print_runs([summarize(str(one.run.path)) for one in trained], terminal)
     if as_json:

@@ -10,7 +10,7 @@ import typer
 
 from charrnn.cli.completion import complete_run
 from charrnn.cli.options import JsonOption, NamedRunArgument, RunArgument
-from charrnn.cli.runs import Summary, summarize
+from charrnn.cli.runs import Summary, summarize, write_plot
 from charrnn.cli.stderr import say
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.units import amount, count, duration, file_size, loss
@@ -134,8 +134,7 @@ def _held_out(run: Run) -> str:
 
 def _draw_curve(run: Run, terminal: Terminal) -> None:
     """Draw the losses at the evaluations, if there are several."""
-    from charrnn.cli.curves import draw_curves
-    from charrnn.model.exported import losses_of
+    from charrnn.model.losses import LossPlot, losses_of
 
     losses = losses_of(run)
     if len(losses) < 2:
@@ -145,4 +144,4 @@ def _draw_curve(run: Run, terminal: Terminal) -> None:
         "validation": [(float(one.step), one.validation_nats) for one in losses],
     }
     terminal.write("\n")
-    draw_curves(curves, terminal, "step", "nats per character", CURVE_ROWS)
+    write_plot(LossPlot(curves, "step", "nats per character", rows=CURVE_ROWS), terminal)

@@ -15,7 +15,6 @@ from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
 from charrnn.cli.progress import stage_bar
-from charrnn.errors import UsageError
 from charrnn.options import only_one_of, settings_from
 from charrnn.settings import TerminalSettings
 from charrnn.units import count
@@ -47,7 +46,7 @@ AgainstOption = Annotated[
     list[str] | None,
     typer.Option(help="Another run to compare with. Repeatable.", metavar="RUN", autocompletion=complete_run),
 ]
-OutputOption = Annotated[Path | None, options.output_option("Write the figure to this SVG file.", "FILE.svg")]
+OutputOption = Annotated[Path | None, options.output_option("Write the figure to this .svg, .pdf or .png file.")]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print the curves as CSV.")]
 
 
@@ -87,9 +86,7 @@ def memory(
 
     settings = settings_from(TerminalSettings, given)
     only_one_of(json=as_json, csv=as_csv, output=output)
-    if output is not None and output.suffix.lower() != ".svg":
-        raise UsageError(f"{output} is not an SVG file", "end the name in .svg")
-    options.check_output(output)
+    options.check_figure(output)
     loaded = [
         options.open_text(name, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
         for name in [run, *(against or ())]
@@ -105,9 +102,9 @@ def memory(
     elif as_csv:
         _print_csv(measured)
     elif output is not None:
-        from charrnn.display.export import save
+        from charrnn.display.export import save_figure
 
-        save(output, _figure(measured))
+        save_figure(output, _figure(measured))
         print(f"written to {output}", file=sys.stderr)
     else:
         _print(measured, output_terminal(settings))

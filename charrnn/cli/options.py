@@ -203,6 +203,15 @@ def check_output(path: Path | None) -> None:
         raise CharrnnError(f"{path} cannot be written: no permission", "name another file")
 
 
+def check_figure(path: Path | None) -> None:
+    """Raise an error for a file that no figure can be written to, before the work is done that ends in it."""
+    if path is not None:
+        from charrnn.display import export
+
+        export.check_figure(path)
+        check_output(path)
+
+
 def open_text(
     run: str | None, text: str | None, checkpoint: str, device: str, *, skip_unknown: bool, given: dict[str, Any]
 ) -> tuple[Model, str, EncodedText]:

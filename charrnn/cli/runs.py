@@ -6,23 +6,24 @@ import json
 import sys
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charrnn.cli.completion import complete_run
 from charrnn.cli.help import Group, add_command
-from charrnn.cli.options import JsonListOption
+from charrnn.cli.options import JsonListOption, check_figure, output_option
 from charrnn.errors import CharrnnError, CharrnnWarning
-from charrnn.settings import ModelSettings, TrainingSettings
+from charrnn.settings import ModelSettings, TrainingSettings, only_one_of
 from charrnn.units import bits, count, file_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from charrnn.display.terminal import Terminal
     from charrnn.model.checkpoint import Progress
+    from charrnn.model.losses import LossPlot
     from charrnn.model.run import Run
 
 HEADERS = ("run", "corpus", "model", "parameters", "steps", "nats", "bpc", "minutes", "size", "state")
@@ -145,6 +146,7 @@ def runs(
     x: Annotated[
         str, typer.Option("--x", help="The x-axis of the plot.", metavar="characters|minutes|steps")
     ] = "characters",
+    output: Annotated[Path | None, output_option("Write the plot to this .svg, .pdf or .png file.")] = None,
     as_json: JsonListOption = False,
 ) -> None:
     """Compare runs: losses, minutes, sizes, and the settings that differ.
@@ -154,22 +156,28 @@ def runs(
 
     [bold]charrnn runs[/bold]
     [bold]charrnn runs wide narrow --plot[/bold]
+    [bold]charrnn runs wide narrow --plot --output curves.svg[/bold]
     [bold]charrnn runs --json[/bold]
     """
     from charrnn.display.terminal import Terminal, safe_text
     from charrnn.model.lookup import all_run_names, runs_folder
 
+    only_one_of(json=as_json or None, output=output)
+    check_figure(output)
     listed = [summarize(name) for name in names or all_run_names()]
     if as_json:
         print(json.dumps([entry.to_json() for entry in listed], indent=2))
         return
     if not listed:
         raise CharrnnError(f"no run in {runs_folder()}", "train one first: charrnn train")
+    if output is not None:
+        figure = _plot(listed, x)
+        figure.save(output)
+        print("\n".join([*figure.notes, f"written to {output}"]), file=sys.stderr)
+        return
     terminal = Terminal.of(sys.stdout)
     if plot:
-        from charrnn.cli.curves import plot_runs
-
-        plot_runs([entry.run for entry in listed if isinstance(entry, Summary)], terminal, x)
+        write_plot(_plot(listed, x), terminal)
         terminal.write("\n")
     print_runs(listed, terminal)
     sys.stdout.flush()  # the warnings on stderr come after the table
@@ -216,6 +224,20 @@ def summarize(name: str | None) -> Summary | Damaged:
         state = "stopped" if last.step else "not started"
     parameters = parameter_count(run.settings.model, len(run.vocabulary))
     return Summary(run, last.progress, parameters, state, size, tuple(str(w.message) for w in caught))
+
+
+def _plot(listed: Sequence[Summary | Damaged], x: str) -> LossPlot:
+    from charrnn.model.losses import LossPlot
+
+    return LossPlot.of([entry.run for entry in listed if isinstance(entry, Summary)], x)
+
+
+def write_plot(plot: LossPlot, terminal: Terminal) -> None:
+    """Draw loss curves, and say which runs are left out."""
+    for line in plot.lines(terminal):
+        terminal.write(f"{line}\n", styled=True)
+    for note in plot.notes:
+        terminal.paragraph(note)
 
 
 def differing_settings(runs: Sequence[Summary]) -> list[str]:

@@ -24,6 +24,7 @@ from charrnn.extras import import_extra
 from charrnn.files import atomic_file
 
 WIDTH, MIN_WIDTH = 100, 60  # columns of the formats with lines
+FIGURES = (".svg", ".pdf", ".png")  # formats that show curves, too
 
 
 class Format(ABC):
@@ -77,6 +78,21 @@ def save(path: Path, content: str | bytes) -> None:
             aside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise CharrnnError(f"{path} cannot be written: {error.strerror}", "name another file") from None
+
+
+def check_figure(path: Path) -> None:
+    """Raise UsageError where the suffix of a file is not that of a figure, CharrnnError where a package is missing."""
+    if path.suffix.lower() not in FIGURES:
+        raise UsageError(f"{path} is not a figure", f"end the name in one of {', '.join(FIGURES)}")
+    if isinstance(chosen := find_format(path), _Converted):
+        chosen.converter()
+
+
+def save_figure(path: Path, svg: str) -> None:
+    """Write an SVG to a file, atomically, in the format of its suffix. Raises errors as `check_figure` and `save`."""
+    check_figure(path)
+    chosen = find_format(path)
+    save(path, chosen.converted(svg) if isinstance(chosen, _Converted) else svg)
 
 
 @register
@@ -154,12 +170,19 @@ class _Converted(Format):
     """The picture of `SVG` in another format. The converter needs no program or library of the system."""
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> bytes:
-        converter = import_extra("vl_convert", f"a picture in {self.suffix[1:].upper()}", "vl-convert-python")
-        return self.convert(converter, _svg(views, facts, is_plain=True))
+        return self.converted(_svg(views, facts, is_plain=True))
+
+    def converted(self, svg: str) -> bytes:
+        """Return an SVG in this format. Raises CharrnnError where the converter is not installed."""
+        return self.convert(self.converter(), svg)
+
+    def converter(self) -> Any:
+        """Return the package that converts. Raises CharrnnError where it is not installed."""
+        return import_extra("vl_convert", f"a picture in {self.suffix[1:].upper()}", "vl-convert-python")
 
     @staticmethod
     @abstractmethod
-    def convert(converter: Any, svg: str | bytes) -> bytes:
+    def convert(converter: Any, svg: str) -> bytes:
         """Convert an SVG with the package."""
 
 
@@ -171,7 +194,7 @@ class PDF(_Converted):
     about = "the same for LaTeX"
 
     @staticmethod
-    def convert(converter: Any, svg: str | bytes) -> bytes:
+    def convert(converter: Any, svg: str) -> bytes:
         return bytes(converter.svg_to_pdf(svg))
 
 
@@ -183,7 +206,7 @@ class PNG(_Converted):
     about = "the same in pixels"
 
     @staticmethod
-    def convert(converter: Any, svg: str | bytes) -> bytes:
+    def convert(converter: Any, svg: str) -> bytes:
         return bytes(converter.svg_to_png(svg, scale=2))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len, chop_cells
@@ -41,14 +41,10 @@ def loss_curve(
     rest is cut off, with a note; so are non-finite points. colors, background: as in `Terminal`.
     """
     means = {name: _averaged(points, 2 * width) for name, points in series.items()}
-    points = [point for curve in means.values() for point in curve]
     notes, y_range = _omitted(series), None
-    if points:
-        first, last = min(x for x, _ in points), max(x for x, _ in points)
-        low, high = min(y for _, y in points), max(y for _, y in points)
-        top = max(y for x, y in points if x >= first + STEEP_START * (last - first))
-        if high - low > 1.5 * (top - low) > 0:
-            y_range = (low, top)
+    if any(means.values()):
+        y_range, high = range_without_start(means.values())
+        if high > y_range[1]:
             notes.append(f"starts at {high:.3g}, off the plot")
     return notes + _plot(
         means, width, height, unicode, Paint(colors, background), x_label, y_label, True, None, y_range
@@ -69,7 +65,7 @@ def scatter(
     background: Background = "dark",
 ) -> list[str]:
     """Return a scatter plot, else as `loss_curve`. The ranges are those of the points by default."""
-    finite = {name: [point for point in points if all(map(_is_drawable, point))] for name, points in series.items()}
+    finite = {name: [point for point in points if all(map(is_drawable, point))] for name, points in series.items()}
     return _omitted(series) + _plot(
         finite, width, height, unicode, Paint(colors, background), x_label, y_label, False, x_range, y_range
     )
@@ -89,14 +85,14 @@ def log_curve(
 ) -> list[str]:
     """Return a line plot with a logarithmic y-axis, else as `loss_curve`. Values below `least` are off the plot."""
     logs = {
-        name: [(x, math.log10(y)) for x, y in points if _is_drawable(x) and least <= y < LARGEST]
+        name: [(x, math.log10(y)) for x, y in points if is_drawable(x) and least <= y < LARGEST]
         for name, points in series.items()
     }
     exponents = [y for points in logs.values() for _, y in points]
     y_range = (math.floor(min(exponents)), math.ceil(max(exponents))) if exponents else (0, 1)
     if y_range[0] == y_range[1]:
         y_range = (y_range[0] - 1, y_range[1])
-    x_range = _range_of([x for points in series.values() for x, _ in points] or [0.0])
+    x_range = range_of([x for points in series.values() for x, _ in points] or [0.0])
     return _plot(
         logs, width, height, unicode, Paint(colors, background), x_label, y_label, True, x_range, y_range, powers=True
     )
@@ -124,18 +120,39 @@ def sparkline(values: Sequence[float], width: int, *, unicode: bool = True) -> s
     )
 
 
-def _is_drawable(value: float) -> bool:
+def is_drawable(value: float) -> bool:
+    """Return whether a coordinate is finite, and small enough that differences are."""
     return abs(value) < LARGEST
 
 
+def range_without_start(curves: Iterable[Sequence[Point]]) -> tuple[tuple[float, float], float]:
+    """Return the range of y without a steep start that would flatten the rest, and the largest y.
+
+    curves: points in order of x, at least one in all. What is left out ends before STEEP_START of the x-axis.
+    """
+    curves = [points for points in curves if points]
+    first, last = min(points[0][0] for points in curves), max(points[-1][0] for points in curves)
+    edge = first + STEEP_START * (last - first)
+    values = [y for points in curves for _, y in points]
+    kept = [y for points in curves for x, y in points if x >= edge]
+    kept += [
+        y0 + (y1 - y0) * ((edge - x0) / (x1 - x0))
+        for points in curves
+        for (x0, y0), (x1, y1) in itertools.pairwise(points)
+        if x0 < edge < x1
+    ]
+    low, high, top = min(values), max(values), max(kept)
+    return (low, top) if high - low > 1.5 * (top - low) > 0 else range_of([low, high]), high
+
+
 def _omitted(series: Mapping[str, Sequence[Point]]) -> list[str]:
-    number = sum(not all(map(_is_drawable, point)) for points in series.values() for point in points)
+    number = sum(not all(map(is_drawable, point)) for points in series.values() for point in points)
     return [f"{number} non-finite {'point' if number == 1 else 'points'} omitted"] if number else []
 
 
 def _averaged(points: Sequence[Point], shares: int) -> list[Point]:
     """Return the means of points in equal shares of the x-axis, in order of x."""
-    finite = sorted(point for point in points if all(map(_is_drawable, point)))
+    finite = sorted(point for point in points if all(map(is_drawable, point)))
     if len(finite) <= shares:
         return finite
     first, last = finite[0][0], finite[-1][0]
@@ -147,7 +164,7 @@ def _averaged(points: Sequence[Point], shares: int) -> list[Point]:
 
 
 def _mean(values: Sequence[float]) -> float:
-    drawable = [value for value in values if _is_drawable(value)]
+    drawable = [value for value in values if is_drawable(value)]
     return sum(drawable) / len(drawable) if drawable else math.nan
 
 
@@ -198,18 +215,18 @@ def _plot(
     if not all_points:
         return ["no points to draw"]
 
-    low, high = y_range or _range_of([y for _, y in all_points])
-    marks = _round_numbers(low, high, max(2, height // 2))
+    low, high = y_range or range_of([y for _, y in all_points])
+    marks = round_numbers(low, high, max(2, height // 2))
     if powers:
         marks = [mark for mark in marks if mark == round(mark)]
-    labels = [power_of_ten(mark) for mark in marks] if powers else _labels(marks)
+    labels = [power_of_ten(mark) for mark in marks] if powers else labels_of(marks)
     margin = max(map(len, labels)) + 2
     quarters = unicode and (paint.colored or len(series) == 1)
     area = _Area(
         width - margin,
         height,
         (2, 2) if quarters else (1, 1),
-        x_range or _range_of([x for x, _ in all_points]),
+        x_range or range_of([x for x, _ in all_points]),
         (low, high),
     )
     drawn = [list(_dots_of(points, area, joined)) for points in series.values()]
@@ -227,7 +244,7 @@ def _plot(
     return rows
 
 
-def _range_of(values: Sequence[float]) -> tuple[float, float]:
+def range_of(values: Sequence[float]) -> tuple[float, float]:
     """Return minimum and maximum, widened if they are equal."""
     low, high = min(values), max(values)
     if high - low > 1e-12 * max(abs(low), abs(high)):
@@ -236,7 +253,7 @@ def _range_of(values: Sequence[float]) -> tuple[float, float]:
     return low - space, high + space
 
 
-def _round_numbers(low: float, high: float, about: int) -> list[float]:
+def round_numbers(low: float, high: float, about: int) -> list[float]:
     """Return about `about` multiples of 1, 2 or 5 × 10ⁿ within a range."""
     rough = max((high - low) / about, 1e-300)
     power = 10.0 ** math.floor(math.log10(rough))
@@ -245,7 +262,7 @@ def _round_numbers(low: float, high: float, about: int) -> list[float]:
     return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)] or [low, high]
 
 
-def _labels(numbers: Sequence[float]) -> list[str]:
+def labels_of(numbers: Sequence[float]) -> list[str]:
     """Format numbers with as few digits as distinguish them."""
     if max(map(abs, numbers)) >= 1e7 or 0 < max(map(abs, numbers)) < 1e-4:
         return [f"{number:.3g}" for number in numbers]
@@ -332,11 +349,11 @@ def _legend(names: list[str], y_label: str, width: int, paint: Paint, quarters: 
 def _x_axis(area: _Area, margin: int, x_label: str, unicode: bool) -> list[str]:
     """Return the x-axis and as many of its labels as fit."""
     low, high = area.x_range
-    marks = [mark for mark in _round_numbers(low, high, max(2, area.columns // 12)) if low <= mark <= high]
+    marks = [mark for mark in round_numbers(low, high, max(2, area.columns // 12)) if low <= mark <= high]
     line = ["─" if unicode else "-"] * area.columns
     row = [" "] * (margin + area.columns)
     free_from = 0
-    for mark, label in zip(marks, _labels(marks) if marks else [], strict=True):
+    for mark, label in zip(marks, labels_of(marks) if marks else [], strict=True):
         column = (area.across(mark) or 0) // area.dots[0]
         start = min(max(margin + column - len(label) // 2, 0), len(row) - len(label))
         if start < free_from:

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path, PurePath
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from charrnn.errors import CharrnnError, UsageError
 from charrnn.files import atomic_file, from_json_bytes, open_regular, write_and_sync
 from charrnn.model.checkpoint import Progress
 from charrnn.model.lookup import SAFE_NAME, runs_folder
+from charrnn.model.losses import MAX_LOSSES, Losses, is_loss, losses_of
 from charrnn.model.manifest import LARGEST_JSON
 from charrnn.model.network import parameter_shapes
 from charrnn.model.run import HELD_OUT_CHARACTERS, LARGEST_VOCABULARY, Run, encode_held_out
@@ -49,18 +50,7 @@ METADATA |= {"progress": LARGEST_JSON, "losses": LARGEST_JSON, "sha256": 64}
 """The keys of the metadata, in the order in which they are hashed, and the largest number of characters of each."""
 HASHED = tuple(METADATA)[:-1]
 LARGEST_HEADER = 20_000_000  # bytes; escapes double the size of a vocabulary
-MAX_LOSSES = 1000  # evaluations of the curve
 ALIGNMENT = 8  # bytes
-LARGEST_NUMBER = 1e15  # of steps, seconds or nats
-
-
-class Losses(NamedTuple):
-    """What training logged after an evaluation. train_nats: the mean since the one before; None if not finite."""
-
-    step: int
-    seconds: float
-    train_nats: float | None
-    validation_nats: float
 
 
 @dataclass(frozen=True)
@@ -145,15 +135,6 @@ def import_run(file: Path | Exported, name: str | None = None, folder: Path | No
         for losses in exported.losses:
             writer.log("evaluation", **losses._asdict())
     return writer.run
-
-
-def losses_of(run: Run) -> list[Losses]:
-    """Return the loss curve of a run, oldest first, evenly subsampled to at most MAX_LOSSES evaluations."""
-    evaluations = [entry for entry in run.metrics() if entry.get("event") == "evaluation"]
-    logged: list[list[Any]] = [[entry.get(key) for key in Losses._fields] for entry in evaluations]
-    losses = [Losses(*each) for each in logged if _is_loss(each)]
-    every = max(1, -(-len(losses) // MAX_LOSSES))
-    return losses[::-1][::every][::-1]
 
 
 def read_exported(file: Path) -> Exported:
@@ -258,16 +239,9 @@ def _progress(text: str, file: Path) -> Progress:
 
 def _losses(text: str, file: Path) -> list[Losses]:
     listed = _json(text, file)
-    if not isinstance(listed, list) or len(listed) > MAX_LOSSES or not all(map(_is_loss, listed)):
+    if not isinstance(listed, list) or len(listed) > MAX_LOSSES or not all(map(is_loss, listed)):
         raise CharrnnError(f"{file} is damaged: its loss curve is not a list of losses")
     return [Losses(*each) for each in listed]
-
-
-def _is_loss(entry: Any) -> bool:
-    if not isinstance(entry, list) or len(entry) != 4 or type(entry[0]) is not int:
-        return False
-    numbers = [number for place, number in enumerate(entry) if place != 2 or number is not None]
-    return all(type(number) in (int, float) and 0 <= number < LARGEST_NUMBER for number in numbers)
 
 
 def _without_folders(settings: RunSettings, *, keep_lengths: bool) -> RunSettings:
