@@ -10,6 +10,7 @@ import pytest
 import typer
 
 from charrnn.cli.app import app
+from charrnn.cli.runs import LIST
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +23,10 @@ def test_every_command_in_the_readme_has_the_options_it_is_given(command: str) -
     _, *words = shlex.split(command)
     parsers = typer.main.get_command(app).commands
     assert words[0] in parsers
-    known = {flag for p in parsers[words[0]].params for flag in (*p.opts, *p.secondary_opts)}
+    parser = parsers[words[0]]
+    if inner := getattr(parser, "commands", {}):
+        parser = inner.get(words[1] if words[1:] else LIST, inner[LIST])
+    known = {flag for p in parser.params for flag in (*p.opts, *p.secondary_opts)}
     assert {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)} <= known
 
 
