@@ -23,10 +23,11 @@ from typing import Any
 
 from charrnn.api import Model, load
 from charrnn.causal.cache import FOLDER as ABLATIONS
+from charrnn.causal.cache import packaged_ablations
 from charrnn.causal.effects import Ablation, costs
 from charrnn.cli.progress import stage_bar
 from charrnn.discovery.cache import FOLDER as FINDINGS
-from charrnn.discovery.cache import packaged_file
+from charrnn.discovery.cache import load_findings, packaged_file
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.report import cells_shown, sentence
 from charrnn.errors import CharrnnError
@@ -45,7 +46,7 @@ from charrnn.units import bits, count, file_size
 
 CHECKOUT = Path(__file__).parent.parent
 FOLDER = CHECKOUT / "checkpoints" / BUILT_IN
-FACTS = "facts.json"
+FACTS, PAGE_FILE = "facts.json", "README.md"
 SCORED = 200_000  # characters
 PAGE = """# The built-in model
 
@@ -148,13 +149,12 @@ def search(model: Model, corpus: Path) -> Findings:
     return findings
 
 
-def ablate(model: Model, findings: Findings, number: int) -> dict[str, Ablation]:
-    """Ablate the cells that `inspect` shows, the best first, and store the results. Return cell → ablation.
+def ablate(model: Model, findings: Findings, number: int) -> None:
+    """Ablate the cells that `inspect` shows, the best first, and store the results.
 
     Cells are left out where the text has too few events.
     """
     shutil.rmtree(FOLDER / ABLATIONS, ignore_errors=True)
-    done: dict[str, Ablation] = {}
     for place, one in enumerate(cells_shown([*findings])[:number], start=1):
         try:
             with stage_bar() as bar:
@@ -163,8 +163,25 @@ def ablate(model: Model, findings: Findings, number: int) -> dict[str, Ablation]
             print(f"{one.cell} {one.property_name}: {error}")
             continue
         write(packaged_file(FOLDER / ABLATIONS, model.network, f"-{place:02d}"), ablation.to_json())
-        done[one.cell] = ablation
-    return done
+
+
+def page() -> str:
+    """Return the page about the model, from the facts, findings and ablations that are stored beside it."""
+    model, facts = load(FOLDER), json.loads((FOLDER / FACTS).read_text("utf-8"))
+    findings = load_findings(packaged_file(FOLDER / FINDINGS, model.network), model.network)
+    if findings is None:
+        raise SystemExit(f"{FOLDER} has no findings about these weights")
+    ablations = packaged_ablations(model.run, model.network, model.encode())
+    causes = {(one.cell, one.property_name): _cause(one) for one in reversed(ablations)}
+    cells = []
+    for one in cells_shown([*findings]):
+        cause = causes.get((one.cell, one.property_name))
+        cells.append(f"- {one.cell} {sentence(one)}" + (f"; {cause}" if cause else ""))
+    size = sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file())
+    size -= (FOLDER / PAGE_FILE).stat().st_size if (FOLDER / PAGE_FILE).exists() else 0
+    return PAGE.format(
+        **facts, size=file_size(size), searched=count(findings.characters), named=len(findings), cells="\n".join(cells)
+    )
 
 
 def write(file: Path, value: Mapping[str, Any]) -> None:
@@ -192,18 +209,9 @@ def main() -> None:
     model = load(FOLDER)
     with tempfile.TemporaryDirectory() as home:
         os.environ["CHARRNN_HOME"] = home
-        findings = search(model, corpus)
-        ablations = ablate(model, findings, arguments.ablations)
-    lines = [
-        f"- {one.cell} {sentence(one)}" + (f"; {_cause(ablations[one.cell])}" if one.cell in ablations else "")
-        for one in cells_shown([*findings])
-    ]
-    size = sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file())
-    page = PAGE.format(
-        **facts, size=file_size(size), searched=count(findings.characters), named=len(findings), cells="\n".join(lines)
-    )
-    (FOLDER / "README.md").write_text(page, "utf-8")
-    print(page)
+        ablate(model, search(model, corpus), arguments.ablations)
+    (FOLDER / PAGE_FILE).write_text(page(), "utf-8")
+    print(page())
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from charrnn.model.built_in import BUILT_IN, built_in_path, is_built_in
 from charrnn.model.lookup import all_run_names, free_name, open_run, results_folder, runs_folder
 from charrnn.model.manage import remove_run, rename_run
 from charrnn.model.run import Run
+from tests.package_model import page
 from tests.untrained import make_run
 
 CHECKOUT = Path(charrnn.__file__).parent.parent
@@ -186,6 +187,10 @@ def test_training_text_is_not_held_out(run: Run) -> None:
     """The held-out text is at most as long as that of the run, up to one file."""
     assert 0.8 < len(run.held_out_text()) / run.settings.corpus.held_out < 1.3
     assert np.unique(run.held_out_text().ids).size > 80
+
+
+def test_its_page_says_what_is_stored(home: Path) -> None:
+    assert page() == (CHECKOUT / "checkpoints" / BUILT_IN / "README.md").read_text("utf-8")
 
 
 def test_wheel_and_sdist_include_it() -> None:

@@ -11,6 +11,7 @@ import typer
 
 from charrnn.cli.app import app
 from charrnn.cli.runs import LIST
+from tests.readme import RESULTS, replaced, with_results
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +41,16 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
     assert links
     for link in links:
         assert (ROOT / link).exists(), link
+
+
+def test_results_are_those_of_the_benchmarks() -> None:
+    assert with_results(README, RESULTS.read_text(encoding="utf-8")) == README
+
+
+def test_a_figure_that_is_not_found_is_not_replaced() -> None:
+    assert replaced("a 1 b 2", "b ", r"\d", "3") == "a 1 b 3"
+    with pytest.raises(SystemExit, match="2 places"):
+        replaced("a 1 a 2", "a ", r"\d", "3")
 
 
 def test_both_set_up_lines_are_single_lines_for_a_fresh_clone() -> None:
