@@ -14,7 +14,8 @@ from tests.test_findings import evidence, findings
 from tests.untrained import make_run
 
 HOSTILE = "</script><script>alert(1)</script>\"'&<!-- ]]> \x1b[31m\x00\u202eevil\u202c\u2028 "
-WORDS = 'he said "so it (is)" and\twent on: مرحبا שלום cafe\u0301 🇩🇪 👩‍🚀.\n'
+ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+WORDS = f'he said "so it (is)" and\twent on: مرحبا שלום cafe\u0301 🇩🇪 👩‍🚀 👍🏽 {ENGLAND}.\n'
 TEXT = (HOSTILE + WORDS * 30)[:1800]
 
 

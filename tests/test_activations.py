@@ -186,7 +186,17 @@ def test_a_cluster_has_the_color_after_its_last_character():
     assert "1 cluster of several characters, shown by the last" in shown
 
 
-@pytest.mark.parametrize("cluster", ["🇰🇷", "👍🏽", "👩‍💻", "👨‍👩‍👧‍👦", "❤\ufe0f", "1\ufe0f\u20e3", "क्षि", "نِ", "が"])
+ENGLAND = "\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"
+
+
+def test_tags_that_are_no_flag_are_escaped_one_by_one():
+    texts = [glyph.text for glyph in glyphs("🏴\U000e0067\U000e007fx\U000e0067")]
+    assert texts == ["🏴", "\\U000e0067", "\\U000e007f", "x", "\\U000e0067"]
+
+
+@pytest.mark.parametrize(
+    "cluster", ["🇰🇷", "👍🏽", "👩‍💻", "👨‍👩‍👧‍👦", "❤\ufe0f", "1\ufe0f\u20e3", ENGLAND, "क्षि", "نِ", "が"]
+)
 def test_sequences_are_whole(cluster):
     assert [glyph.text for glyph in glyphs(f"{cluster}{cluster}x")] == [cluster, cluster, "x"]
     for width in range(20, 26):

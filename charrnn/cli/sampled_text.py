@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.cli.novelty import print_novelty
 from charrnn.cli.progress import stage_bar
 from charrnn.cli.stderr import say
-from charrnn.display.terminal import Terminal, WordWrap, is_terminal, safe_text, write
+from charrnn.display.terminal import Terminal, WordWrap, is_terminal, write
 from charrnn.sampling.settings import SampleSettings
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class TextOutput:
 
     def _write_text(self, text: str) -> None:
         if self._to_terminal:
-            write(sys.stdout, self._wrap.feed(safe_text(text)))
+            write(sys.stdout, self._wrap.feed(text))
         else:
             self._write_exactly(text)
 

@@ -15,8 +15,16 @@ from charrnn.display.view import View
 TAB_STOP = 4
 
 # Parts of a sequence that have no appearance, or another one, where they stand alone: joiners, variation selectors,
-# regional indicators, skin tones.
-_ESCAPED_RANGES = ((0x200C, 0x200D), (0xFE00, 0xFE0F), (0x1F1E6, 0x1F1FF), (0x1F3FB, 0x1F3FF), (0xE0100, 0xE01EF))
+# regional indicators, skin tones, tags.
+_TAGS = (0xE0020, 0xE007F)
+_ESCAPED_RANGES = (
+    (0x200C, 0x200D),
+    (0xFE00, 0xFE0F),
+    (0x1F1E6, 0x1F1FF),
+    (0x1F3FB, 0x1F3FF),
+    _TAGS,
+    (0xE0100, 0xE01EF),
+)
 
 
 @dataclass(frozen=True)
@@ -118,14 +126,15 @@ def glyphs(view: View, unicode: bool, program: str | None = None, *, divided: bo
     while first < number:
         stop = first + 1
         if unicode and _is_plain(view.symbols[first]):
-            while stop < number and _is_plain(view.symbols[stop]):
+            while stop < number and (_is_plain(view.symbols[stop]) or _is_tag(view.symbols[stop])):
                 stop += 1
         if stop == first + 1:
             yield glyph_of(view, first, stop, unicode, program)
         for cluster in clusters("".join(view.symbols[first:stop])) if stop > first + 1 else ():
             last = first + len(cluster)
             glyph = glyph_of(view, first, last, unicode, program)
-            if glyph.columns > MIN_COLUMNS or (divided and any(_within(part, _ESCAPED_RANGES) for part in cluster)):
+            parts_differ = divided and any(_within(part, _ESCAPED_RANGES) for part in cluster)
+            if glyph.columns > MIN_COLUMNS or parts_differ or (glyph.substitute and any(map(_is_tag, cluster))):
                 yield from (glyph_of(view, place, place + 1, unicode, program) for place in range(first, last))
             else:
                 yield glyph
@@ -146,6 +155,10 @@ WHITESPACE = {True: {"\n": "↵", "\t": "→", " ": "·"}, False: {"\n": "\\n", 
 def _is_plain(symbol: str) -> bool:
     """Return whether a symbol is one character that is shown as it is, at least beside others."""
     return len(symbol) == 1 and symbol not in WHITESPACE[True] and safe_text(symbol, keep_newlines=False) == symbol
+
+
+def _is_tag(symbol: str) -> bool:
+    return len(symbol) == 1 and _within(symbol, (_TAGS,))
 
 
 @lru_cache(maxsize=8192)

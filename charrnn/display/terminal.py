@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 # Invisible characters that drive a terminal, reorder a line or hide in it: control (Cc), format (Cf), surrogates (Cs),
 # line and paragraph separators (Zl, Zp). Exceptions in Cf: U+200C and U+200D, which Persian, Hindi and joined emoji
-# need, and the visible Arabic, Syriac and Kaithi signs.
+# need, and the visible Arabic, Syriac and Kaithi signs. Tags could hide a text, but are kept in the three flags that
+# Unicode recommends.
 UNSAFE_RANGES = (
     (0x00, 0x1F),
     (0x7F, 0x9F),
@@ -42,6 +43,11 @@ UNSAFE_RANGES = (
     (0x1D173, 0x1D17A),
     (0xE0001, 0xE0001),
     (0xE0020, 0xE007F),
+)
+
+TAG_FLAGS = re.compile(  # of England, Scotland and Wales
+    "(\U0001f3f4\U000e0067\U000e0062(?:\U000e0065\U000e006e\U000e0067|\U000e0073\U000e0063\U000e0074"
+    "|\U000e0077\U000e006c\U000e0073)\U000e007f)"
 )
 
 # Select Graphic Rendition (ECMA-48 §8.3.117), the only escape sequence we write.
@@ -91,12 +97,15 @@ _TABLES: dict[tuple[bool, bool], Mapping[int, str]] = {
 
 
 def safe_text(text: str, *, keep_newlines: bool = True, keep_tabs: bool = True) -> str:
-    """Replace every character of `UNSAFE_RANGES` with a visible form.
+    """Replace every character of `UNSAFE_RANGES`, except in `TAG_FLAGS`, with a visible form.
 
     C0 controls and DEL become their pictures (`␛`, `␍`), the others a backslash form (`\\x9b`, `\\u202e`). Idempotent.
     The result may hold characters that a stream's encoding lacks; `write` handles those.
     """
-    return text.translate(_TABLES[keep_newlines, keep_tabs])
+    table = _TABLES[keep_newlines, keep_tabs]
+    if "\U0001f3f4" not in text:
+        return text.translate(table)
+    return "".join(part if place % 2 else part.translate(table) for place, part in enumerate(TAG_FLAGS.split(text)))
 
 
 def safe_styled(text: str) -> str:
@@ -207,8 +216,9 @@ class Terminal:
 
 
 class WordWrap:
-    """Breaks a stream of text between words. A word is held back until it ends, so no grapheme cluster is divided.
+    """Breaks a stream of text between words, and makes it safe.
 
+    A word is held back until it ends, so no grapheme cluster is divided.
     width: columns. program: as for `clusters.columns`. A space at the edge becomes the break. Longer words than a line
     are broken between clusters.
     """
@@ -223,17 +233,17 @@ class WordWrap:
 
     def end(self) -> str:
         """Return the word that was held back."""
-        word, size = "".join(self._word), self._word_columns()
+        word, size = safe_text("".join(self._word)), self._word_columns()
         self._word = []
         fits = self._column + size <= self._width or self._column == 0
         self._column = size + self._column * fits
         return word if fits else f"\n{word}"
 
     def _word_columns(self) -> int:
-        return sum(columns(cluster, self._program) for cluster in self._word)
+        return sum(columns(safe_text(cluster), self._program) for cluster in self._word)
 
     def _character(self, character: str) -> str:
-        if not character.isspace():
+        if not character.isspace() or safe_text(character) != character:
             return self._letter(character)
         word = self.end()
         if character == "\n" or self._column >= self._width:

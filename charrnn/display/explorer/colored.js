@@ -4,7 +4,7 @@
 function glyphText(text, lines) {
   if (text === NEWLINE || text === "\r\n") return lines ? NEWLINE : "↵";
   if (text === "\t") return "\t";
-  return Array.from(text, visible).join("");
+  return visibleText(text);
 }
 
 // Fills an element with the text of a source from start to stop, colored by a cell. Each span knows its source and its
@@ -76,7 +76,7 @@ function cardLines({ source, position, text }, cell) {
   const gates = source.gates(cell, position);
   return [
     element("div", { class: "card-head" },
-      element("b", { class: "sign" }, names[text] ?? Array.from(text, visible).join("")),
+      element("b", { class: "sign" }, names[text] ?? visibleText(text)),
       element("span", {}, `${data.signalName} of ${cell.name}`),
       element("b", { class: `value ${shade(value, cell.high)}` }, signed(value)),
     ),

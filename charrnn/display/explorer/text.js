@@ -18,6 +18,13 @@ function visible(character) {
   return code <= 0xff ? `\\x${digits.padStart(2, "0")}` : `\\u${digits.padStart(4, "0")}`;
 }
 
+// The same for a text. Tags stay in the flags of England, Scotland and Wales.
+const TAG_FLAGS = /(\u{1f3f4}\u{e0067}\u{e0062}(?:\u{e0065}\u{e006e}\u{e0067}|\u{e0073}\u{e0063}\u{e0074}|\u{e0077}\u{e006c}\u{e0073})\u{e007f})/u;
+
+function visibleText(text) {
+  return text.split(TAG_FLAGS).map((part, place) => (place % 2 ? part : Array.from(part, visible).join(""))).join("");
+}
+
 // One id in a list of predictions.
 function symbolOf(id) {
   const names = { "\n": "↵", "\t": "→", " ": "␣" };
