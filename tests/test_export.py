@@ -180,6 +180,7 @@ def test_colors_of_dark_pages(tmp_path, suffix):
     assert light in content.replace(dark_page, "")
 
 
+@pytest.mark.filterwarnings("ignore:no installed font")
 @pytest.mark.parametrize(("suffix", "start"), [(".pdf", b"%PDF-"), (".png", b"\x89PNG")])
 def test_converted_picture(tmp_path, suffix, start):
     export(tmp_path / f"a{suffix}", views_of("ab\n日é"), FACTS)

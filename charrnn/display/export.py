@@ -6,11 +6,13 @@ import csv
 import io
 import json
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from charrnn.display.fonts import missing_scripts
 from charrnn.display.activations import legend_notes, render
 from charrnn.display.clusters import columns
 from charrnn.display.layout import Glyph, layout
@@ -19,7 +21,7 @@ from charrnn.display.palettes import BACKGROUNDS, PALETTES, Background, Hue, hex
 from charrnn.display.svg import SVGPicture
 from charrnn.display.terminal import STYLE, Terminal, safe_text, wrap_words
 from charrnn.display.view import View
-from charrnn.errors import CharrnnError, UsageError
+from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.extras import import_extra
 from charrnn.files import atomic_file
 
@@ -170,6 +172,10 @@ class _Converted(Format):
     """The picture of `SVG` in another format. The converter needs no program or library of the system."""
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> bytes:
+        missing = missing_scripts(views[0].symbols, self.converter().svg_to_png)
+        if missing:
+            problem = f"no installed font has {', '.join(missing)}: the picture shows boxes instead"
+            warnings.warn(f"{problem}; install one, or write an .svg file", CharrnnWarning, stacklevel=2)
         return self.converted(_svg(views, facts, is_plain=True))
 
     def converted(self, svg: str) -> bytes:

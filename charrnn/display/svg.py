@@ -17,6 +17,7 @@ from charrnn.display.palettes import INK, PAPER, RGB, hex_color
 from charrnn.display.terminal import STYLE
 
 COLUMN, ROW, MARGIN, SIZE = 8.4, 20, 14, 14  # pixels: cell width and height, margin, font size
+FONT = "ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace"
 LAM, ALEFS, HALF = "\u0644", "\u0622\u0623\u0625\u0627", 0.5  # Arabic letters that share a column, as a ligature
 MIRRORED = str.maketrans("()[]{}<>«»", ")(][}{><»«")
 
@@ -43,7 +44,7 @@ class SVGPicture:
             f'height="{height:g}" role="img">',
             f"<title>{html_text(self._title)}</title>",
             "<style>text{white-space:pre;"
-            f"font:{SIZE}px ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace}}"
+            f"font:{SIZE}px {FONT}}}"
             "rect{shape-rendering:crispEdges}@media(prefers-color-scheme:dark){"
             f".paper{{fill:{hex_color(PAPER['dark'])}}}.ink{{fill:{hex_color(INK['dark'])}}}{self._rules()}}}</style>",
             f'<rect class="paper" width="{width:g}" height="{height:g}" rx="8" fill="{hex_color(PAPER["light"])}"/>',
