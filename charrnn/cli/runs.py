@@ -14,8 +14,10 @@ import typer
 from charrnn.cli.completion import complete_run
 from charrnn.cli.help import Group, add_command
 from charrnn.cli.options import JsonListOption, check_figure, output_option
+from charrnn.cli.stderr import note, say
 from charrnn.errors import CharrnnError, CharrnnWarning
-from charrnn.settings import ModelSettings, TrainingSettings, only_one_of
+from charrnn.options import only_one_of
+from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.units import bits, count, file_size
 
 if TYPE_CHECKING:
@@ -162,7 +164,7 @@ def runs(
     from charrnn.display.terminal import Terminal, safe_text
     from charrnn.model.lookup import all_run_names, runs_folder
 
-    only_one_of(json=as_json or None, output=output)
+    only_one_of(json=as_json, output=output)
     check_figure(output)
     listed = [summarize(name) for name in names or all_run_names()]
     if as_json:
@@ -173,7 +175,9 @@ def runs(
     if output is not None:
         figure = _plot(listed, x)
         figure.save(output)
-        print("\n".join([*figure.notes, f"written to {output}"]), file=sys.stderr)
+        for left_out in figure.notes:
+            note(left_out)
+        say(f"written to {output}")
         return
     terminal = Terminal.of(sys.stdout)
     if plot:
@@ -236,8 +240,8 @@ def write_plot(plot: LossPlot, terminal: Terminal) -> None:
     """Draw loss curves, and say which runs are left out."""
     for line in plot.lines(terminal):
         terminal.write(f"{line}\n", styled=True)
-    for note in plot.notes:
-        terminal.paragraph(note)
+    for left_out in plot.notes:
+        terminal.paragraph(left_out)
 
 
 def differing_settings(runs: Sequence[Summary]) -> list[str]:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from charrnn.display.fonts import missing_scripts
 from charrnn.display.activations import legend_notes, render
 from charrnn.display.clusters import columns
+from charrnn.display.fonts import missing_scripts
 from charrnn.display.layout import Glyph, layout
 from charrnn.display.page import html_text, page
 from charrnn.display.palettes import BACKGROUNDS, PALETTES, Background, Hue, hex_color, swatch
