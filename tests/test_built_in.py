@@ -77,7 +77,7 @@ def test_without_a_run_it_is_used_and_says_so(home: Path) -> None:
 def test_inspect_says_where_its_names_come_from(home: Path, findings: Findings) -> None:
     out, err = invoke("inspect")
     assert NOTE in err
-    assert "when the model was packaged" in " ".join(out.split())
+    assert "The names were found in the library of Python" in " ".join(out.split())
     assert "--again" in out
     assert next(iter(findings)).cell in out
     assert not (home / "checkpoints").exists()
