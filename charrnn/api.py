@@ -42,8 +42,8 @@ from charrnn.inspection.recorded_trace import CellName, Trace, as_cell
 from charrnn.language_model import LanguageModel, TextLike
 from charrnn.model.device import choose_device
 from charrnn.model.lookup import open_run
-from charrnn.progress import StageProgress, no_progress, span
 from charrnn.model.losses import LossPlot
+from charrnn.progress import StageProgress, no_progress, span
 from charrnn.properties.catalog import Property, Text, property_titled
 from charrnn.properties.user_properties import find_property
 from charrnn.settings import CONTROLS, SEARCH_SEED, SEARCHED_CHARACTERS, STEERED_CHARACTERS, STEERED_TEXTS
