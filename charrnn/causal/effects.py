@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -190,7 +189,8 @@ class Ablation:
         return f"<Ablation: {claim(self)}>"
 
     def __str__(self) -> str:
-        return plain(self)
+        parts = [claim(self), "", *tables(self, Terminal.plain()), caveat(self), *details(self)]
+        return "\n".join(parts)
 
     def to_dataframe(self) -> pandas.DataFrame:
         """Return a row for each direction. Raises CharrnnError where pandas is not installed."""
@@ -344,12 +344,6 @@ def _stored(stored: Iterable[Stored]) -> str:
 
 def _percent(share: float) -> str:
     return f"{round(100 * share)} %".replace("-", "−")
-
-
-def plain(ablation: Ablation) -> str:
-    """Return everything as text without colors."""
-    terminal = Terminal(is_terminal=False, colors="none", width=80, unicode=True, stream=io.StringIO())
-    return "\n".join([claim(ablation), "", *tables(ablation, terminal), caveat(ablation), *details(ablation)])
 
 
 def tables(ablation: Ablation, terminal: Terminal) -> tuple[str, str, str]:

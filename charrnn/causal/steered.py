@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Literal, get_args
@@ -109,7 +108,7 @@ class Steering:
         return f"<Steering: {claim(self)}>"
 
     def __str__(self) -> str:
-        plain = Terminal(is_terminal=False, colors="none", width=100, unicode=True, stream=io.StringIO())
+        plain = Terminal.plain(100)
         return "\n".join([claim(self), "", table_of(self, plain), *samples(self, plain), "", *notes(self)])
 
     def to_json(self) -> dict[str, Any]:

@@ -179,7 +179,7 @@ class Findings:
             yield from filled(paragraph, terminal)
 
     def __str__(self) -> str:
-        return "\n".join(self.lines(Terminal(is_terminal=False, colors="none", width=80, unicode=True)))
+        return "\n".join(self.lines(Terminal.plain()))
 
     def _repr_html_(self) -> str:
         parts = [f"<p>{html_text(line)}</p>" for line in (self.heading(), *headlines(self))]

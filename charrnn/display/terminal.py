@@ -169,6 +169,11 @@ class Terminal:
             program=terminal_program(os.environ) if terminal else None,
         )
 
+    @classmethod
+    def plain(cls, width: int = 80) -> Terminal:
+        """Return what `str` of a result is laid out for: no colors, and no stream."""
+        return cls(is_terminal=False, colors="none", width=width, unicode=True)
+
     def write(self, text: str, *, styled: bool = False) -> None:
         """Write to the stream, as `write` does."""
         if self.stream is None:
