@@ -193,12 +193,7 @@ def _subset(trial: _Trial) -> Windows:
 
 
 def _direction(
-    experiment: _Experiment,
-    split: Split,
-    trial: _Trial,
-    null: np.ndarray,
-    elsewhere: Windows,
-    symbols: Sequence[str],
+    experiment: _Experiment, split: Split, trial: _Trial, null: np.ndarray, elsewhere: Windows, symbols: Sequence[str]
 ) -> Direction:
     """null: effects beyond matched characters of the control cells, (K,)."""
     network, reading, kind = experiment.network, experiment.reading, trial.kind

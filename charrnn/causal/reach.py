@@ -172,11 +172,7 @@ def measure_memory(
     """
     show = overall(progress or no_progress, SECONDS)
     gradients = state_gradients(
-        network,
-        text,
-        positions=positions,
-        kept=SHARE_LAGS,
-        progress=lambda share: show("gradients", share),
+        network, text, positions=positions, kept=SHARE_LAGS, progress=lambda share: show("gradients", share)
     )
     context = effective_context(network, text, progress=lambda share: show("effective context", share))
     relative = gradients.log_norms - gradients.log_norms[:, :1]
@@ -185,11 +181,7 @@ def measure_memory(
 
 @torch.inference_mode()
 def effective_context(
-    network: CharRNN,
-    text: EncodedText,
-    *,
-    splices: int = SPLICES,
-    progress: FractionProgress | None = None,
+    network: CharRNN, text: EncodedText, *, splices: int = SPLICES, progress: FractionProgress | None = None
 ) -> EffectiveContext:
     """Measure the loss added by other text before the last n characters.
 

@@ -218,12 +218,7 @@ CATALOG: dict[str, Property] = {}
 """Name → property."""
 
 
-def register(
-    name: str,
-    kind: Kind,
-    definition: str,
-    **details: Any,
-) -> Callable[[Values], Values]:
+def register(name: str, kind: Kind, definition: str, **details: Any) -> Callable[[Values], Values]:
     """Add a function from Text to values (N,) to the catalog. Defining the function again replaces it.
 
     details: fields of `Property`; the phrase is the name by default. Raises ValueError if another function has the

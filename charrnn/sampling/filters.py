@@ -118,10 +118,7 @@ def penalties(context: SampleContext) -> HistoryFilter:
         panel=REPETITION,
     ),
     dry_sequence_breaker=setting(
-        "",
-        r"Characters that end a repetition, such as '\n:'.",
-        metavar="CHARS",
-        panel=REPETITION,
+        "", r"Characters that end a repetition, such as '\n:'.", metavar="CHARS", panel=REPETITION
     ),
 )
 def dry(context: SampleContext) -> HistoryFilter:

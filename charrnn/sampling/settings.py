@@ -58,9 +58,7 @@ class SampleSettings(Settings):
         None, "End a text after this many lines.", at_least=1, at_most=10**12, metavar="N", panel=STOPS
     )
     until_balanced: bool = option(
-        False,
-        "End a text when every bracket and double quote that it or the prime opened is closed.",
-        panel=STOPS,
+        False, "End a text when every bracket and double quote that it or the prime opened is closed.", panel=STOPS
     )
     max_copy: int | None = option(
         None,

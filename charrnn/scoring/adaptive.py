@@ -13,13 +13,7 @@ from charrnn.text.encoded_text import EncodedText
 
 
 def adaptive_score(
-    network: CharRNN,
-    text: EncodedText,
-    training: EncodedText,
-    *,
-    dynamic: bool,
-    mix: bool,
-    progress: StageProgress,
+    network: CharRNN, text: EncodedText, training: EncodedText, *, dynamic: bool, mix: bool, progress: StageProgress
 ) -> Score:
     """Score a text while weights, an n-gram, or both learn from it.
 

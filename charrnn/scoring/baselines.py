@@ -46,10 +46,7 @@ def given_part(training: EncodedText) -> EncodedText:
 
 
 def score_baselines(
-    training: EncodedText,
-    text: EncodedText,
-    vocabulary: Vocabulary,
-    progress: StageProgress = no_progress,
+    training: EncodedText, text: EncodedText, vocabulary: Vocabulary, progress: StageProgress = no_progress
 ) -> list[Baseline]:
     """Return the score of every baseline on a text, given the end of a training text.
 
@@ -63,10 +60,7 @@ def score_baselines(
     seconds = time.perf_counter() - started
     ngram = Baseline("n-gram", f"contexts of up to {ORDER} characters", frozen, adaptive, seconds)
     before, after = _stored(training, vocabulary), _stored(text, vocabulary)
-    return [
-        ngram,
-        *(_compressed(each, before, after, len(text), partial(progress, each.name)) for each in COMPRESSORS),
-    ]
+    return [ngram, *(_compressed(each, before, after, len(text), partial(progress, each.name)) for each in COMPRESSORS)]
 
 
 def _compressed(

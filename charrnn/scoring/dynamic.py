@@ -145,10 +145,7 @@ def choose_dynamics(network: CharRNN, training: EncodedText, progress: FractionP
 
 
 def dynamic_score(
-    network: CharRNN,
-    text: EncodedText,
-    dynamics: Dynamics,
-    progress: FractionProgress = no_progress,
+    network: CharRNN, text: EncodedText, dynamics: Dynamics, progress: FractionProgress = no_progress
 ) -> Score:
     """Return the cross-entropy of a text, each segment of which is scored before the weights learn from it.
 
@@ -164,12 +161,7 @@ def dynamic_score(
     return Score(torch.cat(nats).numpy())
 
 
-def adapt(
-    network: CharRNN,
-    text: EncodedText,
-    dynamics: Dynamics,
-    progress: FractionProgress = no_progress,
-) -> CharRNN:
+def adapt(network: CharRNN, text: EncodedText, dynamics: Dynamics, progress: FractionProgress = no_progress) -> CharRNN:
     """Return a copy of a network whose weights have learned from a text.
 
     The number of passes is the one with the lowest loss on the last fifth of the text, which is held out to find it.
@@ -185,12 +177,7 @@ def adapt(
 
 
 def _best_passes(
-    network: CharRNN,
-    seen: EncodedText,
-    unseen: EncodedText,
-    dynamics: Dynamics,
-    most: int,
-    progress: FractionProgress,
+    network: CharRNN, seen: EncodedText, unseen: EncodedText, dynamics: Dynamics, most: int, progress: FractionProgress
 ) -> int:
     """Return after how many passes over one text the loss of another is lowest. Stop at the first that raises it."""
     learner, losses = _Learner(network, dynamics.segment), [math.inf]

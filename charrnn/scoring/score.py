@@ -175,12 +175,7 @@ def _loss_dtype(network: CharRNN) -> torch.dtype:
 
 
 def _score_stream(
-    network: CharRNN,
-    ids: np.ndarray,
-    nats: Tensor,
-    segments: int | None,
-    limits: Limits,
-    watch: _Watch,
+    network: CharRNN, ids: np.ndarray, nats: Tensor, segments: int | None, limits: Limits, watch: _Watch
 ) -> None:
     """Fill nats (N − 1,) from ids (N,), one part after the other."""
     segments = segments or segments_of(len(ids))
@@ -242,15 +237,7 @@ class _ParallelReading:
     state: one row, before the first segment. nats: (S, n). ends: the state of every segment after each chunk.
     """
 
-    def __init__(
-        self,
-        network: CharRNN,
-        ids: np.ndarray,
-        state: State,
-        segments: int,
-        chunk: int,
-        watch: _Watch,
-    ):
+    def __init__(self, network: CharRNN, ids: np.ndarray, state: State, segments: int, chunk: int, watch: _Watch):
         self.network, self.ids, self.state, self.watch = network, ids, state, watch
         self.segments = segments
         self.length = -(-(len(ids) - 1) // segments)

@@ -19,14 +19,7 @@ from charrnn.text import corpus_cache
 from charrnn.text.corpus_cache import Encoded
 from charrnn.text.encoder import Encoder, Survey
 from charrnn.text.path_filter import FILTERED
-from charrnn.text.sources import (
-    FoundCorpus,
-    SourceFile,
-    combine_names,
-    corpora_folder,
-    display_path,
-    find_corpora,
-)
+from charrnn.text.sources import FoundCorpus, SourceFile, combine_names, corpora_folder, display_path, find_corpora
 from charrnn.text.vocabulary import PIECE, Unknown, Vocabulary, code_points
 from charrnn.units import amount
 
@@ -203,13 +196,7 @@ def _encode_large(
     if len(files) == 1 and files[0].path is not None:
         name, folders = files[0].path.name, [files[0].path.parent, folder]
     return corpus_cache.encode(
-        files,
-        display_path(name),
-        folders,
-        as_bytes=as_bytes,
-        reading=reading,
-        vocabulary=vocabulary,
-        progress=progress,
+        files, display_path(name), folders, as_bytes=as_bytes, reading=reading, vocabulary=vocabulary, progress=progress
     )
 
 

@@ -52,10 +52,7 @@ class TrainingSession:
         return self.prepared.writer.run
 
     def events(
-        self,
-        requests: Requests | None = None,
-        *,
-        validation_progress: FractionProgress = no_progress,
+        self, requests: Requests | None = None, *, validation_progress: FractionProgress = no_progress
     ) -> Iterator[Event]:
         """Train to the end and yield what happens.
 

@@ -178,10 +178,7 @@ def _choose_and_plan(
     fixed = {name: explicit.get(name) for name in ("evaluations", "val_characters")}
     plan = make_plan(budget, timing, texts, chosen.training, time.perf_counter(), **fixed)
     training = chosen.training.changed(
-        steps=plan.steps,
-        evaluations=plan.evaluations,
-        val_characters=plan.val_characters,
-        threads=timing.threads,
+        steps=plan.steps, evaluations=plan.evaluations, val_characters=plan.val_characters, threads=timing.threads
     )
     read = training.steps * training.batch_size * training.seq_length
     epochs = read / len(texts[0])
@@ -307,11 +304,7 @@ def _check_finished(run: Run, checkpoint: Checkpoint, options: TrainOptions) -> 
 
 
 def _extend(
-    writer: RunWriter,
-    checkpoint: Checkpoint,
-    budget: Budget,
-    timing: Timing,
-    texts: tuple[EncodedText, EncodedText],
+    writer: RunWriter, checkpoint: Checkpoint, budget: Budget, timing: Timing, texts: tuple[EncodedText, EncodedText]
 ) -> Plan:
     """Record that a finished run gets more steps. Return the plan for them."""
     run = writer.run
