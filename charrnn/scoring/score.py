@@ -110,10 +110,6 @@ class ScoringStopped(Exception):  # noqa: N818 - requested, not an error
     """`should_stop` returned True before the score was complete."""
 
 
-def _never() -> bool:
-    return False
-
-
 class _Watch:
     """Reports progress and stops the scoring on request. Each character counts twice: it may be read twice."""
 
@@ -138,7 +134,7 @@ def score(
     *,
     segments: int | None = None,
     limits: Limits = Limits(),
-    should_stop: Callable[[], bool] = _never,
+    should_stop: Callable[[], bool] = lambda: False,
     progress: FractionProgress = no_progress,
 ) -> Score:
     """Return the cross-entropy of a text, read from a zero state; each document from its own.
