@@ -91,7 +91,7 @@ def test_a_finished_run_is_extended_bit_exactly(text: Path) -> None:
     with training_session(None, TrainOptions(more_steps=5, name="stopped", device="cpu")) as session:
         requests = Requests()
         for event in session.events(requests):
-            requests.stop |= isinstance(event, CheckpointSaved)
+            requests.stop |= isinstance(event, CheckpointSaved) and event.step == 8  # others depend on the speed
     assert open_run("stopped").checkpoint("last").step == 8
     trained(None, TrainOptions(resume=True, name="stopped", device="cpu"))
     whole, stopped = open_run("whole"), open_run("stopped")

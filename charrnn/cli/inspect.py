@@ -13,13 +13,13 @@ from charrnn.cli.background import output_terminal
 from charrnn.cli.progress import stage_bar
 from charrnn.errors import UsageError
 from charrnn.options import only_one_of, settings_from
+from charrnn.progress import span
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings
 
 if TYPE_CHECKING:
     from charrnn.api import Model
     from charrnn.display.terminal import Terminal
     from charrnn.inspection.trace import Cell
-    from charrnn.progress import span
     from charrnn.text.encoded_text import EncodedText
 
 SEARCH = "Search (without --cell)"

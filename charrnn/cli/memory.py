@@ -16,6 +16,7 @@ from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
 from charrnn.cli.progress import stage_bar
 from charrnn.options import only_one_of, settings_from
+from charrnn.progress import span
 from charrnn.settings import TerminalSettings
 from charrnn.units import count
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from charrnn.api import Model
     from charrnn.causal.reach import Memory
     from charrnn.display.terminal import Terminal
-    from charrnn.progress import span
     from charrnn.text.encoded_text import EncodedText
 
 SHOWN_LAGS, SHOWN_CONTEXTS = (1, 10, 20, 50, 100, 200), (1, 2, 5, 10, 20, 50, 100, 200)
