@@ -9,82 +9,54 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from charrnn.api import Model, compare, load, loss_plot, train
-    from charrnn.causal.clamp import Clamp
-    from charrnn.discovery.findings import Findings
-    from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
-    from charrnn.inspection.recorded_trace import Picture, Trace
-    from charrnn.inspection.trace import Cell
-    from charrnn.model.exported import export_run, import_run
-    from charrnn.model.lookup import open_run
-    from charrnn.model.manage import remove_run, rename_run
-    from charrnn.model.run import Run
-    from charrnn.sampling.settings import SampleSettings
-    from charrnn.scoring.score import Score
-    from charrnn.settings import ModelSettings, TrainingSettings
-    from charrnn.text.corpus import Corpus, load_corpus
-    from charrnn.text.encoded_text import EncodedText
+    from charrnn.api import Model as Model
+    from charrnn.api import compare as compare
+    from charrnn.api import load as load
+    from charrnn.api import loss_plot as loss_plot
+    from charrnn.api import train as train
+    from charrnn.causal.clamp import Clamp as Clamp
+    from charrnn.discovery.findings import Findings as Findings
+    from charrnn.errors import CharrnnError as CharrnnError
+    from charrnn.errors import CharrnnWarning as CharrnnWarning
+    from charrnn.errors import UsageError as UsageError
+    from charrnn.inspection.recorded_trace import Picture as Picture
+    from charrnn.inspection.recorded_trace import Trace as Trace
+    from charrnn.inspection.trace import Cell as Cell
+    from charrnn.model.exported import export_run as export_run
+    from charrnn.model.exported import import_run as import_run
+    from charrnn.model.lookup import open_run as open_run
+    from charrnn.model.manage import remove_run as remove_run
+    from charrnn.model.manage import rename_run as rename_run
+    from charrnn.model.run import Run as Run
+    from charrnn.sampling.settings import SampleSettings as SampleSettings
+    from charrnn.scoring.score import Score as Score
+    from charrnn.settings import ModelSettings as ModelSettings
+    from charrnn.settings import TrainingSettings as TrainingSettings
+    from charrnn.text.corpus import Corpus as Corpus
+    from charrnn.text.corpus import load_corpus as load_corpus
+    from charrnn.text.encoded_text import EncodedText as EncodedText
 
 __version__ = "0.1.0"
 
-_MODULES = {
-    "Cell": "charrnn.inspection.trace",
-    "CharrnnError": "charrnn.errors",
-    "CharrnnWarning": "charrnn.errors",
-    "Clamp": "charrnn.causal.clamp",
-    "Corpus": "charrnn.text.corpus",
-    "EncodedText": "charrnn.text.encoded_text",
-    "Findings": "charrnn.discovery.findings",
-    "Model": "charrnn.api",
-    "ModelSettings": "charrnn.settings",
-    "Picture": "charrnn.inspection.recorded_trace",
-    "Run": "charrnn.model.run",
-    "SampleSettings": "charrnn.sampling.settings",
-    "Score": "charrnn.scoring.score",
-    "Trace": "charrnn.inspection.recorded_trace",
-    "TrainingSettings": "charrnn.settings",
-    "UsageError": "charrnn.errors",
-    "compare": "charrnn.api",
-    "export_run": "charrnn.model.exported",
-    "import_run": "charrnn.model.exported",
-    "load": "charrnn.api",
-    "load_corpus": "charrnn.text.corpus",
-    "loss_plot": "charrnn.api",
-    "open_run": "charrnn.model.lookup",
-    "remove_run": "charrnn.model.manage",
-    "rename_run": "charrnn.model.manage",
-    "train": "charrnn.api",
+_NAMES = {
+    "api": ("Model", "compare", "load", "loss_plot", "train"),
+    "causal.clamp": ("Clamp",),
+    "discovery.findings": ("Findings",),
+    "errors": ("CharrnnError", "CharrnnWarning", "UsageError"),
+    "inspection.recorded_trace": ("Picture", "Trace"),
+    "inspection.trace": ("Cell",),
+    "model.exported": ("export_run", "import_run"),
+    "model.lookup": ("open_run",),
+    "model.manage": ("remove_run", "rename_run"),
+    "model.run": ("Run",),
+    "sampling.settings": ("SampleSettings",),
+    "scoring.score": ("Score",),
+    "settings": ("ModelSettings", "TrainingSettings"),
+    "text.corpus": ("Corpus", "load_corpus"),
+    "text.encoded_text": ("EncodedText",),
 }
-
-__all__ = [
-    "Cell",
-    "CharrnnError",
-    "CharrnnWarning",
-    "Clamp",
-    "Corpus",
-    "EncodedText",
-    "Findings",
-    "Model",
-    "ModelSettings",
-    "Picture",
-    "Run",
-    "SampleSettings",
-    "Score",
-    "Trace",
-    "TrainingSettings",
-    "UsageError",
-    "__version__",
-    "compare",
-    "export_run",
-    "import_run",
-    "load",
-    "load_corpus",
-    "loss_plot",
-    "open_run",
-    "remove_run",
-    "rename_run",
-    "train",
-]
+_MODULES = {name: f"charrnn.{module}" for module, names in _NAMES.items() for name in names}
+__all__ = ["__version__", *_MODULES]
 
 
 def __getattr__(name: str) -> object:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.language_model import LanguageModel
+from charrnn.api import Model
 from tests.planted import prose
 from tests.untrained import invoke, make_run, refused
 
@@ -46,7 +46,7 @@ def test_bad_output_is_refused_before_the_text_is_read(
     arguments: list[str], told: str, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "file").write_text("")
-    monkeypatch.setattr(LanguageModel, "score", lambda *_, **__: pytest.fail("the text was scored"))
+    monkeypatch.setattr(Model, "score", lambda *_, **__: pytest.fail("the text was scored"))
     assert told in refused(*arguments, command="evaluate")
 
 

@@ -22,7 +22,9 @@ LAYERS = (
     ("discovery",),
     ("causal",),
     ("explorer",),
+    ("reading_model",),
     ("language_model",),
+    ("inspected_model",),
     ("api",),
     ("cli",),
 )

@@ -41,7 +41,7 @@ def gates(
     [bold]charrnn gates[/bold]
     [bold]charrnn gates shakespeare --text sonnets.txt --json[/bold]
     """
-    from charrnn.api import GATE_CHARACTERS
+    from charrnn.inspected_model import GATE_CHARACTERS
 
     settings = settings_from(TerminalSettings, given)
     model, title, encoded = options.open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)

@@ -185,9 +185,9 @@ def _search(
     as_json: bool,
 ) -> None:
     """Search for cells, and print what is found."""
-    from charrnn.api import SEARCH_SHARE
     from charrnn.cli.findings import print_csv, print_findings
     from charrnn.cli.pictures import write_explorer
+    from charrnn.inspected_model import SEARCH_SHARE
 
     how: dict[str, Any] = {"language": search.language, "again": search.again}
     how["characters"] = search.characters or SEARCHED_CHARACTERS
