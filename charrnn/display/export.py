@@ -179,8 +179,11 @@ class _Converted(Format):
         return self.converted(_svg(views, facts, is_plain=True))
 
     def converted(self, svg: str) -> bytes:
-        """Return an SVG in this format. Raises CharrnnError where the converter is not installed."""
-        return self.convert(self.converter(), svg)
+        """Return an SVG in this format. Raises CharrnnError where the converter is not installed, or fails."""
+        try:
+            return self.convert(self.converter(), svg)
+        except RuntimeError as error:
+            raise CharrnnError(f"the picture cannot be converted to {self.suffix}", "write an .svg file") from error
 
     def converter(self) -> Any:
         """Return the package that converts. Raises CharrnnError where it is not installed."""

@@ -27,7 +27,8 @@ class SVGPicture:
 
     light, dark: the same lines with the colors of each background. title: for screen readers. is_grid: columns of
     different lines belong together, so that text is not put into visual order. is_plain: for a converter that ignores
-    `direction` and the lengths of parts: right-to-left letters have their columns on average.
+    `direction` and the lengths of parts: right-to-left letters have their columns on average, clusters with marks the
+    width of their font.
     """
 
     def __init__(
@@ -87,17 +88,24 @@ class SVGPicture:
             column += sum(one.columns for one in part)
 
     def _ltr_run(self, run: list[_Painted], column: float, top: float) -> Iterator[str]:
-        """Yield one text element for each style, and for each right-to-left letter, which only a grid has here."""
-        for _, group in groupby(enumerate(run), lambda one: (one[1].style, is_rtl([one[1].text]) and one[0])):
+        """Yield one text element for each style, and for each cluster that stands apart."""
+        for (_, apart), group in groupby(
+            enumerate(run), lambda one: (one[1].style, self._stands_apart(one[1]) and one)
+        ):
             piece = [one for _, one in group]
             text, size = "".join(one.text for one in piece), sum(one.columns for one in piece)
             yield from self._background(piece[0].style, column, size, top)
             if text.strip():
+                length = "" if apart and self._is_plain else f" {_length(size)}"
                 yield (
-                    f'<text {_place(column, top)} {_length(size)} xml:space="preserve"'
+                    f'<text {_place(column, top)}{length} xml:space="preserve"'
                     f"{self._look(piece[0].style)}>{html_text(text)}</text>"
                 )
             column += size
+
+    def _stands_apart(self, one: _Painted) -> bool:
+        """Return whether a cluster is right to left, as in a grid only, or has marks, which converters misplace."""
+        return is_rtl([one.text]) or (self._is_plain and len(one.text) > 1)
 
     def _rtl_run(self, run: list[_Painted], column: float, top: float) -> Iterator[str]:
         """Yield one text element, so that the letters are joined, in which each cluster has its columns."""
