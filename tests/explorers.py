@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.api import Model, load
+from charrnn.causal.cache import load_ablation
+from charrnn.causal.effects import Ablation
+from charrnn.discovery.cache import save_json, subject_key
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.scores import CellSummary
 from charrnn.explorer.page import Explorer
+from charrnn.model.built_in import BUILT_IN, built_in_path
 from tests.test_findings import evidence, findings
 from tests.untrained import make_run
 
@@ -33,6 +37,18 @@ def found_in(model: Model) -> Findings:
     correlates = evidence(cell="1:4", property_name="line position", sign=-1, stability=0.5, **counter)
     summaries = tuple(CellSummary(name, "h", "inside parentheses", "binary", -0.5, -0.4) for name in names)
     return dataclasses.replace(findings(named, correlates), summaries=summaries)
+
+
+def keep_ablation(model: Model) -> Ablation:
+    """Keep an ablation of 1:3 beside a run, with the figures of a cell of the built-in model, and return it."""
+    folder = built_in_path()
+    assert folder is not None
+    best = load_ablation(sorted((folder / "ablations").glob("*.json"))[0], load(BUILT_IN).network)
+    assert best is not None
+    ablation = dataclasses.replace(best, cell="1:3")
+    subject = subject_key(model.network, model.encode())
+    save_json(model.run.path / "ablations" / f"{subject}-test.json", ablation.to_json())
+    return ablation
 
 
 def make_model(home: Path, text: str = TEXT, name: str = "a", **run: Any) -> Model:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,7 +20,7 @@ from charrnn.api import Model
 from charrnn.cli.app import app
 from charrnn.display.explorer.page import SCRIPTS, explorer_page
 from charrnn.explorer.arrays import encoded_ids, encoded_matrix, encoded_shares, encoded_signed
-from charrnn.explorer.weights import network_data
+from charrnn.explorer.weights import network_data, states_data
 from charrnn.inspection.trace import trace_signal
 from charrnn.model.recurrences import RECURRENCES, register
 from charrnn.model.recurrences.rnn import RNN
@@ -125,6 +126,22 @@ def test_weights_take_8_bits_where_16_do_not_fit(model):
         bits.append(found and found["output"]["bits"])
     assert bits == [16, 8, None]
     assert "do not fit" in note
+
+
+def test_states_come_as_often_as_they_fit(model):
+    text = model.encode()[:1000]
+    found = states_data(model.network, text, 10**6)
+    assert found is not None
+    assert found["every"] == 100
+    integers = np.frombuffer(base64.b64decode(found["parts"]["c"]["values"]), np.int16).reshape(10, -1)
+    scales = np.frombuffer(base64.b64decode(found["parts"]["c"]["scales"]), np.float32)
+    expected = trace_signal(model.network, text, "c")[99::100]
+    np.testing.assert_allclose(integers * scales[:, None], expected, atol=1e-3)
+    cells = expected.shape[1]
+    assert states_data(model.network, text, 5 * 2 * cells * 3)["every"] == 200
+    assert states_data(model.network, text, 100) is None
+    documents = dataclasses.replace(text, starts=np.array([0, 500]))
+    assert states_data(model.network, documents, 10**6) is None
 
 
 def test_arrays_are_restored():

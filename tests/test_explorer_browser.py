@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -14,8 +15,12 @@ import pytest
 import torch
 
 from charrnn.api import Model
+from charrnn.causal.effects import effect_table
+from charrnn.explorer import data
+from charrnn.explorer.weights import network_data, rounded, rounding_cost
+from charrnn.inspection.trace import trace_signal
 from tests.conftest import contracted
-from tests.explorers import TEXT, make_explorer, make_model
+from tests.explorers import ENGLAND, HOSTILE, TEXT, keep_ablation, make_explorer, make_model
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -99,6 +104,8 @@ def models(tmp_path_factory) -> Iterator[dict[tuple[str, int], tuple[Model, Path
                 for parameter in model.network.parameters():
                     if parameter.ndim == 1:
                         parameter += torch.linspace(-0.5, 0.5, len(parameter))
+            if layers == 2:
+                keep_ablation(model)
             path = home / f"{recurrence}{layers}.html"
             make_explorer(model, characters=1500).save(path)
             made[recurrence, layers] = model, path
@@ -153,6 +160,21 @@ def test_logits_equal_those_of_pytorch(browser, models, shape):
     np.testing.assert_allclose(browser.run(READ, TYPED, []), logits_of(model, TYPED), atol=1e-3)
 
 
+def test_8_bit_logits_are_those_of_the_rounded_network(browser, models, tmp_path, monkeypatch):
+    model, _ = models["lstm", 2]
+    weights = sum(one.numel() for one in model.network.parameters())
+    monkeypatch.setattr(data, "network_data", lambda *given: network_data(*given[:-1], 2 * weights))
+    page = make_explorer(model, characters=1500)
+    cost = rounding_cost(model.network, model.encode()[:1500], 8)
+    assert page.note == f"weights rounded to 8 bits cost {cost:.3f} bits/char"
+    page.save(tmp_path / "8.html")
+    browser.open(tmp_path / "8.html")
+    network = rounded(model.network, 8)
+    found = np.array(browser.run(READ, TYPED, []))
+    np.testing.assert_allclose(found, logits_of(dataclasses.replace(model, network=network), TYPED), atol=1e-3)
+    assert 0.001 < np.abs(found - logits_of(model, TYPED)).max() < 0.2
+
+
 @pytest.mark.parametrize(("signal", "value"), [("c", 1.7), ("c", -0.4), ("h", 0.9)])
 def test_held_cell_equals_a_clamp(page, models, signal, value):
     model, _ = models["lstm", 2]
@@ -162,7 +184,7 @@ def test_held_cell_equals_a_clamp(page, models, signal, value):
 
 
 def test_first_cell_is_shown(page):
-    assert page.text("h2") == "Cell 1:3 is high inside parentheses"
+    assert page.text("h2") == "★★ Cell 1:3 is high inside parentheses"
     assert page.run("return document.title").startswith("1:3 inside parentheses")
     assert "AUC" in page.text("#headline")
     kinds = page.run("return [...document.querySelectorAll('.passage .kind')].map((one) => one.firstChild.textContent)")
@@ -171,6 +193,22 @@ def test_first_cell_is_shown(page):
     classes = page.run("return [...document.querySelectorAll('#passages span')].map((one) => one.className)")
     assert any(re.match(r"[pn]\d", one) for one in classes)
     assert page.text("#details").count("forget gate") == 1
+
+
+def test_ablation_is_a_table(page, models):
+    ablation = models["lstm", 2][0].earlier_ablations()[0]
+    headers, rows = effect_table(ablation)
+    found = page.run(
+        "return [...document.querySelectorAll('#details table tr')].map((row) => "
+        "[...row.cells].map((one) => one.textContent))"
+    )
+    assert found == [headers, *rows]
+    words = page.run("return document.querySelector('#details table').closest('section').textContent")
+    assert words.startswith("Ablation")
+    assert page.text("#list [aria-current] .stars").strip() == page.text("h2 .stars").strip() == "★★"
+    page.press("j")
+    page.wait("charrnn.explorer.cell.name === '1:4'")
+    assert "Not ablated" in page.text("#details")
 
 
 def test_keys_address_and_neighbors(page):
@@ -196,7 +234,7 @@ def test_address_names_the_cell(browser, models):
     assert browser.text("h2").startswith("Cell 2:5")
     for nothing in ("#9:99999", "#%"):
         browser.open(models["lstm", 2][1], nothing)
-        assert browser.text("h2").startswith("Cell 1:3")
+        assert "Cell 1:3" in browser.text("h2")
 
 
 def test_search_by_name(page):
@@ -230,6 +268,40 @@ def test_card_of_a_character(page):
     assert page.run("return document.getElementById('card').hidden") is True
 
 
+def test_gates_of_any_character(browser, models):
+    """Those outside of the passages are computed from the last recorded state."""
+    for shape in SHAPES[:3]:
+        model, path = models[shape]
+        browser.open(path)
+        expected = {
+            gate: trace_signal(model.network, model.encode(), gate) for gate in model.network.recurrence.sigmoid_gates
+        }
+        for position in (0, 99, 100, 457, 301, 1499):
+            found = browser.run(
+                "const bare = { ...charrnn.data.cells[0], passages: [] };"
+                "return [bare.layer, bare.index, charrnn.recorded.gates(bare, arguments[0])]",
+                position,
+            )
+            layer, index, gates = found
+            column = (layer - 1) * model.network.settings.hidden_size + index
+            assert dict(gates) == pytest.approx({gate: expected[gate][position, column] for gate, _ in gates}, abs=1e-3)
+            assert [gate for gate, _ in gates] == list(expected)
+
+
+def test_card_in_the_whole_text_has_gates(page):
+    page.run("document.getElementById('whole').open = true")
+    page.wait("document.querySelector('.whole pre')")
+    outside = page.run(
+        "const { passages } = charrnn.explorer.cell; const spans = [...document.querySelectorAll('.whole pre span')];"
+        "const isIn = (position) => passages.some(({ start, stop }) => position >= start && position < stop);"
+        "const span = spans.find(({ place }) => place && !isIn(place.position)); span.id = 'outside';"
+        "return span.place.position"
+    )
+    assert outside >= 0
+    page.point("#outside")
+    assert page.run("return document.querySelectorAll('#card .gates .bar').length") == 3
+
+
 def test_typing_lights_cells_up(page):
     look = "return [...document.querySelectorAll('#grid i')].map((one) => one.className).join()"
     page.type("#typed", "he")
@@ -261,6 +333,51 @@ def test_held_cell_changes_the_text(page):
     page.run("document.getElementById('again').click()")
     page.wait("charrnn.live.isComplete()")
     assert page.text("#free") != free
+
+
+JOINED = """
+    const [selector, word] = arguments;
+    const spans = [...document.querySelectorAll(selector)];
+    const first = spans.findIndex((one, place) =>
+      spans.slice(place, place + word.length).map((span) => span.textContent).join("") === word);
+    spans[first].parentNode.style.fontFamily = "'Noto Sans Arabic', 'DejaVu Sans', sans-serif";  // not of equal widths
+    const boxes = spans.slice(first, first + word.length).map((span) => span.getBoundingClientRect());
+    const width = (text) => {
+      const span = spans[first].parentNode.appendChild(document.createElement("span"));
+      span.textContent = text;
+      const { width } = span.getBoundingClientRect();
+      span.remove();
+      return width;
+    };
+    const colors = spans.slice(first, first + word.length).map((span) => span.className);
+    return { lefts: boxes.map(({ left }) => left), width: boxes.reduce((sum, box) => sum + box.width, 0), colors,
+      joined: width(word), apart: width([...word].join("\u200c")) };
+"""
+
+
+def check_arabic(page: Page, selector: str) -> None:
+    """The letters of a word run from right to left, and are as wide as a word in one element: they are joined."""
+    found = page.run(JOINED, selector, "مرحبا")
+    assert found["lefts"] == sorted(found["lefts"], reverse=True)
+    assert found["width"] == pytest.approx(found["joined"], abs=0.5)
+    assert abs(found["joined"] - found["apart"]) > 1
+    assert len(set(found["colors"])) > 1
+
+
+def test_arabic_is_joined_and_flags_are_whole(page):
+    page.run("document.getElementById('whole').open = true")
+    page.wait("document.querySelector('.whole pre')")
+    check_arabic(page, ".whole pre span")
+    whole = page.run("return [...document.querySelectorAll('.whole pre span')].map((one) => one.textContent)")
+    assert {"🇩🇪", "👍🏽", ENGLAND} <= set(whole)
+
+
+def test_arabic_and_flags_in_a_colored_page(browser, models, tmp_path):
+    models["lstm", 2][0].trace(start=len(HOSTILE), length=200).show("1:3").save(tmp_path / "cell.html")
+    browser.open(tmp_path / "cell.html")
+    check_arabic(browser, "pre i")
+    whole = browser.run("return [...document.querySelectorAll('pre i')].map((one) => one.textContent)")
+    assert {"🇩🇪", "👍🏽", ENGLAND} <= set(whole)
 
 
 def test_hostile_text_is_visible_and_harmless(page):

@@ -11,7 +11,7 @@ from charrnn.causal.effects import Ablation
 from charrnn.discovery.findings import Findings, headlines, paragraphs
 from charrnn.explorer.arrays import encoded, encoded_ids, encoded_shares
 from charrnn.explorer.cells import cells_data, choose_cells
-from charrnn.explorer.weights import network_data
+from charrnn.explorer.weights import network_data, states_data
 from charrnn.inspection.recorded_trace import Trace
 from charrnn.inspection.trace import all_cells
 from charrnn.model.run_settings import RunSettings
@@ -76,6 +76,8 @@ def explorer_data(
     }
     limit = LARGEST_PAGE - OTHER_PARTS - _size(data)
     data["network"], data["networkNote"] = network_data(network, vocabulary, settings.training.documents, text, limit)
+    if data["network"] is not None:
+        data["states"] = states_data(network, text, limit - _size(data["network"]))
     progress(1.0)
     return data
 

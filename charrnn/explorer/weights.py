@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from charrnn.explorer.arrays import encoded, encoded_matrix, row_integers
+from charrnn.inspection.trace import trace_signal
 from charrnn.model.gate_weights import gate_weights
 from charrnn.model.network import CharRNN
 from charrnn.scoring.score import score
@@ -19,6 +20,8 @@ from charrnn.units import NATS_PER_BIT
 
 BASE64 = 4 / 3
 """Characters of base64 for each byte."""
+BLOCKS = (100, 200, 400)
+"""Characters between two states, the fewest that fit: a page reads half as many for the gates of a character."""
 MEASURED = 5_000
 """Characters of the text on which the cost of rounding is measured."""
 
@@ -70,16 +73,39 @@ def network_data(
     return data, f"weights rounded to {bits} bits cost {rounding_cost(network, text, bits):.3f} bits/char"
 
 
-@torch.no_grad()
+def states_data(network: CharRNN, text: EncodedText, limit: int) -> dict[str, Any] | None:
+    """Return the state after every so many characters of a text, from which a page computes the gates of the others.
+
+    text: read from its start. limit: bytes that the states may take. None where they do not fit, or where more than the
+    text changes the state: a start of a document, or a held cell.
+    """
+    parts, cells = list(network.recurrence.state_parts), network.settings.layers * network.settings.hidden_size
+    for every in BLOCKS:
+        if (
+            len(text) // every * len(parts) * cells * 2 * BASE64 <= limit
+            and not text.has_documents
+            and not network.held
+        ):
+            states = {part: trace_signal(network, text, part)[every - 1 :: every] for part in parts}
+            return {"every": every, "parts": {part: encoded_matrix(values, 16) for part, values in states.items()}}
+    return None
+
+
 def rounding_cost(network: CharRNN, text: EncodedText, bits: int) -> float:
     """Return by how many bits per character the loss rises when matrices are rounded."""
-    rounded, text = copy.deepcopy(network), text[:MEASURED]
-    for parameter in rounded.parameters():
+    exact, changed = (score(one, text[:MEASURED]).nats for one in (network, rounded(network, bits)))
+    return max(0.0, float(np.nanmean(changed - exact)) / NATS_PER_BIT) if len(exact) else 0.0
+
+
+@torch.no_grad()
+def rounded(network: CharRNN, bits: int) -> CharRNN:
+    """Return a copy of a network with the matrices that a page restores from integers of 8 or 16 bits."""
+    copied = copy.deepcopy(network)
+    for parameter in copied.parameters():
         if parameter.ndim == 2:
             integers, scales = row_integers(_array(parameter), bits)
             parameter.copy_(torch.from_numpy(integers * scales[:, None]))
-    exact, changed = (score(one, text).nats for one in (network, rounded))
-    return max(0.0, float(np.nanmean(changed - exact)) / NATS_PER_BIT) if len(exact) else 0.0
+    return copied
 
 
 def _array(tensor: Tensor) -> np.ndarray:

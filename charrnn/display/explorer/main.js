@@ -97,4 +97,4 @@ function changeTheme() {
 }
 
 explorer.start();
-globalThis.charrnn = { data, network, explorer, live, encode, LiveText };
+globalThis.charrnn = { data, network, recorded, explorer, live, encode, LiveText };

@@ -113,11 +113,31 @@ class RecordedText {
     return (this.values(cell)[position] / 127) * cell.high;
   }
 
+  // Recorded in passages; elsewhere computed, where the page has the network and a state from before.
   gates(cell, position) {
     const passage = cell.passages.find(({ start, stop }) => position >= start && position < stop);
-    if (!passage) return [];
+    if (!passage) return data.states ? this.readBlock(position).gates(cell, position % data.states.every) : [];
     passage.decoded ??= Object.entries(passage.gates).map(([gate, shares]) => [gate, bytesOf(shares)]);
     return passage.decoded.map(([gate, shares]) => [gate, shares[position - passage.start] / 255]);
+  }
+
+  // The text from the recorded state before a position, read by the network up to the position.
+  readBlock(position) {
+    const { every } = data.states;
+    const start = position - (position % every);
+    if (this.block?.start !== start) this.block = { start, live: new LiveText([], this.stateBefore(start)) };
+    const { live } = this.block;
+    return live.ids.length > position - start ? live : live.read([...this.ids.slice(start, position + 1)]);
+  }
+
+  stateBefore(start) {
+    if (!start) return null;
+    this.states ??= Object.entries(data.states.parts).map(([part, matrix]) => [part, matrixOf(matrix)]);
+    const { size } = network;
+    const row = (start / data.states.every - 1) * data.layers;
+    return Array.from({ length: data.layers }, (_, layer) =>
+      Object.fromEntries(this.states.map(([part, values]) => [part, values.slice((row + layer) * size, (row + layer + 1) * size)])),
+    );
   }
 
   successors(position) {
@@ -149,8 +169,10 @@ class RecordedText {
 
 // A text that the network reads on this page. It keeps what it has read, and rereads from the first change.
 class LiveText {
-  constructor(holds = []) {
+  // before: the state in which the first character is read; that of a new text if it is null.
+  constructor(holds = [], before = null) {
     this.holds = holds;
+    this.before = before;
     this.ids = [];
     this.steps = [];
   }
@@ -165,7 +187,7 @@ class LiveText {
   }
 
   copy() {
-    const copied = new LiveText(this.holds);
+    const copied = new LiveText(this.holds, this.before);
     [copied.ids, copied.steps] = [[...this.ids], [...this.steps]];
     return copied;
   }
@@ -178,6 +200,7 @@ class LiveText {
   // The state in which the next character is read.
   state() {
     const last = this.ids.length - 1;
+    if (last < 0 && this.before) return this.before;
     const isNew = last < 0 || (network.documents === "lines" && symbolOf(this.ids[last]) === "↵");
     return isNew ? network.start(this.holds) : this.steps[last].state;
   }
