@@ -139,7 +139,7 @@ def test_states_come_as_often_as_they_fit(model):
     np.testing.assert_allclose(integers * scales[:, None], expected, atol=1e-3)
     cells = expected.shape[1]
     assert states_data(model.network, text, 5 * 2 * cells * 3)["every"] == 200
-    assert states_data(model.network, text, 100) is None
+    assert states_data(model.network, text, 50) is None
     documents = dataclasses.replace(text, starts=np.array([0, 500]))
     assert states_data(model.network, documents, 10**6) is None
 
