@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sys
 from array import array
 from dataclasses import replace
@@ -110,7 +111,7 @@ class _Chat:
             note(_heading(self._model.name, self._conversation))
         for line in self._lines:
             try:
-                if line == "/quit":
+                if line.rstrip() == "/quit":
                     return
                 if line.startswith("/") and not line.startswith("//"):
                     self._command(line[1:])
@@ -118,7 +119,7 @@ class _Chat:
                     spoken = line[1:] if line.startswith("//") else line
                     self._answer(known_ids(spoken, self._model.run))
             except CharrnnError as error:
-                note(str(error))
+                note(_as_typed(str(error)))
 
     def _answer(self, line: np.ndarray) -> None:
         """Print the answer to a line (T,), as it is generated. An empty line gets none."""
@@ -144,6 +145,8 @@ class _Chat:
     def _command(self, typed: str) -> None:
         word, _, rest = typed.partition(" ")
         rest = rest.strip()
+        if rest and f"/{word}" in COMMANDS:
+            raise UsageError(f"/{word} takes no value", f"leave out {shortened(rest)}")
         match word:
             case "help":
                 _print_help()
@@ -167,6 +170,8 @@ class _Chat:
     def _set(self, word: str, value: str) -> None:
         """Change a setting, or show its value if none is given."""
         option = _settable().get(f"/{word}")
+        if option is None and word.replace("-", "_") in FIXED:
+            raise UsageError(f"--{word} cannot be changed in a conversation")
         if option is None:
             raise UsageError(f"there is no command /{word}", "/help lists them; start a line with // to say it")
         name = option.name
@@ -192,6 +197,13 @@ def _settable() -> dict[str, Option]:
     """Return command → option of sampling, of those that can be changed during a conversation."""
     options = (option for name, option in SampleSettings.options().items() if name not in FIXED)
     return {f"/{flag.lstrip('-')}": option for option in options for flag in (option.flags or (option.flag,))}
+
+
+def _as_typed(message: str) -> str:
+    """Return a message with options named as the commands that set them."""
+    return re.sub(
+        r"(?<!\S)--([a-z][a-z-]*)", lambda flag: f"/{flag[1]}" if f"/{flag[1]}" in _settable() else flag[0], message
+    )
 
 
 def _heading(run: str, conversation: Conversation) -> str:

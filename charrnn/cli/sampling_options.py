@@ -9,7 +9,7 @@ from typing import Any
 
 from charrnn.errors import UsageError
 from charrnn.options import Option, settings_from
-from charrnn.sampling.registry import FILTERS
+from charrnn.sampling.registry import FILTERS, filter_settings
 from charrnn.sampling.settings import SampleSettings
 from charrnn.units import shortened
 
@@ -35,8 +35,11 @@ def unescaped(text: str) -> str:
 
 def parse_value(option: Option, text: str) -> Any:
     """Return the value of an option that was typed as text. Raises UsageError where it is of another type."""
-    if text == "off" and shown_value(option.default) == "off":
-        return option.default
+    if text == "off":
+        if shown_value(option.default) == "off":
+            return option.default
+        if (off := next((one.off for one in filter_settings() if one.name == option.name), None)) is not None:
+            return off
     if option.value_type is bool:
         if text != "on":
             raise UsageError(f"{option.flag} must be on or off, not {shortened(text)}")
