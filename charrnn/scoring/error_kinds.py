@@ -1,12 +1,13 @@
-"""The errors of a model by what would remove them (Karpathy, Johnson & Fei-Fei 2015, arXiv 1506.02078, section 4.4).
+"""The errors of a model by what would remove them.
 
-An error is a character with a probability below ½. Oracles remove errors one after the other, so that each error is
-counted under the first oracle that removes it; the order matters.
+The oracles and their order are those of Karpathy, Johnson & Fei-Fei 2015 (arXiv 1506.02078, section 4.4): from the
+errors that are easiest to remove to the hardest. An error is a character with a probability below ½. It is counted
+under the first oracle that removes it.
 
 n-gram       An n-gram of the training text (n = 1…9) gives the character more than ½. These are the nine
              distributions that the interpolated 9-gram is made of.
 memory       The character is in a word, from its second letter on, and the word occurs as a substring in the last
-             100, 500, 1,000 or 5,000 characters before it. The network could have remembered it.
+             100, 500, 1,000 or 5,000 characters of the document before it. The network could have remembered it.
 rare words   The character is in a word that the training text has at most 5 times. More training text would help.
 word model   The character follows white space or a quote: which word comes next.
 punctuation  The character is neither a letter, nor a digit, nor white space.
