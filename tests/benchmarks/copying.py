@@ -29,7 +29,7 @@ BINS = 20
 CERTAIN = 0.9
 
 
-def overfitted(text: str, steps: int, folder: Path) -> charrnn.api.Model:
+def overfitted(text: str, steps: int, folder: Path) -> charrnn.Model:
     """Return the last checkpoint of a model trained on a text without dropout and weight decay."""
     os.environ["CHARRNN_HOME"] = str(folder)
     path = folder / "corpora" / "text.txt"
@@ -49,7 +49,7 @@ def longest_run(text: str, training: str) -> int:
     return length
 
 
-def distributions(model: charrnn.api.Model, text: str, temperature: float) -> np.ndarray:
+def distributions(model: charrnn.Model, text: str, temperature: float) -> np.ndarray:
     """Return the model's probabilities (T, V) of each character of a text that it generated."""
     ids = np.append(model.vocabulary.opening_id, model.vocabulary.encode(text)).astype(np.int64)
     network = model.network.cpu().float()
@@ -88,7 +88,7 @@ class Draws:
         self.limited: list[float] = []
         self.control: list[float] = []
 
-    def add(self, model: charrnn.api.Model, text: str, training: str, limit: int, temperature: float) -> int:
+    def add(self, model: charrnn.Model, text: str, training: str, limit: int, temperature: float) -> int:
         """Take in a text. Return the place of the first character where something is excluded."""
         symbols, first = model.vocabulary.characters, len(text)
         for place, probabilities in enumerate(distributions(model, text, temperature)):
