@@ -96,6 +96,11 @@ def test_unknown_name(three: None) -> None:
     assert "no run called 'olf'" in str(result.exception)
 
 
+def test_options_of_the_plot_need_a_plot(three: None) -> None:
+    assert "--x is for --plot and --output" in str(ran("--x", "minutes").exception)
+    assert "--json and --plot exclude each other" in str(ran("--json", "--plot").exception)
+
+
 def test_json(three: None) -> None:
     listed = json.loads(ran("--json").stdout)
     assert [entry["run"] for entry in listed] == ["slow", "wide", "old"]

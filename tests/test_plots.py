@@ -8,8 +8,8 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.cells import cell_len
 
+from charrnn.display.clusters import columns
 from charrnn.display.plots import ASCII_BLOCKS, BLOCKS, loss_curve, scatter, sparkline
 from charrnn.display.tables import fit, format_table, key_values, table
 from charrnn.display.terminal import STYLE, Terminal
@@ -28,67 +28,75 @@ def cells(rows: list[str]) -> list[str]:
 @given(ANY_SERIES, st.integers(1, 120), st.integers(1, 30), st.booleans(), st.sampled_from(["none", "256"]))
 @settings(deadline=None, max_examples=200, derandomize=True)
 def test_any_plot_fits(series, width, height, unicode, colors):
+    terminal = Terminal(False, colors, width, unicode)
     for rows in (
-        loss_curve(series, width, height, unicode=unicode, colors=colors),
-        scatter(series, width, height, x_label="x", y_label="y", unicode=unicode, colors=colors),
+        loss_curve(series, terminal, height),
+        scatter(series, terminal, height, x_label="x", y_label="y"),
     ):
         assert len(rows) <= max(height, 3) + 2 + 2 + len(series) + 2
         for row in rows[1:]:
-            assert cell_len(STYLE.sub("", row)) <= max(width, 40)
+            assert columns(STYLE.sub("", row)) <= max(width, 40)
 
 
 def test_falling_curve():
-    columns = cells(loss_curve({"validation": FALLING}, 60, 10, unicode=True))
+    lines = cells(loss_curve({"validation": FALLING}, Terminal.plain(60), 10))
     first_seen = [
-        min((row for row, line in enumerate(columns) if line[at : at + 1].strip()), default=None) for at in (8, 20, 40)
+        min((row for row, line in enumerate(lines) if line[at : at + 1].strip()), default=None) for at in (8, 20, 40)
     ]
     assert first_seen == sorted(first_seen) and first_seen[0] < first_seen[-1]
 
 
 def test_curve_has_no_gap():
-    columns = cells(loss_curve({"validation": FALLING}, 60, 10))
+    lines = cells(loss_curve({"validation": FALLING}, Terminal.plain(60), 10))
     started = False
-    for at in range(max(map(len, columns))):
-        drawn = any(line[at : at + 1].strip() for line in columns)
+    for at in range(max(map(len, lines))):
+        drawn = any(line[at : at + 1].strip() for line in lines)
         started = started or drawn
         assert drawn or not started
 
 
 def test_steep_start_is_cut_off():
-    rows = loss_curve({"training": [(step, 50.0 if step < 20 else loss) for step, loss in FALLING]}, 60, 10)
+    rows = loss_curve(
+        {"training": [(step, 50.0 if step < 20 else loss) for step, loss in FALLING]}, Terminal.plain(60), 10
+    )
     assert rows[0] == "starts at 50, off the plot"
     assert max(map(float, (row.split()[0] for row in rows if "┤" in row))) < 5
 
 
 @pytest.mark.parametrize("points", [[(1, 2.0)], [(1, 2.0), (2, 2.0)], [(5, 0.0)] * 3])
 def test_constant_curve(points):
-    assert sum(len(line.strip()) for line in cells(loss_curve({"validation": points}, 50, 6))) >= 1
+    assert sum(len(line.strip()) for line in cells(loss_curve({"validation": points}, Terminal.plain(50), 6))) >= 1
 
 
 def test_non_finite_points_are_omitted():
-    rows = loss_curve({"v": [(0, 1.0), (1, math.nan), (2, math.inf), (3, 2.0)]}, 50, 6)
+    rows = loss_curve({"v": [(0, 1.0), (1, math.nan), (2, math.inf), (3, 2.0)]}, Terminal.plain(50), 6)
     assert rows[0] == "2 non-finite points omitted"
-    assert loss_curve({"v": [(0, math.nan)]}, 50, 6) == ["1 non-finite point omitted", "no points to draw"]
-    assert loss_curve({}, 50, 6) == ["no points to draw"]
+    assert loss_curve({"v": [(0, math.nan)]}, Terminal.plain(50), 6) == [
+        "1 non-finite point omitted",
+        "no points to draw",
+    ]
+    assert loss_curve({}, Terminal.plain(50), 6) == ["no points to draw"]
 
 
 def test_ascii_plot():
-    rows = loss_curve({"training": FALLING, "validation": FALLING[::100]}, 40, 8, unicode=False)
+    rows = loss_curve(
+        {"training": FALLING, "validation": FALLING[::100]}, Terminal(False, "none", 40, unicode=False), 8
+    )
     assert all(row.isascii() for row in rows)
     assert rows[0].startswith(". training   o validation")
 
 
 def test_series_are_distinguishable():
     series = {"training": FALLING, "validation": [(x, y + 0.5) for x, y in FALLING[::100]]}
-    plain = "\n".join(cells(loss_curve(series, 60, 10)))
+    plain = "\n".join(cells(loss_curve(series, Terminal.plain(60), 10)))
     assert "·" in plain and "o" in plain
-    colored = "\n".join(loss_curve(series, 60, 10, colors="256"))
+    colored = "\n".join(loss_curve(series, Terminal(False, "256", 60, unicode=True), 10))
     assert {"\x1b[38;5;27m", "\x1b[38;5;214m"} <= set(STYLE.findall(colored))
 
 
 def test_scatter_range():
     rows = scatter(
-        {"layer 1": [(0.0, 0.0), (1.0, 1.0), (9.0, 9.0)]}, 40, 9, x_label="left", y_label="right",
+        {"layer 1": [(0.0, 0.0), (1.0, 1.0), (9.0, 9.0)]}, Terminal.plain(40), 9, x_label="left", y_label="right",
         x_range=(0, 1), y_range=(0, 1),
     )  # fmt: skip
     drawn = cells(rows)
@@ -99,7 +107,7 @@ def test_scatter_range():
 
 
 def test_hostile_names():
-    rows = loss_curve({"\x1b[2J\n": FALLING}, 50, 6, x_label="\x1b]0;x\x07")
+    rows = loss_curve({"\x1b[2J\n": FALLING}, Terminal.plain(50), 6, x_label="\x1b]0;x\x07")
     assert not any("\x1b" in row or "\x07" in row or "\n" in row for row in rows)
 
 
@@ -142,7 +150,7 @@ def test_table_in_a_pipe_is_not_wrapped():
 def test_table_fits_the_terminal(width, colors):
     lines = written(lambda t: table(["cell", "tracks", "score"], ROWS, t), width=width, colors=colors)
     shown = [STYLE.sub("", line) for line in lines]
-    assert all(cell_len(line) <= width for line in shown)
+    assert all(columns(line) <= width for line in shown)
     assert "".join(shown).replace(" ", "").count("position") + "".join(shown).count("positi") >= 12
 
 
@@ -164,7 +172,9 @@ def test_table_cells_are_safe():
 
 
 def test_curves_start_from_the_background():
-    dark, light = (loss_curve({"a": FALLING}, colors="truecolor", background=one) for one in ("dark", "light"))
+    dark, light = (
+        loss_curve({"a": FALLING}, Terminal(False, "truecolor", 80, True, background=one)) for one in ("dark", "light")
+    )
     assert dark != light
     assert [STYLE.sub("", row) for row in dark] == [STYLE.sub("", row) for row in light]
 

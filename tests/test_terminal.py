@@ -12,7 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.text import Text
 
-from charrnn.display.terminal import STYLE, UNSAFE_RANGES, Terminal, WordWrap, escape_character, safe_text, write
+from charrnn.display.terminal import (
+    STYLE,
+    UNSAFE_RANGES,
+    Terminal,
+    WordWrap,
+    escape_character,
+    safe_line,
+    safe_text,
+    write,
+)
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=200)
 VISIBLE_FORMAT_CHARACTERS = {0x0600, 0x0601, 0x0602, 0x0603, 0x0604, 0x0605, 0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2}
@@ -55,7 +64,7 @@ def test_unsafe_ranges_cover_invisible_characters():
 @settings(deadline=None, max_examples=300, derandomize=True)
 def test_no_unsafe_character_survives(text):
     assert not any(is_unsafe(character) for character in safe_text(text) if character not in "\n\t")
-    strict = safe_text(text, keep_newlines=False, keep_tabs=False)
+    strict = safe_line(text)
     assert not any(is_unsafe(character) for character in strict)
     assert len(strict.splitlines()) <= 1
 

@@ -16,7 +16,7 @@ from charrnn.cli.help import Command, Group
 from charrnn.cli.options import JsonListOption
 from charrnn.cli.progress import transfer_bar
 from charrnn.display.tables import table
-from charrnn.display.terminal import Terminal, safe_text
+from charrnn.display.terminal import Terminal, safe_line
 from charrnn.errors import UsageError
 from charrnn.units import file_size
 
@@ -149,6 +149,6 @@ def _print_two_lines_each(rows: Sequence[Sequence[str]], terminal: Terminal) -> 
     drawn.add_column("here", no_wrap=True)
     drawn.add_column("description and source", overflow="fold", ratio=1)
     for row in rows:
-        name, size, here, what, origin = (safe_text(cell, keep_newlines=False, keep_tabs=False) for cell in row)
+        name, size, here, what, origin = (safe_line(cell) for cell in row)
         drawn.add_row(Text(name), size, "yes" if here == "here" else "", Text.assemble(what, "\n", (origin, "dim")))
     terminal.write(terminal.render(drawn), styled=True)

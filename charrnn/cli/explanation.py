@@ -61,8 +61,7 @@ def _row(one: Share, explained: Explanation) -> list[str]:
 def print_passages(view: View, passages: Sequence[Passage], terminal: Terminal) -> None:
     """Print passages of a view, colored by its values, with the line where each begins and its mean."""
     terminal.write("\n")
-    for line in legend(view, terminal):
-        terminal.write(line + "\n", styled=True)
+    terminal.write_lines(legend(view, terminal))
     for one in passages:
         label = f"line {one.line:<7,} {one.value:6.2f}  "
         shown = view.part(one.start, one.stop)

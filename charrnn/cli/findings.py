@@ -35,8 +35,7 @@ def print_findings(
     from charrnn.display.tables import fit, key_values, table
 
     shown = {key: Cause(one.stars, costs(one)) for key, one in causes.items()}
-    for line in findings.lines(terminal, f"{model.name} · {model.shape} · {findings.heading(title)}", shown):
-        terminal.write(f"{line}\n", styled=True)
+    terminal.write_lines(findings.lines(terminal, f"{model.name} · {model.shape} · {findings.heading(title)}", shown))
     named = findings.table()
     if evidence:
         terminal.write("\n")

@@ -64,17 +64,15 @@ def _plot(terminal: Terminal, found: list[GateSaturation], cells: slice) -> None
 
     lines = scatter(
         {one.gate: list(zip(one.left[cells].tolist(), one.right[cells].tolist(), strict=True)) for one in found},
-        min(terminal.width, MAX_WIDTH),
+        terminal,
         min(max(terminal.height - OTHER_ROWS, MIN_ROWS), MAX_ROWS) if terminal.is_terminal else MAX_ROWS,
+        widest=MAX_WIDTH,
         x_label="shut",
         y_label="wide open",
         x_range=(0.0, 1.0),
         y_range=(0.0, 1.0),
-        unicode=terminal.unicode,
-        colors=terminal.colors,
-        background=terminal.background,
     )
-    terminal.write("".join(f"{line}\n" for line in lines), styled=True)
+    terminal.write_lines(lines)
     for one in found:
         wide, shut = _majority(one.right[cells]), _majority(one.left[cells])
         terminal.paragraph(f"{one.gate}: wide open most of the time in {wide} cells, shut in {shut}")

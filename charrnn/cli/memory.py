@@ -173,18 +173,8 @@ def _plot(measured: Sequence[Measured], terminal: Terminal) -> None:
     if len(measured) == 1:
         reach = measured[0].memory.reach
         curves = {"mean": reach.mean, "90 %": reach.quantile(0.9), "10 %": reach.quantile(0.1)}
-    lines = log_curve(
-        {name: list(enumerate(values.tolist())) for name, values in curves.items()},
-        min(terminal.width, MAX_WIDTH),
-        ROWS,
-        least=LEAST,
-        x_label="k",
-        y_label=Y_LABEL,
-        unicode=terminal.unicode,
-        colors=terminal.colors,
-        background=terminal.background,
-    )
-    terminal.write("".join(f"{line}\n" for line in lines), styled=True)
+    points = {name: list(enumerate(values.tolist())) for name, values in curves.items()}
+    terminal.write_lines(log_curve(points, terminal, ROWS, widest=MAX_WIDTH, least=LEAST, x_label="k", y_label=Y_LABEL))
 
 
 def _norm_table(measured: Sequence[Measured], terminal: Terminal) -> None:

@@ -13,7 +13,7 @@ from charrnn.display.activations import excerpt_lines, render
 from charrnn.display.clusters import columns
 from charrnn.display.histogram import histogram_lines
 from charrnn.display.layout import display_form, layout
-from charrnn.display.terminal import DEFAULT_COLUMNS, Terminal, safe_text
+from charrnn.display.terminal import DEFAULT_COLUMNS, Terminal, safe_line
 from charrnn.display.view import View
 from charrnn.inspection.recorded_trace import display_symbols
 from charrnn.settings import InspectSettings
@@ -82,10 +82,8 @@ def show_cells(
         terminal.paragraph(view.name)
         if not place:
             terminal.paragraph(" · ".join(picture.facts.values()))
-        for line in render(view, terminal):
-            terminal.write(line + "\n", styled=True)
-        for line in profile_lines(model, profile, encoded, view, terminal):
-            terminal.write(line + "\n", styled=True)
+        terminal.write_lines(render(view, terminal))
+        terminal.write_lines(profile_lines(model, profile, encoded, view, terminal))
 
 
 def _fitting(model: Model, encoded: EncodedText, terminal: Terminal) -> int:
@@ -243,4 +241,4 @@ def _excerpt(model: Model, encoded: EncodedText, start: int, stop: int | None = 
     if len(inside) > 3 * CONTEXT:
         inside = inside[:CONTEXT] + " … " + inside[-CONTEXT:]
     shown = f"{text(ids[max(0, start - CONTEXT) : start])}‹{inside}›{text(ids[stop : stop + CONTEXT])}"
-    return safe_text(shown.replace("\n", "↵"), keep_newlines=False, keep_tabs=False)
+    return safe_line(shown.replace("\n", "↵"))

@@ -15,7 +15,7 @@ from charrnn.cli.completion import complete_run
 from charrnn.cli.help import Group, add_command
 from charrnn.cli.options import JsonListOption, check_figure, output_option
 from charrnn.cli.stderr import note, say
-from charrnn.errors import CharrnnError, CharrnnWarning
+from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.options import only_one_of
 from charrnn.settings import ModelSettings, TrainingSettings
 from charrnn.units import bits, count, file_size
@@ -134,6 +134,12 @@ class Summary:
         ]
 
 
+def _complete(incomplete: str) -> list[str]:
+    """Return the names of runs and of the group's commands, of which one may be meant."""
+    commands = [command.name or "" for command in runs_app.registered_commands]
+    return [*complete_run(incomplete), *(name for name in commands if name.startswith(incomplete))]
+
+
 def runs(
     names: Annotated[
         list[str] | None,
@@ -141,13 +147,16 @@ def runs(
             help="Names or folders of runs.",
             metavar="RUN...",
             show_default="all in checkpoints/",
-            autocompletion=lambda incomplete: _complete(incomplete),
+            autocompletion=_complete,
         ),
     ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw their validation losses in one plot.")] = False,
     x: Annotated[
-        str, typer.Option("--x", help="The x-axis of the plot.", metavar="characters|minutes|steps")
-    ] = "characters",
+        str | None,
+        typer.Option(
+            "--x", help="The x-axis of the plot.", metavar="characters|minutes|steps", show_default="characters"
+        ),
+    ] = None,
     output: Annotated[Path | None, output_option("Write the plot to this .svg, .pdf or .png file.")] = None,
     as_json: JsonListOption = False,
 ) -> None:
@@ -165,6 +174,9 @@ def runs(
     from charrnn.model.lookup import all_run_names, runs_folder
 
     only_one_of(json=as_json, output=output)
+    only_one_of(json=as_json, plot=plot)
+    if x is not None and not plot and output is None:
+        raise UsageError("--x is for --plot and --output", "add one of them")
     check_figure(output)
     listed = [summarize(name) for name in names or all_run_names()]
     if as_json:
@@ -173,7 +185,7 @@ def runs(
     if not listed:
         raise CharrnnError(f"no run in {runs_folder()}", "train one first: charrnn train")
     if output is not None:
-        figure = _plot(listed, x)
+        figure = _plot(listed, x or "characters")
         figure.save(output)
         for left_out in figure.notes:
             note(left_out)
@@ -181,7 +193,7 @@ def runs(
         return
     terminal = Terminal.of(sys.stdout)
     if plot:
-        write_plot(_plot(listed, x), terminal)
+        write_plot(_plot(listed, x or "characters"), terminal)
         terminal.write("\n")
     print_runs(listed, terminal)
     sys.stdout.flush()  # the warnings on stderr come after the table
@@ -191,12 +203,6 @@ def runs(
 
 
 add_command(runs_app, runs, name=LIST)
-
-
-def _complete(incomplete: str) -> list[str]:
-    """Return the names of runs and of the group's commands, of which one may be meant."""
-    commands = [command.name or "" for command in runs_app.registered_commands]
-    return [*complete_run(incomplete), *(name for name in commands if name.startswith(incomplete))]
 
 
 def summarize(name: str | None) -> Summary | Damaged:
@@ -238,8 +244,7 @@ def _plot(listed: Sequence[Summary | Damaged], x: str) -> LossPlot:
 
 def write_plot(plot: LossPlot, terminal: Terminal) -> None:
     """Draw loss curves, and say which runs are left out."""
-    for line in plot.lines(terminal):
-        terminal.write(f"{line}\n", styled=True)
+    terminal.write_lines(plot.lines(terminal))
     for left_out in plot.notes:
         terminal.paragraph(left_out)
 

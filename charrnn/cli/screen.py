@@ -231,14 +231,8 @@ class TrainingScreen:
         if len(self._training_losses) > 1:
             self.line()
             validation = [(float(event.step), event.validation_nats) for event in self._evaluations]
-            curve = loss_curve(
-                {"training": self._training_losses, "validation": validation},
-                min(MAX_WIDTH, self.terminal.width),
-                unicode=self.terminal.unicode,
-                colors=self.terminal.colors,
-                background=self.terminal.background,
-            )
-            self.terminal.write("".join(f"{row}\n" for row in curve), styled=True)
+            curves = {"training": self._training_losses, "validation": validation}
+            self.terminal.write_lines(loss_curve(curves, self.terminal))
         said = advice(run.settings.model, finished, self._evaluations, training.steps, epochs, corpus.held_out)
         if said:
             self.line()

@@ -17,7 +17,6 @@ from charrnn.discovery.scores import CellSummary
 from charrnn.display.activations import legend
 from charrnn.display.fragment import html_fragment
 from charrnn.display.page import html_text
-from charrnn.display.palettes import Paint
 from charrnn.display.terminal import Terminal
 from charrnn.extras import import_extra
 from charrnn.inspection.gradients import SHARE_LAGS
@@ -157,7 +156,7 @@ class Findings:
         self, terminal: Terminal, heading: str | None = None, causes: Mapping[tuple[str, str], Cause] | None = None
     ) -> Iterator[str]:
         """Yield the findings as styled lines that fit a terminal. causes: cell and property → what ablation shows."""
-        paint = Paint(terminal.colors, terminal.background)
+        paint = terminal.paint
         for line in (heading or self.heading(), *headlines(self)):
             yield from filled(line, terminal)
         shown = cells_shown([*self])

@@ -12,7 +12,7 @@ from charrnn.discovery.probe import Probe
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
 from charrnn.display.palettes import Paint
-from charrnn.display.terminal import Terminal, safe_text
+from charrnn.display.terminal import Terminal, safe_line
 from charrnn.inspection.gradients import SHARE_LAGS
 from charrnn.properties.catalog import property_titled
 from charrnn.units import amount, decimal
@@ -254,5 +254,5 @@ def _excerpt(evidence: Evidence, terminal: Terminal, paint: Paint) -> Iterator[s
 
 def filled(text: str, terminal: Terminal, margin: int = 0) -> list[str]:
     """Wrap text at words, in a pipe too."""
-    safe = safe_text(text, keep_newlines=False, keep_tabs=False)
+    safe = safe_line(text)
     return textwrap.wrap(safe, max(terminal.width - margin, 10), break_on_hyphens=False) or [""]

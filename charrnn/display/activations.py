@@ -18,7 +18,7 @@ from itertools import groupby
 from charrnn.display.clusters import columns
 from charrnn.display.layout import Glyph, Line, display_form, glyph_of, glyphs, layout, merge_glyphs
 from charrnn.display.palettes import GREEN, PALETTES, Paint
-from charrnn.display.terminal import Terminal, safe_text, wrap_words
+from charrnn.display.terminal import Terminal, safe_line, wrap_words
 from charrnn.display.view import SignalScale, Successors, View
 from charrnn.units import amount
 
@@ -40,7 +40,7 @@ def render(view: View, terminal: Terminal) -> Iterator[str]:
     With colors, values are backgrounds; without, each line of text is followed by rows of values. Rows with the
     successors, if any, follow each line.
     """
-    paint = Paint(terminal.colors, terminal.background)
+    paint = terminal.paint
     yield from legend(view, terminal)
     yield ""
     if view.successors is not None:
@@ -54,7 +54,7 @@ def render(view: View, terminal: Terminal) -> Iterator[str]:
 
 
 def _lines(view: View, terminal: Terminal, width: int, *, newlines: bool = True) -> list[Line]:
-    aligned = not Paint(terminal.colors, terminal.background).colored
+    aligned = not terminal.paint.colored
     return layout(view, width, unicode=terminal.unicode, newlines=newlines, program=terminal.program, aligned=aligned)
 
 
@@ -65,7 +65,7 @@ def excerpt_lines(view: View, terminal: Terminal, width: int, *, rows: int = 1, 
     possible; None: the middle one, unmarked. Words cut off at the ends are left out. Without colors, rows of values
     follow each line.
     """
-    paint = Paint(terminal.colors, terminal.background)
+    paint = terminal.paint
     shown_glyphs = list(glyphs(view, terminal.unicode))
     blanks = [view.symbols[glyph.first].isspace() for glyph in shown_glyphs]
     position = len(view.symbols) // 2 if focus is None else focus
@@ -146,8 +146,8 @@ def legend_notes(view: View, *, colored: bool = True, unicode: bool = True) -> l
 
 def legend(view: View, terminal: Terminal) -> Iterator[str]:
     """Yield the scale of a view's colors and their meaning as styled lines."""
-    paint = Paint(terminal.colors, terminal.background)
-    title = safe_text(view.title, keep_newlines=False, keep_tabs=False)
+    paint = terminal.paint
+    title = safe_line(view.title)
     dot, minus = ("·", "−") if terminal.unicode else ("-", "-")
     words = f" {dot} ".join([title, *legend_notes(view, colored=paint.colored, unicode=terminal.unicode)])
     if not paint.colored:

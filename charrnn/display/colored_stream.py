@@ -6,7 +6,6 @@ from collections import deque
 from itertools import groupby
 
 from charrnn.display.clusters import extends
-from charrnn.display.palettes import Paint
 from charrnn.display.terminal import Terminal, WordWrap, safe_text
 from charrnn.display.view import View
 
@@ -19,7 +18,7 @@ class ColoredStream:
     """
 
     def __init__(self, view: View, terminal: Terminal):
-        self._view, self._paint = view, Paint(terminal.colors, terminal.background)
+        self._view, self._paint = view, terminal.paint
         self._wrap = WordWrap(terminal.width, terminal.program) if terminal.is_terminal else None
         self._queue: deque[tuple[str, int]] = deque()
         self._cluster, self._level = "", 0

@@ -19,7 +19,7 @@ from charrnn.display.layout import Glyph, layout
 from charrnn.display.page import html_text, page
 from charrnn.display.palettes import BACKGROUNDS, PALETTES, Background, Hue, hex_color, swatch
 from charrnn.display.svg import SVGPicture
-from charrnn.display.terminal import STYLE, Terminal, safe_text, wrap_words
+from charrnn.display.terminal import STYLE, Terminal, safe_line, wrap_words
 from charrnn.display.view import View
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.extras import import_extra
@@ -341,7 +341,7 @@ def _described(view: View, position: int) -> Iterator[str]:
 
 
 def _safe(symbol: str) -> str:
-    return safe_text(symbol, keep_newlines=False, keep_tabs=False)
+    return safe_line(symbol)
 
 
 def _code_points(symbol: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from charrnn.display.clusters import chop, columns
 from charrnn.display.page import html_text
-from charrnn.display.palettes import Background, swatch
+from charrnn.display.palettes import Background, hex_color, swatch
 from charrnn.display.plots import (
     HUES,
     Point,
@@ -170,7 +170,7 @@ def _dark_rules(curves: int) -> str:
 
 
 def _color(number: int, background: Background = "light") -> str:
-    return "#{:02x}{:02x}{:02x}".format(*swatch(HUES[number % len(HUES)], 1.0, background).background)
+    return hex_color(swatch(HUES[number % len(HUES)], 1.0, background).background)
 
 
 def _joined(points: Sequence[tuple[float, float]]) -> str:

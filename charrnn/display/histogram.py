@@ -9,7 +9,7 @@ import numpy as np
 from charrnn.display.activations import BLOCKS
 from charrnn.display.clusters import columns
 from charrnn.display.palettes import PALETTES, Paint
-from charrnn.display.terminal import Terminal, safe_text
+from charrnn.display.terminal import Terminal, safe_line
 from charrnn.display.view import SignalScale
 from charrnn.units import signed
 
@@ -25,13 +25,13 @@ def histogram_lines(
     classes: name and values of each. Bars are relative to the largest of their class, so that a rare one is visible.
     """
     total = sum(len(values) for _, values in classes)
-    names = [safe_text(name, keep_newlines=False, keep_tabs=False) for name, _ in classes]
+    names = [safe_line(name) for name, _ in classes]
     means = [signed(float(values.mean())) if len(values) else "none" for _, values in classes]
     shares = [f"{100 * len(values) / max(total, 1):3.0f} %" for _, values in classes]
     figures = [f"{share}, mean {mean}" for share, mean in zip(shares, means, strict=True)]
     margin = max(map(columns, names)) + 2
     bins = max(MIN_BINS, min(MAX_BINS, terminal.width - margin - max(map(len, figures)) - 2))
-    paint = Paint(terminal.colors, terminal.background)
+    paint = terminal.paint
     for name, figure, (_, values) in zip(names, figures, classes, strict=True):
         counts = np.histogram(np.clip(values, scale.low, scale.high), bins, (scale.low, scale.high))[0]
         upper, lower = _bars(counts, terminal.unicode)

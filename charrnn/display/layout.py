@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import groupby
 
 from charrnn.display.clusters import clusters, columns, has_known_widths, may_break
-from charrnn.display.terminal import MIN_COLUMNS, escape_character, safe_text
+from charrnn.display.terminal import MIN_COLUMNS, escape_character, safe_line, safe_text
 from charrnn.display.view import View
 
 TAB_STOP = 4
@@ -169,14 +169,11 @@ def display_form(cluster: str, unicode: bool) -> tuple[str, bool]:
     if not unicode:
         text = "".join(c if " " <= c <= "~" else escape_character(c) for c in cluster)
     elif columns(cluster[0]) == 0 and not _within(cluster[0], _ESCAPED_RANGES):
-        text = "◌" + cluster if _is_plain(cluster[0]) else safe_text(cluster, keep_newlines=False, keep_tabs=False)
+        text = "◌" + cluster if _is_plain(cluster[0]) else safe_line(cluster)
     elif len(cluster) == 1 or columns(cluster[0]) == 0:
-        text = "".join(
-            escape_character(c) if _within(c, _ESCAPED_RANGES) else c
-            for c in safe_text(cluster, keep_newlines=False, keep_tabs=False)
-        )
+        text = "".join(escape_character(c) if _within(c, _ESCAPED_RANGES) else c for c in safe_line(cluster))
     else:
-        text = safe_text(cluster, keep_newlines=False, keep_tabs=False)
+        text = safe_line(cluster)
     return text, text == cluster
 
 

@@ -7,10 +7,9 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, chop_cells
-
-from charrnn.display.palettes import BLUE, GREEN, ORANGE, PURPLE, Background, Paint
-from charrnn.display.terminal import safe_text
+from charrnn.display.clusters import chop, columns
+from charrnn.display.palettes import BLUE, GREEN, ORANGE, PURPLE, Paint
+from charrnn.display.terminal import Terminal, safe_line
 
 Point = tuple[float, float]
 
@@ -18,7 +17,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.-:=+*#"
 HUES = (BLUE, ORANGE, PURPLE, GREEN)  # of the first series, the second, …
 LETTERS = ".ox+"
-MIN_COLUMNS, MIN_ROWS = 24, 3
+MIN_COLUMNS, MIN_ROWS, WIDEST = 24, 3, 100
 STEEP_START = 0.04  # share of the x-axis
 LARGEST = 1e300  # differences of larger values overflow
 QUARTERS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"  # bits: upper left 1, upper right 2, lower left 4, lower right 8
@@ -26,62 +25,54 @@ QUARTERS = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"  # bits: upper left 
 
 def loss_curve(
     series: Mapping[str, Sequence[Point]],
-    width: int = 80,
+    terminal: Terminal,
     height: int = 12,
     *,
-    unicode: bool = True,
-    colors: str = "none",
-    background: Background = "dark",
+    widest: int = WIDEST,
     x_label: str = "step",
     y_label: str = "nats per character",
 ) -> list[str]:
-    """Return a line plot with one curve per series: rows of at most `width` columns, `height` of them for the curves.
+    """Return a line plot with one curve per series, as styled lines.
 
     series: name → points (x, y), averaged where there are more points than dots. A steep start that would flatten the
-    rest is cut off, with a note; so are non-finite points. colors, background: as in `Terminal`.
+    rest is cut off, with a note; so are non-finite points. height: rows for the curves. widest: columns, at most.
     """
-    means = {name: _averaged(points, 2 * width) for name, points in series.items()}
+    means = {name: _averaged(points, 2 * min(terminal.width, widest)) for name, points in series.items()}
     notes, y_range = _omitted(series), None
     if any(means.values()):
         y_range, high = range_without_start(means.values())
         if high > y_range[1]:
             notes.append(f"starts at {high:.3g}, off the plot")
-    return notes + _plot(
-        means, width, height, unicode, Paint(colors, background), x_label, y_label, True, None, y_range
-    )
+    return notes + _plot(means, terminal, widest, height, x_label, y_label, y_range=y_range)
 
 
 def scatter(
     series: Mapping[str, Sequence[Point]],
-    width: int = 60,
+    terminal: Terminal,
     height: int = 20,
     *,
+    widest: int = WIDEST,
     x_label: str,
     y_label: str,
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
-    unicode: bool = True,
-    colors: str = "none",
-    background: Background = "dark",
 ) -> list[str]:
     """Return a scatter plot, else as `loss_curve`. The ranges are those of the points by default."""
     finite = {name: [point for point in points if all(map(is_drawable, point))] for name, points in series.items()}
     return _omitted(series) + _plot(
-        finite, width, height, unicode, Paint(colors, background), x_label, y_label, False, x_range, y_range
+        finite, terminal, widest, height, x_label, y_label, x_range=x_range, y_range=y_range, joined=False
     )
 
 
 def log_curve(
     series: Mapping[str, Sequence[Point]],
-    width: int = 80,
+    terminal: Terminal,
     height: int = 12,
     *,
+    widest: int = WIDEST,
     least: float,
     x_label: str,
     y_label: str,
-    unicode: bool = True,
-    colors: str = "none",
-    background: Background = "dark",
 ) -> list[str]:
     """Return a line plot with a logarithmic y-axis, else as `loss_curve`. Values below `least` are off the plot."""
     logs = {
@@ -93,9 +84,7 @@ def log_curve(
     if y_range[0] == y_range[1]:
         y_range = (y_range[0] - 1, y_range[1])
     x_range = range_of([x for points in series.values() for x, _ in points] or [0.0])
-    return _plot(
-        logs, width, height, unicode, Paint(colors, background), x_label, y_label, True, x_range, y_range, powers=True
-    )
+    return _plot(logs, terminal, widest, height, x_label, y_label, x_range=x_range, y_range=y_range, powers=True)
 
 
 def sparkline(values: Sequence[float], width: int, *, unicode: bool = True) -> str:
@@ -198,19 +187,20 @@ class _Area:
 
 def _plot(
     series: Mapping[str, Sequence[Point]],
-    width: int,
+    terminal: Terminal,
+    widest: int,
     height: int,
-    unicode: bool,
-    paint: Paint,
     x_label: str,
     y_label: str,
-    joined: bool,
+    *,
     x_range: tuple[float, float] | None = None,
     y_range: tuple[float, float] | None = None,
+    joined: bool = True,
     powers: bool = False,
 ) -> list[str]:
     """powers: y is the decimal logarithm of what the axis shows."""
-    width, height = max(width, MIN_COLUMNS), max(height, MIN_ROWS)
+    width, height = max(min(terminal.width, widest), MIN_COLUMNS), max(height, MIN_ROWS)
+    unicode, paint = terminal.unicode, terminal.paint
     all_points = [point for points in series.values() for point in points]
     if not all_points:
         return ["no points to draw"]
@@ -333,16 +323,16 @@ def _legend(names: list[str], y_label: str, width: int, paint: Paint, quarters: 
     for index, name in enumerate(names):
         sample = ("▀▀" if quarters else _letter(index, unicode)) + " "
         inked = paint.in_ink(sample, HUES[index % len(HUES)])
-        for part in chop_cells(safe_text(name, keep_newlines=False, keep_tabs=False), width - len(sample)) or [""]:
-            pieces.append((inked + part, len(sample) + cell_len(part)))
-    for part in chop_cells(safe_text(y_label, keep_newlines=False, keep_tabs=False), width):
-        pieces.append((paint.styled(part, paint.faint), cell_len(part)))
-    rows, columns = [""], 0
+        for part in chop(safe_line(name), width - len(sample)) or [""]:
+            pieces.append((inked + part, len(sample) + columns(part)))
+    for part in chop(safe_line(y_label), width):
+        pieces.append((paint.styled(part, paint.faint), columns(part)))
+    rows, used = [""], 0
     for text, needed in pieces:
-        if columns and columns + 3 + needed > width:
-            rows, columns = [*rows, ""], 0
-        rows[-1] += ("   " if columns else "") + text
-        columns += (3 if columns else 0) + needed
+        if used and used + 3 + needed > width:
+            rows, used = [*rows, ""], 0
+        rows[-1] += ("   " if used else "") + text
+        used += (3 if used else 0) + needed
     return rows
 
 
@@ -361,7 +351,7 @@ def _x_axis(area: _Area, margin: int, x_label: str, unicode: bool) -> list[str]:
         line[column] = "┬" if unicode else "+"
         row[start : start + len(label)] = label
         free_from = start + len(label) + 2
-    label = f" {safe_text(x_label, keep_newlines=False, keep_tabs=False)}"
+    label = f" {safe_line(x_label)}"
     corner = "└" if unicode else "+"
-    rows = [" " * (margin - 1) + corner + "".join(line[: max(area.columns - cell_len(label), 0)]) + label]
+    rows = [" " * (margin - 1) + corner + "".join(line[: max(area.columns - columns(label), 0)]) + label]
     return [*rows, "".join(row).rstrip()]

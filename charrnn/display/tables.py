@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from charrnn.display.terminal import Terminal, safe_text
+from charrnn.display.terminal import Terminal, safe_line
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -98,4 +98,4 @@ def _width(terminal: Terminal) -> int:
 def _cell(text: str) -> Text:
     from rich.text import Text
 
-    return Text(safe_text(text, keep_newlines=False, keep_tabs=False))
+    return Text(safe_line(text))

@@ -11,12 +11,12 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from charrnn.display.clusters import chop, columns, extends, may_break, terminal_program
-from charrnn.display.palettes import Background
+from charrnn.display.palettes import Background, Paint
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -108,6 +108,11 @@ def safe_text(text: str, *, keep_newlines: bool = True, keep_tabs: bool = True) 
     return "".join(part if place % 2 else part.translate(table) for place, part in enumerate(TAG_FLAGS.split(text)))
 
 
+def safe_line(text: str) -> str:
+    """Apply `safe_text` to newlines and tabs too, for text within a line."""
+    return safe_text(text, keep_newlines=False, keep_tabs=False)
+
+
 def safe_styled(text: str) -> str:
     """Apply `safe_text` to everything but color sequences."""
     return "".join(part if place % 2 else safe_text(part) for place, part in enumerate(STYLE.split(text)))
@@ -169,6 +174,11 @@ class Terminal:
             program=terminal_program(os.environ) if terminal else None,
         )
 
+    @property
+    def paint(self) -> Paint:
+        """What colors text for this terminal."""
+        return Paint(self.colors, self.background)
+
     @classmethod
     def plain(cls, width: int = 80) -> Terminal:
         """Return what `str` of a result is laid out for: no colors, and no stream."""
@@ -179,6 +189,10 @@ class Terminal:
         if self.stream is None:
             raise ValueError("a Terminal made without a stream cannot be written to")
         write(self.stream, text, styled=styled)
+
+    def write_lines(self, lines: Iterable[str]) -> None:
+        """Write styled lines without line ends."""
+        self.write("".join(f"{line}\n" for line in lines), styled=True)
 
     def flush(self) -> None:
         """Flush the stream."""

@@ -18,7 +18,6 @@ from charrnn.model.run import Run
 MAX_LOSSES = 1000  # evaluations of a curve
 LARGEST_NUMBER = 1e15  # of steps, seconds or nats
 AXES = {"characters": "characters read, in millions", "minutes": "minutes", "steps": "step"}
-MAX_WIDTH = 100  # columns
 
 
 class Losses(NamedTuple):
@@ -94,16 +93,7 @@ class LossPlot:
         """Return the plot as lines for a terminal."""
         if not self.curves:
             return []
-        return loss_curve(
-            self.curves,
-            min(MAX_WIDTH, terminal.width),
-            self.rows,
-            unicode=terminal.unicode,
-            colors=terminal.colors,
-            background=terminal.background,
-            x_label=self.x_label,
-            y_label=self.y_label,
-        )
+        return loss_curve(self.curves, terminal, self.rows, x_label=self.x_label, y_label=self.y_label)
 
     def svg(self) -> str:
         """Return the plot as an SVG. Raises CharrnnError where there is no curve."""
