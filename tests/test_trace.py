@@ -108,6 +108,22 @@ def test_streams_equal_each_stream_alone():
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
+def test_states_of_streams_equal_each_stream_alone(recurrence):
+    """Whole states without gates are stepped through where there are several streams."""
+    network, ids = network_of(recurrence), some_ids(5, 50)
+    states = RECURRENCES[recurrence].state_signals
+    chunks = list(trace_streams(network, Streams(ids, np.zeros(ids.shape, bool)), signals=states, chunk=20))
+    for stream in range(len(ids)):
+        alone = whole(network, ids[stream])
+        for name in states:
+            together = np.concatenate([chunk.signals[name] for chunk in chunks], axis=1)
+            np.testing.assert_allclose(together[stream], alone[name], atol=1e-13)
+    after = state_after(network, EncodedText(ids[0]))
+    for part, expected in zip(sum(chunks[-1].state, ()), sum(after, ()), strict=True):
+        np.testing.assert_allclose(part[0].numpy(), expected[0].numpy(), atol=1e-13)
+
+
+@pytest.mark.parametrize("recurrence", RECURRENCES)
 def test_trace_continues_from_a_state(recurrence):
     network, ids = network_of(recurrence), some_ids(120)
     state = state_after(network, EncodedText(ids[:70]))

@@ -1,7 +1,8 @@
 """The states and gates of every cell after every character of a text.
 
 The fused layer gives h of all characters. One matrix product over a chunk gives the gates of all its characters, from
-the layer's input and h of the character before. `Recurrence.cell_signals` does the rest.
+the layer's input and h of the character before. `Recurrence.cell_signals` does the rest. Where whole states of several
+streams are asked for, and no gates, it is faster on a CPU to step through the characters.
 
 Where documents begin within a chunk, the text between two beginnings becomes a stream that starts from the state after
 `opening`; the values are put back in place.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import itemgetter
 
 import numpy as np
@@ -22,11 +23,13 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import UsageError
+from charrnn.model.fast_layer import PACKED_FROM, FastLayer
 from charrnn.model.network import CharRNN, State, map_state, overflow_error
 from charrnn.text.encoded_text import EncodedText, Streams
 
 VALUES_PER_CHUNK = 1 << 24
 LONGEST_CHUNK = 8192
+SHORTEST_STEPPED = 16  # characters; below it, copying the weights takes longer than it saves
 LARGEST_VALUE = 1e30
 """Larger values overflow in sums over a text."""
 
@@ -220,6 +223,7 @@ class _Reader:
     signals: tuple[str, ...]
     layers: list[_LayerColumns]
     predictions: bool
+    _fast: dict[int, list[FastLayer]] = field(default_factory=dict)
 
     @property
     def _cells(self) -> int:
@@ -238,8 +242,12 @@ class _Reader:
     @torch.inference_mode()
     def read(self, ids: Tensor, state: State) -> Values:
         """Read ids (B, T) of which none but the first begins a document."""
-        network = self.network
-        hidden, after = network.advance(ids, state)
+        network, stepped = self.network, self._steps(ids, state)
+        if stepped is None:
+            hidden, after = network.advance(ids, state)
+        else:
+            hidden = [parts[0] for parts in stepped]
+            after = tuple(tuple(part[:, -1].clone() for part in parts) for parts in stepped)
         for part in hidden:
             _check_range(part)
         number_type = np.float64 if network.output.weight.dtype == torch.float64 else np.float32
@@ -247,22 +255,50 @@ class _Reader:
         for depth, chosen in enumerate(self.layers):
             if not len(chosen.cells):
                 continue
-            found = network.recurrence.cell_signals(
-                network.recurrences[depth],
-                self.signals,
-                chosen.cells,
-                inputs=network.embedding(ids.long()) if depth == 0 else hidden[depth - 1],
-                hidden=torch.cat([state[depth][0].unsqueeze(1), hidden[depth][:, :-1]], dim=1),
-                state=state[depth],
-                after=after[depth],
-            )
-            found["h"] = hidden[depth] if chosen.is_whole_layer else hidden[depth][:, :, chosen.cells]
+            if stepped is None:
+                found = network.recurrence.cell_signals(
+                    network.recurrences[depth],
+                    self.signals,
+                    chosen.cells,
+                    inputs=network.embedding(ids.long()) if depth == 0 else hidden[depth - 1],
+                    hidden=torch.cat([state[depth][0].unsqueeze(1), hidden[depth][:, :-1]], dim=1),
+                    state=state[depth],
+                    after=after[depth],
+                )
+                found["h"] = hidden[depth] if chosen.is_whole_layer else hidden[depth][:, :, chosen.cells]
+            else:
+                found = dict(zip(network.recurrence.state_parts, stepped[depth], strict=True))
             for name in self.signals:
                 values[name][:, :, chosen.columns] = _to_numpy(found[name])
         log_probabilities = None
         if self.predictions:
             log_probabilities = _to_numpy(torch.log_softmax(network.output(hidden[-1]), dim=-1))
         return values, log_probabilities, after
+
+    def _steps(self, ids: Tensor, state: State) -> list[tuple[Tensor, ...]] | None:
+        """Return all parts of the state of each layer, (B, T, H) each, stepping through ids (B, T).
+
+        None where that is not what is recorded, or not faster.
+        """
+        network, (streams, length) = self.network, ids.shape
+        parts = tuple(network.recurrence.state_parts)
+        is_state = set(self.signals) <= {*parts} and not {"h"} >= {*self.signals}
+        if not is_state or not all(chosen.is_whole_layer for chosen in self.layers):
+            return None
+        if network.device.type != "cpu" or streams < PACKED_FROM or length < SHORTEST_STEPPED:
+            return None
+        if streams not in self._fast:
+            made = [network.recurrence.fast_layer(layer, streams) for layer in network.recurrences]
+            self._fast.clear()  # of another number of streams
+            self._fast[streams] = [layer for layer in made if layer is not None]
+        if len(self._fast[streams]) < len(network.recurrences):
+            return None
+        signal, found = network.embedding(ids.t().long()), []
+        for layer, before in zip(self._fast[streams], state, strict=True):
+            recorded = layer.read(signal, before)
+            signal = recorded[0]
+            found.append(tuple(part.transpose(0, 1) for part in recorded))
+        return found
 
     @torch.inference_mode()
     def read_documents(self, ids: Tensor, begins: np.ndarray, opened: State, state: State) -> Values:

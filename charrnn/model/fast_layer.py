@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from charrnn.model.gate_weights import GateWeights
 from charrnn.model.private_torch import PackedLinear, pack_linear
@@ -74,6 +75,16 @@ class FastLayer(ABC):
         self.hidden_bias = weights.hidden_bias.clone()
         self.from_hidden = product(weights.hidden, streams)
         self.incoming = self.input_bias.new_empty(streams, len(self.input_bias))
+
+    def read(self, inputs: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Return every part of the state after each character, (T, N, H) each. inputs: (T, N, in)."""
+        recorded = tuple(part.new_empty(len(inputs), *part.shape) for part in state)
+        for place, contribution in enumerate(linear(inputs, self.input_weight, self.input_bias)):
+            self.incoming.copy_(contribution)
+            state = self.step(*state)
+            for whole, part in zip(recorded, state, strict=True):
+                whole[place] = part
+        return recorded
 
     @abstractmethod
     def step(self, *state: Tensor) -> tuple[Tensor, ...]:
