@@ -5,8 +5,8 @@
     python -m tests.readme --write --novel warpeace
 
 The screen, the picture of code and checkpoints/code/README.md come from the built-in model. The table of results
-repeats tests/benchmarks/RESULTS.md, which names the command of each measurement. The run that --novel names colors the
-page of dialogue; without one the page stays as it is.
+repeats tests/benchmarks/RESULTS.md, which names the command of each measurement. Two cells of the run that --novel
+names color the page of dialogue; without one the page stays as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from charrnn.api import Model, load
@@ -30,7 +30,8 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "tests" / "benchmarks" / "RESULTS.md"
 PICTURES = ROOT / "tests" / "pictures"
-DIALOGUE, QUOTES = "tests/pictures/dialogue.txt", "inside “…”"
+SHOWN = ("inside “…”", "line position")
+"""Properties of the cells that color the page of dialogue."""
 CELL_LINE = re.compile(r"(★+ )?\d+:\d+ ")
 
 
@@ -87,13 +88,14 @@ def picture(*arguments: str) -> str:
         return file.read_text("utf-8")
 
 
-def with_caption(readme: str, model: Model, share: float) -> str:
-    """Return the README with facts about the model that colors the dialogue. share: of the gradient, of its cell."""
+def with_caption(readme: str, model: Model, cells: Sequence[str]) -> str:
+    """Return the README with facts about the model whose cells color the dialogue."""
     training, corpus = model.run.settings.training, model.run.settings.corpus
     epochs = model.checkpoint.step * training.batch_size * training.seq_length / (corpus.characters - corpus.held_out)
-    readme = replaced(readme, r"\*One of the ", r"\d+ cells", f"{model.network.settings.hidden_size} cells")
+    readme = replaced(readme, r"\*Two of the ", r"\d+ cells", f"{model.network.settings.hidden_size} cells")
     readme = replaced(readme, "read War and Peace ", r"[\d.]+ times", f"{epochs:.1f} times")
-    return replaced(readme, "; ", r"\d+ % of the gradient", f"{100 * share:.0f} % of the gradient")
+    readme = replaced(readme, r"cores, ", r"[\d.]+ nats", f"{model.checkpoint.validation_nats or 0:.2f} nats")
+    return replaced(readme, "inspect warpeace", r"(?: --cell \S+)+", "".join(f" --cell {one}" for one in cells))
 
 
 def expected(novel: str | None) -> Iterator[tuple[Path, str]]:
@@ -106,9 +108,10 @@ def expected(novel: str | None) -> Iterator[tuple[Path, str]]:
     if novel is not None:
         model = load(novel)
         findings = model.discover()
-        cell = next(one.cell for one in findings if one.property_name == QUOTES)
-        yield PICTURES / "quotes.svg", picture(str(model.run.path), "--cell", cell, "--text", DIALOGUE)
-        readme = with_caption(readme, model, findings.gradient_shares[cell][-1] or 0.0)
+        cells = [next(one.cell for one in findings if one.property_name == name) for name in SHOWN]
+        readme = with_caption(readme, model, cells)
+        (command,) = re.findall(r"`charrnn inspect warpeace (--cell\s[^`]+) -o two.svg`", readme)
+        yield PICTURES / "quotes.svg", picture(str(model.run.path), *shlex.split(command))
     yield README, readme
 
 

@@ -172,7 +172,8 @@ def cells_shown(named: list[Evidence]) -> list[Evidence]:
 def score_legend(shown: Sequence[Evidence], causes: Mapping[tuple[str, str], Cause]) -> str:
     """Return what the scores and stars of these cells mean."""
     kinds = {one.kind for one in shown}
-    words = ["AUC: .5 is chance, 1 perfect"] * ("binary" in kinds) + ["ρ: 0 is chance, 1 perfect"] * ("graded" in kinds)
+    chance = ", ".join(["AUC .5"] * ("binary" in kinds) + ["ρ 0"] * ("graded" in kinds))
+    words = [f"{chance}: chance; 1: perfect"] if kinds else []
     if any(cause.stars for cause in causes.values()):
         words.append("★ the model needs the cell, ★★ at both ends")
     return " · ".join(words)
