@@ -158,7 +158,7 @@ def prepare_study(text: EncodedText, characters: Text, properties: Sequence[Prop
         raise CharrnnError(
             "none of the properties can be tested in this text: "
             + "; ".join(f"{name}: {reason}" for name, reason in not_testable.items()),
-            "give a longer text, or one in which they occur",
+            "give one that depends on earlier characters, or a longer text in which it occurs",
         )
     meaningful = tuple(k for k, one in enumerate(kept) if not one.control)
     all_values = [values for _, values in testable]

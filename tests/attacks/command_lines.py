@@ -92,7 +92,7 @@ VALID = {
     "corpus": [*FILES, "prose", "*.txt", "files/*", *["text.txt"] * 40],
     "cell": ["0", "1", "5", "1:2", "2:3", "2:0", "1:5", "6", "3:1", "0:1"],
     "layer": ["1", "2"],
-    "property": ["vowels=[aeiou]", "inside quotes", "line position", *(f"props.py:{name}" for name in PROPERTIES),
+    "property": [r"the=\bthe \w+", "inside quotes", "line position", *(f"props.py:{name}" for name in PROPERTIES),
                  "props.py:missing", "missing.py:f", "broken.py:f", "fifo:f", "fifo.py:f", "folder.py:f", "="],
     "language": ["python", "none", "c", "nothing"],
     "output": ["out.html", "out.json", "out.csv", "out.npz", "out.svg", "out.txt", "out.png", "files", "out", ".html",

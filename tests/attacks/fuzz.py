@@ -132,7 +132,7 @@ class Sandbox:
             [*train, "control", "control.txt"],
             [*train, "two-characters", "same.txt"],
             [*train, "found", "text.txt"],
-            ["inspect", "found", "-p", "vowels=[aeiou]"],
+            ["inspect", "found", "-p", r"the=\bthe \w+"],
         ):
             outcome = self.run(Line(tuple(arguments)))
             assert outcome.code == 0, outcome.err
