@@ -94,7 +94,9 @@ def _candidates(run: str | None) -> Iterator[tuple[str, str]]:
     path = find_run(run)
     folders = {results_folder(path): None, path: None}  # of the built-in run two, the user's first
     files = [sorted((folder / "findings").glob("*.json"), key=lambda file: file.lstat().st_mtime) for folder in folders]
-    latest = next(found[-1] for found in files if found)
+    latest = next((found[-1] for found in files if found), None)
+    if latest is None:
+        return
     findings = from_json_bytes(read_bounded(latest, LARGEST_FINDINGS), str(latest), LARGEST_FINDINGS)
     for one in sorted(findings["evidence"], key=lambda one: float(one["rank_correlation"])):
         yield str(one["cell"]), str(one["property_name"])
