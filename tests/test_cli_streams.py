@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["--help", "--version", "corpora", "train text.txt --steps 1 --device cpu --hidden-size 8"]
+TRAIN = "train text.txt --steps 1 --device cpu --hidden-size 8"
 
 
 def shell(command: str, folder: Path, redirection: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["--version", TRAIN])
 def test_closed_stdout_is_one_line(command: str, folder: Path) -> None:
     done = shell(command, folder, ">&-")
     assert done.returncode == 1
@@ -32,7 +32,7 @@ def test_closed_stdout_is_one_line(command: str, folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", ["--help", "corpora", TRAIN])
 def test_full_stdout_is_one_line(command: str, folder: Path) -> None:
     done = shell(command, folder, "> /dev/full")
     assert done.returncode == 1
@@ -51,17 +51,20 @@ def test_closed_stdin_reads_as_empty(folder: Path) -> None:
     assert done.stderr.startswith("charrnn: no run called 'nothing'")
 
 
-@pytest.mark.parametrize("command", ["--help", "sample --help", "inspect --help"])
-def test_help_in_ascii(command: str, folder: Path) -> None:
-    done = shell(command, folder, "", PYTHONIOENCODING="ascii", LC_ALL="C")
-    assert done.returncode == 0
+HELP = """
+import typer
+from charrnn.cli.app import app
+for command in ((), *((name,) for name in typer.main.get_command(app).commands)):
+    app([*command, "--help"], prog_name="charrnn", standalone_mode=False)
+"""
+
+
+def test_help_in_ascii() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "LC_ALL": "C"}
+    done = subprocess.run([sys.executable, "-c", HELP], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
-    assert "charrnn" in done.stdout
-
-
-@pytest.mark.parametrize("command", ["", "train", "sample", "inspect", "runs", "corpora", "corpora get"])
-def test_help_shows_no_type_after_flags(command: str, folder: Path) -> None:
-    assert "bool" not in shell(f"{command} --help", folder, "").stdout.lower()
+    assert "charrnn corpora" in done.stdout
 
 
 def test_value_after_a_flag_is_a_run(folder: Path) -> None:

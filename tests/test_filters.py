@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -231,36 +227,3 @@ def test_a_new_filter_shapes_generated_text() -> None:
 def test_a_setting_of_no_filter_is_refused() -> None:
     with pytest.raises(TypeError, match="locally_typical"):
         SampleSettings(locally_typical=0.9)
-
-
-CLI = "import tests.test_filters as t; t.register_locally_typical(); from charrnn.__main__ import main; main()"
-
-
-def cli_with_locally_typical(*arguments: str) -> tuple[int, str]:
-    done = subprocess.run(
-        [sys.executable, "-c", CLI, "sample", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "120", "NO_COLOR": "1"},
-    )
-    return done.returncode, re.sub(r"\s+", " ", done.stdout + done.stderr)
-
-
-def test_a_new_filter_is_a_flag() -> None:
-    code, out = cli_with_locally_typical("--help-all")
-    assert code == 0
-    assert "--locally-typical" in out
-    assert "Sample from the most typical characters of this mass. [default: 1]" in out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--locally-typical", "2"), "--locally-typical must be above 0 and at most 1, not 2.0"),
-        (("--greedy", "--locally-typical", ".5"), "--greedy and --locally-typical exclude each other"),
-    ],
-)
-def test_a_flag_of_a_new_filter_is_validated(arguments: tuple[str, ...], message: str) -> None:
-    code, out = cli_with_locally_typical(*arguments)
-    assert code == 2
-    assert message in out

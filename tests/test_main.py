@@ -32,14 +32,20 @@ def script() -> str:
     return f"from {module} import {function}; {function}()"
 
 
+MODULE, SCRIPT = ["-m", "charrnn"], ["-c", script()]
+
+
 def interrupted(command: list[str], module: str, folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "sitecustomize.py").write_text(INTERRUPTING)
     environment = {**os.environ, "INTERRUPT_AT": module, "PYTHONPATH": str(folder)}
     return subprocess.run([sys.executable, *command], env=environment, cwd=folder, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("module", ["charrnn.cli.app", "typer", "torch"])
-@pytest.mark.parametrize("command", [["-m", "charrnn"], ["-c", script()]], ids=["module", "script"])
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [(MODULE, "typer"), (SCRIPT, "charrnn.cli.app"), (SCRIPT, "typer"), (SCRIPT, "torch")],
+    ids=["module-typer", "script-app", "script-typer", "script-torch"],
+)
 def test_ctrl_c_while_loading_is_silent(command: list[str], module: str, tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text("some text\n" * 100)
     done = interrupted([*command, "train", "text.txt", "--device", "cpu", "--steps", "1"], module, tmp_path)

@@ -95,8 +95,10 @@ def test_a_run_ends_at_its_deadline(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_run_ends_at_its_deadline_on_a_machine_that_changes(name: str) -> None:
-    end, _ = simulate(CHANGES[name])
+    """With few corrections."""
+    end, schedule = simulate(CHANGES[name])
     assert 0.7 * BUDGET <= end <= 1.3 * BUDGET
+    assert len(schedule.timetable.corrections) <= 25
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -125,12 +127,6 @@ def test_a_plan_that_is_good_enough_stays(name: str) -> None:
     scale = {"every other step slow": 0.5}.get(name, 1.0)
     _, schedule = simulate(lambda now, step: scale * QUIET[name](now, step))
     assert len(schedule.timetable.corrections) == 1
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_corrections_are_few(name: str) -> None:
-    _, schedule = simulate(CHANGES[name])
-    assert len(schedule.timetable.corrections) <= 25
 
 
 def test_evaluations_that_no_longer_fit_are_dropped() -> None:
