@@ -6,12 +6,16 @@ import os
 import random
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 
 from charrnn.model.network import CharRNN
 from charrnn.settings import ModelSettings
 
+hypothesis.settings.register_profile("short", deadline=None, derandomize=True, max_examples=60)
+hypothesis.settings.register_profile("long", deadline=None, max_examples=2000)
+hypothesis.settings.load_profile("short")
 torch.set_num_threads(1)  # faster for small matrices
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for subprocesses
 

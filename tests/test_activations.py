@@ -8,7 +8,7 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -109,7 +109,6 @@ def test_legend_and_digits_follow_the_scale():
 
 
 @given(TRICKY, st.integers(1, 130), st.booleans())
-@settings(deadline=None, max_examples=300, derandomize=True)
 def test_layout_keeps_every_character_within_the_width(text, width, unicode):
     view = view_of(text)
     lines = layout(view, width, unicode=unicode)
@@ -126,7 +125,6 @@ def test_layout_keeps_every_character_within_the_width(text, width, unicode):
 
 
 @given(TRICKY)
-@settings(deadline=None, max_examples=300, derandomize=True)
 def test_merged_glyphs_equal_the_line(text):
     for line in layout(view_of(text), 60):
         merged = list(merge_glyphs(line))
@@ -137,7 +135,6 @@ def test_merged_glyphs_equal_the_line(text):
 
 
 @given(TRICKY, st.sampled_from(["truecolor", "256", "16", "none"]), st.integers(20, 100), st.booleans())
-@settings(deadline=None, max_examples=200, derandomize=True)
 def test_output_is_safe_and_fits(text, colors, width, unicode):
     for line in bare(render(view_of(text), terminal(colors, width, unicode))):
         assert not any(first <= ord(character) <= last for character in line for first, last in UNSAFE_RANGES)
@@ -146,7 +143,6 @@ def test_output_is_safe_and_fits(text, colors, width, unicode):
 
 
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126) | st.sampled_from("日é\n"), max_size=200))
-@settings(deadline=None, max_examples=100, derandomize=True)
 def test_text_is_complete_at_forty_columns(text):
     rows = list(render(view_of(text), terminal("none", 40)))
     rows = rows[rows.index("") + 1 :]
@@ -273,7 +269,6 @@ def test_value_rows():
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=60))
-@settings(deadline=None, max_examples=200, derandomize=True)
 def test_value_rows_round_trip(values):
     view = view_of("x" * len(values), values)
     rows = dict(value_rows(view, layout(view, 80)[0]))
@@ -450,7 +445,6 @@ def test_actual_successor_is_underlined():
 
 
 @given(TRICKY.filter(len), st.integers(20, 90), st.sampled_from(["none", "256"]), st.booleans())
-@settings(deadline=None, max_examples=100, derandomize=True)
 def test_successor_rows_fit(text, width, colors, unicode):
     draw = random.Random(len(text))
     number = len(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
@@ -14,7 +14,6 @@ from charrnn.training.batches import Batches, derived_seed, windows_per_epoch
 CPU = torch.device("cpu")
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
 @given(length=st.integers(10, 400), batch_size=st.integers(1, 6), seq_length=st.integers(1, 12), seed=st.integers(0, 9))
 def test_streams_continue_and_an_epoch_repeats_no_character(
     length: int, batch_size: int, seq_length: int, seed: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.display.bidi import visual_runs
@@ -36,7 +36,6 @@ TEXTS = st.lists(st.sampled_from(SEQUENCES), max_size=60).map("".join)
 
 
 @given(text=TEXTS)
-@settings(max_examples=50, deadline=None)
 def test_clusters_are_the_text(text: str) -> None:
     found = list(clusters(text))
     assert "".join(found) == text
@@ -80,7 +79,6 @@ def test_line_breaks_without_blanks(pair: str, allowed: bool) -> None:
 
 
 @given(text=TEXTS, width=st.integers(4, 30))
-@settings(max_examples=50, deadline=None)
 def test_lines_fit_and_divide_no_cluster(text: str, width: int) -> None:
     text = text.replace("\n", "")
     lines = chop(text, width, "")
@@ -91,7 +89,6 @@ def test_lines_fit_and_divide_no_cluster(text: str, width: int) -> None:
 
 
 @given(text=TEXTS, cuts=st.lists(st.integers(0, 200), max_size=6))
-@settings(max_examples=50, deadline=None)
 def test_a_stream_divides_no_cluster(text: str, cuts: list[int]) -> None:
     """Whatever has been written ends with a whole cluster, wherever the stream was cut."""
     wrap, whole, bounds = WordWrap(20, ""), set(clusters(text)), [0, *sorted(cuts), len(text)]
@@ -102,7 +99,6 @@ def test_a_stream_divides_no_cluster(text: str, cuts: list[int]) -> None:
 
 
 @given(text=TEXTS, is_terminal=st.booleans())
-@settings(max_examples=50, deadline=None)
 def test_a_colored_stream_colors_whole_clusters(text: str, is_terminal: bool) -> None:
     stream = ColoredStream(View([], [], "h"), Terminal(is_terminal, "256", 40, True))
     written = "".join(stream.feed(one, 0.9 if place % 2 else -0.9) for place, one in enumerate(text)) + stream.end()
@@ -138,7 +134,6 @@ def test_visual_order(text: str, shown: str) -> None:
 
 
 @given(text=st.text(st.sampled_from(f"ab12.,%( {ALEF}{BET}\u0628\u0661\u0301"), max_size=20))
-@settings(max_examples=50, deadline=None)
 def test_every_cluster_is_in_one_run(text: str) -> None:
     runs = sorted(visual_runs(text))
     assert [place for run in runs for place in range(run.start, run.stop)] == list(range(len(text)))

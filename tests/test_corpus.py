@@ -18,7 +18,7 @@ from urllib.request import OpenerDirector
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, ExitCode, UsageError
@@ -166,7 +166,6 @@ def test_with_vocabulary_ignores_unused_characters() -> None:
 # Splits
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.integers(2, 300), st.floats(0, 0.5, exclude_min=True))
 def test_split_is_contiguous(length: int, fraction: float) -> None:
     corpus = corpus_of(np.arange(length, dtype=np.uint16))
@@ -583,7 +582,6 @@ def test_mutated_text(rounds: int) -> None:
     assert outcomes == {"read", "refused"}
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
 @given(st.lists(st.binary(max_size=30), min_size=1, max_size=3), st.booleans())
 def test_any_bytes(files: list[bytes], as_bytes: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:

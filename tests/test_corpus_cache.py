@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
@@ -125,7 +125,6 @@ def test_unreadable_optional_file_is_an_error(as_bytes: bool) -> None:
         corpus_cache.encode(sources, "a", [Path()], as_bytes=as_bytes)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
 @given(text=st.text(st.characters(codec="utf-8"), min_size=60, max_size=300), as_bytes=st.booleans())
 def test_any_text_agrees(tmp_path_factory: pytest.TempPathFactory, text: str, as_bytes: bool) -> None:
     path = tmp_path_factory.mktemp("texts") / "a.txt"
@@ -140,7 +139,6 @@ def test_any_text_agrees(tmp_path_factory: pytest.TempPathFactory, text: str, as
     assert_same(large(str(path), as_bytes=as_bytes), small)
 
 
-@settings(deadline=None, derandomize=True, max_examples=60)
 @given(data=st.binary(min_size=60, max_size=200))
 def test_any_bytes_give_the_same_error(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("texts") / "a.txt"

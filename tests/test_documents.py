@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, UsageError
@@ -65,7 +65,6 @@ def test_separator_ends_the_document_before_it(rule: str, text: str, expected: l
     assert cut(text, rule) == expected
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
 @given(text=st.text("ab\n", min_size=1, max_size=200), rule=st.sampled_from(["lines", r"\n\n+", r"ab?\n", r"(?<=a)b"]))
 def test_blocks_do_not_change_the_documents(text: str, rule: str) -> None:
     expected = cut(text, rule)
@@ -95,7 +94,6 @@ def test_invalid_expression(rule: str) -> None:
     assert len(str(caught.value)) < 1000
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
 @given(lengths=st.lists(st.integers(1, 20), min_size=2, max_size=30), fraction=st.floats(0.01, 0.5))
 def test_split_falls_between_documents(lengths: list[int], fraction: float) -> None:
     ids = np.arange(sum(lengths))
@@ -164,7 +162,6 @@ def test_expression_that_looks_ahead(rule: str) -> None:
         cut(b"\na\nCHAPTER 1\nb\nCHAPTER 2\nb", rule)
 
 
-@settings(deadline=None, derandomize=True, max_examples=100)
 @given(
     text=st.text("ab\n", min_size=1, max_size=60),
     rule=st.sampled_from([r"\n\n+", r"\n", r"a|ab", r"(ab)+", r"(?<=a)b", r"a$", r"\n+a?"]),

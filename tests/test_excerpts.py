@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -119,7 +119,6 @@ def test_white_space_is_shown(text: str | bytes) -> None:
 @given(
     st.text(st.sampled_from("ab \n\t日e\u0301\x1b"), min_size=1, max_size=200), st.integers(20, 80), st.integers(1, 2)
 )
-@settings(deadline=None, max_examples=60, derandomize=True)
 def test_excerpt_keeps_the_focus_and_fits(text: str, width: int, rows: int) -> None:
     focus = len(text) // 3
     values = [1.0 if place == focus else 0.0 for place in range(len(text))]

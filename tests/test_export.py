@@ -12,7 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.display.export import FORMATS, Format, export, find_format, register
@@ -89,7 +89,6 @@ def test_no_control_characters(tmp_path, suffix):
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=60))
-@settings(deadline=None, max_examples=150, derandomize=True)
 def test_any_text_is_well_formed(text):
     views = views_of(text)
     for suffix in (".html", ".svg"):
@@ -98,7 +97,6 @@ def test_any_text_is_well_formed(text):
 
 
 @given(st.text(st.characters(exclude_categories=()), max_size=60))
-@settings(deadline=None, max_examples=150, derandomize=True)
 def test_html_text_round_trip(text):
     element = ElementTree.fromstring(f"<a b='{html_text(text)}'>{html_text(text)}</a>".encode())
     if text.isprintable():

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.errors import UsageError
@@ -28,7 +28,6 @@ tied_logits = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12)
 free_logits = st.lists(st.floats(-20, 20), min_size=1, max_size=12)
 LETTERS = "abcdefghijklmnop"
 any_logits = tied_logits | free_logits
-checked = settings(deadline=None, derandomize=True, max_examples=150)
 
 
 def row(logits: list[float]) -> torch.Tensor:
@@ -60,7 +59,6 @@ def probabilities(logits: list[float]) -> list[float]:
     return [w / math.fsum(weights) for w in weights]
 
 
-@checked
 @given(any_logits, st.integers(0, 14))
 def test_top_k(logits: list[float], k: int) -> None:
     """Exactly k characters stay; ties go to the lower id."""
@@ -74,7 +72,6 @@ def test_ties_in_a_large_vocabulary() -> None:
     assert kept(top_p(equal, 2.5 / 5000)) == [0, 1, 2]
 
 
-@checked
 @given(any_logits, st.floats(0.001, 1))
 def test_top_p(logits: list[float], p: float) -> None:
     """The fewest most likely characters that reach p stay."""
@@ -95,7 +92,6 @@ def test_top_p_reached_exactly() -> None:
     assert kept(top_p(row([0.0, 0.0, 0.0, 0.0]), 0.5000001)) == [0, 1, 2]
 
 
-@checked
 @given(any_logits, st.floats(0, 1))
 def test_min_p(logits: list[float], fraction: float) -> None:
     ratios = [math.exp(x - max(logits)) for x in logits]
@@ -107,7 +103,6 @@ def test_temperature() -> None:
     assert temperature(row([1.0, 2.0]), 0.5).tolist() == [[2.0, 4.0]]
 
 
-@checked
 @given(any_logits)
 def test_filters_at_their_off_value_change_nothing(logits: list[float]) -> None:
     off = SampleSettings(**{one.name: one.off for one in filter_settings() if one.off is not None})
@@ -128,7 +123,6 @@ any_settings = st.builds(
 )
 
 
-@checked
 @given(any_logits, any_settings)
 def test_filters_apply_in_order(logits: list[float], chosen: SampleSettings) -> None:
     """Top-k, top-p, min-p, temperature; the most likely character always stays."""
@@ -146,14 +140,12 @@ def test_filters_apply_in_order(logits: list[float], chosen: SampleSettings) -> 
     assert int(result.argmax()) == by_likelihood(logits)[0]
 
 
-@checked
 @given(any_logits, any_settings, st.floats(0.01, 100))
 def test_temperature_excludes_nothing(logits: list[float], chosen: SampleSettings, degree: float) -> None:
     other = chosen.changed(temperature=degree)
     assert kept(apply_filters(row(logits), chosen)) == kept(apply_filters(row(logits), other))
 
 
-@checked
 @given(st.lists(st.lists(st.floats(-20, 20), min_size=5, max_size=5), min_size=1, max_size=4), any_settings)
 def test_streams_are_filtered_independently(rows: list[list[float]], chosen: SampleSettings) -> None:
     together = apply_filters(torch.tensor(rows, dtype=torch.float64), chosen)

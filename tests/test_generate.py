@@ -209,7 +209,7 @@ def test_prime_chunks_do_not_change_the_state(recurrence: str, chunk: int) -> No
 
 
 @given(st.text("abcdefghij\n", min_size=1, max_size=12), st.sampled_from(RECURRENCE_NAMES))
-@hypothesis_settings(deadline=None, derandomize=True, max_examples=15)
+@hypothesis_settings(max_examples=15)
 def test_continuation_of_a_continuation(prime: str, recurrence: str) -> None:
     """Greedy text continues its own first characters unchanged."""
     network = lively_network(recurrence)
@@ -245,7 +245,6 @@ def test_initial_state_for_all_streams_or_each() -> None:
 
 
 @given(st.integers(0, 40), st.integers(1, 3), st.integers(1, 4))
-@hypothesis_settings(deadline=None, derandomize=True, max_examples=40)
 def test_text_ends_with_the_stop_text(start: int, length: int, streams: int) -> None:
     network = network_that_always_predicts([0.0, 0.3, 0.6])  # few characters: stop texts that overlap themselves
     vocabulary = Vocabulary.of("abc")

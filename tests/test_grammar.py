@@ -8,7 +8,7 @@ import unicodedata
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.errors import UsageError
@@ -34,7 +34,6 @@ def extended(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
 
 
 expressions = st.recursive(st.sampled_from(CLASSES) | st.sampled_from(ANCHORS), extended, max_leaves=8)
-checked = settings(deadline=None, derandomize=True, max_examples=60)
 
 
 def compiled(expression: str, vocabulary: Vocabulary = SYMBOLS, **details: str) -> Automaton:
@@ -54,7 +53,6 @@ def accepted_texts(automaton: Automaton) -> set[str]:
     return {text for text, one in zip(TEXTS, accepted.tolist(), strict=True) if one}
 
 
-@checked
 @given(expressions)
 def test_automaton_accepts_what_re_matches(expression: str) -> None:
     """All texts of up to four characters; the empty one matches \\B since Python 3.14 only."""
@@ -69,7 +67,6 @@ def test_automaton_accepts_what_re_matches(expression: str) -> None:
     assert accepted_texts(automaton) ^ matching <= unclear
 
 
-@checked
 @given(expressions)
 def test_distance_is_the_length_of_the_shortest_continuation(expression: str) -> None:
     assume(r"\B" not in expression)

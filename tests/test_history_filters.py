@@ -18,7 +18,7 @@ from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.stops import STOPPED, Stops, is_stopped
 from charrnn.text.vocabulary import Vocabulary
 from tests.conftest import small_network
-from tests.test_filters import any_logits, checked, filtered, kept, probabilities
+from tests.test_filters import any_logits, filtered, kept, probabilities
 from tests.test_generate import lively_network, network_that_always_predicts, network_that_counts, texts
 
 ABC = Vocabulary.of("abc")
@@ -55,7 +55,6 @@ def after(prime: str, generated: str, logits: list[float], **settings: object) -
 # Filters
 
 
-@checked
 @given(
     abc_text,
     abc_text,
@@ -94,7 +93,6 @@ def dry_reference(text: str, logits: list[float], allowed: int, window: int, bre
     ]
 
 
-@checked
 @given(abc_text, abc_text, st.integers(1, 4), st.sampled_from([1, 5, 100]), st.sampled_from(["", "c"]))
 def test_dry(prime: str, text: str, allowed: int, window: int, breaker: str) -> None:
     prime = prime[max(0, len(prime) - 2 * window) :]  # no more is read
@@ -104,7 +102,6 @@ def test_dry(prime: str, text: str, allowed: int, window: int, breaker: str) -> 
     assert result == pytest.approx(expected, rel=1e-4)
 
 
-@checked
 @given(
     abc_text,
     st.text("abc", min_size=1, max_size=4),
@@ -141,7 +138,6 @@ def test_dry_of_several_streams() -> None:
             chain.update(np.array([one]))
 
 
-@checked
 @given(any_logits, st.floats(0.01, 5))
 def test_top_n_sigma(logits: list[float], n: float) -> None:
     limit = max(logits) - n * np.std(logits)
@@ -154,7 +150,6 @@ def test_top_n_sigma_ignores_excluded_characters() -> None:
     assert after("", "", [0.0, 1.0, 9.0], ban="c", top_n_sigma=1.0)[0] == EXCLUDED  # the deviation of a and b is 0.5
 
 
-@checked
 @given(any_logits, st.floats(0.01, 0.99))
 def test_typical_p(logits: list[float], p: float) -> None:
     chances = probabilities(logits)
@@ -175,7 +170,6 @@ def test_typical_p(logits: list[float], p: float) -> None:
     assert kept(filtered(logits, typical_p=p)) == sorted(expected)
 
 
-@checked
 @given(abc_text, three_logits, st.floats(0.1, 3))
 def test_mirostat(text: str, logits: list[float], target: float) -> None:
     surprise = [-math.log2(one) for one in probabilities(logits)]

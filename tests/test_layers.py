@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import charrnn
@@ -41,18 +42,20 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-TREES = {name_of(path): parsed(path) for path in MODULES}
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    return {name_of(path): parsed(path) for path in MODULES}
 
 
 def imports_of(name: str) -> set[str]:
     """The modules of the package that a module imports, wherever in the file."""
     found = set()
-    for node in ast.walk(TREES[name]):
+    for node in ast.walk(trees()[name]):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name}: imports are absolute"
             module = node.module or ""
             candidates = [f"{module}.{alias.name}" for alias in node.names]
-            modules = [c if c.removeprefix("charrnn.") in TREES else module for c in candidates]
+            modules = [c if c.removeprefix("charrnn.") in trees() else module for c in candidates]
         elif isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         else:
@@ -63,7 +66,7 @@ def imports_of(name: str) -> set[str]:
 
 def test_imports_come_from_lower_layers_or_the_same_package() -> None:
     wrong = []
-    for name in TREES:
+    for name in trees():
         package = name.split(".")[0]
         others = {module.split(".")[0] for module in imports_of(name)} - {package}
         wrong += [f"{name} imports {other}" for other in others if LAYER[other] >= LAYER[package]]
@@ -71,7 +74,7 @@ def test_imports_come_from_lower_layers_or_the_same_package() -> None:
 
 
 def test_no_import_cycles() -> None:
-    imports = {name: imports_of(name) for name in TREES}
+    imports = {name: imports_of(name) for name in trees()}
     done: set[str] = set()
 
     def visit(name: str, path: tuple[str, ...]) -> None:
@@ -86,5 +89,5 @@ def test_no_import_cycles() -> None:
 
 
 def test_every_module_has_a_docstring() -> None:
-    trees = {**TREES, "__init__": parsed(PACKAGE / "__init__.py")}
-    assert [name for name, tree in trees.items() if not ast.get_docstring(tree)] == []
+    every = {**trees(), "__init__": parsed(PACKAGE / "__init__.py")}
+    assert [name for name, tree in every.items() if not ast.get_docstring(tree)] == []

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, UsageError
@@ -26,7 +26,6 @@ from charrnn.sampling.stops import STOPPED
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.vocabulary import Vocabulary
 from tests.conftest import small_network
-from tests.test_filters import checked
 from tests.test_generate import lively_network, network_that_always_predicts, network_that_counts, texts
 
 ABC = Vocabulary.of("abc")
@@ -203,7 +202,6 @@ def test_no_character_left_by_filters() -> None:
 # The distribution
 
 
-@settings(checked, max_examples=50)
 @given(st.lists(st.floats(-4, 4), min_size=3, max_size=3), st.text("abc", max_size=3), st.integers(1, 5))
 def test_masking_renormalizes_the_model(logits: list[float], text: str, length: int) -> None:
     """Each step has the probabilities of the model, of the characters with which a text can still match in time."""

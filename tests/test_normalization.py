@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import charrnn
@@ -31,13 +31,11 @@ def streamed(normalizer: StreamNormalizer, pieces: list[str]) -> str:
 
 @FORMS
 @given(pieces=st.lists(TEXTS))
-@settings(max_examples=50, deadline=None)
 def test_stream_equals_whole(form: str, pieces: list[str]) -> None:
     assert streamed(StreamNormalizer(form), pieces) == normalized("".join(pieces), form)
 
 
 @given(text=TEXTS)
-@settings(max_examples=50, deadline=None)
 def test_forms_of_unicode(text: str) -> None:
     assert normalized(text, "nfc") == unicodedata.normalize("NFC", text)
     assert normalized(text, "nfd") == unicodedata.normalize("NFD", text)
@@ -45,7 +43,6 @@ def test_forms_of_unicode(text: str) -> None:
 
 
 @given(text=TEXTS)
-@settings(max_examples=50, deadline=None)
 def test_jamo_are_composed_to_nfc_again(text: str) -> None:
     letters = normalized(text, "jamo")
     assert not any("\uac00" <= character <= "\ud7a3" for character in letters)
@@ -79,7 +76,6 @@ def test_a_long_run_of_marks_takes_linear_time(size: int) -> None:
 
 
 @given(pieces=st.lists(TEXTS))
-@settings(max_examples=50, deadline=None)
 def test_check(pieces: list[str]) -> None:
     check = NFCCheck()
     for piece in pieces:

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
@@ -20,14 +20,12 @@ EXPRESSIONS = [r"\n\n+", r"^a$", r"(?<=a)b", r"\w+", r"[^\W\d]\b", r"(a)\1", r""
 PATTERNS = {expression: Pattern(expression) for expression in EXPRESSIONS}
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
 @given(st.sampled_from(EXPRESSIONS), st.text("aab\né \u0301𝄞\ud800", max_size=60), st.integers(0, 5))
 def test_matches_are_those_of_re(expression: str, text: str, start: int) -> None:
     expected = [list(match.span()) for match in re.compile(expression, re.MULTILINE).finditer(text, start)]
     assert PATTERNS[expression].spans(text, start).tolist() == expected
 
 
-@settings(deadline=None, derandomize=True, max_examples=200)
 @given(st.sampled_from(EXPRESSIONS), st.text("aab\n", max_size=20), st.integers(0, 5))
 def test_ends_with_match(expression: str, text: str, start: int) -> None:
     matches = re.compile(expression, re.MULTILINE).finditer(text, start)

@@ -6,7 +6,7 @@ import io
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.display.clusters import columns
@@ -26,7 +26,6 @@ def cells(rows: list[str]) -> list[str]:
 
 
 @given(ANY_SERIES, st.integers(1, 120), st.integers(1, 30), st.booleans(), st.sampled_from(["none", "256"]))
-@settings(deadline=None, max_examples=200, derandomize=True)
 def test_any_plot_fits(series, width, height, unicode, colors):
     terminal = Terminal(False, colors, width, unicode)
     for rows in (
@@ -120,7 +119,6 @@ def test_sparkline():
 
 
 @given(st.lists(ANY_NUMBER, max_size=60), st.integers(1, 50))
-@settings(deadline=None, max_examples=200, derandomize=True)
 def test_sparkline_of_any_numbers(values, width):
     assert len(sparkline(values, width)) == min(len(values), width)
 

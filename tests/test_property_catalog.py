@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pygments.lexer import RegexLexer
 from pygments.lexers import find_lexer_class
@@ -170,7 +170,6 @@ def test_every_property_has_a_labeled_text():
     st.text(alphabet="aB1 \n\t\r\"'“”()[]{}<>=/$\\#`:.,?é", max_size=60),
     st.sampled_from([None, "python", "c", "tex", "xml"]),
 )
-@settings(deadline=None, max_examples=60)
 def test_values_are_finite_for_any_text(characters, language):
     text = Text(characters, language)
     for chosen in CATALOG.values():
@@ -182,7 +181,6 @@ def test_values_are_finite_for_any_text(characters, language):
 
 
 @given(st.text(alphabet='ab\n"“”()[]{}', min_size=1, max_size=60), st.data())
-@settings(deadline=None, max_examples=60)
 def test_values_do_not_depend_on_later_characters(characters, data):
     cut = data.draw(st.integers(1, len(characters)))
     for name in (

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, UsageError
@@ -124,7 +124,6 @@ def test_line_ends_become_lf(encoding: str, memory_limit: int) -> None:
 
 
 @SIZES
-@settings(deadline=None, derandomize=True, max_examples=150)
 @given(text=st.text("\r\né日a", min_size=11, max_size=40))
 def test_any_line_ends(tmp_path_factory: pytest.TempPathFactory, text: str, memory_limit: int) -> None:
     path = tmp_path_factory.mktemp("texts") / "a.txt"

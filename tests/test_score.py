@@ -36,7 +36,7 @@ def assert_equal_nats(result: Score, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-@settings(deadline=None, derandomize=True, max_examples=25)
+@settings(max_examples=25)
 @given(length=st.integers(2, 700), segments=st.integers(1, 9), chunk=st.integers(1, 90))
 def test_segments_do_not_change_the_score(recurrence: str, length: int, segments: int, chunk: int) -> None:
     network, ids = small_network(recurrence), random_ids(length)
@@ -56,7 +56,7 @@ def test_network_that_never_forgets() -> None:
     assert_equal_nats(result, sequential_nats(network, ids))
 
 
-@settings(deadline=None, derandomize=True, max_examples=20)
+@settings(max_examples=20)
 @given(length=st.integers(2, 400), segments=st.integers(1, 9), part=st.integers(1, 200))
 def test_parts_carry_the_state(length: int, segments: int, part: int) -> None:
     network, ids = small_network(), random_ids(length)
@@ -65,7 +65,7 @@ def test_parts_carry_the_state(length: int, segments: int, part: int) -> None:
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCE_NAMES)
-@settings(deadline=None, derandomize=True, max_examples=20)
+@settings(max_examples=20)
 @given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=30), row=st.integers(1, 80))
 def test_documents_are_independent(recurrence: str, lengths: list[int], row: int) -> None:
     """Each document scores as it does alone, after the opening character."""

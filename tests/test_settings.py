@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError, UsageError
@@ -85,7 +85,6 @@ json_values = st.recursive(
 )
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.data())
 def test_any_json_is_read_exactly_or_refused(data: st.DataObject) -> None:
     """What is read is within bounds, and equal to what was written; an error names the file."""

@@ -1,4 +1,7 @@
-"""Statistics against scikit-learn, SciPy and plain loops, on random data with many ties."""
+"""Statistics against scikit-learn, SciPy and plain loops, on random data with many ties.
+
+scikit-learn and SciPy take seconds to import, so only the tests that need them do.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import pearsonr, rankdata, spearmanr
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from charrnn.bootstrap import bootstrap_weights, interval
 from charrnn.discovery.permutations import (
@@ -49,13 +50,18 @@ def drawn(seed: int, length: int = 240, columns: int = 5, characters: int = 4):
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=40))
 def test_scaled_ranks_equal_scipy(values):
+    from scipy.stats import rankdata
+
     expected = (rankdata(values) - (len(values) + 1) / 2) / len(values)
     np.testing.assert_array_equal(scaled_ranks(np.array(values), Strata.single(len(values))), expected.astype("f4"))
 
 
 @given(SEEDS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_auc_and_spearman_equal_scikit_learn_and_scipy(seed):
+    from scipy.stats import spearmanr
+    from sklearn.metrics import roc_auc_score
+
     values, binary, graded, _ = drawn(seed)
     strata = Strata.single(len(values))
     (cells,) = ranked(values, strata)
@@ -66,8 +72,10 @@ def test_auc_and_spearman_equal_scikit_learn_and_scipy(seed):
 
 
 @given(SEEDS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_auc_within_characters_is_a_weighted_mean(seed):
+    from sklearn.metrics import roc_auc_score
+
     values, binary, _, characters = drawn(seed)
     (cells,) = ranked(values, Strata.by(characters))
     found = rank_correlation(cells, Labels.of([binary], cells.strata))[0]
@@ -83,6 +91,8 @@ def test_auc_within_characters_is_a_weighted_mean(seed):
 
 
 def test_spearman_within_characters_correlates_their_ranks():
+    from scipy.stats import rankdata
+
     values, _, graded, characters = drawn(4)
     (cells,) = ranked(values, Strata.by(characters))
     found = rank_correlation(cells, Labels.of([graded], cells.strata))[0]
@@ -128,6 +138,8 @@ def test_rare_characters_share_a_stratum():
 
 
 def test_pearson_equals_scipy():
+    from scipy.stats import pearsonr
+
     values, _, graded, _ = drawn(2)
     for column in range(values.shape[1]):
         assert pearson(values[:, column], graded) == pytest.approx(
@@ -173,7 +185,7 @@ def test_segments_are_5_times_the_longest_run():
 
 
 @given(SEEDS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_shuffled_runs_keep_their_lengths(seed):
     draw = np.random.default_rng(seed)
     values = np.repeat(draw.random(60) < 0.4, draw.integers(1, 9, 60))
@@ -218,7 +230,7 @@ def test_pseudo_label_null_equals_a_loop():
 
 @pytest.mark.parametrize("is_rare", [True, False])
 @given(SEEDS)
-@settings(deadline=None, max_examples=8)
+@settings(max_examples=8)
 def test_resampled_auc_equals_a_loop(is_rare, seed):
     values, binary, _, characters = drawn(seed, length=120)
     binary = binary if is_rare else ~binary
@@ -240,6 +252,8 @@ def test_resampled_auc_equals_a_loop(is_rare, seed):
 
 
 def test_resampled_spearman_keeps_ranks():
+    from scipy.stats import rankdata, spearmanr
+
     values, _, graded, _ = drawn(9, length=120)
     segments = np.arange(120) * 6 // 120
     weights = np.concatenate([np.ones((1, 6)), bootstrap_weights(6, 5, 0)])
@@ -266,8 +280,10 @@ def test_interval_covers_the_truth():
 
 
 @given(SEEDS)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_best_threshold_maximizes_balanced_accuracy(seed):
+    from sklearn.metrics import balanced_accuracy_score
+
     values, binary, _, _ = drawn(seed, length=60)
     column = values[:, 0]
     threshold = best_threshold(column, binary)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.text.corpus import load_corpus
@@ -22,13 +22,11 @@ def sorted_suffixes(ids: list[int]) -> list[int]:
     return sorted(range(len(ids)), key=lambda start: ids[start:])
 
 
-@settings(max_examples=40)
 @given(IDS, TYPES)
 def test_suffixes_are_sorted(ids: list[int], dtype: str) -> None:
     assert prefix_doubling(np.array(ids, dtype), lambda stage, fraction: None).tolist() == sorted_suffixes(ids)
 
 
-@settings(max_examples=40)
 @given(IDS, TYPES)
 def test_library_gives_the_same_array(ids: list[int], dtype: str) -> None:
     pytest.importorskip("pydivsufsort")
@@ -40,7 +38,6 @@ def test_long_repeats_are_sorted() -> None:
     assert (suffix_array(ids) == np.arange(3000)[::-1]).all()
 
 
-@settings(max_examples=40)
 @given(IDS, TYPES, st.data())
 def test_substrings_are_found(ids: list[int], dtype: str, data: st.DataObject) -> None:
     index = SubstringIndex(np.array(ids, dtype), suffix_array(np.array(ids, dtype)), LONGEST)

@@ -8,7 +8,7 @@ import os
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
@@ -61,7 +61,6 @@ def test_unsafe_ranges_cover_invisible_characters():
 
 
 @given(ANY_TEXT)
-@settings(deadline=None, max_examples=300, derandomize=True)
 def test_no_unsafe_character_survives(text):
     assert not any(is_unsafe(character) for character in safe_text(text) if character not in "\n\t")
     strict = safe_line(text)
@@ -70,13 +69,11 @@ def test_no_unsafe_character_survives(text):
 
 
 @given(ANY_TEXT)
-@settings(deadline=None, max_examples=300, derandomize=True)
 def test_safe_text_is_idempotent(text):
     assert safe_text(safe_text(text)) == safe_text(text)
 
 
 @given(ANY_TEXT)
-@settings(deadline=None, max_examples=300, derandomize=True)
 def test_safe_characters_stay(text):
     kept = "".join(character for character in text if not is_unsafe(character) or character in "\n\t")
     assert safe_text(kept) == kept
@@ -126,7 +123,6 @@ def test_styled_text_keeps_only_colors():
 
 
 @given(ANY_TEXT)
-@settings(deadline=None, max_examples=200, derandomize=True)
 def test_unencodable_characters_are_escaped(text):
     for encoding in ("ascii", "latin-1", "utf-8"):
         for stream in (Screen(encoding), Pipe(encoding)):

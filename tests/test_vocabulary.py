@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import CharrnnError
@@ -23,7 +23,6 @@ def tiny_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary_module, "PIECE", 4)
 
 
-@settings(deadline=None, derandomize=True)
 @given(TEXTS)
 def test_encoding_round_trips(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -36,7 +35,6 @@ def test_encoding_round_trips(text: str) -> None:
         assert ids.tolist() == [vocabulary.characters.index(c) for c in text]
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.binary())
 def test_ids_of_bytes_are_their_values(raw: bytes) -> None:
     vocabulary = Vocabulary.of_bytes()
@@ -109,7 +107,6 @@ def test_empty_text() -> None:
         assert vocabulary.text([]) == ""
 
 
-@settings(deadline=None, derandomize=True)
 @given(TEXTS, st.text(st.characters(exclude_categories=["Cs"])))
 def test_extended_vocabulary_keeps_ids(old: str, new: str) -> None:
     vocabulary = Vocabulary.of(old)
@@ -132,7 +129,6 @@ def test_symbols_are_printable() -> None:
     assert len(set(symbols)) == 256
 
 
-@settings(deadline=None, derandomize=True)
 @given(TEXTS)
 def test_json_round_trips(text: str) -> None:
     for vocabulary in (Vocabulary.of(text), Vocabulary.of(text).extended_with("zyx"), Vocabulary.of_bytes()):
@@ -161,7 +157,6 @@ def test_invalid_json(data: object) -> None:
         Vocabulary.from_json(data, "vocabulary.json")
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60)))
 def test_stream_decoder_does_not_depend_on_cuts(raw: bytes, cuts: list[int]) -> None:
     decoder = StreamDecoder(Vocabulary.of_bytes())
@@ -176,7 +171,6 @@ def test_stream_decoder_of_characters() -> None:
     assert (decoder.feed([1]), decoder.feed([]), decoder.feed([0, 1]), decoder.end()) == ("é", "", "aé", "")
 
 
-@settings(deadline=None, derandomize=True)
 @given(st.binary(max_size=40))
 def test_offset_of_bytes_that_are_not_utf_8(raw: bytes) -> None:
     try:

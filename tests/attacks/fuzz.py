@@ -397,12 +397,11 @@ class Report:
 
 
 def fuzz(
-    folder: Path, numbers: Iterable[int], seed: int, *, processes: float = 0.004, patience: float = PATIENCE,
+    sandbox: Sandbox, numbers: Iterable[int], seed: int, *, processes: float = 0.004, patience: float = PATIENCE,
     show: Callable[[str], object] = lambda text: None,
 ) -> Report:  # fmt: skip
     """Run command lines and check the invariants. show: called with each failure."""
-    start, report = time.perf_counter(), Report()
-    sandbox, generator = Sandbox(folder), Generator(seed, processes)
+    start, report, generator = time.perf_counter(), Report(), Generator(seed, processes)
     with contextlib.suppress(KeyboardInterrupt):  # report what was run
         for number in numbers:
             line = generator.line(number)
@@ -433,7 +432,8 @@ def main() -> None:
     torch.set_num_threads(1)
     numbers = range(arguments.lines) if arguments.only is None else [arguments.only]
     with tempfile.TemporaryDirectory(dir=memory_folder()) as folder:
-        print(fuzz(Path(folder).resolve(), numbers, arguments.seed, show=lambda text: print(text, flush=True)))
+        sandbox = Sandbox(Path(folder).resolve())
+        print(fuzz(sandbox, numbers, arguments.seed, show=lambda text: print(text, flush=True)))
 
 
 if __name__ == "__main__":

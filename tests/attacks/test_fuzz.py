@@ -11,15 +11,20 @@ from tests.attacks.command_lines import Generator, Line, commands
 from tests.attacks.fuzz import Sandbox, fuzz
 
 
-def test_30_command_lines(folder: Path) -> None:
-    report = fuzz(folder, range(30), seed=1, processes=0.01, patience=0.3)
+@pytest.fixture(scope="module")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
+    return Sandbox(tmp_path_factory.mktemp("fuzz"))
+
+
+def test_20_command_lines(sandbox: Sandbox) -> None:
+    report = fuzz(sandbox, range(20), seed=1, patience=0.2)
     assert not report.problems, str(report)
-    assert report.codes[0] > 5, str(report)
+    assert report.codes[0] > 3, str(report)
 
 
 @pytest.mark.slow
 def test_5000_command_lines(folder: Path) -> None:
-    report = fuzz(folder, range(5000), seed=2)
+    report = fuzz(Sandbox(folder), range(5000), seed=2)
     print(report)
     assert not report.problems, str(report)
 
@@ -57,8 +62,3 @@ def test_broken_invariants_are_found(
     line = Line(("runs", "--json"))
     found = sandbox.problems(line, sandbox.run(line, seconds=0.5))
     assert any(problem in one for one in found), found
-
-
-@pytest.fixture(scope="module")
-def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Sandbox:
-    return Sandbox(tmp_path_factory.mktemp("fuzz"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -11,44 +11,35 @@ from pathlib import Path
 import pytest
 
 from charrnn.cli import app
+from tests.attacks.folders import valid_run, write_run
 from tests.attacks.hostile import ATTACKS, make
-from tests.faults.tiny import TEXT, Child
+from tests.faults.tiny import TEXT
 
 SECONDS = 1.0  # of CPU time
 BYTES = 200_000_000
+Program = Callable[..., tuple[int, str, str, float]]
 
 
-def memory(which: str) -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split(f"{which}:")[1].split()[0]) * 1024
+@pytest.fixture
+def program(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Program:
+    """Run the program with little additional memory. Returns exit code, stdout, stderr and CPU seconds."""
 
-
-def run_program(arguments: list[str], folder: Path) -> tuple[int, str, str, int, float]:
-    """Run the program in a child process. Return exit code, stdout, stderr, additional memory, and CPU seconds."""
-
-    def run(report: Callable[[int], None]) -> None:
-        for number, name in ((1, "out"), (2, "err")):
-            os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)  # noqa: SIM115
-        sys.argv = ["charrnn", *arguments]
-        os.chdir(folder)
-        before, start = memory("VmRSS"), time.process_time()
-        code: object = None
+    def run(*arguments: str) -> tuple[int, str, str, float]:
+        monkeypatch.setattr(sys, "argv", ["charrnn", *arguments])
+        monkeypatch.chdir(folder)
+        limits = resource.getrlimit(resource.RLIMIT_AS)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        start = time.process_time()
         try:
-            app.main()
-        except SystemExit as ended:
-            code = ended.code
-        report(int(1000 * (time.process_time() - start)))
-        report(max(0, memory("VmHWM") - before) // 1024)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        report(code if isinstance(code, int) else 0)
+            resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, limits[1]))
+            with pytest.raises(SystemExit) as ended:
+                app.main()
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+        seconds = time.process_time() - start
+        return ended.value.code or 0, *capsys.readouterr(), seconds
 
-    status, reported = Child(run).wait()
-    assert status == 0, (folder / "err").read_text()
-    milliseconds, kilobytes, code = reported
-    out, err = ((folder / name).read_text() for name in ("out", "err"))
-    return code, out, err, 1024 * kilobytes, milliseconds / 1000
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -70,13 +61,13 @@ def arguments_for(name: str, run: Path) -> list[str]:
 
 @pytest.mark.usefixtures("warmed_up")
 @pytest.mark.parametrize("name", ATTACKS)
-def test_malicious_run_is_refused(name: str, folder: Path) -> None:
+def test_malicious_run_is_refused(name: str, folder: Path, program: Program) -> None:
     run = make(name, folder)
     arguments = arguments_for(name, run)
     if "corpus" not in name and arguments[0] == "train":
         (folder / "a.txt").write_text(TEXT)
         arguments.insert(1, "a.txt")
-    code, out, err, used, seconds = run_program(arguments, folder)
+    code, out, err, seconds = program(*arguments)
     assert code in (1, 2)
     assert out == ""
     assert ATTACKS[name].error in err
@@ -84,17 +75,14 @@ def test_malicious_run_is_refused(name: str, folder: Path) -> None:
     assert err.count("\n") == 1
     assert len(err) < 2100
     assert not any(ord(character) < 32 or 0x7F <= ord(character) < 0xA0 for character in err[:-1])
-    assert used < BYTES, f"{used:,} bytes"
     assert seconds < SECONDS
     assert (folder / "victim.txt").read_text() == "important\nwithout an end"
     assert not (folder / "made.txt").exists()
     assert not (folder / "pwned").exists()
 
 
-def test_unchanged_run_is_accepted(folder: Path) -> None:
-    from tests.attacks.folders import valid_run, write_run
-
+def test_unchanged_run_is_accepted(folder: Path, program: Program) -> None:
     write_run(folder / "run", valid_run())
-    code, out, err, _, _ = run_program(["evaluate", str(folder / "run"), "--device", "cpu"], folder)
+    code, out, err, _ = program("evaluate", str(folder / "run"), "--device", "cpu")
     assert (code, err) == (0, "")
     assert "nats per character" in out

@@ -28,7 +28,15 @@ from tests.faults.tiny import (
     uninterrupted_states,
 )
 
-every_error = pytest.mark.parametrize("number", (errno.ENOSPC, errno.EIO, errno.EACCES), ids=errno.errorcode.get)
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
+every_error = pytest.mark.parametrize("number", ERRORS, ids=errno.errorcode.get)
+errors_in_turn = pytest.mark.parametrize(
+    "errors",
+    [
+        pytest.param(ERRORS, id="in-turn"),
+        *(pytest.param((number,), id=errno.errorcode[number], marks=pytest.mark.slow) for number in ERRORS),
+    ],
+)
 
 
 def failing_with(number: int) -> Fault:
@@ -48,8 +56,8 @@ def save(writer: RunWriter, step: int) -> None:
     writer.save(progress, {name: tensors[name] for name in tensors.keys() - training.keys()}, training)
 
 
-@every_error
-def test_failed_save_keeps_the_previous_one(folder: Path, number: int) -> None:
+@errors_in_turn
+def test_failed_save_keeps_the_previous_one(folder: Path, errors: tuple[int, ...]) -> None:
     """A save fails at each of its calls, and succeeds when it is repeated."""
     stop_at(folder, 6)
     shutil.copytree(folder / NAME, folder / "before")
@@ -57,6 +65,7 @@ def test_failed_save_keeps_the_previous_one(folder: Path, number: int) -> None:
         names = call_names(folder, lambda: save(writer, 12))
     outcomes = []
     for call, name in enumerate(names):
+        number = errors[call % len(errors)]
         shutil.rmtree(folder / NAME)
         shutil.copytree(folder / "before", folder / NAME)
         with RunWriter.open(Run(folder / NAME)) as writer:
@@ -77,11 +86,12 @@ def test_failed_save_keeps_the_previous_one(folder: Path, number: int) -> None:
     assert outcomes == ["failed"] * (len(names) - removal) + ["saved"] * removal
 
 
-@every_error
-def test_run_that_cannot_be_created_leaves_nothing(folder: Path, number: int) -> None:
+@errors_in_turn
+def test_run_that_cannot_be_created_leaves_nothing(folder: Path, errors: tuple[int, ...]) -> None:
     checkpoints = folder / "checkpoints"
     calls = call_names(folder, lambda: new_run(checkpoints).close())
     for call, name in enumerate(calls):
+        number = errors[call % len(errors)]
         shutil.rmtree(checkpoints)
         with (
             pytest.raises(CharrnnError, match=f"cannot be written: {os.strerror(number)}"),

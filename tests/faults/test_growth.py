@@ -32,14 +32,14 @@ def open_files() -> int:
 
 
 def measure_while_training(folder: Path, evaluations: int, until: Callable[[int], bool]) -> list[tuple[int, int, int]]:
-    """Train and generate a sample at each evaluation. Return (step, bytes, open files) at every fifth checkpoint."""
+    """Train and generate a sample at each evaluation. Return (step, bytes, open files) at every fourth checkpoint."""
     new_run(folder, TRAINING.changed(steps=5 * evaluations, evaluations=evaluations)).close()
     measurements = []
     for event in resume(folder):
         if isinstance(event, Evaluated):
             settings = SampleSettings(length=20, seed=event.step)
             assert len(list(generate(event.network, settings, vocabulary=VOCABULARY))) == 20
-        elif isinstance(event, CheckpointSaved) and event.step % 25 == 0:
+        elif isinstance(event, CheckpointSaved) and event.step % 20 == 0:
             measurements.append((event.step, resident_memory(), open_files()))
             if until(event.step):
                 break
@@ -57,7 +57,7 @@ def assert_no_growth(measurements: list[tuple[int, int, int]], allowed: int) -> 
 
 
 def test_training_does_not_leak(folder: Path) -> None:
-    assert_no_growth(measure_while_training(folder, 100, lambda step: False), allowed=2_000_000)
+    assert_no_growth(measure_while_training(folder, 40, lambda step: False), allowed=2_000_000)
 
 
 @pytest.mark.slow

@@ -68,7 +68,7 @@ def terminal() -> Iterator[Terminal]:
 def check(batches: int) -> None:
     with terminal() as there:
 
-        @settings(max_examples=batches, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=batches, suppress_health_check=list(HealthCheck))
         @given(st.lists(strings, min_size=BATCH, max_size=BATCH))
         def nothing_drives_it(texts: list[str]) -> None:
             received = there.shows(texts)
