@@ -52,7 +52,7 @@ def overwritten(network: CharRNN, ids: np.ndarray, clamps: list[Clamp], start: l
 
 
 def assert_equals_overwriting(network: CharRNN, clamps: list[Clamp], tolerance: float) -> None:
-    ids = some_ids(200)
+    ids = some_ids(80)
     edited, state = clamped(network, clamps)
     found = np.concatenate(
         [chunk.log_probabilities for chunk in trace(edited, EncodedText(ids), state=state, predictions=True)]

@@ -298,6 +298,7 @@ def endless_text(runs: Path) -> Iterator[subprocess.Popen[bytes]]:
         env={**os.environ, "CHARRNN_HOME": str(runs), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        pipesize=4096,  # the program waits when it is full
     )
     with process:
         try:

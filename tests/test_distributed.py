@@ -192,7 +192,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         for rank in ("0", "1")
     ]
-    deadline = time.monotonic() + 100
+    deadline = time.monotonic() + 300
     try:
         while any(process.poll() is None for process in processes) and time.monotonic() < deadline:
             if processes[0].poll() not in (None, 1) or processes[1].poll() not in (None, 3):

@@ -177,9 +177,9 @@ def check_power_losses(folder: Path, every: int, random_outcomes: int, finish_ev
 
 @pytest.mark.filterwarnings("ignore::charrnn.errors.CharrnnWarning")
 def test_power_loss_loses_nothing_that_was_saved(folder: Path) -> None:
-    losses, finished = check_power_losses(folder, every=3, random_outcomes=2, finish_every=25)
-    assert losses > 200
-    assert finished > 5
+    losses, finished = check_power_losses(folder, every=5, random_outcomes=2, finish_every=25)
+    assert losses > 120
+    assert finished > 2
 
 
 @pytest.mark.slow
