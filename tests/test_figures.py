@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.display.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Curve, line_figure, log_figure
@@ -59,7 +59,6 @@ def test_long_names_and_markup_in_a_name_fit() -> None:
 
 
 @given(ANY_NUMBERS, ANY_NUMBERS)
-@settings(deadline=None, max_examples=100, derandomize=True)
 def test_any_numbers(x: list[float], y: list[float]) -> None:
     curves = [Curve("any", x, y), Curve("band", x, y, y, y)]
     for figure in (

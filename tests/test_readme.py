@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import pytest
 import typer
 
 from charrnn.cli.app import app
@@ -24,7 +25,7 @@ def test_every_command_in_the_readme_has_the_options_it_is_given() -> None:
         _, name, *words = shlex.split(command)
         parser = parsers[name]
         if inner := getattr(parser, "commands", {}):
-            parser = inner.get(words[0] if words else LIST, inner[LIST])
+            parser = inner.get(words[0] if words else LIST, inner.get(LIST, parser))
         known = {flag for p in parser.params for flag in (*p.opts, *p.secondary_opts)}
         assert {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)} <= known, command
 

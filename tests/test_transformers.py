@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from charrnn.sampling.settings import SampleSettings
-from tests.test_filters import LETTERS, any_logits, apply_filters, checked, filtered, kept, row
+from tests.test_filters import LETTERS, any_logits, apply_filters, filtered, kept, row
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -35,7 +35,6 @@ def their(warper: object, logits: list[float]) -> list[int]:
     return kept(warper(NOTHING, row(logits)))
 
 
-@checked
 @given(any_logits, st.integers(1, 14))
 def test_top_k(logits: list[float], k: int) -> None:
     ours = kept(filtered(logits, top_k=k))
@@ -43,7 +42,6 @@ def test_top_k(logits: list[float], k: int) -> None:
     assert their(transformers.TopKLogitsWarper(k), logits) == with_ties(ours, [-one for one in logits])
 
 
-@checked
 @given(any_logits, fractions)
 def test_top_p(logits: list[float], p: float) -> None:
     """The same logits stay; which of equal ones is up to the sort."""
@@ -55,14 +53,12 @@ def test_top_p(logits: list[float], p: float) -> None:
         assert ours == others
 
 
-@checked
 @given(any_logits, fractions)
 def test_min_p(logits: list[float], fraction: float) -> None:
     assume(is_clear([np.exp(one - max(logits)) for one in logits], fraction))
     assert kept(filtered(logits, min_p=fraction)) == their(transformers.MinPLogitsWarper(fraction), logits)
 
 
-@checked
 @given(any_logits, fractions)
 def test_typical_p(logits: list[float], p: float) -> None:
     log_p = row(logits).log_softmax(-1)[0]
@@ -74,7 +70,6 @@ def test_typical_p(logits: list[float], p: float) -> None:
     assert their(transformers.TypicalLogitsWarper(p), logits) == with_ties(ours, keys.tolist())
 
 
-@checked
 @given(any_logits, st.data(), st.floats(0.5, 2))
 def test_repetition_penalty(logits: list[float], data: st.DataObject, penalty: float) -> None:
     assume(penalty != 1)
@@ -85,7 +80,6 @@ def test_repetition_penalty(logits: list[float], data: st.DataObject, penalty: f
     assert ours[0].tolist() == pytest.approx(theirs[0].tolist(), rel=1e-6)
 
 
-@checked
 @given(st.lists(st.floats(-20, 20), min_size=1, max_size=12, unique=True), st.integers(1, 14), st.floats(0.05, 5))
 def test_order(logits: list[float], k: int, degree: float) -> None:
     """Penalties, top-k, typical-p, top-p, min-p, and the temperature last."""
