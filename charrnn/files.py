@@ -98,6 +98,16 @@ def atomic_file(path: Path) -> Iterator[Path]:
         raise
 
 
+def save(path: Path, content: str | bytes) -> None:
+    """Write a file atomically. Its folder is created if it is missing. Raises CharrnnError if it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(path) as aside:
+            aside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
+    except OSError as error:
+        raise CharrnnError(f"{path} cannot be written: {error.strerror}", "name another file") from None
+
+
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Give the temporary path of a folder to fill with `write_and_sync`. It becomes `path`.

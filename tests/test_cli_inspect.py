@@ -96,7 +96,6 @@ def test_output_in_a_format_from_outside_the_package(run, tmp_path, monkeypatch)
     @register
     class Markdown(Format):
         suffix = ".md"
-        about = "a heading"
 
         def content(self, views, facts):
             return f"# {views[0].title}\n"

@@ -201,17 +201,12 @@ def test_unknown_suffix():
         assert all(suffix in error.value.hint for suffix in FORMATS)
 
 
-def test_formats_are_distinct():
-    assert len({form.about for form in FORMATS.values()}) == len(FORMATS)
-
-
 def test_format_from_outside_the_package(tmp_path, monkeypatch):
     monkeypatch.setitem(FORMATS, ".md", None)  # unregisters it at the end
 
     @register
     class Markdown(Format):
         suffix = ".md"
-        about = "a heading and the text"
 
         def content(self, views, facts):
             return f"# {views[0].title}\n{''.join(views[0].symbols)}\n"

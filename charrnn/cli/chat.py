@@ -21,6 +21,7 @@ from charrnn.cli.stderr import note
 from charrnn.cli.typed_lines import TypedLines, interruptible, known_ids
 from charrnn.display.terminal import Terminal, is_terminal, wrap_words
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.files import save
 from charrnn.options import Option
 from charrnn.sampling.settings import SampleSettings
 from charrnn.units import shortened
@@ -180,8 +181,6 @@ class _Chat:
         note(f"{word} {shown_value(getattr(self._conversation.settings, name))}")
 
     def _save(self, name: str) -> None:
-        from charrnn.display.export import save
-
         try:
             path = Path(name or f"{self._model.name}-chat.txt").expanduser()
         except RuntimeError:  # such as ~ and the name of an unknown user

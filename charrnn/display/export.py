@@ -23,20 +23,16 @@ from charrnn.display.terminal import STYLE, Terminal, safe_line, wrap_words
 from charrnn.display.view import View
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.extras import import_extra
-from charrnn.files import atomic_file
+from charrnn.files import save
 
 WIDTH, MIN_WIDTH = 100, 60  # columns of the formats with lines
 FIGURES = (".svg", ".pdf", ".png")  # formats that show curves, too
 
 
 class Format(ABC):
-    """Formats views of one text as the content of a file.
-
-    suffix: of the files, in lower case. about: one line of help.
-    """
+    """Formats views of one text as the content of a file. suffix: of the files, in lower case."""
 
     suffix: ClassVar[str]
-    about: ClassVar[str]
 
     @abstractmethod
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str | bytes:
@@ -72,16 +68,6 @@ def export(path: Path, views: Sequence[View], facts: dict[str, str]) -> None:
     save(path, find_format(path).content(views, facts))
 
 
-def save(path: Path, content: str | bytes) -> None:
-    """Write a file atomically. Its folder is created. Raises CharrnnError if it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(path) as aside:
-            aside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
-    except OSError as error:
-        raise CharrnnError(f"{path} cannot be written: {error.strerror}", "name another file") from None
-
-
 def check_figure(path: Path) -> None:
     """Raise UsageError where the suffix of a file is not that of a figure, CharrnnError where a package is missing."""
     if path.suffix.lower() not in FIGURES:
@@ -102,7 +88,6 @@ class HTML(Format):
     """A page that shows the value and the successors of the character under the pointer."""
 
     suffix = ".html"
-    about = "a page with a tooltip for every character"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         title = views[0].name if len(views) == 1 else ""
@@ -162,7 +147,6 @@ class SVG(Format):
     """A picture of the terminal output, on light and on dark pages."""
 
     suffix = ".svg"
-    about = "a picture, for a README or a paper"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         return _svg(views, facts)
@@ -200,7 +184,6 @@ class PDF(_Converted):
     """Vectors and embedded fonts."""
 
     suffix = ".pdf"
-    about = "the same for LaTeX"
 
     @staticmethod
     def convert(converter: Any, svg: str) -> bytes:
@@ -212,7 +195,6 @@ class PNG(_Converted):
     """Two pixels for each of the SVG."""
 
     suffix = ".png"
-    about = "the same in pixels"
 
     @staticmethod
     def convert(converter: Any, svg: str) -> bytes:
@@ -224,21 +206,18 @@ class PlainText(Format):
     """The output in a pipe."""
 
     suffix = ".txt"
-    about = "text with rows of values below it"
+    colors = "none"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
-        return "".join(f"{line}\n" for line in _lines(views, facts, "none"))
+        return "".join(f"{line}\n" for line in _lines(views, facts, self.colors))
 
 
 @register
-class ANSI(Format):
+class ANSI(PlainText):
     """The output in a true-color terminal with a dark background."""
 
     suffix = ".ansi"
-    about = "text with color codes, for cat on a dark terminal"
-
-    def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
-        return "".join(f"{line}\n" for line in _lines(views, facts, "truecolor"))
+    colors = "truecolor"
 
 
 @register
@@ -246,7 +225,6 @@ class JSON(Format):
     """All numbers in full precision; non-finite values are null."""
 
     suffix = ".json"
-    about = "all values, for programs"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         shown = {
@@ -277,7 +255,6 @@ class CSV(Format):
     """One row per character, one column per signal."""
 
     suffix = ".csv"
-    about = "one row per character, for spreadsheets"
 
     def content(self, views: Sequence[View], facts: dict[str, str]) -> str:
         file = io.StringIO()
@@ -291,7 +268,7 @@ class CSV(Format):
             signals = [repr(float(view.values[position])) for view in views]
             if surprise is not None:
                 signals.append("" if math.isnan(surprise[position]) else repr(float(surprise[position])))
-            rows.writerow([position, _code_points(symbol), _safe(symbol), *signals])
+            rows.writerow([position, _code_points(symbol), safe_line(symbol), *signals])
         return file.getvalue()
 
 
@@ -309,12 +286,12 @@ def _lines(views: Sequence[View], facts: dict[str, str], colors: str, background
     rendered = [list(render(view, paper)) for view in views]
     width = max(MIN_WIDTH, *(columns(STYLE.sub("", line)) for lines in rendered for line in lines))
     if facts:
-        yield from wrap_words(_safe(" · ".join(facts.values())), width)
+        yield from wrap_words(safe_line(" · ".join(facts.values())), width)
     for number, (view, lines) in enumerate(zip(views, rendered, strict=True)):
         if number or facts:
             yield ""
         if view.name:
-            yield from wrap_words(_safe(view.name), width)
+            yield from wrap_words(safe_line(view.name), width)
         yield from lines
 
 
@@ -331,17 +308,13 @@ def line_break(view: View, glyph: Glyph) -> str:
 
 def _described(view: View, position: int) -> Iterator[str]:
     symbol, successors = view.symbols[position], view.successors
-    yield f"{_safe(symbol)} {_code_points(symbol)} · {view.values[position]:+.3f}"
+    yield f"{safe_line(symbol)} {_code_points(symbol)} · {view.values[position]:+.3f}"
     if successors is not None:
         ranked = zip(successors.symbols[position], successors.probabilities[position], strict=True)
         for place, (successor, probability) in enumerate(ranked):
-            yield f"{_safe(successor)} {probability:.3f}{' ← actual' if successors.true[position] == place else ''}"
+            yield f"{safe_line(successor)} {probability:.3f}{' ← actual' if successors.true[position] == place else ''}"
         if not math.isnan(successors.surprise[position]):
             yield f"surprise {successors.surprise[position]:.2f} bits"
-
-
-def _safe(symbol: str) -> str:
-    return safe_line(symbol)
 
 
 def _code_points(symbol: str) -> str:

@@ -9,8 +9,8 @@ from charrnn.causal.cache import earlier_ablations
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.subject import Subject
 from charrnn.display.explorer.page import explorer_page
-from charrnn.display.export import save
 from charrnn.explorer.data import explorer_data
+from charrnn.files import save
 from charrnn.inspection.recorded_trace import Trace
 from charrnn.progress import StageProgress, no_progress
 from charrnn.units import amount, file_size
