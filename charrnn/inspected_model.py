@@ -90,7 +90,7 @@ class Model(LanguageModel):
         controls: int = CONTROLS,
         seed: int = SEARCH_SEED,
         again: bool = False,
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
     ) -> Ablation:
         """Measure what holding a cell at the value of the opposite class costs where a property begins and ends.
 
@@ -105,9 +105,9 @@ class Model(LanguageModel):
         if property is None:
             searched = self.earlier_findings(encoded)
             if not searched:
-                report = None if progress is None else span(progress, 0, SEARCH_SHARE)
+                report = span(progress, 0, SEARCH_SHARE)
                 searched = [self.discover((), encoded, language=language, progress=report)]
-                progress = None if progress is None else span(progress, SEARCH_SHARE, 1)
+                progress = span(progress, SEARCH_SHARE, 1)
             property = fitted_property(searched, tested)
         return ablate_run(
             self.run,
@@ -129,16 +129,16 @@ class Model(LanguageModel):
         number: int,
         text: TextLike = None,
         *,
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
         **details: Any,
     ) -> list[Ablation]:
         """Ablate the best `number` named cells of findings. text: that was searched. Others as for `ablate`."""
-        encoded, show = self.encode(text), progress or no_progress
+        encoded = self.encode(text)
         known = [(one.cell, property_titled(one.property_name)) for one in findings]
         chosen = [(cell, tested) for cell, tested in known if tested is not None][:number]
         found = []
         for place, (cell, tested) in enumerate(chosen):
-            report = span(show, place / len(chosen), (place + 1) / len(chosen), f"cell {cell}")
+            report = span(progress, place / len(chosen), (place + 1) / len(chosen), f"cell {cell}")
             found.append(self.ablate(cell, tested, text=encoded, progress=report, **details))
         return found
 
@@ -157,7 +157,7 @@ class Model(LanguageModel):
         texts: int = STEERED_TEXTS,
         length: int = STEERED_CHARACTERS,
         seed: int = SEARCH_SEED,
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
     ) -> Steering:
         """Generate texts with a cell held at five values, and measure what changes in them.
 
@@ -193,7 +193,7 @@ class Model(LanguageModel):
         characters: int = SEARCHED_CHARACTERS,
         seed: int = SEARCH_SEED,
         again: bool = False,
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
     ) -> Findings:
         """Search for cells that track a property of the text. The findings are kept beside the run.
 
@@ -231,7 +231,7 @@ class Model(LanguageModel):
         return gate_saturation(self.network, self.encode(text)[:characters])
 
     def memory(
-        self, text: TextLike = None, *, positions: int = POSITIONS, progress: StageProgress | None = None
+        self, text: TextLike = None, *, positions: int = POSITIONS, progress: StageProgress = no_progress
     ) -> Memory:
         """Return how far back the network remembers: gradient norms over 200 characters, and the effective context.
 
@@ -296,7 +296,7 @@ class Model(LanguageModel):
         passages: int = 2,
         characters: int = PROFILE_CHARACTERS,
         palette: str = "blue-red",
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
     ) -> Explorer:
         """Return a page about the most interesting cells, in which the network runs; `save` writes it.
 

@@ -16,7 +16,7 @@ from charrnn.model.network import State
 from charrnn.model.run import NoHeldOutTextError
 from charrnn.model.training_text import training_text
 from charrnn.options import check_names
-from charrnn.progress import StageProgress
+from charrnn.progress import StageProgress, no_progress
 from charrnn.reading_model import ReadingModel, TextLike
 from charrnn.sampling.best import keep_best
 from charrnn.sampling.conversation import Conversation
@@ -69,7 +69,7 @@ class LanguageModel(ReadingModel):
         *,
         clamp: Clamps = (),
         corpus: str | TrainingIndex | None = None,
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
         report: Report | None = None,
         **settings: Any,
     ) -> Iterator[np.ndarray]:
@@ -187,7 +187,7 @@ class LanguageModel(ReadingModel):
         return claimed_levels(subject, as_cell(cell, self.network), clampable_signal(self.network, signal))
 
     def novelty(
-        self, text: TextLike, *, corpus: str | TrainingIndex | None = None, progress: StageProgress | None = None
+        self, text: TextLike, *, corpus: str | TrainingIndex | None = None, progress: StageProgress = no_progress
     ) -> Novelty:
         """Return the longest run of a text that occurs in the training text, and the share of n-grams that do not.
 
@@ -196,7 +196,7 @@ class LanguageModel(ReadingModel):
         """
         return self._training_index(corpus, progress).novelty(self.encode(text).ids, progress)
 
-    def training_index(self, corpus: str | None = None, *, progress: StageProgress | None = None) -> TrainingIndex:
+    def training_index(self, corpus: str | None = None, *, progress: StageProgress = no_progress) -> TrainingIndex:
         """Return the index that `novelty` and max_copy search, to use it several times. It is kept beside the corpus.
 
         corpus, progress, errors: as for `novelty`.
@@ -204,6 +204,6 @@ class LanguageModel(ReadingModel):
         return TrainingIndex(training_text(self.run, corpus), progress)
 
     def _training_index(
-        self, corpus: str | TrainingIndex | None, progress: StageProgress | None = None
+        self, corpus: str | TrainingIndex | None, progress: StageProgress = no_progress
     ) -> TrainingIndex:
         return corpus if isinstance(corpus, TrainingIndex) else self.training_index(corpus, progress=progress)

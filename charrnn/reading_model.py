@@ -116,7 +116,7 @@ class ReadingModel:
         dynamic: bool = False,
         mix: bool = False,
         corpus: str | None = None,
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
     ) -> Score:
         """Return the cross-entropy of a text: nats of each character, their mean, bits per character, perplexity.
 
@@ -128,14 +128,13 @@ class ReadingModel:
         Raises CharrnnError where the weights are so large that the scores are not finite, or the corpus is missing.
         """
         encoded = self.encode(text, skip_unknown=skip_unknown)
-        report = progress or no_progress
         if not (dynamic or mix):
-            result = score(self.network, encoded, progress=partial(report, "score"))
+            result = score(self.network, encoded, progress=partial(progress, "score"))
         else:
             if dynamic:
                 self._refuse_clamps()
             training = self._training_text(corpus)
-            result = adaptive_score(self.network, encoded, training, dynamic=dynamic, mix=mix, progress=report)
+            result = adaptive_score(self.network, encoded, training, dynamic=dynamic, mix=mix, progress=progress)
         if not np.isfinite(result.nats).all():
             raise overflow_error()
         return result
@@ -155,15 +154,14 @@ class ReadingModel:
         *,
         skip_unknown: bool = False,
         corpus: str | None = None,
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
     ) -> list[Baseline]:
         """Return what an n-gram, PPMd, bzip2 and xz need for a text, given the training text.
 
         corpus, progress: as for `score`. Raises CharrnnError where the corpus is missing.
         """
         encoded = self.encode(text, skip_unknown=skip_unknown)
-        show = progress or no_progress
-        return score_baselines(self._training_text(corpus), encoded, self.vocabulary, show)
+        return score_baselines(self._training_text(corpus), encoded, self.vocabulary, progress)
 
     def explain(
         self,
@@ -172,7 +170,7 @@ class ReadingModel:
         score: Score | None = None,
         corpus: str | None = None,
         language: str | None = None,
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
     ) -> Explanation:
         """Return where the bits of a text go: by class of character, by kind of error, and in which passages.
 
@@ -186,7 +184,7 @@ class ReadingModel:
         with contextlib.suppress(CharrnnError) if corpus is None else contextlib.nullcontext():
             training = self._training_text(corpus)
         characters = characters_of(self.vocabulary, encoded.ids, language_of(self.run, language))
-        return explain_score(scored, encoded, characters, training, self.vocabulary, progress or no_progress)
+        return explain_score(scored, encoded, characters, training, self.vocabulary, progress)
 
     def compare(
         self,
@@ -195,7 +193,7 @@ class ReadingModel:
         *,
         score: Score | None = None,
         language: str | None = None,
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
     ) -> Comparison:
         """Compare two models on the same text: bits per character by class, with intervals.
 
@@ -220,7 +218,7 @@ class ReadingModel:
 
     # Adaptation
 
-    def adapt(self, text: TextLike, *, skip_unknown: bool = False, progress: StageProgress | None = None) -> Self:
+    def adapt(self, text: TextLike, *, skip_unknown: bool = False, progress: StageProgress = no_progress) -> Self:
         """Return a copy of the model whose weights have learned from a text, by the updates of dynamic evaluation.
 
         Gradients are normalized by those over the held-out text, or over the text itself where the run has none. The
@@ -231,7 +229,7 @@ class ReadingModel:
         title, encoded = self.read(text, skip_unknown=skip_unknown)
         usual = self.run.held_out_text() if self.run.has_held_out_text else encoded
         dynamics = Dynamics(gradient_rms(self.network, usual))
-        show = partial(progress, "adapting") if progress else no_progress
+        show = partial(progress, "adapting")
         return replace(self, network=adapt(self.network, encoded, dynamics, show), adapted_to=title)
 
     def save_as(self, name: str) -> Self:

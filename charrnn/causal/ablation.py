@@ -108,14 +108,14 @@ def ablate(
     symbols: Sequence[str],
     controls: int = CONTROLS,
     seed: int = SEARCH_SEED,
-    progress: StageProgress | None = None,
+    progress: StageProgress = no_progress,
 ) -> Ablation:
     """Measure what holding a cell at the value of the opposite class costs at the events of a property.
 
     characters: of the text, one for each id. symbols: printable form of each id. controls: cells of the layer to
     compare with, at most. Raises CharrnnError where the text is too short, or has too few events.
     """
-    progress = overall(progress or no_progress, SECONDS)
+    progress = overall(progress, SECONDS)
     split = Split.of(len(text))
     contrast = contrast_of(one.of(characters), text, split, one.title)
     reading = read_blocks(network, text, split, (contrast.outside, contrast.inside), cell, signal, progress)

@@ -32,7 +32,7 @@ from charrnn.inspection.trace import Cell, all_cells
 from charrnn.model.lookup import results_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
-from charrnn.progress import StageProgress
+from charrnn.progress import StageProgress, no_progress
 from charrnn.properties.catalog import Property, property_titled
 from charrnn.settings import CONTROLS
 from charrnn.text.encoded_text import EncodedText
@@ -55,7 +55,7 @@ def ablate_run(
     controls: int = CONTROLS,
     effort: Effort | None = None,
     again: bool = False,
-    progress: StageProgress | None = None,
+    progress: StageProgress = no_progress,
 ) -> Ablation:
     """Ablate a cell of a run's network (see `ablate`), or return the same ablation made before.
 

@@ -163,14 +163,14 @@ class Memory:
 
 
 def measure_memory(
-    network: CharRNN, text: EncodedText, *, positions: int = POSITIONS, progress: StageProgress | None = None
+    network: CharRNN, text: EncodedText, *, positions: int = POSITIONS, progress: StageProgress = no_progress
 ) -> Memory:
     """Measure how far back a network remembers in a text.
 
     positions: of the gradients, at most. progress: called with the name of a stage and the fraction of it done.
     Raises CharrnnError for a text of fewer than 1,000 characters, or where the network overflows.
     """
-    show = overall(progress or no_progress, SECONDS)
+    show = overall(progress, SECONDS)
     gradients = state_gradients(
         network, text, positions=positions, kept=SHARE_LAGS, progress=lambda share: show("gradients", share)
     )
@@ -181,7 +181,7 @@ def measure_memory(
 
 @torch.inference_mode()
 def effective_context(
-    network: CharRNN, text: EncodedText, *, splices: int = SPLICES, progress: FractionProgress | None = None
+    network: CharRNN, text: EncodedText, *, splices: int = SPLICES, progress: FractionProgress = no_progress
 ) -> EffectiveContext:
     """Measure the loss added by other text before the last n characters.
 
@@ -199,8 +199,7 @@ def effective_context(
         inside = np.logical_and.accumulate(~text.begins()[places + 1], axis=1)
         total += np.where(inside, added, 0.0).sum(axis=0)
         number += inside.sum(axis=0)
-        if progress is not None:
-            progress((batch + 1) / batches)
+        progress((batch + 1) / batches)
     return EffectiveContext(bits(1.0) * _smoothed(total, number), len(starts))
 
 

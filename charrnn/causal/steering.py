@@ -85,14 +85,13 @@ def steer(
     texts: int = STEERED_TEXTS,
     length: int = STEERED_CHARACTERS,
     seed: int = SEARCH_SEED,
-    progress: StageProgress | None = None,
+    progress: StageProgress = no_progress,
 ) -> Steering:
     """Generate texts with a cell held at five values, and measure them. text: held-out text, for levels and primes.
 
     tracked: the property to measure; without one the cell is held at its quantiles, and there are no baselines.
     Raises CharrnnError where the text is too short, or the property never changes in it.
     """
-    progress = progress or no_progress
     truth = None if tracked is None else tracked.of(characters_of(vocabulary, text.ids, language))
     levels = measure_levels(network, text, cell, signal, truth, "" if tracked is None else tracked.title)
     draw = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ from charrnn.model.built_in import RESULTS_FOLDER, is_built_in
 from charrnn.model.lookup import results_folder
 from charrnn.model.network import CharRNN
 from charrnn.model.run import Run
-from charrnn.progress import StageProgress
+from charrnn.progress import StageProgress, no_progress
 from charrnn.properties import catalog
 from charrnn.properties.catalog import CATALOG, Property, property_titled, searchable
 from charrnn.settings import SEARCHED_CHARACTERS
@@ -73,7 +73,7 @@ def search_run(
     corpus: str | None = None,
     effort: Effort | None = None,
     again: bool = False,
-    progress: StageProgress | None = None,
+    progress: StageProgress = no_progress,
 ) -> Findings:
     """Search a run's network for cells that track properties, or return the findings of the same search made before.
 

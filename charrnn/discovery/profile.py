@@ -158,7 +158,7 @@ def cell_profiles(
     *,
     passages: int = 2,
     claims: Mapping[Cell, tuple[str, np.ndarray]] | None = None,
-    progress: FractionProgress | None = None,
+    progress: FractionProgress = no_progress,
 ) -> list[CellProfile]:
     """Profile cells over a text, which is read twice whatever their number.
 
@@ -166,11 +166,10 @@ def cell_profiles(
     share that is done.
     """
     recurrence, skipped = network.recurrence, warm_up(len(text))
-    show = progress or no_progress
     signal = recurrence.find_signal(signal)
-    recorded = _signals(network, text, cells, signal, lambda share: show(share / 2))
+    recorded = _signals(network, text, cells, signal, lambda share: progress(share / 2))
     displayed = recurrence.displayed(signal, recorded[signal])
-    correlated = _correlated(network, text, signal, cells, displayed, skipped, lambda share: show((1 + share) / 2))
+    correlated = _correlated(network, text, signal, cells, displayed, skipped, lambda share: progress((1 + share) / 2))
     occurring = np.unique(text.ids).tolist()
     profiles = []
     for column, cell in enumerate(cells):

@@ -41,7 +41,7 @@ def discover(
     symbols: Sequence[str],
     training: tuple[np.ndarray, Text] | None = None,
     effort: Effort | None = None,
-    progress: StageProgress | None = None,
+    progress: StageProgress = no_progress,
 ) -> Findings:
     """Search for cells that track one of these properties.
 
@@ -52,7 +52,7 @@ def discover(
 
     Raises CharrnnError where the text is too short, or where none of the properties can be tested in it.
     """
-    effort, progress = effort or Effort(), overall(progress or no_progress, stages.SECONDS)
+    effort, progress = effort or Effort(), overall(progress, stages.SECONDS)
     progress(stages.PROPERTIES, 0.0)
     study = prepare_study(text, characters, properties, effort)
     progress(stages.PROPERTIES, 1.0)

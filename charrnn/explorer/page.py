@@ -47,14 +47,13 @@ def make_explorer(
     cells: int,
     passages: int,
     palette: str,
-    progress: StageProgress | None = None,
+    progress: StageProgress = no_progress,
 ) -> Explorer:
     """Return a page about the most interesting cells.
 
     subject: the network and the text that was searched. trace: of the part of the text that is shown. cells: how many,
     at most. passages: of each kind.
     """
-    show = progress or no_progress
     data = explorer_data(
         trace,
         subject.characters(len(trace)),
@@ -63,7 +62,7 @@ def make_explorer(
         earlier_ablations(subject.run, subject.network, subject.text),
         cells=cells,
         passages=passages,
-        progress=lambda share: show(STAGE, share),
+        progress=lambda share: progress(STAGE, share),
     )
     runs_network, note = data["network"] is not None, data["networkNote"]
     javascript = subject.network.recurrence.own_javascript if runs_network else None

@@ -25,7 +25,7 @@ from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import WARM_UP
 from charrnn.inspection.trace import Cell, all_cells, restarted, trace_streams
 from charrnn.model.network import CharRNN, State, map_state, overflow_error, plain_step
-from charrnn.progress import FractionProgress
+from charrnn.progress import FractionProgress, no_progress
 from charrnn.text.encoded_text import EncodedText, Streams
 
 MIN_CHARACTERS = 1000
@@ -97,7 +97,7 @@ def gradient_share(
     *,
     lags: Sequence[int] = SHARE_LAGS,
     positions: int = POSITIONS,
-    progress: FractionProgress | None = None,
+    progress: FractionProgress = no_progress,
 ) -> GradientShare:
     """Measure the share of the gradient that each cell carries back over these lags. Other arguments as for
     `state_gradients`.
@@ -134,7 +134,7 @@ def state_gradients(
     positions: int = POSITIONS,
     lags: int = LAGS,
     kept: Collection[int] = (),
-    progress: FractionProgress | None = None,
+    progress: FractionProgress = no_progress,
 ) -> StateGradients:
     """Backpropagate the loss at positions spread evenly over a text, 0 to `lags` characters back.
 
@@ -158,8 +158,7 @@ def state_gradients(
             log_norms[rows, lag] = logs
             if lag in found:
                 found[lag][rows] = torch.cat([layer[-1] for layer in gradient], dim=1).float().cpu().numpy()
-            if progress is not None:
-                progress((first + (lag + 1) / (lags + 1) * len(logs)) / len(ends))
+            progress((first + (lag + 1) / (lags + 1) * len(logs)) / len(ends))
     return StateGradients(log_norms, found)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from charrnn.progress import StageProgress
+from charrnn.progress import StageProgress, no_progress
 from charrnn.sampling.settings import SampleSettings
 from charrnn.sampling.stops import STOPPED
 
@@ -18,7 +18,7 @@ def keep_best(
     candidates: Iterator[np.ndarray],
     settings: SampleSettings,
     score: Callable[[np.ndarray], float],
-    progress: StageProgress | None = None,
+    progress: StageProgress = no_progress,
 ) -> Iterator[np.ndarray]:
     """Yield the ids (num,) of those of num × best_of texts that score lowest, after all have been generated.
 
@@ -29,7 +29,7 @@ def keep_best(
     rows = []
     for row in candidates:
         rows.append(row)
-        if progress is not None and len(rows) % REPORTED == 0:
+        if len(rows) % REPORTED == 0:
             progress("generating", len(rows) / settings.length)
     if not rows:
         return
@@ -38,8 +38,7 @@ def keep_best(
     for column in drawn.T:
         text = column[column != STOPPED]
         scores.append(score(text) if len(text) else math.inf)
-        if progress is not None:
-            progress("scoring", len(scores) / drawn.shape[1])
+        progress("scoring", len(scores) / drawn.shape[1])
     best = np.reshape(scores, (settings.num, settings.best_of)).argmin(axis=1)
     kept = drawn[:, np.arange(settings.num) * settings.best_of + best]
     yield from kept[(kept != STOPPED).any(axis=1)]

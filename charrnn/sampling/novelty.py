@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
 from charrnn.errors import CharrnnError
-from charrnn.progress import StageProgress
+from charrnn.progress import StageProgress, no_progress
 from charrnn.sampling.registry import EXCLUDED
 from charrnn.text.corpus import Corpus
 from charrnn.text.suffix_array import SubstringIndex
@@ -63,7 +63,7 @@ class TrainingIndex:
     corpus: of the run, without its held-out text. progress: as for `kept_suffix_array`, which also says what is raised.
     """
 
-    def __init__(self, corpus: Corpus, progress: StageProgress | None = None):
+    def __init__(self, corpus: Corpus, progress: StageProgress = no_progress):
         self._corpus = corpus
         self._order = kept_suffix_array(corpus, progress)
 
@@ -71,12 +71,11 @@ class TrainingIndex:
         """Return an index of the substrings of up to `longest` characters."""
         return SubstringIndex(self._corpus.ids, self._order, longest)
 
-    def novelty(self, ids: np.ndarray, progress: StageProgress | None = None) -> Novelty:
+    def novelty(self, ids: np.ndarray, progress: StageProgress = no_progress) -> Novelty:
         """Compare a text (T,) with the training text. progress: called with a stage and the share that is done."""
         meter = NoveltyMeter(self)
         for start in range(0, len(ids), SEARCHED_AT_ONCE):
-            if progress is not None:
-                progress(STAGE, start / len(ids))
+            progress(STAGE, start / len(ids))
             meter.feed(ids[start : start + SEARCHED_AT_ONCE].tolist())
         return meter.result()
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.progress import StageProgress
+from charrnn.progress import StageProgress, no_progress
 from charrnn.sampling.best import REPORTED
 from charrnn.sampling.stops import STOPPED
 
@@ -80,7 +80,7 @@ class Particles:
     def texts(
         self,
         candidates: Iterator[np.ndarray],
-        progress: StageProgress | None = None,
+        progress: StageProgress = no_progress,
         report: Callable[[np.ndarray], object] | None = None,
     ) -> Iterator[np.ndarray]:
         """Yield the ids (N,) of the chosen particles, after all candidates have been generated.
@@ -89,7 +89,7 @@ class Particles:
         of each text's particles, (N,).
         """
         for number, _ in enumerate(candidates, start=1):
-            if progress is not None and number % REPORTED == 0:
+            if number % REPORTED == 0:
                 progress("generating", number / self._length)
         if report is not None:
             report(self._total - np.log(self._particles))

@@ -78,7 +78,7 @@ def find(name: str) -> Entry | None:
 def ensure(
     entry: Entry,
     folder: Path,
-    progress: ByteProgress | None = None,
+    progress: ByteProgress = no_progress,
     opener: urllib.request.OpenerDirector | None = None,
 ) -> Path:
     """Return the path of an entry's text in the corpora folder. Download or build it if no file has its name.
@@ -93,7 +93,7 @@ def ensure(
             folder.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
             with atomic_file(path) as aside, aside.open("wb") as file:
-                entry.source.write(file, progress or no_progress, opener or https_opener())
+                entry.source.write(file, progress, opener or https_opener())
     except FetchError as error:
         unpacked = " (unpacked from the archive)" if isinstance(entry.source, ZipDownload) else ""
         raise CharrnnError(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.progress import ByteProgress
+from charrnn.progress import ByteProgress, no_progress
 from charrnn.settings import ReadSettings
 from charrnn.text import corpus_cache
 from charrnn.text.corpus_cache import Encoded
@@ -97,7 +97,7 @@ def load_corpus(
     as_bytes: bool = False,
     vocabulary: Vocabulary | None = None,
     folder: Path | None = None,
-    progress: ByteProgress | None = None,
+    progress: ByteProgress = no_progress,
     memory_limit: int | None = None,
     **reading: Any,
 ) -> Corpus:
@@ -154,7 +154,7 @@ def read_text(
     as_bytes: bool = False,
     reading: ReadSettings = ReadSettings(),
     folder: Path | None = None,
-    progress: ByteProgress | None = None,
+    progress: ByteProgress = no_progress,
 ) -> str | bytes:
     """Return the whole text that a spec of `load_corpus` means: a str without byte order mark, or the exact bytes.
 
@@ -190,7 +190,7 @@ def _encode_large(
     as_bytes: bool,
     reading: ReadSettings,
     vocabulary: Vocabulary | None,
-    progress: ByteProgress | None,
+    progress: ByteProgress,
 ) -> Encoded:
     folders = [folder]
     if len(files) == 1 and files[0].path is not None:

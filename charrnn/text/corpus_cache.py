@@ -28,7 +28,7 @@ import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.files import remove_leftovers
-from charrnn.progress import ByteProgress
+from charrnn.progress import ByteProgress, no_progress
 from charrnn.settings import ReadSettings
 from charrnn.text.encoder import Encoder, Survey
 from charrnn.text.id_files import Manifest, array_path, map_ids, map_unnamed, read_manifest, write_ids
@@ -96,7 +96,7 @@ def encode(
     as_bytes: bool,
     reading: ReadSettings = ReadSettings(),
     vocabulary: Vocabulary | None = None,
-    progress: ByteProgress | None = None,
+    progress: ByteProgress = no_progress,
 ) -> Encoded:
     """Return the ids of the sources, concatenated, from a file that was kept or is written now.
 

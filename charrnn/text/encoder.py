@@ -11,7 +11,7 @@ from typing import AnyStr, BinaryIO, Protocol
 import numpy as np
 
 from charrnn.errors import CharrnnError
-from charrnn.progress import ByteProgress
+from charrnn.progress import ByteProgress, no_progress
 from charrnn.settings import ReadSettings
 from charrnn.text.normalization import NFCCheck, StreamNormalizer
 from charrnn.text.sources import SourceFile
@@ -59,7 +59,7 @@ class Encoder:
         *,
         as_bytes: bool,
         reading: ReadSettings = ReadSettings(),
-        progress: ByteProgress | None = None,
+        progress: ByteProgress = no_progress,
     ):
         self._sources, self._as_bytes, self._reading, self._progress = sources, as_bytes, reading, progress
         self._done, self._total = 0, 2 * sum(source.size for source in sources)
@@ -205,8 +205,7 @@ class Encoder:
 
     def _report(self, size: int) -> None:
         self._done += size
-        if self._progress is not None:
-            self._progress(min(self._done, self._total), self._total)
+        self._progress(min(self._done, self._total), self._total)
 
 
 class _Converter(Protocol):

@@ -144,7 +144,7 @@ class FoundCorpus:
 
 
 def find_corpora(
-    specs: Sequence[str], folder: Path | None, progress: ByteProgress | None, reading: ReadSettings
+    specs: Sequence[str], folder: Path | None, progress: ByteProgress, reading: ReadSettings
 ) -> list[FoundCorpus]:
     """Find what each spec of `charrnn.text.corpus.load_corpus` means. Download or build a corpus of the catalog.
 
@@ -172,7 +172,7 @@ def list_texts(folder: Path) -> list[Path]:
     return _sorted(path for path in entries if path.name != "README.md")
 
 
-def _find_corpus(spec: str, folder: Path, progress: ByteProgress | None, reading: ReadSettings) -> FoundCorpus:
+def _find_corpus(spec: str, folder: Path, progress: ByteProgress, reading: ReadSettings) -> FoundCorpus:
     if spec == STDIN:
         return FoundCorpus("stdin", [SourceFile(None)])
     if not spec or "\0" in spec:

@@ -65,9 +65,8 @@ class SubstringIndex:
         return np.ndarray(len(self), keys.dtype, self._padded, strides=strides), length
 
 
-def suffix_array(ids: np.ndarray, progress: StageProgress | None = None) -> np.ndarray:
+def suffix_array(ids: np.ndarray, progress: StageProgress = no_progress) -> np.ndarray:
     """Return the suffix array (N,), int64, of ids (N,)."""
-    progress = progress or no_progress
     progress(STAGE, 0.0)
     try:
         library = import_extra("pydivsufsort", "the index")

@@ -17,7 +17,7 @@ import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.files import MAX_JSON_PARTS, from_json_bytes, read_bounded, remove_leftovers
-from charrnn.progress import StageProgress
+from charrnn.progress import StageProgress, no_progress
 from charrnn.text.corpus import Corpus
 from charrnn.text.corpus_cache import LONGEST_NAME, is_writable, locked, writing
 from charrnn.text.id_files import LARGEST_MANIFEST, array_path, map_array, write_array
@@ -28,7 +28,7 @@ ORDER_TYPE = np.dtype(np.int64)
 BLOCK = 1 << 20
 
 
-def kept_suffix_array(corpus: Corpus, progress: StageProgress | None = None) -> np.ndarray:
+def kept_suffix_array(corpus: Corpus, progress: StageProgress = no_progress) -> np.ndarray:
     """Return the suffix array (N,) of the ids of a corpus, from a file that was kept or is written now.
 
     The file is beside the corpus, or in corpora/ where the corpus has several files or its folder cannot be written to.
@@ -71,7 +71,7 @@ def _find(manifests: Sequence[Path], length: int) -> np.ndarray | None:
     return None
 
 
-def _build(corpus: Corpus, progress: StageProgress | None) -> np.ndarray:
+def _build(corpus: Corpus, progress: StageProgress) -> np.ndarray:
     try:
         return suffix_array(np.ascontiguousarray(corpus.ids), progress)
     except MemoryError:
