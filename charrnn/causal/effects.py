@@ -224,7 +224,7 @@ class Ablation:
 # In words
 
 
-def bits(value: float) -> str:
+def in_bits(value: float) -> str:
     """Format a difference in bits: `+4.27`, `−.01`."""
     return decimal(value, 2, sign=True)
 
@@ -267,7 +267,7 @@ def effect_table(ablation: Ablation) -> tuple[list[str], list[list[str]]]:
     rows = []
     for name, value in zip(ablation.names, (ablation.median_outside, ablation.median_inside), strict=True):
         opposite = next((one for one in ablation.directions if one.held == name), None)
-        cells = [_measured(one.effect) if one is opposite else bits(one.own.bits) for one in ablation.directions]
+        cells = [_measured(one.effect) if one is opposite else in_bits(one.own.bits) for one in ablation.directions]
         controls = "" if opposite is None else f"{100 * opposite.controls_below:.0f} % of controls"
         rows.append([f"{name} {value_of(value)}", *cells, controls])
     return headers, rows
@@ -279,13 +279,13 @@ def dose_rows(ablation: Ablation) -> list[list[str]]:
     rows = [[ablation.signal, *(value_of(dose.value) for dose in ablation.doses), value_of(ablation.mean), zero]]
     for place, one in enumerate(ablation.directions):
         rows.append(
-            [event_name(one), *map(bits, [*(dose.effects[place] for dose in ablation.doses), one.mean, one.zero])]
+            [event_name(one), *map(in_bits, [*(dose.effects[place] for dose in ablation.doses), one.mean, one.zero])]
         )
     return rows
 
 
 def _measured(one: Measured) -> str:
-    return f"{bits(one.bits)} [{bits(one.low)}, {bits(one.high)}]"
+    return f"{in_bits(one.bits)} [{in_bits(one.low)}, {in_bits(one.high)}]"
 
 
 def caveat(ablation: Ablation) -> str:
@@ -302,15 +302,19 @@ def detail_rows(ablation: Ablation) -> list[list[str]]:
     ways = ablation.directions
     rows = [
         ["beyond similar characters", *(_measured(one.beyond_matched) for one in ways)],
-        ["held at class means, not medians", *(bits(one.class_mean) for one in ways)],
-        ["held at the mean of their class", *(bits(one.class_mean_own) for one in ways)],
-        ["values from the same character", *(bits(one.drawn) for one in ways)],
-        ["through this step's output alone", *(bits(one.direct) for one in ways)],
-        *([f"{one.size} best cells held together", *map(bits, one.effects)] for one in ablation.groups if one.size > 1),
+        ["held at class means, not medians", *(in_bits(one.class_mean) for one in ways)],
+        ["held at the mean of their class", *(in_bits(one.class_mean_own) for one in ways)],
+        ["values from the same character", *(in_bits(one.drawn) for one in ways)],
+        ["through this step's output alone", *(in_bits(one.direct) for one in ways)],
+        *(
+            [f"{one.size} best cells held together", *map(in_bits, one.effects)]
+            for one in ablation.groups
+            if one.size > 1
+        ),
     ]
     if ablation.groups:
         largest = (max(ways, key=abs) for ways in zip(*(one.random for one in ablation.groups), strict=True))
-        rows.append(["as many random cells, at most", *map(bits, largest)])
+        rows.append(["as many random cells, at most", *map(in_bits, largest)])
     return [
         *rows,
         ["KL divergence at other characters", *(f"{one.elsewhere:.2f}" for one in ways)],

@@ -14,7 +14,7 @@ from charrnn.cli.training_run import Trained, load_with_bar, raise_output_error,
 from charrnn.display.terminal import Terminal
 from charrnn.errors import CharrnnError, CharrnnWarning, ExitCode
 from charrnn.model.losses import LossPlot
-from charrnn.training.recurrence_comparison import Comparison, plan_comparison
+from charrnn.training.recurrence_comparison import ComparisonPlan, plan_comparison
 from charrnn.units import amount, duration
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def compare_models(
         raise_output_error(trained[-1].screen)
 
 
-def _show_plan(comparison: Comparison, terminal: Terminal) -> None:
+def _show_plan(comparison: ComparisonPlan, terminal: Terminal) -> None:
     shapes = ", ".join(model.shape for model in comparison.models)
     sizes = sorted(comparison.parameters)
     number = len(comparison.models)

@@ -3,7 +3,7 @@
 Two hidden files beside the text are found again the next time:
 
     .NAME.charrnn-HASH.npy     the ids; `numpy.load(path, mmap_mode="r")` opens them
-    .NAME.charrnn-HASH.json    what they were made of, and a checksum of every block (`id_files.Manifest`)
+    .NAME.charrnn-HASH.json    what they were made of, and a checksum of every block (`id_files.IdManifest`)
 
 HASH depends on the text, its vocabulary, and how it was read, so files of one name have the same ids. A manifest is
 written after its array. The pair is used if the sources have the sizes and times they had, and random blocks of the
@@ -31,7 +31,7 @@ from charrnn.files import remove_leftovers
 from charrnn.progress import ByteProgress, no_progress
 from charrnn.settings import ReadSettings
 from charrnn.text.encoder import Encoder, Survey
-from charrnn.text.id_files import Manifest, array_path, map_ids, map_unnamed, read_manifest, write_ids
+from charrnn.text.id_files import IdManifest, array_path, map_ids, map_unnamed, read_manifest, write_ids
 from charrnn.text.sources import SourceFile
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.units import file_size
@@ -81,7 +81,7 @@ class _Request:
         except OSError:
             return []
 
-    def _accepts(self, manifest: Manifest) -> bool:
+    def _accepts(self, manifest: IdManifest) -> bool:
         survey = manifest.survey
         if manifest.request != self.hash or len(survey.lengths) != len(self.sources):
             return False

@@ -32,7 +32,7 @@ KINDS = {"vocabulary": dict, "has_own_vocabulary": bool, "lengths": list, "sha25
 
 
 @dataclass(frozen=True)
-class Manifest:
+class IdManifest:
     """What the ids in the array are.
 
     survey: of their sources. request: hash of the sources' stamps and of how they were read. paths: the same without
@@ -50,7 +50,7 @@ def array_path(manifest: Path) -> Path:
     return manifest.with_suffix(".npy")
 
 
-def read_manifest(path: Path, sources: int) -> Manifest:
+def read_manifest(path: Path, sources: int) -> IdManifest:
     """Read a manifest. Raises CharrnnError or OSError where it is not one of that many sources, or another user's."""
     damaged = CharrnnError(f"{path} is damaged")
     with open_own(path) as file:
@@ -68,10 +68,10 @@ def read_manifest(path: Path, sources: int) -> Manifest:
         raise damaged
     request, paths, checksums = (value.pop(name) for name in ("request", "paths", "checksums"))
     vocabulary = Vocabulary.from_json(value.pop("vocabulary"), str(path))
-    return Manifest(Survey(vocabulary, **value), request, paths, checksums)
+    return IdManifest(Survey(vocabulary, **value), request, paths, checksums)
 
 
-def map_ids(path: Path, manifest: Manifest) -> np.ndarray:
+def map_ids(path: Path, manifest: IdManifest) -> np.ndarray:
     """Return the ids (N,) that a manifest describes, as `map_array` does."""
     survey = manifest.survey
     return map_array(path, survey.vocabulary.id_type, survey.characters, manifest.checksums)

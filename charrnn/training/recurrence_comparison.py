@@ -29,7 +29,7 @@ MAX_MODELS = 4  # that a plot can tell apart
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonPlan:
     """The trainings to compare. minutes: for each; None where the length is in steps or epochs."""
 
     options: tuple[TrainOptions, ...]
@@ -38,7 +38,7 @@ class Comparison:
     minutes: float | None
 
 
-def plan_comparison(corpus: Corpus, options: TrainOptions, recurrences: Sequence[str]) -> Comparison:
+def plan_comparison(corpus: Corpus, options: TrainOptions, recurrences: Sequence[str]) -> ComparisonPlan:
     """Return the options of a training for each recurrence.
 
     options: of the largest kind, which the others are matched to. A name is followed by that of the recurrence.
@@ -57,7 +57,7 @@ def plan_comparison(corpus: Corpus, options: TrainOptions, recurrences: Sequence
     shared = {name: getattr(chosen.training, name) for name in SHARED} | {"dropout": chosen.model.dropout}
     target = parameter_count(chosen.model, size)
     models = tuple(matching_size(chosen.model.changed(recurrence=each), size, target) for each in recurrences)
-    return Comparison(
+    return ComparisonPlan(
         tuple(
             dataclasses.replace(
                 options,
