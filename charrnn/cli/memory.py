@@ -18,7 +18,7 @@ from charrnn.cli.progress import stage_bar
 from charrnn.options import only_one_of, settings_from
 from charrnn.progress import span
 from charrnn.settings import TerminalSettings
-from charrnn.units import count
+from charrnn.units import amount, count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,12 +35,14 @@ LEAST = 1e-6  # the lowest norm that is plotted
 MAX_WIDTH, ROWS = 78, 8
 SHARES_SHOWN, LEAST_SHARE = 4, 0.01
 Y_LABEL = "gradient norm k characters back, relative to k = 0"
-LEGEND = (
-    "norm: of the gradient of the loss with respect to the state k characters before, relative to k = 0, as a "
-    "geometric mean. halves every: this many characters, from k = {tail} on. bits lost: where only the last n "
-    "characters are the true ones. context: the n from which on less than .01 bit is lost. typical: mean share at k = "
-    "{lag}, all positions alike. half from: how many positions make up half of the squared gradient there."
-)
+LEGEND = {
+    "norm": "of the gradient of the loss by the state k characters before, relative to k = 0; geometric mean",
+    "halves every": "this many characters, from k = {tail} on",
+    "bits lost": "where only the last n characters are the true ones",
+    "context": "the n from which on less than .01 bit is lost",
+    "typical": "mean share at k = {lag}, all positions alike",
+    "half from": "how many positions make up half of the squared gradient there",
+}
 
 AgainstOption = Annotated[
     list[str] | None,
@@ -151,8 +153,11 @@ def _figure(measured: Sequence[Measured]) -> str:
 
 
 def _print(measured: Sequence[Measured], terminal: Terminal) -> None:
+    from charrnn.display.tables import key_values
+
     for one in measured:
         terminal.paragraph(f"{one.model.name} · {one.model.shape} · {one.title}, {count(len(one.text))} characters")
+        terminal.paragraph(f"  {_summary(one.memory)}")
     terminal.write("\n")
     _plot(measured, terminal)
     terminal.write("\n")
@@ -163,7 +168,19 @@ def _print(measured: Sequence[Measured], terminal: Terminal) -> None:
     _share_table(measured, terminal)
     terminal.write("\n")
     reach, share = measured[0].memory.reach, measured[0].memory.share
-    terminal.paragraph(LEGEND.format(tail=reach.tail, lag=share.lags[-1]))
+    key_values([(name, text.format(tail=reach.tail, lag=share.lags[-1])) for name, text in LEGEND.items()], terminal)
+
+
+def _summary(memory: Memory) -> str:
+    """Say how far back text matters, and how fast the gradient vanishes."""
+    reach, context = memory.reach, memory.context
+    if context.characters is None:
+        worth = f"text more than {len(context.excess) - 1} characters back is still worth .01 bit"
+    else:
+        worth = f"text more than {amount(context.characters, 'character')} back is worth less than .01 bit"
+    if not math.isfinite(reach.half_life):
+        return worth
+    return f"{worth}; the gradient halves every {_half_life(reach.half_life)} characters"
 
 
 def _plot(measured: Sequence[Measured], terminal: Terminal) -> None:
