@@ -6,6 +6,7 @@ commands.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import MutableMapping
 
@@ -28,7 +29,10 @@ def main() -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
     except KeyboardInterrupt:
         _exit()
-    program()
+    try:
+        program()
+    finally:
+        gc.freeze()  # else the interpreter ends with a search for cycles in all of torch, which takes half a second
 
 
 def limit_spinning(environment: MutableMapping[str, str]) -> None:

@@ -76,3 +76,9 @@ def test_threads_spin_briefly_unless_the_user_says_otherwise(own: dict[str, str]
     environment = {"OMP_NUM_THREADS": "2", **own}
     limit_spinning(environment)
     assert environment == {"OMP_NUM_THREADS": "2", **(own or {"GOMP_SPINCOUNT": "1000"})}
+
+
+def test_the_end_does_not_search_for_cycles() -> None:
+    code = f"import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 10_000)); {script()}"
+    done = subprocess.run([sys.executable, "-c", code, "--version"], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "True"
