@@ -227,6 +227,8 @@ class ReadingModel:
         """
         self._refuse_clamps()
         title, encoded = self.read(text, skip_unknown=skip_unknown)
+        if not encoded.predicted:
+            raise CharrnnError(f"{title} is too short to learn from", "give a longer text")
         usual = self.run.held_out_text() if self.run.has_held_out_text else encoded
         dynamics = Dynamics(gradient_rms(self.network, usual))
         show = partial(progress, "adapting")

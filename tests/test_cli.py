@@ -187,7 +187,7 @@ def test_help_shows_no_types(program: Program, monkeypatch: pytest.MonkeyPatch) 
         (["train"], ["no corpus given", "charrnn train python"]),
         (["train", "--resume"], ["built-in", "--init-from code"]),
         (["train", "text.txt", "--resume", "--name", "code"], ["built-in", "--init-from code"]),
-        (["train", "text.txt", "--name", "code"], ["there is a run code already"]),
+        (["train", "text.txt", "--name", "code"], ["run code exists already"]),
         (["runs", "rm", "code", "--yes"], ["built-in"]),
         (["train", "text.txt", "--name", "../escape"], ["cannot be a run's name"]),
         (["train", "text.txt", "--init-from", "nobody"], ["no run called 'nobody'"]),
@@ -240,7 +240,7 @@ def test_second_run_gets_a_new_name(program: Program, trained: Run) -> None:
     assert open_run("text-2").settings.training.steps == 1
     code, _, err = program("train", "text.txt", *SMALL, "--steps", "1", "--name", "text-2")
     assert code == 2
-    assert_one_line(err, "there is a run text-2 already", "--resume --name text-2")
+    assert_one_line(err, "run text-2 exists already", "--resume --name text-2")
 
 
 def test_train_json(program: Program, text: Path) -> None:

@@ -65,7 +65,14 @@ def test_adapted_model_is_kept_as_a_run(home: Path, documents: str | None, as_by
     assert adapted.score(Path("mine.txt")).mean < before.score(Path("mine.txt")).mean
     assert adapted.run.settings.origin.chosen_because == "the weights of a, step 3, adapted to mine.txt"
     assert adapted.checkpoint.progress.finished
-    assert "there is a run b" in refused("a", "--adapt", "mine.txt", "--save-as", "b", command="sample")
+    assert "run b exists already" in refused("a", "--adapt", "mine.txt", "--save-as", "b", command="sample")
+
+
+@pytest.mark.parametrize("text", ["", "t"])
+def test_adapting_needs_a_character_to_predict(home: Path, text: str) -> None:
+    make_run(home, HELD_OUT)
+    (home / "mine.txt").write_text(text)
+    assert "mine.txt is too short to learn from" in refused("--adapt", "mine.txt", command="sample")
 
 
 def test_adapting_to_unknown_characters(home: Path) -> None:

@@ -131,7 +131,7 @@ def test_unwritable_file(run: Run, home: Path) -> None:
 
 def test_taken_name_stays(run: Run, file: Path) -> None:
     before = weights(run)
-    assert "there is a run chat already; choose another name with --name" in refused(str(file), command="import")
+    assert "run chat exists already; choose another name with --name" in refused(str(file), command="import")
     assert "cannot be a run's name" in refused(str(file), "--name", "../up", command="import")
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(open_run("chat")).items())
 

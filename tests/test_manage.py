@@ -97,7 +97,7 @@ def test_nothing_is_removed_unasked() -> None:
 def test_rename_command() -> None:
     invoke("rename", "old", "new", command="runs")
     assert names() == {"new", "other"}
-    assert "there is a run other already; choose another name" in refused("rename", "new", "other", command="runs")
+    assert "run other exists already; choose another name" in refused("rename", "new", "other", command="runs")
 
 
 def test_names_still_list() -> None:

@@ -58,7 +58,7 @@ def test_comparison_ends_with_a_plot_and_a_table(text: Path) -> None:
     assert set(run_names(runs_folder())) == {"mine", "mine-2", "both-gru", "both-rnn"}
     steps = {open_run(name).checkpoint("last").step for name in ("both-gru", "both-rnn")}
     assert steps == {6}
-    assert "there is a run both-gru already" in refused("mine", "--model", "gru,rnn", "--name", "both", command="train")
+    assert "run both-gru exists already" in refused("mine", "--model", "gru,rnn", "--name", "both", command="train")
 
 
 def test_json_has_all_runs(text: Path) -> None:
@@ -69,7 +69,7 @@ def test_json_has_all_runs(text: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("--model", "rnn,rnn"), "compares two to 4 different kinds"),
+        (("--model", "rnn,rnn"), "compares 2 to 4 different kinds"),
         (("--model", "rnn,xyz"), "--model must be one of"),
         (("--model", "rnn,"), "--model must be one of"),
         (("--model", "rnn,gru", "--resume"), "start new runs"),
@@ -130,7 +130,7 @@ def test_comparison_in_python(text: Path, tmp_path: Path) -> None:
     assert (tmp_path / "curves.pdf").read_bytes().startswith(b"%PDF")
     assert "all-rnn" in str(plot)
     assert plot._repr_svg_() == plot.svg()
-    with pytest.raises(UsageError, match="there is a run all-rnn already"):
+    with pytest.raises(UsageError, match="run all-rnn exists already"):
         charrnn.compare("mine", ["rnn", "lstm"], name="all", device="cpu", **SETTINGS)
 
 

@@ -385,7 +385,7 @@ def test_unknown_name_suggests_similar_ones(tmp_path: Path) -> None:
 
 def test_taken_name_is_refused(tmp_path: Path) -> None:
     new_run(tmp_path).close()
-    with pytest.raises(UsageError, match="there is a run run already; choose another name"):
+    with pytest.raises(UsageError, match="run run exists already; choose another name"):
         new_run(tmp_path)
     open_run("run", tmp_path)
 

@@ -164,7 +164,7 @@ def test_a_restart_resumes_the_run(text: Path, monkeypatch: pytest.MonkeyPatch) 
     """torchrun starts the same command again, which created the run."""
     options = TrainOptions(SETTINGS, name="run", device="cpu")
     trained(["mine"], options, Requests(stop=True))
-    with pytest.raises(UsageError, match="there is a run run already"):
+    with pytest.raises(UsageError, match="run run exists already"):
         trained(["mine"], options)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert trained(["mine"], options)[-1].progress.step == 6
@@ -220,5 +220,5 @@ def test_a_name_taken_during_the_preparation_is_not_used(text: Path, monkeypatch
     monkeypatch.setattr(RunWriter, "create", lose_the_race)
     with training_session(["mine"], TrainOptions(SETTINGS, device="cpu")) as session:
         assert session.run.name == "mine-2"
-    with pytest.raises(UsageError, match="there is a run named already"):
+    with pytest.raises(UsageError, match="run named exists already"):
         trained(["mine"], TrainOptions(SETTINGS, name="named", device="cpu"))

@@ -89,7 +89,7 @@ def _parse_span(given: str, clamp: str) -> tuple[int, int | None]:
     first, last = (None, None) if match is None else (int(match[1] or 1), int(match[2]) if match[2] else None)
     if first is None or first < 1 or (last is not None and last < first):
         raise UsageError(
-            f"{given!r} in {clamp!r} is no range of characters", "count from 1, as in @100..300, @100.. or @..300"
+            f"{given!r} in {clamp!r} is not a range of characters", "count from 1, as in @100..300, @100.. or @..300"
         )
     return first, last
 

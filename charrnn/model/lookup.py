@@ -96,7 +96,7 @@ class NameTakenError(UsageError):
     """A new run has the name of an existing one."""
 
     def __init__(self, name: str, hint: str = "choose another name"):
-        super().__init__(f"there is a run {name} already", hint)
+        super().__init__(f"run {name} exists already", hint)
 
 
 def check_new_name(name: str, folder: Path, hint: str = "choose another name") -> str:

@@ -133,7 +133,7 @@ register(
 register(
     Entry(
         "names",
-        "32,033 first names, one a line",
+        "32,033 first names, one per line",
         Download(
             "https://raw.githubusercontent.com/karpathy/makemore/988aa59e4d8fefa526d06f3b453ad116258398d4/names.txt",
             228_145,

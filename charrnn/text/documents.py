@@ -42,7 +42,7 @@ class DocumentSeparator:
         except (PatternError, UnicodeEncodeError) as error:
             shown = repr(rule if len(rule) <= LONGEST_EXPRESSION else rule[:100] + "…")
             raise UsageError(
-                f"--documents must be lines, files or a regular expression; {shown} is none ({error})"
+                f"--documents must be lines, files or a regular expression; {shown} is none of them ({error})"
             ) from None
 
     def separate(self, ids: np.ndarray, vocabulary: Vocabulary, lengths: list[int] | None = None) -> EncodedText:

@@ -96,7 +96,7 @@ def _check(options: TrainOptions, recurrences: Sequence[str]) -> None:
     if options.resume or options.init_from is not None or options.extension is not None:
         raise UsageError("several kinds in --model start new runs", "name one kind, or none, to resume a run")
     if len(set(recurrences)) < len(recurrences) or not 1 < len(recurrences) <= MAX_MODELS:
-        raise UsageError(f"--model compares two to {MAX_MODELS} different kinds, not {','.join(recurrences)}")
+        raise UsageError(f"--model compares 2 to {MAX_MODELS} different kinds, not {','.join(recurrences)}")
     for each in recurrences:
         settings_from(ModelSettings, {"recurrence": each})  # raises where it is unknown
         if options.name is not None:

@@ -113,7 +113,7 @@ def test_name_taken_while_a_run_is_written(folder: Path) -> None:
         if call.target == folder / NAME:
             (folder / NAME / "checkpoints").mkdir(parents=True)
 
-    with watch_calls(folder, take_the_name), pytest.raises(NameTakenError, match=f"there is a run {NAME} already"):
+    with watch_calls(folder, take_the_name), pytest.raises(NameTakenError, match=f"run {NAME} exists already"):
         new_run(folder)
     assert [path.name for path in folder.iterdir()] == [NAME]
 
