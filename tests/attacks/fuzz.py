@@ -257,11 +257,12 @@ class Sandbox:
             return found
         changed = {path for path in {*after, *self._before} if after.get(path) != self._before.get(path)}
         words = " ".join([*line.arguments, *line.environment.values()])
+        removed = line.arguments[:2] in REMOVING and not (self.home / "checkpoints" / "damaged").exists()
         for path in sorted(changed):
             name = Path(path).name
             if name.startswith(".aside") or not (path.startswith("checkpoints") or path.split("/")[0] in words):
                 found.append(f"changed: {path}")
-            elif path.startswith("checkpoints/damaged/"):
+            elif path.startswith("checkpoints/damaged/") and not removed:
                 found.append(f"changed a damaged run: {path}")
         for run in sorted({Path(path).parts[1] for path in changed if path.startswith("checkpoints/")} - {*DAMAGED}):
             path = self.home / "checkpoints" / run
