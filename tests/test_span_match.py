@@ -99,6 +99,18 @@ def test_profile_of_a_planted_latch():
     assert characters[start - 1] in " \n"
 
 
+def test_classes_of_a_graded_property_are_its_halves():
+    characters = prose(2_000)
+    vocabulary = Vocabulary.of(characters)
+    values = CATALOG["line position"].of(Text(characters))
+    text = EncodedText(vocabulary.encode(characters))
+    profile = cell_profile(planted(vocabulary), text, Cell(1, LATCH), claimed=("line position", values))
+    (high, above), (low, below) = profile.classes()
+    assert (high, low) == ("high line position", "low line position")
+    assert len(above) == (values > np.median(values))[profile.skipped :].sum()
+    assert len(above) + len(below) == len(values) - profile.skipped
+
+
 def test_correlated_cells_of_a_profile():
     characters = prose(9_000)
     vocabulary = Vocabulary.of(characters)

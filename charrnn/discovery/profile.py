@@ -62,10 +62,10 @@ class CellProfile:
 
     values: of the signal as displayed, (N,). signals: name → values (N,) as computed: this signal, the parts of the
     state and the gates. skipped: characters at the start that the rest leaves out. holds: where the property holds that
-    a search claims of the cell, (N,); a graded one above its median; None without a claim.
-    property_name: its name. passages: characters to look at. correlated: cells whose signal has the largest
-    |correlation| (Pearson) with this one's. effects: on the prediction; empty below the last layer. memory: the time
-    constant at the median of the memory gate, in characters; None without such a gate. gates: their saturation.
+    a search claims of the cell, (N,); a graded one above its median; None without a claim. property_name, is_graded: of
+    that property. passages: characters to look at. correlated: cells whose signal has the largest |correlation|
+    (Pearson) with this one's. effects: on the prediction; empty below the last layer. memory: the time constant at the
+    median of the memory gate, in characters; None without such a gate. gates: their saturation.
     """
 
     cell: Cell
@@ -75,6 +75,7 @@ class CellProfile:
     skipped: int
     holds: np.ndarray | None
     property_name: str | None
+    is_graded: bool
     passages: list[Passage]
     correlated: list[tuple[Cell, float]]
     effects: list[Effect]
@@ -82,12 +83,17 @@ class CellProfile:
     gates: list[GateSaturation]
 
     def classes(self) -> list[tuple[str, np.ndarray]]:
-        """Return the values inside the property and elsewhere, each with a name; without a claim those of all."""
+        """Return the values where the property holds and where it does not, each with a name.
+
+        Of a graded one: above its median and below. Without a claim: all values.
+        """
         kept = self.values[self.skipped :]
         if self.holds is None or self.property_name is None:
             return [("all characters", kept)]
         inside = self.holds[self.skipped :]
-        return [(self.property_name, kept[inside]), ("elsewhere", kept[~inside])]
+        name = self.property_name
+        on, off = (f"high {name}", f"low {name}") if self.is_graded else (name, "elsewhere")
+        return [(on, kept[inside]), (off, kept[~inside])]
 
     def busiest(self, length: int, characters: str) -> int:
         """Return where the passage of this length starts in which the value changes most.
@@ -186,6 +192,7 @@ def cell_profiles(
                 skipped=skipped,
                 holds=truth if truth is None or truth.dtype == bool else truth > np.median(truth),
                 property_name=name,
+                is_graded=truth is not None and truth.dtype != bool,
                 passages=_passages(values, skipped, passages),
                 correlated=correlated[column],
                 effects=_effects(network, cell, values[skipped:], signals["h"][skipped:], occurring),
