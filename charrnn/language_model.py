@@ -46,8 +46,9 @@ class LanguageModel(ReadingModel):
         ids.
         Raises CharrnnError where the prime or the stop text holds characters that the vocabulary lacks.
         """
-        texts: list[list[int]] = [[] for _ in range(n or 1)]
-        for drawn in self.generate(prime, num=n or 1, clamp=clamp, **settings):
+        num = 1 if n is None else n
+        texts: list[list[int]] = [[] for _ in range(num)]
+        for drawn in self.generate(prime, num=num, clamp=clamp, **settings):
             for ids, one in zip(texts, drawn.tolist(), strict=True):
                 if one != STOPPED:
                     ids.append(one)

@@ -141,10 +141,12 @@ def sample(
     _check_inputs("-" if interactive else prime, prime_file, adapt, save_as)
     model = _adapted(options.load_model(run, checkpoint, device), adapt, save_as, skip_unknown=skip_unknown)
     prime_ids = _prime_ids(model, prime, prime_file, skip_unknown=skip_unknown)
-    needed = novelty or variants[0].max_copy is not None
-    index = training_index(model, corpus, needed=needed, by="--novelty and --max-copy")
+    needs_index = novelty or variants[0].max_copy is not None
+    index = training_index(model, corpus, needed=needs_index, by="--novelty and --max-copy")
     colors = None if as_json else _colored_stream(model, color_by, settings_from(TerminalSettings, given))
-    printer = _Printer(model, clamp or (), color_by, colors, index, novelty, as_json, raw, not no_echo)
+    printer = _Printer(
+        model, clamp or (), color_by, colors, index, novelty=novelty, as_json=as_json, raw=raw, echo=not no_echo
+    )
     # Texts are drawn before the output is opened, so that a mistake does not replace a file.
     drawn = None if interactive else printer.draw(prime_ids, variants[0])
     if not as_json:
