@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from charrnn import api
+from charrnn import inspected_model
 from charrnn.api import load
 from charrnn.causal.effects import Ablation
 from tests.planted import prose
@@ -48,7 +48,7 @@ def test_named_cells_are_proved(home):
 def test_screen_of_proved_cells(home, monkeypatch):
     make_run(home, prose(18_000))
     named = findings(evidence(cell="1:3", property_name="inside parentheses"))
-    monkeypatch.setattr(api, "search_run", lambda *_, **__: named)
+    monkeypatch.setattr(inspected_model, "search_run", lambda *_, **__: named)
     assert "not shown" in invoke("--prove", "1")
     (proof,) = json.loads(invoke("--prove", "1", "--json"))["ablations"]
     assert (proof["cell"], proof["property_name"]) == ("1:3", "inside parentheses")

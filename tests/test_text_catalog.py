@@ -25,7 +25,7 @@ import pytest
 
 from charrnn.cli import app
 from charrnn.errors import CharrnnError
-from charrnn.progress import ByteProgress
+from charrnn.progress import ByteProgress, no_progress
 from charrnn.text import catalog
 from charrnn.text.catalog import Entry, StandardLibrary, ensure
 from charrnn.text.download import Download, FetchError, ZipDownload, https_opener
@@ -126,7 +126,7 @@ def opener(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> OpenerDirector
 
 
 def refused(
-    an_entry: Entry, folder: Path, opener: OpenerDirector, progress: ByteProgress | None = None
+    an_entry: Entry, folder: Path, opener: OpenerDirector, progress: ByteProgress = no_progress
 ) -> CharrnnError:
     """Return the error of an entry, which must leave nothing in the folder."""
     with pytest.raises(CharrnnError) as caught:
@@ -151,13 +151,13 @@ def test_download(server: Server, opener: OpenerDirector, tmp_path: Path) -> Non
 
 def test_existing_file_is_used(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     (tmp_path / "play.txt").write_text("mine")
-    assert ensure(entry(server.url + "/play.txt"), tmp_path, None, opener).read_text() == "mine"
+    assert ensure(entry(server.url + "/play.txt"), tmp_path, opener=opener).read_text() == "mine"
     assert server.asked == []
 
 
 def test_file_mode_follows_the_umask(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     (tmp_path / "own").touch()
-    path = ensure(entry(server.url + "/play.txt"), tmp_path, None, opener)
+    path = ensure(entry(server.url + "/play.txt"), tmp_path, opener=opener)
     assert path.stat().st_mode == (tmp_path / "own").stat().st_mode
 
 
@@ -195,7 +195,7 @@ def test_shorter_than_expected(server: Server, opener: OpenerDirector, tmp_path:
 
 def test_redirect_to_https(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     server.pages["/moved"] = (302, {"Location": server.url + "/play.txt"}, b"")
-    assert ensure(entry(server.url + "/moved"), tmp_path, None, opener).read_bytes() == TEXT
+    assert ensure(entry(server.url + "/moved"), tmp_path, opener=opener).read_bytes() == TEXT
 
 
 @pytest.mark.parametrize("target", ["http://127.0.0.1:PORT/play.txt", "file:///etc/passwd", "ftp://127.0.0.1/x", "//["])
@@ -212,7 +212,7 @@ def test_redirect_to_another_scheme(server: Server, opener: OpenerDirector, tmp_
 def test_body_of_a_redirect_is_not_read(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
     headers = {"Location": server.url + "/play.txt", "Content-Length": str(10**12)}
     server.pages["/moved"] = (307, headers, b"far less than was announced")
-    assert ensure(entry(server.url + "/moved"), tmp_path, None, opener).read_bytes() == TEXT
+    assert ensure(entry(server.url + "/moved"), tmp_path, opener=opener).read_bytes() == TEXT
 
 
 def test_endless_redirects(server: Server, opener: OpenerDirector, tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_interrupted_download_leaves_nothing(
 def test_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "corpora").write_text("a file")
     with pytest.raises(CharrnnError, match=r"play\.txt cannot be written"):
-        ensure(entry("https://host.invalid/play.txt"), tmp_path / "corpora", None, https_opener())
+        ensure(entry("https://host.invalid/play.txt"), tmp_path / "corpora", opener=https_opener())
 
 
 def zipped(url: str, archive: bytes, data: bytes = TEXT) -> Entry:
