@@ -63,3 +63,9 @@ def test_advice(problem: str, recurrence: str) -> None:
     advice = gradient_advice(GradientTrouble(3, problem, 123.0), settings)
     assert advice.startswith("the gradient " + problem.removesuffix("ing").removesuffix("h"))
     assert "try" in advice
+
+
+@pytest.mark.parametrize(("norm", "words"), [(123.0, "of about 123"), (math.inf, "that are not finite")])
+def test_size_of_an_explosion(norm: float, words: str) -> None:
+    settings = RunSettings(ModelSettings(), TrainingSettings(), CorpusIdentity(), Origin())
+    assert f"with norms {words}: try" in gradient_advice(GradientTrouble(3, "exploding", norm), settings)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from charrnn.model.run_settings import RunSettings
 from charrnn.settings import ModelSettings
 from charrnn.training.events import Evaluated, Finished, GradientTrouble
@@ -56,6 +58,7 @@ def gradient_advice(trouble: GradientTrouble, settings: RunSettings) -> str:
     slower, default = "a lower --learning-rate", ModelSettings().recurrence
     if trouble.problem == "exploding":
         remedy = slower if settings.training.grad_clip else "--grad-clip 1"
-        return f"the gradient explodes, with norms of about {trouble.value:.3g}: try {remedy}"
+        size = f"of about {trouble.value:.3g}" if math.isfinite(trouble.value) else "that are not finite"
+        return f"the gradient explodes, with norms {size}: try {remedy}"
     remedy = slower if settings.model.recurrence == default else f"--model {default}"
     return f"the gradient vanishes in the recurrent layers, which learn little: try {remedy}"
