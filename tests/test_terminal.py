@@ -229,6 +229,13 @@ def test_wrapped_stream_keeps_the_words_and_fits(text: str, cuts: list[int]) -> 
         assert wrapped.split() == text.split()
 
 
+def test_wrapped_stream_is_safe_and_keeps_flags_of_tags() -> None:
+    wrap = WordWrap(40)
+    text = f"a {SCOTLAND} b\u202ec \x1b \U000e0067 \u2028."
+    wrapped = "".join(map(wrap.feed, text)) + wrap.end()
+    assert wrapped == f"a {SCOTLAND} b\\u202ec ␛ \\U000e0067 \\u2028."
+
+
 def test_text_that_fits_is_not_wrapped() -> None:
     wrap = WordWrap(20)
     assert wrap.feed("to be, or not to be\n\n  that is the quest") + wrap.end() == (
