@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.api import Model, load
-from charrnn.causal.cache import load_ablation
 from charrnn.causal.effects import Ablation
 from charrnn.discovery.cache import save_json, subject_key
 from charrnn.discovery.findings import Findings
 from charrnn.discovery.scores import CellSummary
 from charrnn.explorer.page import Explorer
-from charrnn.model.built_in import BUILT_IN, built_in_path
+from charrnn.model.built_in import BUILT_IN
 from tests.test_findings import evidence, findings
 from tests.untrained import make_run
 
@@ -23,10 +22,13 @@ WORDS = f'he said "so it (is)" and\twent on: مرحبا שלום cafe\u0301 🇩
 TEXT = (HOSTILE + WORDS * 30)[:1800]
 
 
+PARENTHESES = "inside parentheses"
+
+
 def found_in(model: Model) -> Findings:
     """Return findings that name 1:3, and say something else of each other cell."""
     names = [f"{layer}:{k}" for layer in range(1, model.network.settings.layers + 1) for k in range(6)]
-    named = evidence(property_name="inside parentheses")
+    named = evidence(property_name=PARENTHESES)
     counter = {
         "kind": "graded",
         "threshold": None,
@@ -35,17 +37,14 @@ def found_in(model: Model) -> Findings:
         "mean_outside": None,
     }
     correlates = evidence(cell="1:4", property_name="line position", sign=-1, stability=0.5, **counter)
-    summaries = tuple(CellSummary(name, "h", "inside parentheses", "binary", -0.5, -0.4) for name in names)
+    summaries = tuple(CellSummary(name, "h", PARENTHESES, "binary", -0.5, -0.4) for name in names)
     return dataclasses.replace(findings(named, correlates), summaries=summaries)
 
 
 def keep_ablation(model: Model) -> Ablation:
     """Keep an ablation of 1:3 beside a run, with the figures of a cell of the built-in model, and return it."""
-    folder = built_in_path()
-    assert folder is not None
-    best = load_ablation(sorted((folder / "ablations").glob("*.json"))[0], load(BUILT_IN).network)
-    assert best is not None
-    ablation = dataclasses.replace(best, cell="1:3")
+    known = load(BUILT_IN).earlier_ablations()
+    ablation = dataclasses.replace(next(one for one in known if one.property_name == PARENTHESES), cell="1:3")
     subject = subject_key(model.network, model.encode())
     save_json(model.run.path / "ablations" / f"{subject}-test.json", ablation.to_json())
     return ablation
