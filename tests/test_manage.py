@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from charrnn.cli.app import app
 from charrnn.errors import CharrnnError
 from charrnn.model.lookup import open_run, run_names, runs_folder
 from charrnn.model.manage import remove_run, rename_run, run_size
@@ -84,6 +86,13 @@ def test_size_counts_all_files() -> None:
 
 
 # Commands
+
+
+def test_name_of_a_removed_folder_is_made_safe() -> None:
+    (runs_folder() / "old").rename(runs_folder() / "\x1b[31mred")
+    result = CliRunner().invoke(app, ["runs", "rm", "\x1b[31mred", "--yes"], catch_exceptions=False)
+    assert names() == {"other"}
+    assert "␛[31mred" in result.stderr and "\x1b" not in result.stderr
 
 
 def test_nothing_is_removed_unasked() -> None:

@@ -85,6 +85,13 @@ def test_cause_is_shown():
     assert "  cell 1:3 holds it" in lines
 
 
+def test_cells_with_stars_come_first():
+    found = findings(*(evidence(cell=f"1:{k}") for k in (1, 2, 3)))
+    causes = {("1:2", "in string"): Cause(1, "needed"), ("1:3", "in string"): Cause(2, "needed")}
+    lines = [line for line in found.lines(Terminal.plain(), causes=causes) if " is high " in line]
+    assert [line.partition(" is ")[0] for line in lines] == ["★★ 1:3", "★ 1:2", "1:1"]
+
+
 def test_best_cell_of_each_property_is_shown():
     many = [evidence(cell=f"1:{k}") for k in range(20)]
     other = evidence(cell="1:30", property_name="line position")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from charrnn.display.terminal import Terminal, write
+from charrnn.display.terminal import Terminal, safe_styled, safe_text, write
 
 
 def say(line: str, *, styled: bool = False) -> None:
-    """Print a line. styled: keep color sequences."""
-    write(sys.stderr, f"{line}\n", styled=styled)
+    """Print a line, made safe in a pipe or a file too. styled: keep color sequences."""
+    write(sys.stderr, f"{safe_styled(line) if styled else safe_text(line)}\n", styled=styled)
     sys.stderr.flush()
 
 

@@ -155,24 +155,28 @@ class Findings:
     def lines(
         self, terminal: Terminal, heading: str | None = None, causes: Mapping[tuple[str, str], Cause] | None = None
     ) -> Iterator[str]:
-        """Yield the findings as styled lines that fit a terminal. causes: cell and property → what ablation shows."""
-        paint = terminal.paint
+        """Yield the findings as styled lines that fit a terminal, cells with more stars first.
+
+        causes: cell and property → what ablation shows.
+        """
+        paint, causes = terminal.paint, causes or {}
         for line in (heading or self.heading(), *headlines(self)):
             yield from filled(line, terminal)
-        shown = cells_shown([*self])
+        with_causes = [(one, causes.get((one.cell, one.property_name))) for one in cells_shown([*self])]
+        with_causes.sort(key=lambda pair: -pair[1].stars if pair[1] else 0)
+        shown = [one for one, _ in with_causes]
         best = [found for one in self.matches if (found := self.best_for(one.property_name)) is not None]
         views = [one.excerpt.view() for one in [*shown, *best] if one.excerpt is not None]
         if views:
             yield ""
             yield from legend(replace(views[0].part(0, 0), title="the cell after each character"), terminal)
-            yield from filled(report.score_legend(shown, causes or {}), terminal)
+            yield from filled(report.score_legend(shown, causes), terminal)
         for matches in self.matches:
             yield ""
             yield from report.match_lines(matches, self.best_for(matches.property_name), terminal, paint)
-        for one in shown:
+        for one, cause in with_causes:
             yield ""
-            shares, cause = self.gradient_shares.get(one.cell, ()), (causes or {}).get((one.cell, one.property_name))
-            yield from report.cell_lines(one, shares, terminal, paint, cause)
+            yield from report.cell_lines(one, self.gradient_shares.get(one.cell, ()), terminal, paint, cause)
         for paragraph in paragraphs(self):
             yield ""
             yield from filled(paragraph, terminal)
