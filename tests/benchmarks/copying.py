@@ -93,8 +93,9 @@ class Draws:
         symbols, first = model.vocabulary.characters, len(text)
         for place, probabilities in enumerate(distributions(model, text, temperature)):
             drawn, u = symbols.index(text[place]), self.random.random()
-            latest = text[place - limit : place] if place >= limit else None
-            excluded = [latest is not None and latest + one in training for one in symbols]
+            latest = text[max(0, place - limit) : place]
+            at_limit = len(latest) == limit and latest in training
+            excluded = [at_limit and latest + one in training for one in symbols]
             first = min(first, place) if any(excluded) else first
             allowed = np.where(excluded, 0, probabilities)
             if allowed.max() > CERTAIN * allowed.sum():
