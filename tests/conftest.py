@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -18,6 +19,8 @@ hypothesis.settings.register_profile("long", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile("short")
 torch.set_num_threads(1)  # faster for small matrices
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for subprocesses
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start background jobs; tests send Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
