@@ -120,7 +120,8 @@ def test_difference_that_cannot_be_seen_earns_no_name(found):
     assert claim.score > 0.99
     assert abs(claim.difference) < 0.1
     assert claim.verdict != "tracks"
-    assert f"it changes by only {claim.difference:.2f} between inside and outside".replace("0.", ".") in claim.failed
+    change = f"{claim.difference:.2f}".replace("0.", ".").replace("-", "−")
+    assert f"it changes by only {change} between inside and outside" in claim.failed
 
 
 def test_evidence_for_a_latch(found):
@@ -332,7 +333,7 @@ def test_scores_do_not_depend_on_how_cells_are_grouped(monkeypatch):
     assert grouped.cells == whole.cells
     assert grouped.detectors == whole.detectors
     for name in ("select", "confirm", "comparable", "unique", "permuted", "pseudo"):
-        np.testing.assert_allclose(getattr(grouped, name), getattr(whole, name), atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(getattr(grouped, name), getattr(whole, name), atol=5e-5, err_msg=name)
 
 
 def test_scores_and_summaries_of_planted_cells():

@@ -366,49 +366,49 @@ def test_every_property_is_described():
 
 
 @pytest.fixture
-def vowel() -> Iterator[Property]:
+def after_vowel() -> Iterator[Property]:
     """A property registered by code outside the package."""
 
-    @register("vowel", "binary", "A vowel.", family="letters")
-    def _vowel(text: Text) -> np.ndarray:
-        return text.is_any_of("aeiou")
+    @register("after a vowel", "binary", "The character before is a vowel.", family="letters")
+    def _after_a_vowel(text: Text) -> np.ndarray:
+        return np.append(False, text.is_any_of("aeiou")[:-1])
 
-    yield CATALOG["vowel"]
-    del CATALOG["vowel"]
+    yield CATALOG["after a vowel"]
+    del CATALOG["after a vowel"]
 
 
-def test_registered_property_is_searched_for(vowel):
-    assert find_property("vowel") is vowel
+def test_registered_property_is_searched_for(after_vowel):
+    assert find_property("after a vowel") is after_vowel
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)
     network, text = network_for(vocabulary), EncodedText(vocabulary.encode(characters))
     effort = Effort(permutations=20, pseudo_labels=5, resamples=20, untrained=1)
     found = discover(network, text, Text(characters), searchable(), symbols=vocabulary.symbols, effort=effort)
-    assert "vowel" in found.testable
-    values = vowel.of(Text(characters))
+    assert "after a vowel" in found.testable
+    values = after_vowel.of(Text(characters))
     assert cell_history({1: network}.__getitem__, [1], text, Cell(1, 0), "c", values).steps == (1,)
-    claim = found["vowel"][0]
-    disagreeing = contradictions(network, text, Text(characters), claim, vowel)
+    claim = found["after a vowel"][0]
+    disagreeing = contradictions(network, text, Text(characters), claim, after_vowel)
     assert disagreeing
     assert all(one.holds == values[one.position] for one in disagreeing)
 
 
-def test_registered_property_works_in_every_command(vowel, home, short_text):
+def test_registered_property_works_in_every_command(after_vowel, home, short_text):
     make_run(home, short_text[:12_000])
-    assert "1 of 1 properties can be tested" in invoke("-p", "vowel")
-    assert "vowel" in invoke("--all")
-    assert "compared with vowel" in invoke("--cell", "2", "-p", "vowel", command="history")
+    assert "1 of 1 properties can be tested" in invoke("-p", "after a vowel")
+    assert "after a vowel" in invoke("--all")
+    assert "compared with after a vowel" in invoke("--cell", "2", "-p", "after a vowel", command="history")
     assert "cell 1:2: no property found" in invoke("--cell", "2", "--length", "20")
 
 
-def test_name_of_a_property_is_taken_once(vowel):
-    with pytest.raises(ValueError, match="already a property 'vowel'"):
+def test_name_of_a_property_is_taken_once(after_vowel):
+    with pytest.raises(ValueError, match="already a property 'after a vowel'"):
 
-        @register("vowel", "binary", "Another vowel.")
+        @register("after a vowel", "binary", "After another vowel.")
         def _other(text: Text) -> np.ndarray:
             return text.is_any_of("aeiouy")
 
 
-def test_code_of_a_property_is_known_outside_the_package(vowel):
-    assert vowel.code
+def test_code_of_a_property_is_known_outside_the_package(after_vowel):
+    assert after_vowel.code
     assert CATALOG["URL"].code == ""
