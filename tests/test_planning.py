@@ -78,6 +78,13 @@ def test_timing_is_positive() -> None:
     assert timing.evaluation > 0
 
 
+def test_timing_survives_a_step_that_took_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "fastest_step", lambda work, seconds: (1000.0, 1))
+    work = Workload(ModelSettings(hidden_size=8), TRAINING, 5, TEXT, torch.device("cpu"))
+    timing = measure_timing(work, TEXTS[1], Budget(steps=1))
+    assert timing.step == 1000 and timing.evaluation > 0
+
+
 def test_one_slow_trial_is_left_out() -> None:
     """A step takes 1 s, and ten times as long from the fifth step on, for as many seconds as half of the trials."""
     now, steps = 0.0, 0

@@ -90,7 +90,7 @@ def measure_timing(work: Workload, validation_text: EncodedText, budget: Budget)
     network = CharRNN(work.model, work.vocabulary_size).to(work.device)
     network.initialize(torch.Generator().manual_seed(training.seed))
     trained_in_time = seconds / per_step * training.batch_size * training.seq_length
-    timed = int(min(TIMED_CHARACTERS, trained_in_time))
+    timed = max(1, int(min(TIMED_CHARACTERS, trained_in_time)))  # a step may take long on busy cores
     with cpu_threads(threads):
         evaluation = min(_seconds_per_evaluation(network, validation_text, timed) for _ in range(TIMED_EVALUATIONS))
     return Timing(per_step, evaluation, threads)
