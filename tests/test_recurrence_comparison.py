@@ -15,6 +15,7 @@ from charrnn.model.losses import LossPlot, validation_curve
 from charrnn.model.network import parameter_count
 from charrnn.settings import ModelSettings
 from charrnn.text.corpus import load_corpus
+from charrnn.training import planning
 from charrnn.training.options import TrainOptions
 from charrnn.training.recurrence_comparison import matching_size, plan_comparison
 from tests.untrained import invoke, refused
@@ -64,6 +65,13 @@ def test_comparison_ends_with_a_plot_and_a_table(text: Path) -> None:
 def test_json_has_all_runs(text: Path) -> None:
     told = json.loads(invoke("mine", "--model", "rnn,gru", *TINY, "--json", command="train"))
     assert [one["model"]["recurrence"] for one in told["runs"]] == ["rnn", "gru"]
+
+
+def test_models_are_validated_on_the_same_text(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = iter([40, 60])
+    monkeypatch.setattr(planning, "_evaluated_characters", lambda *given: next(parts))
+    invoke("mine", "--model", "rnn,gru", *TINY, command="train")
+    assert {open_run(name).settings.training.val_characters for name in ("mine", "mine-2")} == {40}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 import warnings
@@ -32,7 +33,9 @@ def compare_models(
     terminal = Terminal.of(sys.stderr if as_json else sys.stdout)
     _show_plan(comparison, terminal)
     trained: list[Trained] = []
+    validation: dict[str, int] = {}  # of all models on the part of the text that the first one's plan has time for
     for number, one in enumerate(comparison.options, start=1):
+        one = dataclasses.replace(one, settings={**validation, **one.settings})
         terminal.write(f"── {number}/{len(comparison.options)} {one.settings['recurrence']} ──\n")
         try:
             ended = train_with_screen(loaded, one, tensorboard=tensorboard, to_stderr=as_json)
@@ -42,6 +45,7 @@ def compare_models(
         if ended is None:
             continue
         trained.append(ended)
+        validation = {"val_characters": trained[0].run.settings.training.val_characters}
         ended.screen.show_result(ended.run, ended.finished)
         if ended.exit_code != ExitCode.SUCCESS or ended.screen.output_error is not None:
             break
