@@ -226,7 +226,7 @@ def test_train(program: Program, text: Path) -> None:
     for word in ("corpus ", "model ", "plan ", "60 steps", "reason ", "validation loss", "nats", "bits per character"):
         assert word in out
     assert len(re.findall(r"^step +\d+ +train \d", out, re.MULTILINE)) == 3
-    for command in ("charrnn sample text ", "charrnn inspect text", "charrnn evaluate text "):
+    for command in ("charrnn sample text ", "charrnn inspect text --text text.txt", "charrnn evaluate text "):
         assert command in out
     run = open_run("text")
     assert run.checkpoint("last").progress.finished

@@ -362,10 +362,15 @@ def _newlines_rows(corpus: Corpus) -> list[tuple[str, str]]:
 
 
 def _next_commands(run: Run, finished: Finished, cell: str | None) -> list[str]:
+    from charrnn.discovery.study import MIN_CHARACTERS
+
     inspect = f"charrnn inspect {run.name}" if cell is None else f"charrnn inspect {run.name} --cell {cell}"
+    named = run.settings.corpus.named()
+    if run.settings.corpus.held_out < MIN_CHARACTERS and len(named) == 1 and Path(named[0]).is_file():
+        inspect += f" --text {shlex.quote(named[0])}"  # the held-out text is too short for a search
     sample = f"charrnn sample {run.name} --temperature 0.8"
     if finished.reason == "stopped":
-        resume = f"charrnn train {shlex.join(run.settings.corpus.named())} --resume --name {run.name}"
+        resume = f"charrnn train {shlex.join(named)} --resume --name {run.name}"
         return [resume, sample, inspect]
     return [sample, inspect, f"charrnn evaluate {run.name} another.txt"]
 
