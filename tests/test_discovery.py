@@ -237,7 +237,7 @@ def test_untrained_networks_are_named_no_more_often_than_the_error_rate():
 
 
 @pytest.mark.parametrize("recurrence", RECURRENCES)
-@pytest.mark.parametrize("scale", [1e9, 1e19, 1e30, 3e38])
+@pytest.mark.parametrize("scale", [1e9, 3e38])
 def test_overflow_is_one_error(recurrence, scale):
     characters = prose(12_000)
     vocabulary = Vocabulary.of(characters)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
@@ -40,6 +40,7 @@ def numbered(lengths: list[int]) -> EncodedText:
     return EncodedText(np.arange(1, sum(lengths) + 1, dtype=np.uint32), np.cumsum([0, *lengths[:-1]]), 0)
 
 
+@settings(max_examples=25)
 @given(
     lengths=st.lists(st.integers(1, 60), min_size=1, max_size=40),
     batch_size=st.integers(1, 5),
@@ -95,6 +96,7 @@ def test_epochs_differ_and_are_reproducible() -> None:
     assert torch.equal(again.window(1).inputs, batches.window(1).inputs)
 
 
+@settings(max_examples=25)
 @given(
     count=st.integers(1, 150),
     longest=st.integers(1, 70),

@@ -51,7 +51,7 @@ def test_fast_step_plain_step_and_network_agree(recurrence: str, layers: int, dt
     for streams in (1, 2, 3, 4, 5):
         fast = FastStep(network, streams)
         by_fast = by_plain = by_network = random_state(network, streams)
-        for position in range(25):
+        for position in range(10):
             ids = random_ids(network, streams, seed=position)
             from_fast, by_fast = fast(ids, by_fast)
             from_plain, by_plain = plain_step(network, ids, by_plain)
