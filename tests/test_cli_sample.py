@@ -445,4 +445,4 @@ def test_wrong_clamp(run: Callable[..., bytes], clamp: str) -> None:
 def test_novelty_needs_the_corpus(run: Callable[..., bytes], runs: Path) -> None:
     result = CliRunner().invoke(app, ["sample", "letters", "--novelty"])
     assert isinstance(result.exception, CharrnnError)
-    assert str(result.exception).startswith("the corpus of letters is not in ")
+    assert str(result.exception).startswith("the text that letters was trained on is not in ")

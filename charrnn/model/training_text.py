@@ -10,6 +10,7 @@ from charrnn.errors import CharrnnError
 from charrnn.model.run import Run
 from charrnn.text.corpus import Corpus, load_corpus
 from charrnn.text.sources import corpora_folder
+from charrnn.units import shortened
 
 
 def training_text(run: Run, spec: str | None = None) -> Corpus:
@@ -23,7 +24,11 @@ def training_text(run: Run, spec: str | None = None) -> Corpus:
         name = identity.name.removesuffix(".txt")
         file = corpora_folder() / f"{name}.txt"
         if not name or "/" in name or "\\" in name or not file.is_file():
-            raise CharrnnError(f"the corpus of {run.name} is not in {file.parent}", "name its file with --corpus FILE")
+            trained_on = f", as for `charrnn train {shortened(identity.specs)[1:-1]}`" if identity.specs else ""
+            raise CharrnnError(
+                f"the text that {run.name} was trained on is not in {file.parent}",
+                f"name its file with --corpus FILE{trained_on}",
+            )
         spec = str(file)
     as_bytes = run.vocabulary.kind == "bytes"
     corpus = load_corpus([spec], as_bytes=as_bytes, vocabulary=run.vocabulary, **identity.reading.to_json())
