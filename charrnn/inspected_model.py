@@ -70,8 +70,8 @@ class Model(LanguageModel):
     def clamp(self, cell: CellName, value: float, signal: str = "h") -> Model:
         """Return a copy of the model in which one cell is held at a value after every character.
 
-        signal: "h", or "c" of an LSTM. Clamps add up. Raises UsageError where there is no such cell or signal, the
-        value is out of bounds, or the cell is already held.
+        signal: "h", or "c" of an LSTM. Several cells can be held, one call for each. Raises UsageError for an unknown
+        cell or signal, a value out of bounds, or a cell that is already held.
         """
         clamps = (*self.clamps, Clamp(as_cell(cell, self.network), value, signal))
         original = self.original or self.network

@@ -321,7 +321,7 @@ def test_init_from_extends_the_vocabulary(program: Program, trained: Run) -> Non
 
 
 def test_ctrl_c_stops_and_saves(text: Path) -> None:
-    """In a process of its own."""
+    """In a separate process."""
     command = [sys.executable, "-m", "charrnn", "train", "text.txt", *SMALL, "--steps", "100000"]
     command += ["--evaluations", "4000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

@@ -148,8 +148,8 @@ def _axes(frame: _Frame, x_label: str, y_label: str) -> Iterator[str]:
 
 def _legend(names: Sequence[str], y_label: str) -> Iterator[str]:
     """Yield the name of each curve after a piece of it, right of the label of the y-axis; long names are cut."""
-    room = (WIDTH - RIGHT - 32 - LETTER * len(y_label)) / max(len(names), 1) - LEGEND
-    shown = [_cut(name, max(2, int(room / LETTER))) for name in names]
+    width = (WIDTH - RIGHT - 32 - LETTER * len(y_label)) / max(len(names), 1) - LEGEND
+    shown = [_cut(name, max(2, int(width / LETTER))) for name in names]
     x = WIDTH - RIGHT - sum(LETTER * columns(name) + LEGEND for name in shown)
     for number, name in enumerate(shown):
         x += LEGEND

@@ -74,7 +74,7 @@ def network_data(
 
 
 def states_data(network: CharRNN, text: EncodedText, limit: int) -> dict[str, Any] | None:
-    """Return the state after every so many characters of a text, from which a page computes the gates of the others.
+    """Return the state at regular intervals of a text, from which a page computes the gates in between.
 
     text: read from its start. limit: bytes that the states may take. None where they do not fit, or where more than the
     text changes the state: a start of a document, or a held cell.

@@ -96,7 +96,7 @@ class LossPlot:
         return loss_curve(self.curves, terminal, self.rows, x_label=self.x_label, y_label=self.y_label)
 
     def svg(self) -> str:
-        """Return the plot as an SVG. Raises CharrnnError where there is no curve."""
+        """Return the plot as an SVG. Raises CharrnnError if no run has a curve."""
         if not self.curves:
             raise CharrnnError("none of these runs has an evaluation to plot")
         curves = [Curve(name, [x for x, _ in points], [y for _, y in points]) for name, points in self.curves.items()]
