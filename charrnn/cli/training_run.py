@@ -80,7 +80,7 @@ def interesting_cell(trained: Trained) -> str | None:
         return None
     with stage_bar() as bar:
         bar("looking for a cell to show", 0.0)
-        found = quick_cell(trained.run, seconds=min(max(5.0, training_seconds / 60), 30.0))
+        found = quick_cell(trained.run, seconds=min(max(10.0, training_seconds / 60), 30.0))
     return None if found is None else found[0]
 
 
