@@ -80,6 +80,8 @@ def test_inspect_says_where_its_names_come_from(home: Path, findings: Findings) 
     assert "The names were found in the library of Python" in " ".join(out.split())
     assert "--again" in out
     assert next(iter(findings)).cell in out
+    first = out.partition("★ 1:")[2].split()[0]
+    assert f"charrnn ablate code --cell 1:{first} " in out, "the cell with the most stars comes first"
     assert not (home / "checkpoints").exists()
 
 

@@ -85,6 +85,8 @@ def test_large_corpora_are_compared_only_on_request(home: Path, monkeypatch: pyt
     monkeypatch.setattr("charrnn.cli.evaluate.BASELINE_CHARACTERS", 4_000)
     assert "--baselines" in evaluate()["baselines_note"]
     assert len(evaluate("--baselines")["baselines"]) == 4
+    (home / "corpora" / "a.txt").unlink()
+    assert "--corpus" in evaluate()["baselines_note"]
 
 
 def test_missing_package_is_a_row(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,15 @@ def test_explanation_shows_classes_and_passages(monkeypatch: pytest.MonkeyPatch)
     assert json.loads(invoke("--explain", "--json", command="evaluate"))["explanation"]
 
 
+def test_passages_have_the_colors_that_are_asked_for() -> None:
+    shown = [
+        invoke("--explain", "--color", "truecolor", "--background", one, command="evaluate")
+        for one in ("dark", "light")
+    ]
+    assert shown[0] != shown[1]
+    assert "\x1b[" not in invoke("--explain", "--color", "none", command="evaluate")
+
+
 def test_passages_go_to_a_file(tmp_path: Path) -> None:
     assert invoke("--explain", "-o", str(tmp_path / "new" / "hard.html"), command="evaluate") == ""
     assert "bits per character" in (tmp_path / "new" / "hard.html").read_text(encoding="utf-8")

@@ -88,6 +88,19 @@ def test_lines_fit_and_divide_no_cluster(text: str, width: int) -> None:
     assert all(columns(line) <= width for line in wrap_words(text, width))
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("1:42 is on · AUC .99 of 1", ["1:42 is on ·", "  AUC .99 of 1"]),
+        ("one two three four · five", ["one two three", "  four · five"]),
+        ("after 30, 100 % (5 %).", ["after 30,", "  100 % (5 %)."]),
+        ("as a percent %d in it", ["as a percent", "  %d in it"]),
+    ],
+)
+def test_what_belongs_together_is_not_divided(text: str, lines: list[str]) -> None:
+    assert wrap_words(text, 14, indent="  ") == lines
+
+
 @given(text=TEXTS, cuts=st.lists(st.integers(0, 200), max_size=6))
 def test_a_stream_divides_no_cluster(text: str, cuts: list[int]) -> None:
     """Whatever has been written ends with a whole cluster, wherever the stream was cut."""

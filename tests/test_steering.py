@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from charrnn.causal.levels import measure_levels
-from charrnn.causal.steered import Steering, claim, notes, samples, table_of
+from charrnn.causal.steered import Steering, caveat, claim, notes, samples, table_of
 from charrnn.causal.steering import steer
 from charrnn.discovery.inputs import characters_of
 from charrnn.display.terminal import Terminal
@@ -155,8 +155,9 @@ def test_fluency_is_the_score_of_the_text():
 @pytest.mark.parametrize("name", [None, "inside parentheses", "line position"])
 def test_output_fits_the_terminal(name):
     found = steering_of(LATCH, name)
-    shown = [*table_of(found, TERMINAL).splitlines(), *samples(found, TERMINAL)]
+    shown = [*table_of(found, TERMINAL).splitlines(), *samples(found, TERMINAL), caveat(found)]
     assert max(map(len, shown)) <= 80
+    assert ("*:" in caveat(found)) == ("*" in table_of(found, TERMINAL))
     assert all(notes(found))
     assert "cell 1:5" in claim(found).lower()
     assert json.loads(json.dumps(found.to_json()))["claim"] == claim(found)

@@ -317,9 +317,9 @@ def detail_rows(ablation: Ablation) -> list[list[str]]:
         rows.append(["as many random cells, at most", *map(in_bits, largest)])
     return [
         *rows,
-        ["KL divergence at other characters", *(f"{one.elsewhere:.2f}" for one in ways)],
-        ["held states, distance to natural", *(f"{one.distance:.2f}" for one in ways)],
-        ["states without a hold, the same", *(f"{one.natural_distance:.2f}" for one in ways)],
+        ["KL divergence at other characters", *(decimal(one.elsewhere, 2) for one in ways)],
+        ["held states, distance to natural", *(decimal(one.distance, 2) for one in ways)],
+        ["states without a hold, the same", *(decimal(one.natural_distance, 2) for one in ways)],
     ]
 
 

@@ -166,7 +166,7 @@ def table_of(steering: Steering, terminal: Terminal) -> str:
     headers += [*(HEADERS[name] for name in shown), "nats"]
     rows = []
     for one in steering.conditions:
-        value = "" if one.value is None else f"{one.value:.2f}".replace("-", "−") + ("" if one.natural else "*")
+        value = "" if one.value is None else decimal(one.value, 2) + ("" if one.natural else "*")
         row = [one.name, value]
         if steering.kind is not None:
             mean = one.measures["property"].mean
@@ -195,7 +195,8 @@ def samples(steering: Steering, terminal: Terminal, rows: int = SAMPLE_LINES) ->
 
 def caveat(steering: Steering) -> str:
     """Return what the rows are, in one line."""
-    return f"{steering.texts} texts of {steering.length:,} characters a row; counts per 1,000 characters"
+    rows = f"{steering.texts} texts of {steering.length:,} characters a row; counts per 1,000"
+    return rows if all(one.natural for one in steering.conditions) else f"{rows}; *: beyond its usual range"
 
 
 def notes(steering: Steering) -> list[str]:
@@ -218,7 +219,5 @@ def notes(steering: Steering) -> list[str]:
         )
     if not all(one.natural for one in steering.conditions):
         low_end, high_end = steering.range
-        legend.append(
-            f"*: beyond the cell's 1 % and 99 % quantiles, {low_end:.2f} and {high_end:.2f}".replace("-", "−")
-        )
+        legend.append(f"*: beyond the cell's 1 % and 99 % quantiles, {decimal(low_end, 2)} and {decimal(high_end, 2)}")
     return [f"characters per 1,000, {low.name} → {high.name} [95 % of the difference]: {changes}", "; ".join(legend)]

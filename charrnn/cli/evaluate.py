@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charrnn.cli import options
+from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
 from charrnn.cli.progress import stage_bar
 from charrnn.cli.stderr import say
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.options import settings_from
+from charrnn.settings import TerminalSettings
 from charrnn.units import amount, count
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ CorpusOption = Annotated[
 ]
 
 
-@options.reads_text()
+@options.reads_text(TerminalSettings)
 def evaluate(
     run: options.RunArgument = None,
     text: TextArgument = None,
@@ -125,9 +127,9 @@ def evaluate(
     [bold]charrnn evaluate --explain --compare rnn[/bold]
     """
     from charrnn.api import load
-    from charrnn.display.terminal import Terminal
     from charrnn.model.run import NoHeldOutTextError
 
+    settings = settings_from(TerminalSettings, given)
     run, text = _run_and_text(run, text)
     _check_options(output, corpus, explain=explain, reads_corpus=dynamic or mix or explain or baselines is not False)
     model = options.load_model(run, checkpoint, device)
@@ -150,7 +152,7 @@ def evaluate(
     if as_json:
         print(json.dumps(evaluation.to_json()))
     elif output is None:
-        evaluation.print(Terminal.of(sys.stdout))
+        evaluation.print(output_terminal(settings))
 
 
 class _Evaluation:
@@ -213,9 +215,15 @@ class _Evaluation:
         self.result["baselines_note"] = None if asked is False else reason or self._what_baselines_know()
 
     def _reason_for_no_baselines(self) -> str | None:
+        from charrnn.model.training_text import training_file
+
         size = self.model.run.settings.corpus.characters + len(self.encoded)
         if self.result["is_training_text"]:
             return "No baselines: the text is the training text. --baselines scores them anyway."
+        try:
+            training_file(self.model.run)
+        except CharrnnError as error:
+            return f"No baselines: {error}."
         if size > BASELINE_CHARACTERS:
             return f"--baselines also scores an n-gram and compressors, which read {amount(size, 'character')}."
         return None

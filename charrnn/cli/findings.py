@@ -49,18 +49,19 @@ def print_findings(
             key_values([(one, report.GLOSSARY[one]) for one in headers if one in report.GLOSSARY], terminal)
             terminal.write("\n")
         for caveat in findings.caveats():
-            terminal.write("".join(f"{line}\n" for line in filled(caveat, terminal)))
+            terminal.write("".join(f"{line}\n" for line in filled(caveat, terminal, indent=report.INDENT)))
     if every_cell:
         terminal.write("\n")
         table(report.CELL_HEADERS, findings.cell_table(layer), terminal, right=report.NUMERIC)
     terminal.write("\n")
-    for line in _next(findings, model.name, evidence=evidence):
+    first = next((one.cell for one, _ in findings.shown_with_causes(shown)), None)
+    for line in _next(findings, model.name, first, evidence=evidence):
         terminal.write(f"{line}\n")
 
 
-def _next(findings: Findings, run: str, *, evidence: bool) -> list[str]:
-    """Return the commands to run next."""
-    known = [one.cell for one in findings.claims() if one.verdict != "none"] or [*findings.gradient_shares]
+def _next(findings: Findings, run: str, first: str | None, *, evidence: bool) -> list[str]:
+    """Return the commands to run next. first: the named cell that is shown first."""
+    known = [first] if first else [one.cell for one in findings.claims("correlates")] or [*findings.gradient_shares]
     rows = [(f"charrnn inspect {run} --cell {known[0]}", "passages, gates and logits of this cell")] if known else []
     if known:
         rows.append((f"charrnn ablate {run} --cell {known[0]}", "what the network loses without it"))

@@ -237,9 +237,11 @@ def _share_table(measured: Sequence[Measured], terminal: Terminal) -> None:
             values = [_percent(float(value)) for value in (*share.shares[:, column], share.per_position[-1, column])]
             fewest = f"{share.half_from[-1]:,} of {share.positions[-1]:,}"
             rows.append([one.model.name, str(cell), *values, fewest, name])
+    if not any(row[-1] for row in rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
     if rows:
         headers, rows = fit(headers, rows, terminal, ("typical", "half from"))
-        table(headers, rows, terminal, right=headers[1:-1])
+        table(headers, rows, terminal, right=[name for name in headers[1:] if name != "tracks"])
     else:
         terminal.paragraph(f"no cell carries {100 * LEAST_SHARE:.0f} % of the gradient over {lags[0]} characters")
 

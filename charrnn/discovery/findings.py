@@ -152,6 +152,11 @@ class Findings:
             lines.append("not testable: " + "; ".join(reasons))
         return lines
 
+    def shown_with_causes(self, causes: Mapping[tuple[str, str], Cause]) -> list[tuple[Evidence, Cause | None]]:
+        """Return the named cells to show in full, those with more stars first. causes: as for `lines`."""
+        pairs = [(one, causes.get((one.cell, one.property_name))) for one in cells_shown([*self])]
+        return sorted(pairs, key=lambda pair: -pair[1].stars if pair[1] else 0)
+
     def lines(
         self, terminal: Terminal, heading: str | None = None, causes: Mapping[tuple[str, str], Cause] | None = None
     ) -> Iterator[str]:
@@ -162,8 +167,7 @@ class Findings:
         paint, causes = terminal.paint, causes or {}
         for line in (heading or self.heading(), *headlines(self)):
             yield from filled(line, terminal)
-        with_causes = [(one, causes.get((one.cell, one.property_name))) for one in cells_shown([*self])]
-        with_causes.sort(key=lambda pair: -pair[1].stars if pair[1] else 0)
+        with_causes = self.shown_with_causes(causes)
         shown = [one for one, _ in with_causes]
         best = [found for one in self.matches if (found := self.best_for(one.property_name)) is not None]
         views = [one.excerpt.view() for one in [*shown, *best] if one.excerpt is not None]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from charrnn.discovery.probe import Probe
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
 from charrnn.display.palettes import Paint
-from charrnn.display.terminal import Terminal, safe_line
+from charrnn.display.terminal import Terminal, safe_line, wrap_words
 from charrnn.inspection.gradients import SHARE_LAGS
 from charrnn.properties.catalog import property_titled
 from charrnn.units import amount, decimal
@@ -253,7 +252,6 @@ def _excerpt(evidence: Evidence, terminal: Terminal, paint: Paint) -> Iterator[s
         yield from (f"{INDENT}{line}".rstrip() for line in evidence.excerpt.lines(terminal, width=width, rows=rows))
 
 
-def filled(text: str, terminal: Terminal, margin: int = 0) -> list[str]:
-    """Wrap text at words, in a pipe too."""
-    safe = safe_line(text)
-    return textwrap.wrap(safe, max(terminal.width - margin, 10), break_on_hyphens=False) or [""]
+def filled(text: str, terminal: Terminal, margin: int = 0, indent: str = "") -> list[str]:
+    """Wrap text at words, in a pipe too. indent: of later lines."""
+    return wrap_words(safe_line(text), max(terminal.width - margin, 10), indent, terminal.program)

@@ -11,7 +11,7 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -287,17 +287,28 @@ class WordWrap:
 
 
 def wrap_words(text: str, width: int, indent: str = "", program: str | None = None) -> list[str]:
-    """Break text at blanks into lines of at most `width` columns, splitting longer words. indent: of later lines."""
+    """Break text at blanks into lines of at most `width` columns, splitting longer words. indent: of later lines.
+
+    A number keeps its percent sign, and a part between two " · " is divided only where it is longer than a line.
+    """
     lines, line = [], ""
-    for word in text.split():
-        if line.strip() and columns(line, program) + 1 + columns(word, program) > width:
+    for part in _unbroken_parts(text, width - len(indent), program):
+        if line.strip() and columns(line, program) + 1 + columns(part, program) > width:
             lines.append(line)
             line = indent
-        line += f" {word}" if line.strip() else word
+        line += f" {part}" if line.strip() else part
         while columns(line, program) > width and len(pieces := chop(line, width, program)) > 1:
             lines.append(pieces[0])
             line = indent + "".join(pieces[1:])
     return [*lines, line] if line.strip() or not lines else lines
+
+
+def _unbroken_parts(text: str, width: int, program: str | None) -> Iterator[str]:
+    for part in re.split("(?<= ·) ", " ".join(text.split())):
+        if columns(part, program) <= width:
+            yield part
+        else:
+            yield from re.split(r" (?!%(?!\S*\w))", part)
 
 
 RICH_COLOR_SYSTEMS: dict[str, Literal["truecolor", "256", "standard"] | None] = {

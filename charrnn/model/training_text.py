@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -20,16 +21,7 @@ def training_text(run: Run, spec: str | None = None) -> Corpus:
     it may come from a stranger. Raises CharrnnError where there is no such file, or it is another text.
     """
     identity = run.settings.corpus
-    if spec is None:
-        name = identity.name.removesuffix(".txt")
-        file = corpora_folder() / f"{name}.txt"
-        if not name or "/" in name or "\\" in name or not file.is_file():
-            trained_on = f", as for `charrnn train {shortened(identity.specs)[1:-1]}`" if identity.specs else ""
-            raise CharrnnError(
-                f"the text that {run.name} was trained on is not in {file.parent}",
-                f"name its file with --corpus FILE{trained_on}",
-            )
-        spec = str(file)
+    spec = str(training_file(run)) if spec is None else spec
     as_bytes = run.vocabulary.kind == "bytes"
     corpus = load_corpus([spec], as_bytes=as_bytes, vocabulary=run.vocabulary, **identity.reading.to_json())
     if corpus.sha256 != identity.sha256:
@@ -37,3 +29,17 @@ def training_text(run: Run, spec: str | None = None) -> Corpus:
     end = len(corpus) - identity.held_out
     lengths = np.diff(np.minimum(np.cumsum([0, *corpus.lengths]), end))
     return replace(corpus, ids=corpus.ids[:end], lengths=lengths.tolist())
+
+
+def training_file(run: Run) -> Path:
+    """Return the file in corpora/ with the name of the run's corpus. Raises CharrnnError where there is none."""
+    identity = run.settings.corpus
+    name = identity.name.removesuffix(".txt")
+    file = corpora_folder() / f"{name}.txt"
+    if not name or "/" in name or "\\" in name or not file.is_file():
+        trained_on = f", as for `charrnn train {shortened(identity.specs)[1:-1]}`" if identity.specs else ""
+        raise CharrnnError(
+            f"the text that {run.name} was trained on is not in {file.parent}",
+            f"name its file with --corpus FILE{trained_on}",
+        )
+    return file
