@@ -29,7 +29,7 @@ def test_cell(run):
     lines = invoke("--cell", "4", "--start", "0", "--length", "60").splitlines()
     assert lines[0].startswith("cell 1:4: not searched yet")
     assert lines[1].startswith("a (step 3) · lstm 1×6 · held-out text, characters 0–59 · ")
-    assert lines[1].endswith("bits/char")
+    assert lines[1].endswith("bits/char on these characters")
     assert any("tanh(c) of cell 1:4" in line for line in lines)
     shown = "".join(run.vocabulary.decode(run.held_out_text().ids[:20])).split("\n")[0].replace(" ", "·")
     at = next(place for place, line in enumerate(lines) if line.startswith(shown))
@@ -330,7 +330,7 @@ def test_documents_start_from_a_zero_state(home, short_text):
 def test_findings_on_documents_are_separate(home, short_text):
     run = make_run(home, short_text[:12_000], documents="lines")
     by_document = json.loads(invoke("-p", "line position", "--json"))
-    assert "bits/char on documents of held-out text" in invoke("-p", "line position")
+    assert " characters of documents of held-out text" in invoke("-p", "line position")
     plain = make_run(home, short_text[:12_000], name="plain")
     shutil.copytree(run.path / "findings", plain.path / "findings")
     as_one_text = json.loads(invoke("plain", "-p", "line position", "--json"))

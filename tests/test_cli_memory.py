@@ -23,6 +23,9 @@ def test_screen_json_csv_and_figure_agree(home, short_text, monkeypatch):
     assert "a · lstm 1×6 · held-out text, 1,000 characters" in shown and "b · rnn 1×6" in shown
     assert re.search(r"^  text more than \d+ characters? back is (still )?worth .*\.01 bit", shown, re.M)
     assert "tracks" not in shown, "no search has named a cell"
+    assert "each text" in shown[shown.rindex("gradient share") :]
+    alone = " ".join(invoke("a", command="memory").split())
+    assert "gradient share of the squared gradient k characters back, at 4 places spread over 1,000 characters" in alone
     (data,) = json.loads(invoke("b", "--json", command="memory"))["runs"]
     norms = data["gradient_norm"]["geometric_mean"]
     assert norms[0] == pytest.approx(1) and len(norms) == 201

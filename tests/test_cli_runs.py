@@ -12,7 +12,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from charrnn.cli import runs
+from charrnn.cli import manage, runs
 from charrnn.cli.help import add_command
 from charrnn.model import lookup
 from charrnn.model.checkpoint import Progress
@@ -160,6 +160,32 @@ def test_forty_columns(three: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charrnn.display.terminal.is_terminal", lambda stream: True)
     lines = ran(width=40).stdout.splitlines()
     assert max(map(len, lines)) <= 40
-    assert "parameters  565" in lines
-    assert any("0.0001" in line for line in lines)
+    assert lines[0].split() == ["run", "model", "nats", "state"]
+    assert lines[6].split() == ["run", "dropout", "learning-rate"]
+    assert " ".join(lines).count("on the text that it held out") == 1
+    assert "left out at this width: corpus," in " ".join(lines)
     assert not any("\x1b" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_run_takes_one_line_of_each_table(home: Path, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charrnn.display.terminal.is_terminal", lambda stream: True)
+    progress = Progress(step=100, seconds=90, best_nats=1.5, best_step=100, finished=True)
+    a_run(home, "a-name-of-thirty-one-characters", progress, recurrence="gru", seq_length=7, documents="lines").close()
+    a_run(home, "wide", progress, hidden_size=640, batch_size=8, learning_rate=1e-4, evaluations=3, seed=5).close()
+    a_run(home, "deep", progress, layers=3, dropout=0.25, precision="bf16", val_characters=90, threads=1).close()
+    lines = ran(width=width).stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    for name in ("a-name-of-thirty-one-characters", "wide", "deep", "code"):
+        assert len([line for line in lines if line.startswith(f"{name} ")]) == 2
+    left_out = "\n".join(lines).partition("left out at this width: ")[2]
+    assert "val-characters" in left_out
+
+
+def test_show_names_settings_without_a_row_of_their_own(home: Path) -> None:
+    a_run(home, "odd", Progress(step=1), seed=5, documents="lines", batch_size=8).close()
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    add_command(app, manage.show)
+    shown = CliRunner().invoke(app, ["show", "odd"], env={"COLUMNS": "120", "NO_COLOR": "1"}).stdout
+    assert "other settings  --documents lines, --seed 5\n" in shown

@@ -44,7 +44,7 @@ def test_every_property_has_a_phrase():
 def test_named_cell_is_shown_on_a_text():
     lines = str(findings(evidence())).splitlines()
     assert lines[:2] == [
-        "2.50 bits/char on this text",
+        "2.50 bits/char on 40,000 characters of this text",
         "1 of 6 cells earned a name; 2 of 5 properties can be tested in this text",
     ]
     place = lines.index("1:3 is high inside string literals")
@@ -60,7 +60,8 @@ def test_named_cell_is_shown_on_a_text():
 def test_what_else_was_found():
     shown = " ".join(str(findings(evidence(), evidence(cell="1:4", sign=-1, stability=0.6))).split())
     assert "Correlate, but miss a condition for a name: in string 1:4 .95." in shown
-    assert "no name (share of the gradient that reaches back 30 and 100 characters): 1:5 (6, 0 %)." in shown
+    assert "no name (share of the gradient that reaches back 30 and 100 characters, at places" in shown
+    assert "spread over the 40,000 characters searched): 1:5 (6, 0 %)." in shown
     assert "In no single cell, but in all cells of a layer together (linear probe): line position .90." in shown
     assert "Not found" not in shown
     assert "One cell reacts to a single character: a" in shown

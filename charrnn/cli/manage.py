@@ -10,9 +10,10 @@ import typer
 
 from charrnn.cli.completion import complete_run
 from charrnn.cli.options import JsonOption, NamedRunArgument, RunArgument
-from charrnn.cli.runs import Summary, summarize, write_plot
+from charrnn.cli.runs import Summary, format_setting, summarize, write_plot
 from charrnn.cli.stderr import say
 from charrnn.errors import CharrnnError, UsageError
+from charrnn.settings import TrainingSettings
 from charrnn.units import amount, count, duration, file_size, loss
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from charrnn.model.run import Run
 
 CURVE_ROWS = 8
+SHOWN = ("batch_size", "seq_length", "learning_rate", "precision", "steps")
+"""Settings of training that have a place of their own."""
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -116,6 +119,9 @@ def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
         f"step {count(progress.step)} of {count(training.steps)}, {amount(training.batch_size, 'stream')} × "
         f"{amount(training.seq_length, 'character')}, learning rate {training.learning_rate:g}, {training.precision}",
     )
+    others = _other_settings(training)
+    if others:
+        yield "other settings", ", ".join(others)
     if progress.seconds:
         yield "time", duration(progress.seconds)
     if progress.best_nats is not None:
@@ -123,6 +129,15 @@ def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
         yield "validation loss", f"{loss(progress.best_nats)}{at}"
     yield "reason", origin.chosen_because
     yield "checkpoints", ", ".join(f"step {count(step)}" for step in run.checkpoint_steps())
+
+
+def _other_settings(training: TrainingSettings) -> list[str]:
+    """Return the settings that no other row shows and that are not the defaults, such as `--seed 3`."""
+    return [
+        f"{option.flag} {value if isinstance(value, str) else format_setting(value)}"
+        for name, option in TrainingSettings.options().items()
+        if name not in SHOWN and (value := getattr(training, name)) != option.default
+    ]
 
 
 def _held_out(run: Run) -> str:

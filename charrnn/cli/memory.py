@@ -40,6 +40,7 @@ LEGEND = {
     "halves every": "this many characters, from k = {tail} on",
     "bits lost": "where only the last n characters are the true ones",
     "context": "the n from which on less than .01 bit is lost",
+    "gradient share": "of the squared gradient k characters back, at {positions} places spread over {characters}",
     "typical": "mean share at k = {lag}, all positions alike",
     "half from": "how many positions make up half of the squared gradient there",
 }
@@ -168,7 +169,9 @@ def _print(measured: Sequence[Measured], terminal: Terminal) -> None:
     _share_table(measured, terminal)
     terminal.write("\n")
     reach, share = measured[0].memory.reach, measured[0].memory.share
-    key_values([(name, text.format(tail=reach.tail, lag=share.lags[-1])) for name, text in LEGEND.items()], terminal)
+    read = amount(len(measured[0].text), "character") if len(measured) == 1 else "each text"
+    facts = {"tail": reach.tail, "lag": share.lags[-1], "positions": reach.positions, "characters": read}
+    key_values([(name, text.format(**facts)) for name, text in LEGEND.items()], terminal)
 
 
 def _summary(memory: Memory) -> str:

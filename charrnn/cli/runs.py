@@ -27,12 +27,19 @@ if TYPE_CHECKING:
     from charrnn.model.checkpoint import Progress
     from charrnn.model.losses import LossPlot
     from charrnn.model.run import Run
+    from charrnn.options import Option
 
 HEADERS = ("run", "corpus", "model", "parameters", "steps", "nats", "bpc", "minutes", "size", "state")
 NUMBERS = ("parameters", "nats", "bpc", "minutes", "size")
+LEFT_OUT_FIRST = ("size", "parameters", "steps", "minutes", "bpc", "corpus", "state", "model")
+"""Columns that a narrow terminal does not show, the first of them first."""
 IN_COLUMNS = ("recurrence", "layers", "hidden_size", "steps")
+LEAST_TELLING = ("val_characters", "evaluations", "threads", "precision", "val_fraction", "patience", "warmup_steps")
+"""Settings that a narrow terminal does not show, the first of them first; then the others, the last of them first."""
+LOSSES = "losses: the best validation of each run, on the text that it held out from its corpus"
 NONE = "–"
-MAX_CHARACTERS = 40  # of a corpus name or a path
+MAX_CHARACTERS = 40  # of a corpus name, a path or a setting
+NARROW, NARROW_CHARACTERS = 100, 16  # the same on terminals of fewer columns, but for paths
 LIST = "list"
 
 
@@ -64,7 +71,7 @@ class Damaged:
     def warnings(self) -> tuple[str, ...]:
         return (self.problem,)
 
-    def cells(self) -> list[str]:
+    def cells(self, characters: int) -> list[str]:
         return [self.name, *[NONE] * (len(HEADERS) - 3), file_size(self.size), "damaged"]
 
     def to_json(self) -> dict[str, Any]:
@@ -116,13 +123,13 @@ class Summary:
             "warnings": list(self.warnings),
         }
 
-    def cells(self) -> list[str]:
-        """Return the row of the table below `HEADERS`."""
+    def cells(self, characters: int) -> list[str]:
+        """Return the row of the table below `HEADERS`. characters: those shown of the corpus's name."""
         settings, progress = self.run.settings, self.progress
         nats = progress.best_nats
         return [
             _title(self.run.path),
-            _shortened(settings.corpus.name),
+            _shortened(settings.corpus.name, characters),
             settings.model.shape,
             count(self.parameters),
             f"{count(progress.step)} of {count(settings.training.steps)}",
@@ -249,25 +256,49 @@ def write_plot(plot: LossPlot, terminal: Terminal) -> None:
         terminal.paragraph(left_out)
 
 
+def _options() -> dict[str, Option]:
+    """Return name → option of the settings of model and training."""
+    return {**ModelSettings.options(), **TrainingSettings.options()}
+
+
 def differing_settings(runs: Sequence[Summary]) -> list[str]:
     """Return the settings that differ between runs and have no column."""
-    names = [*ModelSettings.options(), *TrainingSettings.options()]
-    return [name for name in names if name not in IN_COLUMNS and len({entry.options[name] for entry in runs}) > 1]
+    return [name for name in _options() if name not in IN_COLUMNS and len({entry.options[name] for entry in runs}) > 1]
 
 
 def print_runs(listed: Sequence[Summary | Damaged], terminal: Terminal) -> None:
-    """Print a table of runs, and one of the settings that differ."""
-    from charrnn.display.tables import table
+    """Print a table of runs, and one of the settings that differ, each with as many columns as fit on a terminal."""
+    from charrnn.display.tables import fit, table
 
-    table(HEADERS, (entry.cells() for entry in listed), terminal, right=NUMBERS)
+    characters = NARROW_CHARACTERS if terminal.is_terminal and terminal.width < NARROW else MAX_CHARACTERS
+    headers, rows = fit(HEADERS, [entry.cells(characters) for entry in listed], terminal, LEFT_OUT_FIRST)
+    table(headers, rows, terminal, right=[header for header in NUMBERS if header in headers])
     intact = [entry for entry in listed if isinstance(entry, Summary)]
     names = differing_settings(intact)
-    if names:
-        options = {**ModelSettings.options(), **TrainingSettings.options()}
-        headers = [options[name].flag.removeprefix("--") for name in names]
+    settings, rows = fit(["run", *map(_flag, names)], _setting_rows(intact, names), terminal, _least_telling(names))
+    if len(settings) > 1:
         terminal.write("\n")
-        rows = ([_title(entry.run.path), *(_format(entry.options[name]) for name in names)] for entry in intact)
-        table(["run", *headers], rows, terminal, right=headers)
+        table(settings, rows, terminal, right=settings[1:])
+    if terminal.is_terminal:
+        terminal.write("\n")
+        terminal.paragraph(LOSSES)
+    left_out = [header for header in (*HEADERS, *map(_flag, names)) if header not in headers + settings]
+    if left_out:
+        terminal.paragraph(f"left out at this width: {', '.join(left_out)}; charrnn runs show RUN has them")
+
+
+def _setting_rows(runs: Sequence[Summary], names: Sequence[str]) -> list[list[str]]:
+    return [[_title(one.run.path), *(_shortened(format_setting(one.options[name])) for name in names)] for one in runs]
+
+
+def _least_telling(names: Sequence[str]) -> list[str]:
+    """Return the flags of settings, the one that a narrow table leaves out first first."""
+    others = [name for name in reversed(names) if name not in LEAST_TELLING]
+    return [_flag(name) for name in (*(name for name in LEAST_TELLING if name in names), *others)]
+
+
+def _flag(name: str) -> str:
+    return _options()[name].flag.removeprefix("--")
 
 
 def _title(path: Path) -> str:
@@ -277,8 +308,8 @@ def _title(path: Path) -> str:
     return path.name if SAFE_NAME.fullmatch(path.name) else _shortened(str(path))
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= MAX_CHARACTERS else f"{text[: MAX_CHARACTERS - 1]}…"
+def _shortened(text: str, characters: int = MAX_CHARACTERS) -> str:
+    return text if len(text) <= characters else f"{text[: characters - 1]}…"
 
 
 def _number(value: float, decimals: int) -> str:
@@ -286,5 +317,6 @@ def _number(value: float, decimals: int) -> str:
     return f"{value:.{decimals}f}" if abs(value) < 1e7 else f"{value:.3g}"
 
 
-def _format(value: Any) -> str:
+def format_setting(value: Any) -> str:
+    """Return the value of a setting; None as a dash."""
     return f"{value:g}" if isinstance(value, float) else NONE if value is None else str(value)

@@ -115,8 +115,8 @@ class Findings:
         )
 
     def heading(self, text_name: str = "this text") -> str:
-        """Return what was searched, in one line."""
-        return f"{self.bits_per_character:.2f} bits/char on {text_name}"
+        """Return what was searched, and its loss, in one line."""
+        return f"{self.bits_per_character:.2f} bits/char on {amount(self.characters, 'character')} of {text_name}"
 
     def table(self) -> list[list[str]]:
         """Return a row for each named cell, for `report.CLAIM_HEADERS`."""
@@ -285,8 +285,8 @@ def paragraphs(findings: Findings) -> Iterator[str]:
         more = f", and {len(carriers) - CARRIERS_SHOWN} more" if len(carriers) > CARRIERS_SHOWN else ""
         lags = " and ".join(map(str, SHARE_LAGS))
         yield (
-            f"Carry memory, but have no name (share of the gradient that reaches back {lags} characters): "
-            f"{', '.join(listed)}{more}."
+            f"Carry memory, but have no name (share of the gradient that reaches back {lags} characters, at places "
+            f"spread over the {amount(findings.characters, 'character')} searched): {', '.join(listed)}{more}."
         )
     found = {one.property_name for one in named + correlate}
     nothing = [name for name in findings.testable if name not in found]

@@ -39,7 +39,7 @@ GLOSSARY = {
     "all": "the same over all characters",
     "shift": "difference of the mean color inside and outside, from −2 to 2",
     "name in": "share of resamples of the text in which no other property fits better",
-    "gradient": "share of the squared gradient of the loss that the cell carries back over 30, 100 characters",
+    "gradient": "share of the squared gradient that the cell carries back over 30, 100 characters of the searched text",
     "5-gram": "score of a prediction from the last five characters",
     "untrained": "score of the best cell of untrained networks",
 }

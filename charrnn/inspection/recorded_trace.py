@@ -241,7 +241,7 @@ class Trace:
         last = self.start + len(self) - 1
         facts = {**self.facts, "text": f"{self.title}, characters {count(self.start)}–{count(last)}"}
         known = self.surprise[np.isfinite(self.surprise)]
-        return {**facts, "loss": f"{known.mean():.2f} bits/char"} if len(known) else facts
+        return {**facts, "loss": f"{known.mean():.2f} bits/char on these characters"} if len(known) else facts
 
     def to_json(self, *cells: CellName, signal: str = "auto", successors: bool = False) -> dict[str, Any]:
         """Return the values of these cells with the characters, in JSON's own types."""
