@@ -4,9 +4,9 @@
     python -m tests.readme --write
     python -m tests.readme --write --novel warpeace
 
-The screen, the picture of code and checkpoints/code/README.md come from the built-in model. The table of results
-repeats tests/benchmarks/RESULTS.md, which names the command of each measurement. Two cells of the run that --novel
-names color the page of dialogue; without one the page stays as it is.
+The screen of inspect, the sample, the picture of code and checkpoints/code/README.md come from the built-in model. The
+table of results repeats tests/benchmarks/RESULTS.md, which names the command of each measurement. Two cells of the run
+that --novel names color the page of dialogue; without one the page stays as it is.
 """
 
 from __future__ import annotations
@@ -59,6 +59,12 @@ def with_screen(readme: str) -> str:
     return replaced(readme, "prints, in color:\n\n```\n", "(?s:.*?)(?=\n```)", "\n\n".join(paragraphs[: cells[0] + 1]))
 
 
+def with_sample(readme: str) -> str:
+    """Return the README with what its command that samples from the built-in model writes."""
+    (command,) = re.findall(r"`charrnn (sample code --prime [^`]+)` writes", readme)
+    return replaced(readme, "` writes:\n\n```python\n", "(?s:.*?)(?=```)", f"{printed(*shlex.split(command))}\n")
+
+
 def with_results(readme: str, results: str) -> str:
     """Return the README with the measurements of its machine in the table of results."""
     machine = re.findall(r"Two cores of an AMD EPYC\s(Zen \d)", readme)[0]
@@ -101,7 +107,7 @@ def with_caption(readme: str, model: Model, cells: Sequence[str]) -> str:
 def expected(novel: str | None) -> Iterator[tuple[Path, str]]:
     """Yield the files and what they should hold. novel: a run that has read one."""
     readme = with_results(README.read_text("utf-8"), RESULTS.read_text("utf-8"))
-    readme = with_screen(readme)
+    readme = with_sample(with_screen(readme))
     (command,) = re.findall(r"`charrnn inspect (code --cell\s[^`]+) --output cell.svg`", readme)
     yield PICTURES / "docstrings.svg", picture(*shlex.split(command))
     yield FOLDER / PAGE_FILE, page()
