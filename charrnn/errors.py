@@ -19,7 +19,8 @@ class ExitCode(IntEnum):
 class CharrnnError(Exception):
     """An error that the user can fix. Any other exception that reaches the command line is a bug.
 
-    message: what is wrong, without a full stop, naming the file, flag or value. hint: what to do about it.
+    message: what is wrong, without a full stop, naming the file, parameter or value. hint: what to do about it.
+    Both name parameters in backticks, as in `hidden_size` or `resume=True`; the command line shows them as its flags.
     exit_code: of the program.
     """
 

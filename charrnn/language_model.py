@@ -113,9 +113,9 @@ class LanguageModel(ReadingModel):
         part = tuple(recurrence.state_parts).index(clampable_signal(self.network, signal))
         chosen = self.sample_settings(**settings)
         if chosen.best_of > 1:
-            raise UsageError("--best-of and --color-by exclude each other", "leave out one of them")
+            raise UsageError("the values of a cell are not known with `best_of`", "leave it out")
         if chosen.uses_particles:
-            raise UsageError("--particles or --suffix and --color-by exclude each other", "leave out one of them")
+            raise UsageError("the values of a cell are not known with `particles` or `suffix`", "leave them out")
         pairs = self._generate_states(self._prime_ids(prime), clamp, chosen, corpus)
         return ((ids, state[watched.layer - 1][part][:, watched.index].cpu().numpy()) for ids, state in pairs)
 

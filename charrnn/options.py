@@ -73,19 +73,19 @@ class Option:
         if value is None and self.optional:
             return
         if value is None:
-            raise UsageError(f"{self.flag} needs a value")
+            raise UsageError(f"`{self.name}` needs a value")
         if self.repeatable and type(value) is tuple:
             for each in value:
                 dataclasses.replace(self, repeatable=False).check(each)
             return
         if self.ranged and type(value) is str:
-            for end in range_ends(value, self.flag):
+            for end in range_ends(value, self.name):
                 self.check(end)
             return
         right_type = type(value) is self.value_type
         wanted = self._requirement(value) if right_type else TYPE_DESCRIPTIONS[self.value_type]
         if wanted is not None:
-            raise UsageError(f"{self.flag} must be {wanted}, not {shortened(value)}")
+            raise UsageError(f"`{self.name}` must be {wanted}, not {shortened(value)}")
 
     def _requirement(self, value: Any) -> str | None:
         """Return the requirement that a value of the right type violates, such as `at least 1`, or None."""
@@ -111,13 +111,13 @@ class Option:
         return None if all(holds for _, holds in checks) else " and ".join(words for words, _ in checks)
 
 
-def range_ends(value: float | str, flag: str = "") -> tuple[float, float]:
-    """Return both ends of a value such as 0.5 or "0.5..1.2". flag: names it in the UsageError for any other str."""
+def range_ends(value: float | str, name: str = "") -> tuple[float, float]:
+    """Return both ends of a value such as 0.5 or "0.5..1.2". name: for the UsageError for another str."""
     first, dots, last = str(value).partition("..")
     try:
         return float(first), float(last if dots else first)
     except ValueError:
-        raise UsageError(f"{flag} must be a number or two, as in 0.5..1.2, not {shortened(value)}") from None
+        raise UsageError(f"`{name}` must be a number or two, as in 0.5..1.2, not {shortened(value)}") from None
 
 
 def option(default: Any, help: str, **details: Any) -> Any:
@@ -136,7 +136,7 @@ class Settings:
                 value = float(value)
                 object.__setattr__(self, name, value)
             if option.ranged and type(value) is str and ".." not in value:
-                value = range_ends(value, option.flag)[0]
+                value = range_ends(value, name)[0]
                 object.__setattr__(self, name, value)
             option.check(value)
 
@@ -184,7 +184,7 @@ class Settings:
         values = {name: data.get(name, option.missing_value) for name, option in options.items()}
         for name in (name for name, option in options.items() if option.repeatable):
             if not isinstance(values[name], list | tuple):
-                raise CharrnnError(f"{source}: {options[name].flag} must be a list, not {shortened(values[name])}")
+                raise CharrnnError(f"{source}: `{name}` must be a list, not {shortened(values[name])}")
             values[name] = tuple(values[name])
         try:
             return cls(**values)
@@ -212,8 +212,8 @@ def check_names(given: Iterable[str], *classes: type[Settings]) -> None:
             raise UsageError(f"unknown setting {name!r}", f"use {near[0]!r}" if near else f"use {', '.join(known)}")
 
 
-def only_one_of(**flags: Any) -> None:
-    """Raise UsageError where more than one of these flags (name → value, or None or False) was given."""
-    named = ["--" + name.replace("_", "-") for name, value in flags.items() if value is not None and value is not False]
+def only_one_of(**values: Any) -> None:
+    """Raise UsageError where more than one of these parameters is neither None nor False."""
+    named = [f"`{name}`" for name, value in values.items() if value is not None and value is not False]
     if len(named) > 1:
         raise UsageError(f"{' and '.join(named)} exclude each other", f"give {named[0]} or {named[1]}")

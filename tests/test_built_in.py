@@ -148,7 +148,7 @@ def test_it_cannot_be_changed(home: Path) -> None:
     for change in (lambda: remove_run(BUILT_IN), lambda: rename_run(BUILT_IN, "mine")):
         with pytest.raises(UsageError, match="built-in"):
             change()
-    with pytest.raises(UsageError, match="cannot be resumed; train it further with --init-from code"):
+    with pytest.raises(UsageError, match="cannot be resumed; train it further with `init_from='code'`"):
         charrnn.train("python", resume=True)
     assert free_name(BUILT_IN, runs_folder()) == f"{BUILT_IN}-2"
 

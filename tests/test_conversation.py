@@ -105,7 +105,7 @@ def test_settings_change() -> None:
     assert len(talk.say("c")) == 5
     talk.change(length=9)
     assert len(talk.say("c")) == 9
-    with pytest.raises(UsageError, match="--temperature must be above 0"):
+    with pytest.raises(UsageError, match="`temperature` must be above 0"):
         talk.change(temperature=0.0)
     with pytest.raises(CharrnnError, match="the stop text has unknown"):
         talk.change(stop="X")
@@ -133,7 +133,7 @@ def test_bytes() -> None:
     assert talk.text.startswith("é\n".encode())
 
 
-@pytest.mark.parametrize(("turns", "said"), [({"you": "X"}, "--you has"), ({"end": "|"}, "--turn-end has")])
+@pytest.mark.parametrize(("turns", "said"), [({"you": "X"}, "`you` has"), ({"end": "|"}, "`turn_end` has")])
 def test_turns_of_unknown_characters(turns: dict[str, str], said: str) -> None:
     with pytest.raises(CharrnnError, match=said):
         conversation(TurnFormat(**turns))

@@ -106,7 +106,7 @@ def test_not_utf_8() -> None:
     put("a.txt", b"\xef\xbb\xbfabc\xff")
     error = failure("a.txt")
     assert error.message == "a.txt is not UTF-8: byte 0xFF at offset 6"
-    assert "--bytes" in error.hint
+    assert "`as_bytes=True`" in error.hint
 
 
 def test_text_of_many_blocks() -> None:
@@ -348,7 +348,7 @@ def test_folder_without_text() -> None:
     put("texts/latin.txt", b"caf\xe9")
     error = failure("texts")
     assert error.message == "texts holds no text: texts/latin.txt is not UTF-8: byte 0xE9 at offset 3"
-    assert "--bytes" in error.hint
+    assert "`as_bytes=True`" in error.hint
 
 
 @POSIX

@@ -119,9 +119,9 @@ def test_precision_is_refused_where_unsupported() -> None:
     assert choose_precision("bf16", cpu, "gru") == "bf16"
     for name in ("tf32", "fp16"):
         able = ", ".join(supported_precisions(cpu, "lstm"))
-        with pytest.raises(UsageError, match=f"cannot train in {name}; choose --precision from: {able}$"):
+        with pytest.raises(UsageError, match=f"cannot train in {name}; choose `precision` from: {able}$"):
             choose_precision(name, cpu, "lstm")
-    with pytest.raises(UsageError, match="--precision must be one of auto, fp32, tf32, bf16, fp16, not 'int8'"):
+    with pytest.raises(UsageError, match="`precision` must be one of auto, fp32, tf32, bf16, fp16, not 'int8'"):
         choose_precision("int8", cpu, "lstm")
 
 
@@ -147,7 +147,7 @@ def test_bf16_is_refused_where_the_layer_fails_in_it(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(torch.nn.LSTM, "forward", refuse)
     cpu = torch.device("cpu")
-    with pytest.raises(UsageError, match=r"cannot train in bf16; choose --precision from: fp32$"):
+    with pytest.raises(UsageError, match=r"cannot train in bf16; choose `precision` from: fp32$"):
         choose_precision("bf16", cpu, "lstm")
     assert choose_precision("auto", cpu, "lstm", cpu_flags=["avx512_bf16"]) == "fp32"
 
@@ -229,5 +229,5 @@ def test_missing_device_is_refused_with_those_available() -> None:
         if name not in [p.values[0] for p in DEVICES_HERE if not p.marks[0].args[0]]:
             with pytest.raises(UsageError, match=f"no {name} device here.*choose from: cpu"):
                 choose_device(name)
-    with pytest.raises(UsageError, match="--device must be one of auto, cpu, cuda, mps, not 'tpu'"):
+    with pytest.raises(UsageError, match="`device` must be one of auto, cpu, cuda, mps, not 'tpu'"):
         choose_device("tpu")

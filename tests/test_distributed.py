@@ -219,7 +219,7 @@ def first(both: list[dict[str, Any]]) -> dict[str, Any]:
 def test_rows_are_shared_without_gap_or_overlap() -> None:
     for size, streams in itertools.product(range(1, 9), range(1, 20)):
         if streams < size:
-            with pytest.raises(UsageError, match=f"--batch-size {size} or more"):
+            with pytest.raises(UsageError, match=f"`batch_size={size}` or more"):
                 ProcessGroup(0, size).rows(streams)
             continue
         slices = [ProcessGroup(rank, size).rows(streams) for rank in range(size)]

@@ -89,7 +89,7 @@ def test_starts_of_a_large_text_are_mapped(tmp_path: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("rule", ["(", "*", "a{99999999999}", "(?P<n>", "\udcff", "a" * 420_000])
 def test_invalid_expression(rule: str) -> None:
-    with pytest.raises(UsageError, match="--documents must be lines, files or a regular expression") as caught:
+    with pytest.raises(UsageError, match="`documents` must be lines, files or a regular expression") as caught:
         DocumentSeparator(rule)
     assert len(str(caught.value)) < 1000
 
@@ -127,7 +127,7 @@ def test_opening_is_a_newline_or_the_first_character() -> None:
 
 @pytest.mark.parametrize("rule", [r"\u000a", "(?u)x"])
 def test_invalid_expression_for_bytes(rule: str) -> None:
-    with pytest.raises(UsageError, match=r"--documents .* cannot be matched with bytes"):
+    with pytest.raises(UsageError, match=r"`documents` .* cannot be matched with bytes"):
         DocumentSeparator(rule).separate(np.arange(5, dtype=np.uint8), Vocabulary.of_bytes())
 
 

@@ -140,7 +140,7 @@ def test_imported_run_cannot_be_resumed(file: Path, home: Path) -> None:
     import_run(file, "copy")
     imported = open_run("copy")
     with pytest.raises(
-        CharrnnError, match=r"copy has no optimizer state, so it cannot be resumed; .* --init-from copy"
+        CharrnnError, match=r"copy has no optimizer state, so it cannot be resumed; .* `init_from='copy'`"
     ):
         imported.resumable_checkpoint()
     assert not list(imported.path.rglob("training.safetensors"))

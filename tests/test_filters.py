@@ -191,7 +191,7 @@ def locally_typical() -> Iterator[None]:
 def test_a_new_filter_is_a_setting() -> None:
     assert SampleSettings(locally_typical=0.9, top_k=5).locally_typical == 0.9
     assert SampleSettings().locally_typical == 1.0
-    with pytest.raises(UsageError, match="--locally-typical must be above 0 and at most 1, not 2"):
+    with pytest.raises(UsageError, match="`locally_typical` must be above 0 and at most 1, not 2"):
         SampleSettings(locally_typical=2)
 
 

@@ -181,7 +181,7 @@ def test_what_cannot_be_compiled_is_one_clear_line(expression: str, message: str
     with pytest.raises(UsageError) as caught:
         compiled(expression)
     assert message in str(caught.value)
-    assert str(caught.value).startswith("--matching")
+    assert str(caught.value).startswith("`matching`")
     assert "\n" not in str(caught.value)
 
 

@@ -219,18 +219,18 @@ def test_a_vocabulary_of_one_character(chosen: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("chosen", "said"),
     [
-        ({"ban": "abc"}, "--ban excludes every character"),
-        ({"bias": "x=1"}, "--bias has unknown characters"),
-        ({"bias": "a"}, "--bias must be of the form CHAR=X"),
-        ({"temperature": "0..1"}, "--temperature must be at least 0.01"),
-        ({"temperature": 0}, "--temperature must be above 0; --greedy always takes the most likely character"),
-        ({"temperature": "hot"}, "--temperature must be a number or two"),
-        ({"mirostat_ent": 2, "top_p": 0.5}, "--mirostat-ent and --top-p exclude each other"),
-        ({"mirostat_lr": 0.2}, "--mirostat-lr needs --mirostat-ent"),
-        ({"repeat_last_n": 5}, "--repeat-last-n needs --repeat-penalty or"),
-        ({"dry_base": 2}, "--dry-base needs --dry-multiplier"),
-        ({"greedy": True, "best_of": 2}, "--greedy and --best-of exclude each other"),
-        ({"stop_regex": "("}, "--stop-regex .* is not a regular expression"),
+        ({"ban": "abc"}, "`ban` excludes every character"),
+        ({"bias": "x=1"}, "`bias` has unknown characters"),
+        ({"bias": "a"}, "`bias` must be of the form CHAR=X"),
+        ({"temperature": "0..1"}, "`temperature` must be at least 0.01"),
+        ({"temperature": 0}, "`temperature` must be above 0; `greedy=True` always takes the most likely character"),
+        ({"temperature": "hot"}, "`temperature` must be a number or two"),
+        ({"mirostat_ent": 2, "top_p": 0.5}, "`mirostat_ent` and `top_p` exclude each other"),
+        ({"mirostat_lr": 0.2}, "`mirostat_lr` needs `mirostat_ent`"),
+        ({"repeat_last_n": 5}, "`repeat_last_n` needs `repeat_penalty` or"),
+        ({"dry_base": 2}, "`dry_base` needs `dry_multiplier`"),
+        ({"greedy": True, "best_of": 2}, "`greedy` and `best_of` exclude each other"),
+        ({"stop_regex": "("}, "`stop_regex` .* is not a regular expression"),
         ({"lines": 2}, "knows no newline"),
         ({"until_balanced": True}, "knows no brackets"),
     ],
@@ -242,7 +242,7 @@ def test_impossible_settings(chosen: dict[str, object], said: str) -> None:
 
 
 def test_characters_of_several_bytes_cannot_be_banned() -> None:
-    with pytest.raises(CharrnnError, match="--ban: 'é' is 2 bytes"):
+    with pytest.raises(CharrnnError, match="`ban`: 'é' is 2 bytes"):
         generate(small_network(vocabulary_size=256), SampleSettings(ban="é"), vocabulary=Vocabulary.of_bytes())
 
 
@@ -329,5 +329,5 @@ def test_empty_text_is_never_the_best() -> None:
 
 
 def test_best_of_is_a_setting_of_at_least_one() -> None:
-    with pytest.raises(UsageError, match="--best-of must be at least 1"):
+    with pytest.raises(UsageError, match="`best_of` must be at least 1"):
         SampleSettings(best_of=0)

@@ -210,7 +210,7 @@ def test_ten_skipped_steps_return_to_the_last_checkpoint(tmp_path: Path) -> None
 def test_repeated_explosions_are_an_error(tmp_path: Path) -> None:
     with (
         new_run(tmp_path, TRAINING.changed(evaluations=2)) as writer,
-        pytest.raises(CharrnnError, match=r"training exploded .* lower --learning-rate"),
+        pytest.raises(CharrnnError, match=r"training exploded .* lower `learning_rate`"),
     ):
         list(events_of(writer, poison(new_network(), range(23, 1000))))
     assert writer.run.checkpoint("last").step == 20

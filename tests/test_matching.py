@@ -174,15 +174,15 @@ def test_matching_changes_nothing_where_it_allows_everything() -> None:
 @pytest.mark.parametrize(
     ("details", "message"),
     [
-        ({"matching": "a{9}", "length": 5}, "--matching needs 9 characters, but --length is 5; raise --length"),
+        ({"matching": "a{9}", "length": 5}, "`matching` needs 9 characters, but `length` is 5; raise `length`"),
         ({"matching": "a{9}", "ban": "a"}, "no text of the model's characters matches"),
-        ({"matching": "a", "stop": "b"}, "--matching and --stop exclude each other"),
-        ({"suffix": "a", "lines": 2}, "--suffix and --lines exclude each other"),
-        ({"particles": 2}, "--particles needs --matching or --suffix"),
-        ({"ess_threshold": 0.1}, "--ess-threshold needs --matching or --suffix"),
-        ({"matching": "a", "particles": 2, "greedy": True}, "--particles and --greedy exclude each other"),
-        ({"suffix": "a", "best_of": 2}, "--suffix and --best-of exclude each other"),
-        ({"matching": "a" * 1001}, "--matching must be at most 1,000 characters"),
+        ({"matching": "a", "stop": "b"}, "`matching` and `stop` exclude each other"),
+        ({"suffix": "a", "lines": 2}, "`suffix` and `lines` exclude each other"),
+        ({"particles": 2}, "`particles` needs `matching` or `suffix`"),
+        ({"ess_threshold": 0.1}, "`ess_threshold` needs `matching` or `suffix`"),
+        ({"matching": "a", "particles": 2, "greedy": True}, "`particles` and `greedy` exclude each other"),
+        ({"suffix": "a", "best_of": 2}, "`suffix` and `best_of` exclude each other"),
+        ({"matching": "a" * 1001}, "`matching` must be at most 1,000 characters"),
         ({"suffix": "é"}, "the suffix has unknown characters"),
     ],
 )
@@ -289,5 +289,5 @@ def test_infilling_finds_the_text_that_leads_to_the_suffix() -> None:
     network = network_that_counts(11)
     vocabulary = Vocabulary.of("\nabcdefghij")
     assert generated(network, vocabulary, suffix="fgh", length=20)[0] == ["abcde"]
-    with pytest.raises(UsageError, match="--suffix and --stop exclude"):
+    with pytest.raises(UsageError, match="`suffix` and `stop` exclude"):
         generated(network, vocabulary, suffix="fgh", stop="a")

@@ -169,7 +169,7 @@ def test_expressions_of_an_nfd_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_banned_characters_of_a_jamo_run(korean: charrnn.Model) -> None:
     assert "\u1100" not in normalized(korean.sample(length=200, seed=3, ban="\u1100"), "jamo")
     with pytest.raises(
-        UsageError, match="--ban: '가' is 2 characters for this model, whose text is normalized to jamo"
+        UsageError, match="`ban`: '가' is 2 characters for this model, whose text is normalized to jamo"
     ):
         korean.sample(ban="가")
 
@@ -182,5 +182,5 @@ def test_a_run_from_the_weights_of_a_jamo_run(
     model = charrnn.train(tmp_path / "more.txt", init_from="ko", steps=1, threads=1)
     assert model.run.settings.corpus.normalize == "jamo"
     assert model.vocabulary == korean.vocabulary
-    with pytest.raises(UsageError, match="ko, whose weights this run starts from, has --normalize jamo, not nfc"):
+    with pytest.raises(UsageError, match="ko, whose weights this run starts from, has `normalize` jamo, not nfc"):
         charrnn.train(tmp_path / "more.txt", init_from="ko", steps=1, normalize="nfc")

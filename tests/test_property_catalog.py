@@ -268,7 +268,7 @@ def test_lexer_that_takes_too_long_is_stopped(monkeypatch):
     text = Text("\n" * 20_000, "c")
     start = time.process_time()
     for name in ("keyword", "in string", "bracket depth"):
-        with pytest.raises(LexerTimeoutError, match="too long to read it as C; try --language none"):
+        with pytest.raises(LexerTimeoutError, match="too long to read it as C; try `language='none'`"):
             CATALOG[name].of(text)
     assert time.process_time() - start < 1
     assert not text.has_tokens
@@ -320,7 +320,7 @@ def test_error_in_a_users_function_names_the_line(tmp_path, code, message):
     [
         ("speker", "no property 'speker'"),
         (" =a", "no property ' =a'"),
-        ("mine=(", "--property mine: not a regular expression: missing"),
+        ("mine=(", "property mine: not a regular expression: missing"),
         ("mine=x{99999999999999999999}", "not a regular expression: the repetition number is too large"),
         ("mine=" + "(" * 3000 + ")" * 3000, "not a regular expression: it is longer than 1,000 characters"),
         ("nowhere.py:f", "no file nowhere.py"),

@@ -63,9 +63,9 @@ def test_hint_names_an_encoding(memory_limit: int) -> None:
     put("latin.txt", WRITTEN.encode("latin-1"))
     error = failure("latin.txt", memory_limit=memory_limit)
     assert error.message == "latin.txt is not UTF-8: byte 0xFC at offset 2"
-    assert "--encoding latin-1 reads it" in str(error)
+    assert "`encoding='latin-1'` reads it" in str(error)
     put("wide.txt", WRITTEN.encode("utf-16"))
-    assert "--encoding utf-16 reads it" in str(failure("wide.txt", memory_limit=memory_limit))
+    assert "`encoding='utf-16'` reads it" in str(failure("wide.txt", memory_limit=memory_limit))
 
 
 @SIZES
@@ -152,7 +152,7 @@ def test_bytes_are_not_converted() -> None:
 
 
 def test_newlines_are_lf_or_keep() -> None:
-    with pytest.raises(UsageError, match="--newlines must be one of keep, lf"):
+    with pytest.raises(UsageError, match="`newlines` must be one of keep, lf"):
         load_corpus(["a.txt"], newlines="crlf")
 
 
@@ -227,8 +227,8 @@ def test_nothing_left(spec: str) -> None:
     folder()
     error = failure(spec, include="*.tex")
     assert f"{spec} holds no file that" in error.message
-    assert "--include" in error.message
-    assert "--include" in str(failure(spec, exclude=["*"]))
+    assert "`include`" in error.message
+    assert "`include`" in str(failure(spec, exclude=["*"]))
 
 
 # In a run

@@ -194,7 +194,7 @@ def test_a_name_is_registered_once(registered: str) -> None:
     assert RECURRENCE_NAMES.count(registered) == 1
     with pytest.raises(ValueError, match="already a recurrence 'lstm'"):
         register(type("Other", (ReLURNN,), {"name": "lstm"}))
-    with pytest.raises(UsageError, match="--model must be one of gru, irnn, lstm, rnn"):
+    with pytest.raises(UsageError, match="`recurrence` must be one of gru, irnn, lstm, rnn"):
         find_recurrence("transformer")
 
 

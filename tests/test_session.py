@@ -107,7 +107,7 @@ def test_an_extension_that_was_killed_at_once_is_resumed(text: Path) -> None:
     with training_session(None, TrainOptions(more_steps=4, device="cpu")):
         pass
     assert not open_run("mine").is_finished(open_run("mine").checkpoint("last"))
-    with pytest.raises(UsageError, match="mine is not finished; resume it first, with --resume --name mine"):
+    with pytest.raises(UsageError, match="mine is not finished; resume it first, with `resume=True` `name='mine'`"):
         extended(more_steps=4)
     assert trained(None, TrainOptions(resume=True, device="cpu"))[-1].progress.step == 10
 
@@ -130,7 +130,7 @@ def test_only_finished_runs_are_extended(text: Path) -> None:
         with pytest.raises(UsageError, match="exclude each other"):
             TrainOptions(more_minutes=1, **more)
     for more in ({"more_minutes": 0}, {"more_steps": 0}, {"more_steps": 10**11}):
-        with pytest.raises(UsageError, match=r"--more-\w+ must be"):
+        with pytest.raises(UsageError, match=r"`more_\w+` must be"):
             TrainOptions(**more)
 
 
@@ -172,7 +172,7 @@ def test_a_restart_resumes_the_run(text: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_restart_needs_a_name(text: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
-    with pytest.raises(UsageError, match="give it a --name"):
+    with pytest.raises(UsageError, match="give it a `name`"):
         trained(["mine"], TrainOptions(SETTINGS, device="cpu"))
 
 
@@ -190,18 +190,18 @@ def test_a_short_corpus_is_refused(home: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 1, "minutes": 1}, "--epochs and --minutes exclude each other"),
-        ({"settings": {"steps": 1}, "minutes": 1}, "--steps and --minutes exclude each other"),
-        ({"resume": True, "init_from": "a"}, "--resume and --init-from exclude each other"),
-        ({"epochs": 0.0}, "--epochs must be above 0"),
-        ({"minutes": 1e10}, "--minutes must be above 0 and below 1e"),
-        ({"settings": {"hidden_size": 0}}, "--hidden-size must be at least 1"),
+        ({"epochs": 1, "minutes": 1}, "`epochs` and `minutes` exclude each other"),
+        ({"settings": {"steps": 1}, "minutes": 1}, "`steps` and `minutes` exclude each other"),
+        ({"resume": True, "init_from": "a"}, "`resume` and `init_from` exclude each other"),
+        ({"epochs": 0.0}, "`epochs` must be above 0"),
+        ({"minutes": 1e10}, "`minutes` must be above 0 and below 1e"),
+        ({"settings": {"hidden_size": 0}}, "`hidden_size` must be at least 1"),
         ({"settings": {"hiden_size": 8}}, "unknown setting 'hiden_size'"),
-        ({"settings": {"documents": "("}}, "--documents"),
+        ({"settings": {"documents": "("}}, "`documents`"),
         ({"settings": {"encoding": "klingon"}}, "unknown encoding 'klingon'"),
-        ({"settings": {"encoding": "latin-1"}, "as_bytes": True}, "--bytes and --encoding exclude each other"),
-        ({"settings": {"newlines": "lf"}, "as_bytes": True}, "--bytes and --newlines exclude each other"),
-        ({"settings": {"newlines": "cr"}}, "--newlines must be one of keep, lf"),
+        ({"settings": {"encoding": "latin-1"}, "as_bytes": True}, "`as_bytes` and `encoding` exclude each other"),
+        ({"settings": {"newlines": "lf"}, "as_bytes": True}, "`as_bytes` and `newlines` exclude each other"),
+        ({"settings": {"newlines": "cr"}}, "`newlines` must be one of keep, lf"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], message: str) -> None:

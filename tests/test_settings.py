@@ -31,14 +31,14 @@ def test_help_is_one_sentence(cls: type[Settings]) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"layers": 0}, "--layers must be at least 1 and at most 64, not 0"),
-        ({"layers": 2.0}, "--layers must be a whole number, not 2.0"),
-        ({"layers": True}, "--layers must be a whole number"),
-        ({"dropout": 1.0}, "--dropout must be at least 0 and below 1, not 1.0"),
-        ({"dropout": float("nan")}, "--dropout must be a finite number"),
-        ({"recurrence": "transformer"}, "--model must be one of "),
+        ({"layers": 0}, "`layers` must be at least 1 and at most 64, not 0"),
+        ({"layers": 2.0}, "`layers` must be a whole number, not 2.0"),
+        ({"layers": True}, "`layers` must be a whole number"),
+        ({"dropout": 1.0}, "`dropout` must be at least 0 and below 1, not 1.0"),
+        ({"dropout": float("nan")}, "`dropout` must be a finite number"),
+        ({"recurrence": "transformer"}, "`recurrence` must be one of "),
         ({"recurrence": "transformer"}, "lstm"),
-        ({"hidden_size": None}, "--hidden-size needs a value"),
+        ({"hidden_size": None}, "`hidden_size` needs a value"),
     ],
 )
 def test_invalid_value_is_refused(values: dict[str, object], message: str) -> None:
@@ -48,7 +48,7 @@ def test_invalid_value_is_refused(values: dict[str, object], message: str) -> No
 
 
 def test_long_document_rule_is_refused() -> None:
-    with pytest.raises(CharrnnError, match=r"run\.json: --documents must be at most 1,000 characters") as caught:
+    with pytest.raises(CharrnnError, match=r"run\.json: `documents` must be at most 1,000 characters") as caught:
         TrainingSettings.from_json({"documents": "(" * 420_000}, "run.json")
     assert len(str(caught.value)) < 200
 
@@ -101,5 +101,5 @@ def test_any_json_is_read_exactly_or_refused(data: st.DataObject) -> None:
 def test_keep_saves_every_nth_step() -> None:
     assert not TrainingSettings().keeps(0)
     assert [step for step in range(1, 31) if TrainingSettings(keep="every:10").keeps(step)] == [10, 20, 30]
-    with pytest.raises(UsageError, match="--keep must be of the form every:N, not 'every:0'"):
+    with pytest.raises(UsageError, match="`keep` must be of the form every:N, not 'every:0'"):
         TrainingSettings(keep="every:0")

@@ -185,7 +185,7 @@ def test_missing_cell_is_refused_with_the_shape(name, layer, message):
 
 
 def test_cell_of_another_layer_is_refused():
-    with pytest.raises(UsageError, match="not in --layer 1"):
+    with pytest.raises(UsageError, match="not in layer 1"):
         find_cell("2:17", 2, 256, 1)
 
 

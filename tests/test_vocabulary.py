@@ -179,7 +179,7 @@ def test_offset_of_bytes_that_are_not_utf_8(raw: bytes) -> None:
         with pytest.raises(CharrnnError) as caught:
             Vocabulary.of("a").encode(raw, source="file")
         assert caught.value.message == f"file is not UTF-8: byte 0x{raw[error.start]:02X} at offset {error.start}"
-        assert "--bytes" in caught.value.hint
+        assert "`as_bytes=True`" in caught.value.hint
     else:
         vocabulary = Vocabulary.of(text + "a")
         assert vocabulary.decode(vocabulary.encode(raw)) == text

@@ -129,5 +129,5 @@ def fitted_property(searches: Sequence[Findings], cell: Cell) -> Property:
     titles += [one.property_name for found in searches for one in found.summaries if one.cell == str(cell)]
     known = next((one for title in titles if (one := property_titled(title)) is not None), None)
     if known is None:
-        raise CharrnnError(f"no property of the catalog fits cell {cell}", "name one with --property")
+        raise CharrnnError(f"no property of the catalog fits cell {cell}", "name one with `property`")
     return known

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import sys
 from array import array
 from dataclasses import replace
@@ -15,6 +14,7 @@ import typer
 
 from charrnn.cli.novelty import CorpusOption, training_index
 from charrnn.cli.options import CheckpointOption, DeviceOption, RunArgument, load_model, with_settings
+from charrnn.cli.parameters import with_flags
 from charrnn.cli.sampled_text import TextOutput
 from charrnn.cli.sampling_options import parse_value, sample_settings, shown_value, unescaped
 from charrnn.cli.stderr import note
@@ -199,10 +199,8 @@ def _settable() -> dict[str, Option]:
 
 
 def _as_typed(message: str) -> str:
-    """Return a message with options named as the commands that set them."""
-    return re.sub(
-        r"(?<!\S)--([a-z][a-z-]*)", lambda flag: f"/{flag[1]}" if f"/{flag[1]}" in _settable() else flag[0], message
-    )
+    """Return a message with parameters named as the commands that set them."""
+    return with_flags(message, {name[1:].replace("-", "_"): name for name in _settable()})
 
 
 def _heading(run: str, conversation: Conversation) -> str:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from charrnn.cli.parameters import with_flags
 from charrnn.cli.runs import print_runs, summarize, write_plot
 from charrnn.cli.training_run import Trained, load_with_bar, raise_output_error, train_with_screen
 from charrnn.display.terminal import Terminal
 from charrnn.errors import CharrnnError, CharrnnWarning, ExitCode
 from charrnn.model.losses import LossPlot
+from charrnn.settings import TrainingSettings
 from charrnn.training.recurrence_comparison import ComparisonPlan, plan_comparison
 from charrnn.units import amount, duration
 
@@ -40,7 +42,8 @@ def compare_models(
         try:
             ended = train_with_screen(loaded, one, tensorboard=tensorboard, to_stderr=as_json)
         except CharrnnError as error:
-            warnings.warn(f"{one.settings['recurrence']} is left out: {error}", CharrnnWarning, stacklevel=1)
+            reason = with_flags(str(error), {name: each.flag for name, each in TrainingSettings.options().items()})
+            warnings.warn(f"{one.settings['recurrence']} is left out: {reason}", CharrnnWarning, stacklevel=1)
             continue
         if ended is None:
             continue

@@ -14,6 +14,7 @@ import typer
 from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
+from charrnn.cli.parameters import with_flags
 from charrnn.cli.progress import stage_bar
 from charrnn.cli.stderr import say
 from charrnn.errors import CharrnnError, UsageError
@@ -211,7 +212,7 @@ class _Evaluation:
             except CharrnnError as error:
                 if wanted:
                     raise
-                reason = f"No baselines: {error}."
+                reason = f"No baselines: {with_flags(str(error), {'corpus': '--corpus'})}."
         self.result["baselines_note"] = None if asked is False else reason or self._what_baselines_know()
 
     def _reason_for_no_baselines(self) -> str | None:

@@ -13,6 +13,8 @@ from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
 
 from charrnn.cli.completion import check_shell
+from charrnn.cli.parameters import flags_of, with_flags
+from charrnn.errors import CharrnnError
 
 FORMAT = re.compile(r"[|=@]|\.\.|every:")  # in a metavar that says more than a type, such as best|last|STEP
 CLAUSE_END = re.compile(r"[.:;] | \((?!default)")
@@ -44,6 +46,15 @@ class Command(_HelpPage, TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)
         return [*params, self._help_all(params[-1])] if self.main_options else params
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CharrnnError as error:
+            flags = flags_of(self.params)
+            error.message = with_flags(error.message, flags)
+            error.hint = error.hint and with_flags(error.hint, flags)
+            raise
 
     def _help_all(self, help_option: Any) -> Any:
         """Return an option like --help that shows the options of all panels."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import errno
+import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from charrnn.training.events import Finished, Requests
 from charrnn.training.options import TrainOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from charrnn.cli.tensorboard import Board
     from charrnn.settings import ReadSettings
@@ -53,7 +54,7 @@ def train_with_screen(
     from charrnn.training.session import training_session
 
     requests = Requests()
-    with training_session(corpus, options, load=load_with_bar) as session:
+    with _command_named(), training_session(corpus, options, load=load_with_bar) as session:
         if not session.group.is_first:
             with SignalHandler(requests).installed():
                 collections.deque(session.events(requests), maxlen=0)
@@ -66,6 +67,18 @@ def train_with_screen(
         with contextlib.nullcontext() if board is None else contextlib.closing(board), signals.installed():
             finished = _train(session, screen, requests, board)
     return Trained(session.run, finished, screen, signals.exit_code)
+
+
+@contextlib.contextmanager
+def _command_named() -> Iterator[None]:
+    """Where a corpus has to be named, show a command that is safe to paste, whatever the run holds."""
+    from charrnn.training.setup import UnnamedCorpusError
+
+    try:
+        yield
+    except UnnamedCorpusError as error:
+        error.hint = f"name it: charrnn train {shlex.join(error.specs)} {error.arguments}"
+        raise
 
 
 def interesting_cell(trained: Trained) -> str | None:

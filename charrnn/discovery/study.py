@@ -61,7 +61,7 @@ class Split:
         if length < MIN_CHARACTERS:
             raise CharrnnError(
                 f"a search needs a text of {MIN_CHARACTERS:,} characters or more, and this one has {length:,}",
-                "give a longer one with --text",
+                "give a longer one with `text`",
             )
         number = 20 if length >= 60_000 else 10
         gap = min(1000, length // (3 * number))

@@ -167,7 +167,7 @@ def check_length(text: EncodedText) -> None:
     if len(text) < MIN_CHARACTERS:
         raise CharrnnError(
             f"this needs a text of {MIN_CHARACTERS:,} characters or more, and this one has {len(text):,}",
-            "give a longer one with --text",
+            "give a longer one with `text`",
         )
 
 

@@ -110,7 +110,7 @@ class Trace:
     def __post_init__(self) -> None:
         if self.start and self.start >= len(self.encoded):
             raise CharrnnError(
-                f"the {self.title} ends before character {self.start}: it has {len(self.encoded)}", "lower --start"
+                f"the {self.title} ends before character {self.start}: it has {len(self.encoded)}", "lower `start`"
             )
 
     def __len__(self) -> int:

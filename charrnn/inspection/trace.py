@@ -61,14 +61,14 @@ def find_cell(name: str, layers: int, hidden_size: int, layer: int | None = None
     """
     match = re.fullmatch(r"(?:(\d{1,9}):)?(\d{1,9})", name.strip(), re.ASCII)
     if match is None:
-        raise UsageError(f"a cell is a number or LAYER:INDEX, not {name!r}", "as in --cell 42 or --cell 2:17")
+        raise UsageError(f"a cell is a number or LAYER:INDEX, not {name!r}", "as in 42 or 2:17")
     index = int(match[2])
     if layer is not None:
         check_layer(layer, layers, hidden_size)
     if match[1] is not None:
         cell = Cell(int(match[1]), index)
         if layer not in (None, cell.layer):
-            raise UsageError(f"--cell {name} is not in --layer {layer}", "give one of the two")
+            raise UsageError(f"cell {name} is not in layer {layer}", "give one of the two")
     elif layer is not None:
         cell = Cell(layer, index)
     else:

@@ -34,7 +34,7 @@ def choose_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = next(kind for kind in ("cuda", "mps", "cpu") if available[kind])
     elif name not in available:
-        raise UsageError(f"--device must be one of {', '.join(DEVICES)}, not {name!r}")
+        raise UsageError(f"`device` must be one of {', '.join(DEVICES)}, not {name!r}")
     if not available[name]:
         kinds = ", ".join(kind for kind, found in available.items() if found)
         raise UsageError(f"no {name} device here, or this build of torch cannot use it", f"choose from: {kinds}, auto")
@@ -52,7 +52,7 @@ def choose_precision(
     CPU; None: of this one. Raises UsageError if the device does not support the precision.
     """
     if name not in PRECISIONS:
-        raise UsageError(f"--precision must be one of {', '.join(PRECISIONS)}, not {name!r}")
+        raise UsageError(f"`precision` must be one of {', '.join(PRECISIONS)}, not {name!r}")
     supported = supported_precisions(device, recurrence)
     if name == "auto":
         flags = _cpu_info("flags").split() if cpu_flags is None else cpu_flags
@@ -60,7 +60,7 @@ def choose_precision(
         return "bf16" if "bf16" in supported and (device.type == "cuda" or fast_on_cpu) else "fp32"
     if name not in supported:
         known = ", ".join(supported)
-        raise UsageError(f"{device_name(device)} cannot train in {name}", f"choose --precision from: {known}")
+        raise UsageError(f"{device_name(device)} cannot train in {name}", f"choose `precision` from: {known}")
     return name
 
 

@@ -49,7 +49,7 @@ def is_loss(entry: Any) -> bool:
 def validation_curve(run: Run, x: str) -> list[Point]:
     """Return the validation losses of a run over `x`, a key of AXES. Raises UsageError for another."""
     if x not in AXES:
-        raise UsageError(f"--x must be one of {', '.join(AXES)}, not {x!r}")
+        raise UsageError(f"`x` must be one of {', '.join(AXES)}, not {x!r}")
     training = run.settings.training
     read = training.batch_size * training.seq_length / 1e6  # in a step
     scale = {"characters": read, "minutes": 1 / 60, "steps": 1.0}[x]

@@ -51,13 +51,14 @@ HELD_OUT_FILE = "held_out.bin"
 HELD_OUT_CHARACTERS = 2_000_000
 WEIGHT_TYPES = ("F32", "F16")  # in a checkpoint
 LARGEST_VOCABULARY = 5_000_000  # bytes; all of Unicode takes 4.4 million
+NAME_A_TEXT = "name a text, as in `text=Path('FILE')`"
 T = TypeVar("T")
 
 
 class NoHeldOutTextError(CharrnnError):
     """A run was imported without its held-out text."""
 
-    def __init__(self, name: str, hint: str = "name a text, as in --text FILE"):
+    def __init__(self, name: str, hint: str = NAME_A_TEXT):
         super().__init__(f"{name} was imported without held-out text", hint)
 
 
@@ -148,7 +149,7 @@ class Run:
         try:
             text = text_from(self.settings.corpus.held_out_from, HELD_OUT_CHARACTERS)
         except FetchError as error:
-            raise NoHeldOutTextError(self.name, f"{error}; name a text, as in --text FILE") from None
+            raise NoHeldOutTextError(self.name, f"{error}; {NAME_A_TEXT}") from None
         return self.encode(text, skip_unknown=True)
 
     def held_out_bytes(self) -> bytes:
@@ -171,7 +172,7 @@ class Run:
         reading = self.read_settings(**changed)
 
         def encode(text: str | bytes, source: str) -> np.ndarray:
-            hint = "use --skip-unknown to leave them out"
+            hint = "use `skip_unknown=True` to leave them out"
             return self.vocabulary.encode(text, source=source, skip_unknown=skip_unknown, hint=hint)
 
         as_bytes = self.vocabulary.kind == "bytes"
@@ -281,7 +282,7 @@ class Run:
         if not checkpoint.has_training_state:
             raise CharrnnError(
                 f"{self.name} has no optimizer state, so it cannot be resumed",
-                f"start a new run from its weights with --init-from {self.name}",
+                f"start a new run from its weights with `init_from={self.name!r}`",
             )
         shapes = training_shapes(self.settings.model, len(self.vocabulary), self.settings.training.batch_size)
         return read_tensors(checkpoint.path / TRAINING_FILE, shapes, checkpoint.manifest.entries[TRAINING_FILE])

@@ -56,7 +56,7 @@ def in_half_precision(weights: Mapping[str, Tensor], name: str) -> dict[str, Ten
     """Return weights as float16. name: of the run. Raises CharrnnError where they exceed its range."""
     halved = {key: tensor.half() for key, tensor in weights.items()}
     if not all(bool(torch.isfinite(tensor).all()) for tensor in halved.values()):
-        raise CharrnnError(f"the weights of {name} are too large for half precision", "leave --half out")
+        raise CharrnnError(f"the weights of {name} are too large for half precision", "leave `half` out")
     return halved
 
 

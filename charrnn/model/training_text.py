@@ -25,7 +25,7 @@ def training_text(run: Run, spec: str | None = None) -> Corpus:
     as_bytes = run.vocabulary.kind == "bytes"
     corpus = load_corpus([spec], as_bytes=as_bytes, vocabulary=run.vocabulary, **identity.reading.to_json())
     if corpus.sha256 != identity.sha256:
-        raise CharrnnError(f"{spec} is not the corpus that {run.name} was trained on", "name another with --corpus")
+        raise CharrnnError(f"{spec} is not the corpus that {run.name} was trained on", "name another with `corpus`")
     end = len(corpus) - identity.held_out
     lengths = np.diff(np.minimum(np.cumsum([0, *corpus.lengths]), end))
     return replace(corpus, ids=corpus.ids[:end], lengths=lengths.tolist())
@@ -40,6 +40,6 @@ def training_file(run: Run) -> Path:
         trained_on = f", as for `charrnn train {shortened(identity.specs)[1:-1]}`" if identity.specs else ""
         raise CharrnnError(
             f"the text that {run.name} was trained on is not in {file.parent}",
-            f"name its file with --corpus FILE{trained_on}",
+            f"name its file, as in `corpus='FILE'`{trained_on}",
         )
     return file

@@ -225,7 +225,7 @@ def _too_many_files(corpus: CorpusIdentity) -> CharrnnError:
     if len(corpus.specs) > len(corpus.held_out_files):
         what, hint = f"the file names of {corpus.name}", "name a folder, or a pattern in quotes, instead of files"
     else:
-        what, hint = f"the lengths of the held-out files of {corpus.name}", "choose a smaller --val-fraction"
+        what, hint = f"the lengths of the held-out files of {corpus.name}", "choose a smaller `val_fraction`"
     return CharrnnError(f"{what} are too many for {RUN_FILE}", hint)
 
 

@@ -118,7 +118,7 @@ def _bounded(lexer: Any) -> Lex:
     def lex(text: str) -> Iterator[tuple[int, Any, str]]:
         for token in lexer.get_tokens_unprocessed(text):  # get_tokens would change the text
             if time.thread_time() > deadline:
-                raise LexerTimeoutError(f"Pygments takes too long to read it as {lexer.name}", "try --language none")
+                raise LexerTimeoutError(f"Pygments takes too long to read it as {lexer.name}", "try `language='none'`")
             yield token
 
     return lex

@@ -23,7 +23,7 @@ LARGEST_VALUE = 1e15
 
 
 def find_property(argument: str) -> Property:
-    """Return the property named by `--property`: a name or a part of one, NAME=REGEX, or FILE.py:function.
+    """Return the property of this name: a name or a part of one, NAME=REGEX, or FILE.py:function.
 
     Raises UsageError for an unknown property, or a mistake in the expression or the file.
     """
@@ -53,7 +53,7 @@ def from_expression(name: str, expression: str, time_limit: float = TIME_LIMIT) 
     try:
         pattern = Pattern(expression, time_limit=time_limit)
     except PatternError as error:
-        raise UsageError(f"--property {name}: not a regular expression: {error}") from None
+        raise UsageError(f"property {name}: not a regular expression: {error}") from None
     return Property(
         name,
         "binary",
@@ -72,13 +72,13 @@ def from_function(file: Path, function: str) -> Property:
     spec = importlib.util.spec_from_file_location(f"charrnn_property_{file.stem}", file)
     # Path.is_file raises for a path that is too long; os.path.isfile returns False.
     if spec is None or spec.loader is None or not os.path.isfile(file):  # noqa: PTH113
-        raise UsageError(f"--property: there is no file {file}")
+        raise UsageError(f"property: there is no file {file}")
     module = importlib.util.module_from_spec(spec)
     with _errors_named(str(file)):
         spec.loader.exec_module(module)
     user_function = getattr(module, function, None)
     if not callable(user_function):
-        raise UsageError(f"--property: {file} has no function {function!r}")
+        raise UsageError(f"property: {file} has no function {function!r}")
 
     def call(characters: str) -> NDArray[Any]:
         with _errors_named(f"{function} of {file}"):
@@ -103,4 +103,4 @@ def _errors_named(what: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         line = f", line {frame.lineno} of {Path(frame.filename).name}" if not isinstance(error, SyntaxError) else ""
-        raise CharrnnError(f"--property: {what} fails: {type(error).__name__}: {error}{line}") from error
+        raise CharrnnError(f"property: {what} fails: {type(error).__name__}: {error}{line}") from error

@@ -59,14 +59,14 @@ class Conversation:
         form: str = "none",
     ):
         if settings.num > 1 or settings.best_of > 1 or settings.matching is not None or settings.suffix is not None:
-            hint = "leave out --num, --best-of, --matching and --suffix"
+            hint = "leave out `num`, `best_of`, `matching` and `suffix`"
             raise UsageError("a conversation has one text, whose turns end by themselves", hint)
         self._network, self._vocabulary, self._documents, self._index = network, vocabulary, documents, index
         self._form, self._composes = form, form == "jamo"
         self.settings, self.turns = self._checked(settings), turns
         self._you, self._reply, self._end = (
-            vocabulary.encode(normalized(text, form), source=flag, hint="the model cannot read it")
-            for flag, text in (("--you", turns.you), ("--reply", turns.reply), ("--turn-end", turns.end))
+            vocabulary.encode(normalized(text, form), source=f"`{name}`", hint="the model cannot read it")
+            for name, text in (("you", turns.you), ("reply", turns.reply), ("turn_end", turns.end))
         )
         self._ids = array("i")
         self._state: State | None = None

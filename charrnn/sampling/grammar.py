@@ -51,11 +51,11 @@ class Automaton:
             nfa = parse(expression, vocabulary, banned, form)
             automaton = _determinize(nfa)
         except ExpressionError as error:
-            raise UsageError(f"--matching {shortened(expression)}: {error}", error.hint) from None
+            raise UsageError(f"`matching` {shortened(expression)}: {error}", error.hint) from None
         if len(automaton.distance) == 1:
             lacks = ", ".join(dict.fromkeys(nfa.missing[:NAMED]))
             raise UsageError(
-                f"--matching {shortened(expression)}: no text of the model's characters matches",
+                f"`matching` {shortened(expression)}: no text of the model's characters matches",
                 f"the model has no character for {lacks}" if lacks else None,
             )
         return automaton

@@ -32,12 +32,12 @@ class Bias:
         added = torch.zeros(len(vocabulary))
         for one in context.settings.bias:
             character, _, number = one.rpartition("=")
-            added[single_id(character, vocabulary, "--bias")] = float(number)
+            added[single_id(character, vocabulary, "`bias`")] = float(number)
         for character in context.settings.ban:
             if len(vocabulary.encode(character, skip_unknown=True)):  # others are never generated
-                added[single_id(character, vocabulary, "--ban")] = EXCLUDED
+                added[single_id(character, vocabulary, "`ban`")] = EXCLUDED
         if not added.isfinite().any():
-            raise UsageError("--ban excludes every character of the model")
+            raise UsageError("`ban` excludes every character of the model")
         self._added = added.to(context.device)
 
     def apply(self, logits: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class Dry:
         self._ends_sequence = np.zeros(self._size + 1, bool)
         self._ends_sequence[self._size] = True  # the id of places before the text
         for character in settings.dry_sequence_breaker:
-            self._ends_sequence[single_id(character, context.vocabulary, "--dry-sequence-breaker")] = True
+            self._ends_sequence[single_id(character, context.vocabulary, "`dry_sequence_breaker`")] = True
         # Lag W … 1 from left to right, as in the text. The text moves to the left only when its array is full.
         self._lengths = np.zeros((streams, self._window), np.int32)
         self._longest = 0
@@ -219,9 +219,9 @@ class Mirostat:
         self._limit = self._limit[rows]
 
 
-def single_id(character: str, vocabulary: Vocabulary, flag: str) -> int:
+def single_id(character: str, vocabulary: Vocabulary, parameter: str) -> int:
     """Return the id of a character. Raises CharrnnError where the vocabulary has none, or several bytes for it."""
-    ids = vocabulary.encode(character, source=flag, hint="the model cannot generate it")
+    ids = vocabulary.encode(character, source=parameter, hint="the model cannot generate it")
     if len(ids) != 1:
-        raise CharrnnError(f"{flag}: {character!r} is {len(ids)} bytes for this model", "choose ASCII characters")
+        raise CharrnnError(f"{parameter}: {character!r} is {len(ids)} bytes for this model", "choose ASCII characters")
     return int(ids[0])

@@ -36,7 +36,7 @@ class Matching:
         needed = int(automaton.distance[0])
         if needed > settings.length:
             needs = amount(needed, "character", exact=True)
-            raise UsageError(f"--matching needs {needs}, but --length is {settings.length:,}", "raise --length")
+            raise UsageError(f"`matching` needs {needs}, but `length` is {settings.length:,}", "raise `length`")
         self._automaton, self._settings, self._left = automaton, settings, settings.length
         first, last = range_ends(settings.temperature)
         self._temperature = 1.0 if settings.greedy else first if first == last else None
@@ -104,7 +104,7 @@ class Matching:
         if ((distance[before] > 0) & (distance[before] < UNREACHABLE))[leaves].any():
             raise CharrnnError(
                 "the filters exclude every character with which the text can still match",
-                "use fewer filters with --matching",
+                "use fewer filters with `matching`",
             )
         drawn[leaves] = STOPPED
         self._end_complete()

@@ -207,7 +207,7 @@ class CopyLimit:
         if any(drawn[stream] == one for stream, one in self._excluded):
             raise CharrnnError(
                 f"every character would copy more than {amount(self._limit, 'character')} of the training text",
-                "allow more with --max-copy, or use fewer filters",
+                "allow more with `max_copy`, or use fewer filters",
             )
         if self._end == self._latest.shape[1]:
             self._end = self._limit

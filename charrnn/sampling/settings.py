@@ -131,13 +131,13 @@ class SampleSettings(Settings):
                 value = [f"{character}={number}" for character, number in value.items()]
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value or ()))
         if str(self.temperature) in ("0", "0.0"):  # which other programs take for greedy
-            raise UsageError("--temperature must be above 0", "--greedy always takes the most likely character")
+            raise UsageError("`temperature` must be above 0", "`greedy=True` always takes the most likely character")
         super().__post_init__()
         options = self.options()
         for entry in FILTERS.values():
             self._check_filter(entry, options)
         if self.greedy and self.best_of > 1:
-            raise UsageError("--greedy and --best-of exclude each other", "greedy always generates the same text")
+            raise UsageError("`greedy` and `best_of` exclude each other", "greedy always generates the same text")
         self._check_pattern(options)
 
     def _check_pattern(self, options: Mapping[str, Option]) -> None:
@@ -145,18 +145,18 @@ class SampleSettings(Settings):
         if self.matching is None and self.suffix is None:
             for name in ("particles", "ess_threshold"):
                 if getattr(self, name) != options[name].default:
-                    raise UsageError(f"{options[name].flag} needs --matching or --suffix")
+                    raise UsageError(f"`{name}` needs `matching` or `suffix`")
             return
-        pattern = "--suffix" if self.matching is None else "--matching"
+        pattern = "`suffix`" if self.matching is None else "`matching`"
         for name in ("stop", "stop_regex", "lines", "until_balanced"):
             if getattr(self, name) != options[name].default:
-                hint = f"let the expression end with what {options[name].flag} asks for" if self.matching else None
-                raise UsageError(f"{pattern} and {options[name].flag} exclude each other", hint)
+                hint = f"let the expression end with what `{name}` asks for" if self.matching else None
+                raise UsageError(f"{pattern} and `{name}` exclude each other", hint)
         if self.uses_particles:
             for name in ("greedy", "best_of", "max_copy"):
                 if getattr(self, name) != options[name].default:
-                    needing = "--particles" if self.suffix is None else "--suffix"
-                    raise UsageError(f"{needing} and {options[name].flag} exclude each other")
+                    needing = "`particles`" if self.suffix is None else "`suffix`"
+                    raise UsageError(f"{needing} and `{name}` exclude each other")
 
     @property
     def uses_particles(self) -> bool:
@@ -183,11 +183,9 @@ class SampleSettings(Settings):
         if self.suffix is not None:
             changed["suffix"] = normalized(self.suffix, form)
         for name in ("ban", "dry_sequence_breaker"):
-            changed[name] = _normalized_characters(getattr(self, name), form, self.options()[name].flag)
+            changed[name] = _normalized_characters(getattr(self, name), form, name)
         parts = [one.rpartition("=") for one in self.bias]
-        changed["bias"] = tuple(
-            _normalized_characters(each, form, "--bias") + "=" + number for each, _, number in parts
-        )
+        changed["bias"] = tuple(_normalized_characters(each, form, "bias") + "=" + number for each, _, number in parts)
         return self.changed(**changed)
 
     def _check_filter(self, entry: Filter, options: Mapping[str, Option]) -> None:
@@ -195,12 +193,12 @@ class SampleSettings(Settings):
         active = entry.active(self)
         for one in entry.settings:
             if one.off is None and not active and getattr(self, one.name) != one.default:
-                needed = [options[other.name].flag for other in entry.settings if other.off is not None]
-                raise UsageError(f"{options[one.name].flag} needs {' or '.join(needed)}")
+                needed = [f"`{other.name}`" for other in entry.settings if other.off is not None]
+                raise UsageError(f"`{one.name}` needs {' or '.join(needed)}")
         for other in (FILTERS[name] for name in entry.excludes if name in FILTERS):
             if active and (others := other.active(self)):
-                flags = options[active[0].name].flag, options[others[0].name].flag
-                raise UsageError(f"{flags[0]} and {flags[1]} exclude each other", f"give {flags[0]} or {flags[1]}")
+                first, second = active[0].name, others[0].name
+                raise UsageError(f"`{first}` and `{second}` exclude each other", f"give `{first}` or `{second}`")
 
     def __new__(cls, *args: Any, **values: Any) -> SampleSettings:
         return object.__new__(cls._with_filters())
@@ -216,11 +214,11 @@ class SampleSettings(Settings):
         return _subclass(*FILTERS.values()) if cls is SampleSettings else cls
 
 
-def _normalized_characters(characters: str, form: str, flag: str) -> str:
+def _normalized_characters(characters: str, form: str, name: str) -> str:
     for character in normalized(characters, "nfc"):
         if (number := len(normalized(character, form))) > 1:
             raise UsageError(
-                f"{flag}: {character!r} is {number} characters for this model, whose text is normalized to {form}",
+                f"`{name}`: {character!r} is {number} characters for this model, whose text is normalized to {form}",
                 "choose one of them",
             )
     return normalized(characters, form)

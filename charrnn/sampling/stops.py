@@ -89,7 +89,7 @@ class _Lines:
     def __init__(self, number: int, vocabulary: Vocabulary, streams: int):
         newline = vocabulary.encode("\n", skip_unknown=True)
         if not len(newline):
-            raise CharrnnError("the model knows no newline, so --lines cannot end a text", "use --stop")
+            raise CharrnnError("the model knows no newline, so `lines` cannot end a text", "use `stop`")
         self._number, self._newline = number, int(newline[0])
         self._generated = np.zeros(streams, np.int64)
 
@@ -105,7 +105,7 @@ class _Regex:
         try:
             self._pattern = Pattern(expression if form == "none" else normalized(expression, "nfc"))
         except PatternError as error:
-            raise UsageError(f"--stop-regex {expression!r} is not a regular expression ({error})") from None
+            raise UsageError(f"`stop_regex` {expression!r} is not a regular expression ({error})") from None
         self._texts = [""] * streams
         self._vocabulary, self._form = vocabulary, "nfc" if form in ("nfd", "jamo") else "none"
 
@@ -121,7 +121,7 @@ class _Regex:
         try:
             spans = self._pattern.spans(text, max(0, len(text) - SEARCHED))
         except PatternTimeoutError as error:
-            raise UsageError(f"--stop-regex: {error.message}", error.hint) from None
+            raise UsageError(f"`stop_regex`: {error.message}", error.hint) from None
         return bool((spans[:, 0] < spans[:, 1]).any())
 
 
@@ -137,7 +137,7 @@ class _Balanced:
         counted = {*BRACKETS, *BRACKETS.values(), QUOTE, ESCAPE}
         self._counted = {one: symbol for one, symbol in enumerate(symbols) if symbol in counted}
         if not self._counted:
-            raise CharrnnError("the model knows no brackets or double quotes for --until-balanced", "use --stop")
+            raise CharrnnError("the model knows no brackets or double quotes for `until_balanced`", "use `stop`")
         self._open: list[list[str]] = [[] for _ in prime]
         self._escaped = [False] * len(prime)
         for column in prime.T[-PRIME_SEARCHED:]:

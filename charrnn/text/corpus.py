@@ -65,7 +65,7 @@ class Corpus:
         if vocabulary.kind != self.vocabulary.kind:
             raise CharrnnError(
                 f"{self.name} was read as {self.vocabulary.kind}, not as {vocabulary.kind}",
-                "use --bytes" if vocabulary.kind == "bytes" else "leave --bytes out",
+                "use `as_bytes=True`" if vocabulary.kind == "bytes" else "leave `as_bytes` out",
             )
         known = np.isin(code_points(self.vocabulary.characters), code_points(vocabulary.characters))
         if not known.all():
@@ -207,15 +207,15 @@ def _check(found: list[FoundCorpus], survey: Survey, as_bytes: bool, *, least: i
     if not survey.lengths:
         if any(reason in FILTERED for corpus in found for reason in corpus.skipped.values()):
             raise CharrnnError(
-                f"{what} holds no file that --include and --exclude choose",
-                "patterns match a name, or a path below the folder, as in --include '*.md' --exclude docs/old",
+                f"{what} holds no file that `include` and `exclude` choose",
+                "patterns match a name, or a path below the folder, as in `include='*.md'` `exclude='docs/old'`",
             )
         raise CharrnnError(f"{what} holds no files")
     if skipped == len(survey.lengths):
         more = f", and so on: {amount(skipped, 'file')}" if skipped > 1 else ""
         raise CharrnnError(
             f"{what} holds no text: {titles[0]} is {survey.lengths[0]}{more}",
-            None if as_bytes else "--encoding latin-1 reads most texts that are not UTF-8, --bytes reads any file",
+            None if as_bytes else "`encoding='latin-1'` reads most other texts, `as_bytes=True` reads any file",
         )
     if not survey.characters and least > 0:
         raise CharrnnError(f"{', '.join(titles)} is empty")

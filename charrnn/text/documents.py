@@ -42,7 +42,7 @@ class DocumentSeparator:
         except (PatternError, UnicodeEncodeError) as error:
             shown = repr(rule if len(rule) <= LONGEST_EXPRESSION else rule[:100] + "…")
             raise UsageError(
-                f"--documents must be lines, files or a regular expression; {shown} is none of them ({error})"
+                f"`documents` must be lines, files or a regular expression; {shown} is none of them ({error})"
             ) from None
 
     def separate(self, ids: np.ndarray, vocabulary: Vocabulary, lengths: list[int] | None = None) -> EncodedText:
@@ -70,7 +70,7 @@ class DocumentSeparator:
         try:
             return self._pattern.ends_with_match(text)
         except PatternTimeoutError as error:
-            raise UsageError(f"--documents: {error.message}", error.hint) from None
+            raise UsageError(f"`documents`: {error.message}", error.hint) from None
 
     def _after_matches(self, ids: np.ndarray, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
         pattern = self._pattern
@@ -79,7 +79,7 @@ class DocumentSeparator:
             try:
                 pattern = Pattern(self._rule.encode(), time_limit=pattern.time_limit)
             except PatternError as error:
-                raise UsageError(f"--documents {self._rule!r} cannot be matched with bytes ({error})") from None
+                raise UsageError(f"`documents` {self._rule!r} cannot be matched with bytes ({error})") from None
         done = 0
         while done < len(ids):
             begin, end = max(0, done - LONGEST_SEPARATOR), done + IDS_AT_ONCE
@@ -91,10 +91,10 @@ class DocumentSeparator:
                 spans = spans[spans[:, 1] <= settled]
                 looks_ahead = len(spans) and not pattern.ends_with_match(text[: spans[0, 1]], done - begin)
             except PatternTimeoutError as error:
-                raise UsageError(f"--documents: {error.message}", error.hint) from None
+                raise UsageError(f"`documents`: {error.message}", error.hint) from None
             if looks_ahead or (spans[:, 0] == spans[:, 1]).any():
                 raise UsageError(
-                    f"--documents {self._rule!r} needs the following text to find the end of a document",
+                    f"`documents` {self._rule!r} needs the following text to find the end of a document",
                     "give an expression that matches a document's last characters, and does not look ahead",
                 )
             stops = spans[:, 1] + begin

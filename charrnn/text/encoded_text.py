@@ -81,7 +81,7 @@ class EncodedText:
         cut = int(wanted)
         if self.has_documents:
             if len(self.starts) < 2:
-                raise CharrnnError("the whole text is one document", "choose another --documents, or leave it out")
+                raise CharrnnError("the whole text is one document", "choose another `documents`, or leave it out")
             after = min(max(1, int(np.searchsorted(self.starts, float(wanted)))), len(self.starts) - 1)
             first = min({max(1, after - 1), after}, key=lambda place: abs(int(self.starts[place]) - wanted))
             cut = int(self.starts[first])

@@ -252,8 +252,10 @@ def not_decodable(source: str, error: UnicodeError, offset: int = 0, encoding: s
     """Return the error for a text that cannot be decoded. offset: of the first wrong byte in the file."""
     name = "UTF-8" if encoding == "utf-8" else encoding
     if not isinstance(error, UnicodeDecodeError):  # UTF-16 or UTF-32 without a byte order mark
-        return NotTextError(source, f"not {name}: {error}", f"--encoding {encoding}-le or {encoding}-be may read it")
+        return NotTextError(source, f"not {name}: {error}", f"`encoding='{encoding}-le'` or '-be' may read it")
     byte = error.object[error.start]
     other = "utf-16" if offset == 0 and byte in (0xFE, 0xFF) else "latin-1"
-    hint = f"--encoding {other} reads it, --bytes reads any file" if name == "UTF-8" else "name another encoding"
+    hint = (
+        f"`encoding={other!r}` reads it, `as_bytes=True` reads any file" if name == "UTF-8" else "name another encoding"
+    )
     return NotTextError(source, f"not {name}: byte 0x{byte:02X} at offset {offset}", hint)

@@ -66,7 +66,7 @@ class Batches:
             raise CharrnnError(
                 f"{len(ids):,} characters to train on are too few for {amount(batch_size, 'stream')} and windows of "
                 f"{seq_length} ({needed:,} needed)",
-                "use more text, or a smaller --batch-size or --seq-length",
+                "use more text, or a smaller `batch_size` or `seq_length`",
             )
         self._ids = torch.from_numpy(ids)
         if ids.nbytes <= MAX_BYTES_ON_DEVICE:

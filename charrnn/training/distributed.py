@@ -65,7 +65,7 @@ class ProcessGroup:
         if streams < self.size:
             raise UsageError(
                 f"{amount(streams, 'stream')} cannot be shared among {self.size} ranks",
-                f"use --batch-size {self.size} or more",
+                f"use `batch_size={self.size}` or more",
             )
         return slice(streams * self.rank // self.size, streams * (self.rank + 1) // self.size)
 
@@ -187,7 +187,7 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
             raise UsageError(f"there are more ranks than GPUs ({gpus})", f"use torchrun --nproc-per-node {gpus}")
         torch.cuda.set_device(local_rank)
     elif device not in ("auto", "cpu"):
-        raise UsageError(f"ranks cannot share the device {device}", "use --device cpu")
+        raise UsageError(f"ranks cannot share the device {device}", "use `device='cpu'`")
     with _error_if_others_ended():
         distributed.init_process_group("cpu:gloo,cuda:nccl" if on_cuda else "gloo", timeout=TIMEOUT)
     yield current_group()

@@ -321,7 +321,7 @@ class _Loop:
         if progress is None:
             raise CharrnnError(
                 f"training exploded at step {step}: losses or weights are no longer finite",
-                "use a lower --learning-rate, or a lower --grad-clip",
+                "use a lower `learning_rate`, or a lower `grad_clip`",
             )
         self.progress = progress
         self.trainer.rate_scale = scale

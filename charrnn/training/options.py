@@ -40,16 +40,16 @@ class TrainOptions:
         only_one_of(steps=self.settings.get("steps"), epochs=self.epochs, minutes=self.minutes, **more)
         only_one_of(resume=self.resume, init_from=self.init_from)
         only_one_of(**more, init_from=self.init_from)
-        lengths = {"--epochs": self.epochs, "--minutes": self.minutes, "--more-minutes": self.more_minutes}
+        lengths = {"epochs": self.epochs, "minutes": self.minutes, "more_minutes": self.more_minutes}
         if self.more_steps is not None and not 0 < self.more_steps < MAX_MORE_STEPS:
-            raise UsageError(f"--more-steps must be at least 1 and below {MAX_MORE_STEPS:,}, not {self.more_steps:,}")
-        for flag, length in lengths.items():
+            raise UsageError(f"`more_steps` must be at least 1 and below {MAX_MORE_STEPS:,}, not {self.more_steps:,}")
+        for name, length in lengths.items():
             if length is not None and not 0 < length < MAX_LENGTH:
-                raise UsageError(f"{flag} must be above 0 and below {MAX_LENGTH:g}, not {length:g}")
+                raise UsageError(f"`{name}` must be above 0 and below {MAX_LENGTH:g}, not {length:g}")
         check_names(self.settings, ModelSettings, TrainingSettings, ReadSettings)
         settings_from(ModelSettings, self.settings)
         for name in ("encoding", "newlines", "normalize") if self.as_bytes else ():
-            only_one_of(bytes=True, **{name: self.settings.get(name)})
+            only_one_of(as_bytes=True, **{name: self.settings.get(name)})
         _ = self.reading  # checks it
         training = settings_from(TrainingSettings, self.settings)
         if training.documents is not None:
@@ -59,10 +59,10 @@ class TrainOptions:
 
     @property
     def extension(self) -> str | None:
-        """The option, as on the command line, by which a finished run is extended; None if it is not."""
+        """The argument, for an error, by which a finished run is extended; None if it is not."""
         if self.more_minutes is not None:
-            return f"--more-minutes {self.more_minutes:g}"
-        return None if self.more_steps is None else f"--more-steps {self.more_steps}"
+            return f"`more_minutes={self.more_minutes:g}`"
+        return None if self.more_steps is None else f"`more_steps={self.more_steps}`"
 
     @property
     def reading(self) -> ReadSettings:

@@ -92,12 +92,14 @@ def _shape(model: ModelSettings) -> dict[str, str | int]:
 
 def _check(options: TrainOptions, recurrences: Sequence[str]) -> None:
     if is_launched():
-        raise UsageError("several kinds in --model need a single process", "compare them without torchrun")
+        raise UsageError("several kinds of `recurrence` need a single process", "compare them without torchrun")
     if options.resume or options.init_from is not None or options.extension is not None:
-        raise UsageError("several kinds in --model start new runs", "name one kind, or none, to resume a run")
+        raise UsageError("several kinds of `recurrence` start new runs", "name one kind, or none, to resume a run")
     if len(set(recurrences)) < len(recurrences) or not 1 < len(recurrences) <= MAX_MODELS:
-        raise UsageError(f"--model compares 2 to {MAX_MODELS} different kinds, not {','.join(recurrences)}")
+        raise UsageError(
+            f"a comparison has 2 to {MAX_MODELS} different kinds of `recurrence`, not {','.join(recurrences)}"
+        )
     for each in recurrences:
         settings_from(ModelSettings, {"recurrence": each})  # raises where it is unknown
         if options.name is not None:
-            check_new_name(f"{options.name}-{each}", runs_folder(), "choose another --name")
+            check_new_name(f"{options.name}-{each}", runs_folder(), "choose another `name`")

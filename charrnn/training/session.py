@@ -121,11 +121,11 @@ def _prepare(
         loaded = corpus if isinstance(corpus, Corpus) else load(specs, options.as_bytes, _reading(options))
         return prepare_new_run(loaded, options, started=time.perf_counter(), group=group), specs
     run = open_run(options.name)
-    refuse_built_in(run.path, "resumed", f"train it further with --init-from {run.name}")
+    refuse_built_in(run.path, "resumed", f"train it further with `init_from={run.name!r}`")
     if restart_count():  # the command line is that of the new run, and its length may be given
         options = dataclasses.replace(options, epochs=None, minutes=None, more_minutes=None, more_steps=None)
     refuse_changes(run, options)
-    specs = specs or corpus_specs(run, options.extension or "--resume")
+    specs = specs or corpus_specs(run, options.extension or "`resume=True`")
     loaded = (
         corpus
         if isinstance(corpus, Corpus)
@@ -149,7 +149,7 @@ def _load(specs: Sequence[str], as_bytes: bool, reading: ReadSettings) -> Corpus
 def _is_restart(name: str | None) -> bool:
     """Return whether torchrun restarted the program after it had created the run."""
     if name is None and may_restart():
-        raise UsageError("a restart needs to know which run to resume", "give it a --name")
+        raise UsageError("a restart needs to know which run to resume", "give it a `name`")
     return restart_count() > 0 and name in run_names(runs_folder())
 
 

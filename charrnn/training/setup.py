@@ -7,7 +7,7 @@ import dataclasses
 import re
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,14 @@ from charrnn.training.presets import DEFAULT_MINUTES, ChosenSettings, choose_set
 from charrnn.units import amount, count
 
 CORPUS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+class UnnamedCorpusError(UsageError):
+    """The corpus of a run to resume has to be named. specs: what it was trained on. arguments: that resume it."""
+
+    def __init__(self, run: str, specs: Sequence[str], arguments: str):
+        self.specs, self.arguments = specs, arguments
+        super().__init__(f"{run} was trained on {shlex.join(specs)}", f"name it, with {arguments}")
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ def prepare_new_run(
     """
     device = choose_device(options.device)
     if options.name is not None:
-        hint = f"choose another --name, or resume it with --resume --name {options.name}"
+        hint = f"choose another `name`, or resume it with `resume=True` `name={options.name!r}`"
         check_new_name(options.name, runs_folder(), hint)
     explicit, weights, parent = dict(options.settings), None, None
     if options.init_from is not None:
@@ -97,7 +105,7 @@ def prepare_new_run(
     if len(texts[1]) < 2:
         raise CharrnnError(
             f"{corpus.name} is too short: of {amount(len(corpus), 'character')} none is left to validate on",
-            "give more text, or a larger --val-fraction",
+            "give more text, or a larger `val_fraction`",
         )
     steps, minutes = explicit.get("steps"), options.minutes
     if steps is None and options.epochs is None and minutes is None:
@@ -209,21 +217,21 @@ def refuse_changes(run: Run, options: TrainOptions) -> None:
     read = settings_from(ReadSettings, options.settings).to_json()
     given = {name: value for name, value in read.items() if name in options.settings}
     _refuse_contradictions(run.settings.corpus.reading, given, run.name)
-    for flag, length in (("--epochs", options.epochs), ("--minutes", options.minutes)):
+    for name, length in (("epochs", options.epochs), ("minutes", options.minutes)):
         if length is not None:
             raise UsageError(
-                f"{run.name} has {run.settings.training.steps:,} steps; {flag} would change them",
-                f"leave {flag} out, or start a new run with --init-from {run.name}",
+                f"{run.name} has {run.settings.training.steps:,} steps; `{name}` would change them",
+                f"leave `{name}` out, or start a new run with `init_from={run.name!r}`",
             )
     if options.as_bytes and run.vocabulary.kind != "bytes":
-        raise UsageError(f"{run.name} learns {run.vocabulary.kind}, not bytes", "leave --bytes out")
+        raise UsageError(f"{run.name} learns {run.vocabulary.kind}, not bytes", "leave `as_bytes` out")
 
 
 def corpus_specs(run: Run, option: str) -> list[str]:
     """Return the corpus that a run was started with, if it consists of names in the corpora folder or the catalog.
 
     Other paths are not opened, because the run may come from a stranger. Raises UsageError where it has one.
-    option: of `charrnn train`, that resumes or extends the run, for the error.
+    option: the argument that resumes or extends the run, for the error.
     """
     found = []
     specs = run.settings.corpus.named()
@@ -231,10 +239,7 @@ def corpus_specs(run: Run, option: str) -> list[str]:
         files = [corpora_folder() / name for name in (spec, f"{spec}.txt")] if CORPUS_NAME.fullmatch(spec) else []
         file = next((str(file) for file in files if file.is_file()), None)
         if file is None and not (files and catalog.find(spec)):
-            quoted = shlex.join(specs)  # safe to paste, whatever the run holds
-            raise UsageError(
-                f"{run.name} was trained on {quoted}", f"name it: charrnn train {quoted} {option} --name {run.name}"
-            )
+            raise UnnamedCorpusError(run.name, specs, f"{option} `name={run.name!r}`")
         found.append(file or spec)
     return found
 
@@ -292,14 +297,14 @@ def _check_finished(run: Run, checkpoint: Checkpoint, options: TrainOptions) -> 
     """Raise UsageError where a finished run is to be resumed, or one that is not finished to be extended."""
     finished, name = run.is_finished(checkpoint), run.name
     if options.extension is None and finished:
-        hint = f"train it further with --more-minutes 10, or with --init-from {name}"
+        hint = f"train it further with `more_minutes=10`, or with `init_from={name!r}`"
         raise UsageError(f"{name} is finished, at step {checkpoint.step:,}", hint)
     if options.extension is not None and not finished:
-        raise UsageError(f"{name} is not finished", f"resume it first, with --resume --name {name}")
+        raise UsageError(f"{name} is not finished", f"resume it first, with `resume=True` `name={name!r}`")
     if options.extension is not None and checkpoint.step < run.settings.training.steps:
         raise UsageError(
             f"{name} was stopped early because its validation loss rose, so more training makes it worse",
-            f"start a new run with --init-from {name} and more text or --dropout",
+            f"start a new run with `init_from={name!r}` and more text or `dropout`",
         )
 
 
@@ -313,7 +318,7 @@ def _extend(
     if len(corrections) > MAX_CORRECTIONS:
         raise CharrnnError(
             f"the number of steps of {run.name} was changed {len(corrections) - 1} times, which is the most",
-            f"start a new run with --init-from {run.name}",
+            f"start a new run with `init_from={run.name!r}`",
         )
     now = time.perf_counter()
     plan = make_plan(budget, timing, texts, training, now, val_characters=training.val_characters)
@@ -331,8 +336,6 @@ def _refuse_contradictions(settings: Settings, explicit: Mapping[str, Any], owne
     def shown(value: Any) -> str:
         return (shlex.join(value) or "nothing") if isinstance(value, tuple) else str(value)
 
-    for name, option in settings.options().items():
+    for name in settings.options():
         if explicit.get(name) not in (None, value := getattr(settings, name)):
-            raise UsageError(
-                f"{owner} has {option.flag} {shown(value)}, not {shown(explicit[name])}", f"leave {option.flag} out"
-            )
+            raise UsageError(f"{owner} has `{name}` {shown(value)}, not {shown(explicit[name])}", f"leave `{name}` out")

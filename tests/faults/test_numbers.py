@@ -113,7 +113,7 @@ def test_repeated_explosions_end_the_training(folder: Path, monkeypatch: pytest.
             for parameter in trainer.network.parameters():
                 parameter.data *= 1e30
 
-    with pytest.raises(CharrnnError, match=r"training exploded at step \d+.*use a lower --learning-rate"):
+    with pytest.raises(CharrnnError, match=r"training exploded at step \d+.*use a lower `learning_rate`"):
         events_of(folder, monkeypatch, explode)
     assert sorted(set(scales), reverse=True) == [1.0, 0.5, 0.25, 0.125]
     assert_saved_values_are_finite(folder)

@@ -124,7 +124,7 @@ def test_shared_run_has_weights_alone() -> None:
     stored = safetensors.torch.load_file(checkpoint.path / "model.safetensors")
     assert {tensor.dtype for tensor in stored.values()} == {torch.float16}
     assert not run.has_held_out_text
-    with pytest.raises(CharrnnError, match="--init-from shared"):
+    with pytest.raises(CharrnnError, match="`init_from='shared'`"):
         run.resumable_checkpoint()
 
 

@@ -270,5 +270,5 @@ def register(cls: R) -> R:
 def find_recurrence(name: str) -> Recurrence:
     """Return the recurrence of this name. Raise UsageError if unknown."""
     if name not in RECURRENCES:
-        raise UsageError(f"--model must be one of {', '.join(RECURRENCE_NAMES)}, not {name!r}")
+        raise UsageError(f"`recurrence` must be one of {', '.join(RECURRENCE_NAMES)}, not {name!r}")
     return RECURRENCES[name]
