@@ -20,7 +20,7 @@ from charrnn.progress import StageProgress, no_progress
 from charrnn.reading_model import ReadingModel, TextLike
 from charrnn.sampling.best import keep_best
 from charrnn.sampling.conversation import Conversation
-from charrnn.sampling.generate import Report, generate_states
+from charrnn.sampling.generate import LONGEST_END, Report, generate_states
 from charrnn.sampling.novelty import Novelty, TrainingIndex
 from charrnn.sampling.particles import Particles
 from charrnn.sampling.settings import SampleSettings
@@ -75,6 +75,8 @@ class LanguageModel(ReadingModel):
         **settings: Any,
     ) -> Iterator[np.ndarray]:
         """Yield the ids (num,) of the next character of `num` texts; −1 for a text that has ended.
+
+        A model of documents continues the last document of the prime, or begins another where that has ended.
 
         settings: as for `sample`, with `num` for the number of texts. With `best_of`, the first character is yielded
         after all texts have been generated, with several particles or a suffix too. progress: of that, as for
@@ -146,6 +148,15 @@ class LanguageModel(ReadingModel):
     def _prime_ids(self, prime: str | bytes | np.ndarray) -> np.ndarray:
         return prime if isinstance(prime, np.ndarray) else self.run.encode(prime, source="the prime")
 
+    def _continued_document(self, prime: np.ndarray) -> int:
+        """Return where the document begins that continues a prime (P,); P if the last one has ended."""
+        documents = self.run.document_separator
+        if documents is None or not len(prime):
+            return 0
+        if documents.is_end(self.vocabulary.text(prime[-LONGEST_END:].tolist())):
+            return len(prime)
+        return int(self.run.encoded_text(prime).starts[-1])
+
     def _generate_states(
         self,
         prime: np.ndarray,
@@ -156,16 +167,18 @@ class LanguageModel(ReadingModel):
     ) -> Iterator[tuple[np.ndarray, State]]:
         holds = resolve(parse_holds(clamp, self.network), self.class_medians)
         network, state, later = schedule(self.original or self.network, self.clamps, holds)
+        begin = self._continued_document(prime)
         return generate_states(
             network,
             settings,
-            prime,
+            prime[begin:],
             vocabulary=self.vocabulary,
             state=state,
             documents=self.run.document_separator,
             later=later,
             index=None if settings.max_copy is None else self._training_index(corpus),
             form=self.run.settings.corpus.normalize,
+            history=prime[:begin],
             **details,
         )
 

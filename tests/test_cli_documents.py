@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+import charrnn
 from charrnn.cli import app
 from charrnn.model.lookup import open_run
-from charrnn.sampling.generate import generate
+from charrnn.sampling.generate import generate, generate_states
 from charrnn.sampling.settings import SampleSettings
 from charrnn.scoring.score import score
 from charrnn.text import corpus as corpus_module
@@ -168,6 +169,30 @@ def test_prime_starts_a_document(home: Path, capsys: pytest.CaptureFixture[str])
     assert out["text"] == vocabulary.text(ids)
     first = next(generate(network, settings, opened_prime, vocabulary=vocabulary))  # no documents: as it is given
     assert first[0] == ids[0]
+
+
+@pytest.mark.parametrize(
+    ("rule", "prime", "latest"),
+    [("lines", "anna\nbe", "be"), ("lines", "anna\n", ""), (r"a\n", "a\nb\n", "b\n"), ("files", "a\nb", "a\nb")],
+)
+def test_last_document_of_a_prime_is_continued(home: Path, rule: str, prime: str, latest: str) -> None:
+    make_run(home, NAMES, documents=rule)
+    model = charrnn.load("a")
+    drawn, expected = (list(model.watch("1:0", one, seed=1, length=30)) for one in (prime, latest))
+    assert [(int(ids[0]), float(value[0])) for ids, value in drawn] == [(ids[0], value[0]) for ids, value in expected]
+    penalized = {"presence_penalty": 100, "repeat_last_n": -1, "length": 5, "seed": 1}
+    assert not {*model.sample(prime, **penalized)} & {*prime}, "filters see the whole prime"
+
+
+def test_end_of_a_document_may_begin_in_the_prime() -> None:
+    vocabulary = Vocabulary.of("ab\n")
+    network = small_network(vocabulary_size=3).float()
+    settings = SampleSettings(length=40, seed=1, bias=("\n=30",))
+    separator = DocumentSeparator(r"\n\n")
+    prime = vocabulary.encode("a\n")
+    _, state = next(generate_states(network, settings, prime, vocabulary=vocabulary, documents=separator))
+    opened = network.advance(torch.tensor([[vocabulary.opening_id]]), network.initial_state(1))[1]
+    assert torch.allclose(state[0][0], opened[0][0]), "the generated newline ends the document of the prime"
 
 
 def test_large_text_is_memory_mapped(

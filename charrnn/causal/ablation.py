@@ -267,7 +267,7 @@ def _dose(experiment: _Experiment, quantile: float, value: float) -> Dose:
 
 
 def _groups(experiment: _Experiment) -> tuple[Group, ...]:
-    """Hold the cells of the layer that separate the classes best, and as many random ones, at opposite means."""
+    """Hold the cells of the layer that separate the classes best, and as many random ones, at opposite medians."""
     ranked = np.argsort(-np.abs(experiment.reading.population.separation), kind="stable")
     draw = np.random.default_rng(experiment.seed)
     windows = [trial.events.spaced(GROUP_EVENTS) for trial in experiment.trials]

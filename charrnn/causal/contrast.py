@@ -32,8 +32,8 @@ DOMINANT = 0.5
 class EventKind:
     """Events of one kind. natural: 1 if they happen inside, 0 if outside. symbol: the next character, if it is one.
 
-    sign: 1 if they cost bits where the cell is held at the mean of the other class, −1 if they become cheaper, because
-    the other class has more of them.
+    sign: 1 if they cost bits where the cell is held at the median of the other class, −1 if they become cheaper,
+    because the other class has more of them.
     """
 
     name: str

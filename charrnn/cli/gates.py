@@ -52,7 +52,9 @@ def gates(
         return
     terminal = output_terminal(settings)
     terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(len(encoded))} characters")
-    terminal.paragraph("each dot is a cell: share of characters at which its gate is shut (< .1) and wide open (> .9)")
+    terminal.paragraph(
+        "each dot is a cell; across: share of characters with the gate shut (< .1), up: wide open (> .9)"
+    )
     size = model.run.settings.model.hidden_size
     for layer in range(model.run.settings.model.layers):
         terminal.write(f"\nlayer {layer + 1}\n")

@@ -101,7 +101,7 @@ def generate_states(
     state = map_state(lambda part: part.expand(settings.num, -1).contiguous(), state)
     last = np.broadcast_to(prime_ids[..., -1], settings.num).astype(np.int64)
     ids = torch.from_numpy(last).to(network.device)
-    ends = None if documents is None else _DocumentEnds(documents, vocabulary, settings.num)
+    ends = None if documents is None else _DocumentEnds(documents, vocabulary, prime)
     copies = None if settings.max_copy is None else _copy_limit(index, settings.max_copy, settings.num)
     suffix = None if settings.suffix is None else Suffix(vocabulary.encode(settings.suffix, source="the suffix"))
     step = _PhasedStep(network, later, settings.num)
@@ -279,11 +279,11 @@ class _FastMode:
 
 
 class _DocumentEnds:
-    """Finds the ends of documents in each stream."""
+    """Finds the ends of documents in each stream. prime: ids (N, P); an end may begin in it."""
 
-    def __init__(self, documents: DocumentSeparator, vocabulary: Vocabulary, streams: int):
+    def __init__(self, documents: DocumentSeparator, vocabulary: Vocabulary, prime: np.ndarray):
         self._documents, self._vocabulary = documents, vocabulary
-        self._latest: list[deque[int]] = [deque(maxlen=LONGEST_END) for _ in range(streams)]
+        self._latest = [deque(row.tolist(), LONGEST_END) for row in prime[:, -LONGEST_END:]]
         self._characters = [vocabulary.text([character]) for character in range(len(vocabulary))]
 
     def restart_ended(self, drawn: np.ndarray, ids: Tensor, state: State, network: CharRNN) -> tuple[Tensor, State]:
