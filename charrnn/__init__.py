@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from charrnn.model.manage import remove_run as remove_run
     from charrnn.model.manage import rename_run as rename_run
     from charrnn.model.run import Run as Run
+    from charrnn.progress import progress_bar as progress_bar
     from charrnn.sampling.settings import SampleSettings as SampleSettings
     from charrnn.scoring.score import Score as Score
     from charrnn.settings import ModelSettings as ModelSettings
@@ -49,6 +50,7 @@ _NAMES = {
     "model.lookup": ("open_run",),
     "model.manage": ("remove_run", "rename_run"),
     "model.run": ("Run",),
+    "progress": ("progress_bar",),
     "sampling.settings": ("SampleSettings",),
     "scoring.score": ("Score",),
     "settings": ("ModelSettings", "TrainingSettings"),

@@ -200,7 +200,8 @@ class Model(LanguageModel):
         properties: names from the catalog, NAME=REGEX, or FILE.py:function; none: the whole catalog. language: of the
         text, as Pygments calls it; None: guessed; "none": not source code. corpus: the run's corpus, which the 5-gram
         baseline is fitted on; None: looked for in corpora/. characters: of the text, at most. again: repeat a search
-        that was made before. progress: called with the name of a stage and the share of it that is done.
+        that was made before. progress: called with the name of a stage and the
+        share of it that is done, as `charrnn.progress_bar` draws it.
         Raises CharrnnError where the text is too short, or none of the properties can be tested in it.
         """
         return search_run(

@@ -25,7 +25,6 @@ from charrnn.api import Model, load
 from charrnn.causal.cache import FOLDER as ABLATIONS
 from charrnn.causal.cache import packaged_ablations
 from charrnn.causal.effects import Ablation, costs
-from charrnn.cli.progress import stage_bar
 from charrnn.discovery.cache import FOLDER as FINDINGS
 from charrnn.discovery.cache import load_findings, packaged_file
 from charrnn.discovery.findings import Findings
@@ -39,6 +38,7 @@ from charrnn.model.lookup import open_run
 from charrnn.model.run import Run
 from charrnn.model.tensors import in_half_precision
 from charrnn.model.writer import RunWriter
+from charrnn.progress import progress_bar
 from charrnn.properties.catalog import property_titled
 from charrnn.scoring.score import score
 from charrnn.text.standard_library import read_source, source_files
@@ -140,7 +140,7 @@ def package(run: Run, command: str) -> dict[str, Any]:
 
 def search(model: Model, corpus: Path) -> Findings:
     """Search the held-out text, and store what was found without its text. corpus: that of the run."""
-    with stage_bar() as bar:
+    with progress_bar() as bar:
         findings = model.discover(corpus=str(corpus), again=True, progress=bar)
     without_text = tuple(dataclasses.replace(one, excerpt=None) for one in findings.evidence)
     findings = dataclasses.replace(findings, evidence=without_text)
@@ -157,7 +157,7 @@ def ablate(model: Model, findings: Findings, number: int) -> None:
     shutil.rmtree(FOLDER / ABLATIONS, ignore_errors=True)
     for place, one in enumerate(cells_shown([*findings])[:number], start=1):
         try:
-            with stage_bar() as bar:
+            with progress_bar() as bar:
                 ablation = model.ablate(one.cell, property_titled(one.property_name), again=True, progress=bar)
         except CharrnnError as error:
             print(f"{one.cell} {one.property_name}: {error}")

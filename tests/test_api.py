@@ -253,6 +253,19 @@ def test_discover_keeps_its_findings(model: Model) -> None:
     assert len(model.earlier_findings()) >= 1
 
 
+def test_progress_bar_in_a_notebook(
+    model: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Elsewhere it is drawn on terminals only, and stderr is none here."""
+    with charrnn.progress_bar() as bar:
+        model.memory(positions=2, progress=bar)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)
+    with charrnn.progress_bar() as bar:
+        model.memory(positions=2, progress=bar)
+    assert "% " in capsys.readouterr().err
+
+
 def test_history_compares_with_a_property_or_with_itself(model: Model) -> None:
     itself = model.history("1:3")
     assert itself.steps == tuple(model.run.checkpoint_steps())

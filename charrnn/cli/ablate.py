@@ -9,8 +9,8 @@ import typer
 
 from charrnn.cli import options
 from charrnn.cli.background import output_terminal
-from charrnn.cli.progress import stage_bar
 from charrnn.options import settings_from
+from charrnn.progress import progress_bar
 from charrnn.settings import CONTROLS, SEARCH_SEED, SEARCHED_CHARACTERS, TerminalSettings
 from charrnn.units import count
 
@@ -58,7 +58,7 @@ def ablate(
     """
     settings = settings_from(TerminalSettings, given)
     model, title, encoded = options.open_text(run, text, checkpoint, device, skip_unknown=skip_unknown, given=given)
-    with stage_bar() as bar:
+    with progress_bar() as bar:
         found = model.ablate(
             cell,
             property_name,

@@ -15,10 +15,10 @@ from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
 from charrnn.cli.parameters import with_flags
-from charrnn.cli.progress import stage_bar
 from charrnn.cli.stderr import say
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.options import settings_from
+from charrnn.progress import progress_bar
 from charrnn.settings import TerminalSettings
 from charrnn.units import amount, count
 
@@ -140,7 +140,7 @@ def evaluate(
     title, encoded = options.read_text(model, text, skip_unknown=skip_unknown, given=given)
     if len(encoded) < 2:
         raise CharrnnError(f"{title} is too short to score: it has {amount(len(encoded), 'character')} the model knows")
-    with stage_bar() as bar:
+    with progress_bar() as bar:
         evaluation = _Evaluation(model, title, encoded, corpus, bar)
         evaluation.score(dynamic=dynamic, mix=mix, per_line=per_line)
         evaluation.score_baselines(asked=baselines)

@@ -10,10 +10,9 @@ import typer
 
 from charrnn.cli import options
 from charrnn.cli.background import output_terminal
-from charrnn.cli.progress import stage_bar
 from charrnn.errors import UsageError
 from charrnn.options import only_one_of, settings_from
-from charrnn.progress import span
+from charrnn.progress import progress_bar, span
 from charrnn.settings import SEARCH_SEED, SEARCHED_CHARACTERS, InspectSettings
 
 if TYPE_CHECKING:
@@ -194,7 +193,7 @@ def _search(
     how["seed"] = SEARCH_SEED if search.seed is None else search.seed
     share = SEARCH_SHARE / (SEARCH_SHARE + (1 - SEARCH_SHARE) * (search.prove or 0))
     end = 1 if search.html is None else 0.9
-    with stage_bar() as bar:
+    with progress_bar() as bar:
         report = span(bar, 0, end * share)
         found = model.discover(search.properties or (), encoded, corpus=search.corpus, progress=report, **how)
         if search.prove is not None:

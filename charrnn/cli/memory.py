@@ -14,9 +14,8 @@ import typer
 from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
-from charrnn.cli.progress import stage_bar
 from charrnn.options import only_one_of, settings_from
-from charrnn.progress import span
+from charrnn.progress import progress_bar, span
 from charrnn.settings import TerminalSettings
 from charrnn.units import amount, count
 
@@ -53,7 +52,7 @@ OutputOption = Annotated[Path | None, options.output_option("Write the figure to
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print the curves as CSV.")]
 
 
-class Measured(NamedTuple):
+class MeasuredModel(NamedTuple):
     """A model, the text it was measured on, and its memory."""
 
     model: Model
@@ -95,11 +94,11 @@ def memory(
         for name in [run, *(against or ())]
     ]
     measured = []
-    with stage_bar() as bar:
+    with progress_bar() as bar:
         for place, (model, title, encoded) in enumerate(loaded):
             report = span(bar, place / len(loaded), (place + 1) / len(loaded), model.name if against else "")
             found = model.memory(encoded, progress=report)
-            measured.append(Measured(model, title, encoded, found))
+            measured.append(MeasuredModel(model, title, encoded, found))
     if as_json:
         print(json.dumps({"runs": [_to_json(one) for one in measured]}))
     elif as_csv:
@@ -113,7 +112,7 @@ def memory(
         _print(measured, output_terminal(settings))
 
 
-def _to_json(one: Measured) -> dict[str, Any]:
+def _to_json(one: MeasuredModel) -> dict[str, Any]:
     about = {
         "run": one.model.name,
         "step": one.model.checkpoint.step,
@@ -124,7 +123,7 @@ def _to_json(one: Measured) -> dict[str, Any]:
     return about | one.memory.to_json()
 
 
-def _print_csv(measured: Sequence[Measured]) -> None:
+def _print_csv(measured: Sequence[MeasuredModel]) -> None:
     rows = csv.writer(sys.stdout, lineterminator="\n")
     rows.writerow(["run", "characters", "gradient_norm", "quantile_10", "quantile_90", "excess_bits"])
     for one in measured:
@@ -135,7 +134,7 @@ def _print_csv(measured: Sequence[Measured]) -> None:
             rows.writerow([one.model.name, lag, *("" if math.isnan(value) else repr(value) for value in values)])
 
 
-def _figure(measured: Sequence[Measured]) -> str:
+def _figure(measured: Sequence[MeasuredModel]) -> str:
     from charrnn.display.figures import Curve, log_figure
 
     curves = [
@@ -153,7 +152,7 @@ def _figure(measured: Sequence[Measured]) -> str:
     return log_figure(curves, title=title, note=note, x_label="k", y_label=Y_LABEL, least=LEAST)
 
 
-def _print(measured: Sequence[Measured], terminal: Terminal) -> None:
+def _print(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
     from charrnn.display.tables import key_values
 
     for one in measured:
@@ -186,7 +185,7 @@ def _summary(memory: Memory) -> str:
     return f"{worth}; the gradient halves every {_half_life(reach.half_life)} characters"
 
 
-def _plot(measured: Sequence[Measured], terminal: Terminal) -> None:
+def _plot(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
     from charrnn.display.plots import log_curve
 
     curves: dict[str, np.ndarray] = {one.model.name: one.memory.reach.mean for one in measured}
@@ -197,7 +196,7 @@ def _plot(measured: Sequence[Measured], terminal: Terminal) -> None:
     terminal.write_lines(log_curve(points, terminal, ROWS, widest=MAX_WIDTH, least=LEAST, x_label="k", y_label=Y_LABEL))
 
 
-def _norm_table(measured: Sequence[Measured], terminal: Terminal) -> None:
+def _norm_table(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
     from charrnn.display.tables import table
 
     lags = [lag for lag in SHOWN_LAGS if any(lag < len(one.memory.reach) for one in measured)]
@@ -210,7 +209,7 @@ def _norm_table(measured: Sequence[Measured], terminal: Terminal) -> None:
     table(headers, rows, terminal, right=headers[1:])
 
 
-def _context_table(measured: Sequence[Measured], terminal: Terminal) -> None:
+def _context_table(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
     from charrnn.display.tables import table
 
     lags = [n for n in SHOWN_CONTEXTS if any(n < len(one.memory.context.excess) for one in measured)]
@@ -223,7 +222,7 @@ def _context_table(measured: Sequence[Measured], terminal: Terminal) -> None:
     table(headers, rows, terminal, right=headers[1:])
 
 
-def _share_table(measured: Sequence[Measured], terminal: Terminal) -> None:
+def _share_table(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
     """Show the cells with the largest share, of several runs one each, and from how many positions it comes."""
     from charrnn.display.tables import fit, table
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charrnn.cli.options import corpus_option
-from charrnn.cli.progress import stage_bar
 from charrnn.cli.stderr import note
 from charrnn.errors import UsageError
+from charrnn.progress import progress_bar
 from charrnn.units import amount, shortened
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def training_index(model: Model, corpus: str | None, *, needed: bool, by: str) -
     by: the options that need it. Raises UsageError for a corpus without one of them.
     """
     if needed:
-        with stage_bar() as progress:
+        with progress_bar() as progress:
             return model.training_index(corpus, progress=progress)
     if corpus is not None:
         raise UsageError(f"--corpus is for {by}", "leave it out")

@@ -43,26 +43,3 @@ def transfer_bar(label: str = "corpus") -> Iterator[Callable[[int, int], None]]:
     finally:
         if bar is not None:
             bar.close()
-
-
-@contextlib.contextmanager
-def stage_bar() -> Iterator[Callable[[str, float], None]]:
-    """Yield a function of (stage, fraction done of everything) that draws a bar with the time left."""
-    bar: tqdm[NoReturn] | None = None
-
-    def show(stage: str, fraction: float) -> None:
-        from tqdm import tqdm
-
-        nonlocal bar
-        if bar is None:
-            style = "{desc:<36}{bar}{n:4.0f} %  {remaining} left"
-            bar = tqdm(total=100, file=sys.stderr, disable=None, leave=False, dynamic_ncols=True, bar_format=style)
-        bar.set_description_str(stage, refresh=False)
-        bar.n = 100 * fraction
-        bar.refresh()
-
-    try:
-        yield show
-    finally:
-        if bar is not None:
-            bar.close()

@@ -15,7 +15,6 @@ from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_cell
 from charrnn.cli.novelty import CorpusOption, NoveltyOption, training_index
-from charrnn.cli.progress import stage_bar
 from charrnn.cli.sampled_text import Drawn, TextOutput, print_json, print_texts
 from charrnn.cli.sampling_options import sample_settings
 from charrnn.cli.stderr import say
@@ -23,6 +22,7 @@ from charrnn.cli.typed_lines import TypedLines, known_ids
 from charrnn.display.terminal import is_terminal
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.options import only_one_of, settings_from
+from charrnn.progress import progress_bar
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import TerminalSettings
 
@@ -260,7 +260,7 @@ def _adapted(model: Model, text: str | None, name: str | None, *, skip_unknown: 
         return model
     if name is not None:
         check_new_name(name, runs_folder(), "choose another name for --save-as")
-    with stage_bar() as bar:
+    with progress_bar() as bar:
         adapted = model.adapt(Path(text), skip_unknown=skip_unknown, progress=bar)
     return adapted if name is None else adapted.save_as(name)
 

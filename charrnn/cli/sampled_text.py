@@ -10,9 +10,9 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.novelty import print_novelty
-from charrnn.cli.progress import stage_bar
 from charrnn.cli.stderr import say
 from charrnn.display.terminal import Terminal, WordWrap, is_terminal, write
+from charrnn.progress import progress_bar
 from charrnn.sampling.settings import SampleSettings
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Drawn:
         import numpy as np
 
         zeros = np.zeros(self.settings.num)
-        with stage_bar() as bar:
+        with progress_bar() as bar:
             ids = model.generate(self.prime, progress=bar, report=self._weigh, **given)
             if self.settings.best_of > 1 or self.settings.uses_particles:  # chosen when all have been generated
                 ids = iter(list(ids))
@@ -128,7 +128,7 @@ def print_texts(
         output.end(newline=True)
         _print_log_weight(drawn, number)
         if index is not None:
-            with stage_bar() as bar:
+            with progress_bar() as bar:
                 print_novelty(index.novelty(np.array(text.ids, np.int32), bar))
 
 

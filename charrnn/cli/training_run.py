@@ -83,15 +83,15 @@ def _command_named() -> Iterator[None]:
 
 def interesting_cell(trained: Trained) -> str | None:
     """Return a cell that a quick search finds; None if training was short, or without a terminal."""
-    from charrnn.cli.progress import stage_bar
     from charrnn.discovery.quick import quick_cell
+    from charrnn.progress import progress_bar
 
     training_seconds = trained.finished.progress.seconds
     if trained.finished.reason == "stopped" or training_seconds < MIN_SEARCHED_SECONDS:
         return None
     if not trained.screen.terminal.is_terminal:
         return None
-    with stage_bar() as bar:
+    with progress_bar() as bar:
         bar("looking for a cell to show", 0.0)
         found = quick_cell(trained.run, seconds=min(max(10.0, training_seconds / 60), 30.0))
     return None if found is None else found[0]

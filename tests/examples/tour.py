@@ -77,7 +77,8 @@ print("the forget gate of cell 1:7:", trace["1:7", "forget"][:5].round(2))
 # the other, and compares them with untrained networks, 5-grams and meaningless labels.
 
 # %%
-findings = model.discover(properties=["inside parentheses", "line position", r"rain=rain"])
+with charrnn.progress_bar() as bar:
+    findings = model.discover(properties=["inside parentheses", "line position", r"rain=rain"], progress=bar)
 print(findings)
 
 # %%
