@@ -23,7 +23,7 @@ import numpy as np
 from charrnn.bootstrap import bootstrap_weights, mean_and_interval
 from charrnn.causal.clamp import Clamp
 from charrnn.causal.contrast import Contrast, EventKind, character_kinds, confirmed, contrast_of, matched
-from charrnn.causal.effects import Ablation, Direction, Dose, Group, Measured
+from charrnn.causal.effects import Ablation, CellGroup, Direction, Dose, Measured
 from charrnn.causal.patching import interchange
 from charrnn.causal.reading import READING, Places, Reading, Windows, read_blocks, spaced
 from charrnn.discovery.study import Split
@@ -266,7 +266,7 @@ def _dose(experiment: _Experiment, quantile: float, value: float) -> Dose:
     return Dose(quantile, value, effects)
 
 
-def _groups(experiment: _Experiment) -> tuple[Group, ...]:
+def _groups(experiment: _Experiment) -> tuple[CellGroup, ...]:
     """Hold the cells of the layer that separate the classes best, and as many random ones, at opposite medians."""
     ranked = np.argsort(-np.abs(experiment.reading.population.separation), kind="stable")
     draw = np.random.default_rng(experiment.seed)
@@ -288,5 +288,5 @@ def _groups(experiment: _Experiment) -> tuple[Group, ...]:
         if size > len(rest):
             break
         random = [effects(draw.choice(rest, size, replace=False), CONTROL_EVENTS) for _ in range(RANDOM_GROUPS)]
-        found.append(Group(size, effects(ranked[:size], GROUP_EVENTS), tuple(np.mean(random, axis=0).tolist())))
+        found.append(CellGroup(size, effects(ranked[:size], GROUP_EVENTS), tuple(np.mean(random, axis=0).tolist())))
     return tuple(found)

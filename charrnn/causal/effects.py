@@ -96,7 +96,7 @@ class Dose:
 
 
 @dataclass(frozen=True)
-class Group:
+class CellGroup:
     """Effect, in the order of `Ablation.directions`, of holding the `size` best-ranked cells; and random groups."""
 
     size: Count
@@ -140,7 +140,7 @@ class Ablation:
     high: float
     directions: tuple[Direction, ...]
     doses: tuple[Dose, ...]
-    groups: tuple[Group, ...]
+    groups: tuple[CellGroup, ...]
     stored: tuple[Stored, ...]
     controls: Count
     excluded: Count

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli.stderr import say
-from charrnn.discovery.profile import Passage
+from charrnn.discovery.profile import CellPassage
 from charrnn.display.activations import excerpt_lines, render
 from charrnn.display.clusters import columns
 from charrnn.display.histogram import histogram_lines
@@ -115,7 +115,7 @@ def _passages(
     passages = profile.passages
     if passages:
         wrong = [
-            Passage("miss" if one.holds else "false alarm", one.position, float(profile.values[one.position]))
+            CellPassage("miss" if one.holds else "false alarm", one.position, float(profile.values[one.position]))
             for one in model.contradictions(profile.cell, encoded)
         ]
         passages = passages + sorted(wrong, key=lambda one: one.kind, reverse=True)

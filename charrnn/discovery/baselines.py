@@ -46,7 +46,7 @@ class KgramBaseline:
 
 
 @dataclass(frozen=True, eq=False)
-class Baseline:
+class BaselineScore:
     """A rank correlation within the current character, and the values (N/2,) that reach it, on CONFIRM."""
 
     rank_correlation: float
@@ -58,8 +58,8 @@ class Baselines:
     """The baselines of each searched property, by its index."""
 
     kgram: dict[int, KgramBaseline]
-    untrained: dict[int, Baseline]
-    linear_memory: dict[int, Baseline]
+    untrained: dict[int, BaselineScore]
+    linear_memory: dict[int, BaselineScore]
 
 
 def kgram_baselines(
@@ -87,7 +87,7 @@ def kgram_baselines(
     return found
 
 
-def linear_memory_baselines(study: Study, progress: StageProgress) -> dict[int, Baseline]:
+def linear_memory_baselines(study: Study, progress: StageProgress) -> dict[int, BaselineScore]:
     """Return how well a linear memory of the text predicts each searched property.
 
     It is fitted on SELECT, to the characters that are most frequent there.
@@ -105,7 +105,7 @@ def linear_memory_baselines(study: Study, progress: StageProgress) -> dict[int, 
     (within,) = ranked(columns, study.confirm.by_character)
     scores = rank_correlation(within, study.confirm.labels)
     progress(stages.LINEAR_MEMORY, 1.0)
-    return {k: Baseline(float(scores[k, place]), columns[:, place]) for place, k in enumerate(searched)}
+    return {k: BaselineScore(float(scores[k, place]), columns[:, place]) for place, k in enumerate(searched)}
 
 
 def linear_memory(ids: np.ndarray, characters: np.ndarray) -> np.ndarray:
@@ -129,9 +129,9 @@ def linear_memory(ids: np.ndarray, characters: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def untrained_baselines(network: CharRNN, study: Study, progress: StageProgress) -> dict[int, Baseline]:
+def untrained_baselines(network: CharRNN, study: Study, progress: StageProgress) -> dict[int, BaselineScore]:
     """Return the best cell of untrained networks of the same shape for each searched property."""
-    best: dict[int, Baseline] = {}
+    best: dict[int, BaselineScore] = {}
     networks = list(untrained_networks(network, study.effort))
     for turn, untrained in enumerate(networks):
         chosen = _best_on_select(untrained, study, part(progress, turn, len(networks)))
@@ -140,7 +140,7 @@ def untrained_baselines(network: CharRNN, study: Study, progress: StageProgress)
         scores = rank_correlation(within, study.confirm.labels)
         for place, k in enumerate(study.searched):
             if k not in best or scores[k, place] > best[k].rank_correlation:
-                best[k] = Baseline(float(scores[k, place]), chosen[k])
+                best[k] = BaselineScore(float(scores[k, place]), chosen[k])
     return best
 
 

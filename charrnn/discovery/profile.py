@@ -29,7 +29,7 @@ LINE_SHARE = 0.8
 
 
 @dataclass(frozen=True)
-class Passage:
+class CellPassage:
     """A character at which a cell has a value worth looking at.
 
     kind: "highest", "95 %", "50 %", "5 %", "lowest" or "random". value: as displayed.
@@ -76,7 +76,7 @@ class CellProfile:
     holds: np.ndarray | None
     property_name: str | None
     is_graded: bool
-    passages: list[Passage]
+    passages: list[CellPassage]
     correlated: list[tuple[Cell, float]]
     effects: list[Effect]
     memory: float | None
@@ -217,7 +217,7 @@ def _signals(
     return {name: np.concatenate(parts) for name, parts in pieces.items()}
 
 
-def _passages(values: np.ndarray, skipped: int, number: int) -> list[Passage]:
+def _passages(values: np.ndarray, skipped: int, number: int) -> list[CellPassage]:
     """Return `number` passages of each kind."""
     kept = values[skipped:]
     if not len(kept):
@@ -228,11 +228,11 @@ def _passages(values: np.ndarray, skipped: int, number: int) -> list[Passage]:
         distance = np.abs(kept - np.quantile(kept, percent / 100))
         orders.append((f"{percent} %", random[np.argsort(distance[random].round(2), kind="stable")]))
     orders += [("lowest", np.argsort(kept, kind="stable")), ("random", random)]
-    found: list[Passage] = []
+    found: list[CellPassage] = []
     for kind, order in orders:
         others = [one.position - skipped for one in found]
         for place in _apart(order.tolist(), number, others):
-            found.append(Passage(kind, skipped + place, float(kept[place])))
+            found.append(CellPassage(kind, skipped + place, float(kept[place])))
     return found
 
 

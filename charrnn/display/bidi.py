@@ -13,7 +13,7 @@ from typing import NamedTuple
 _STRONG = {"L": "L", "R": "R", "AL": "R"}
 
 
-class Run(NamedTuple):
+class VisualRun(NamedTuple):
     """Adjacent clusters, from start to before stop, that are written in one direction."""
 
     start: int
@@ -26,23 +26,23 @@ def is_rtl(clusters: Sequence[str]) -> bool:
     return next((_STRONG[each] == "R" for each in map(_bidi_class, clusters) if each in _STRONG), False)
 
 
-def visual_runs(clusters: Sequence[str]) -> list[Run]:
+def visual_runs(clusters: Sequence[str]) -> list[VisualRun]:
     """Return the runs of a line from left to right. clusters: of the line, in the order of reading."""
     levels = _levels(clusters)
-    runs: list[tuple[Run, int]] = []
+    runs: list[tuple[VisualRun, int]] = []
     start = 0
     for level, group in groupby(levels):
         stop = start + len(list(group))
-        runs.append((Run(start, stop, level % 2 == 1), level))
+        runs.append((VisualRun(start, stop, level % 2 == 1), level))
         start = stop
     for limit in range(max(levels, default=0), 0, -1):
         runs = _reversed_from(runs, limit)
     return [run for run, _ in runs]
 
 
-def _reversed_from(runs: list[tuple[Run, int]], limit: int) -> list[tuple[Run, int]]:
+def _reversed_from(runs: list[tuple[VisualRun, int]], limit: int) -> list[tuple[VisualRun, int]]:
     """Reverse each sequence of runs of this level or a higher one (L2)."""
-    found: list[tuple[Run, int]] = []
+    found: list[tuple[VisualRun, int]] = []
     for is_reversed, group in groupby(runs, lambda one: one[1] >= limit):
         members = list(group)
         found += reversed(members) if is_reversed else members

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from charrnn.display.bidi import Run, is_rtl, visual_runs
+from charrnn.display.bidi import VisualRun, is_rtl, visual_runs
 from charrnn.display.clusters import clusters, columns
 from charrnn.display.page import html_text
 from charrnn.display.palettes import INK, PAPER, RGB, hex_color
@@ -77,7 +77,7 @@ class SVGPicture:
         """Yield the backgrounds and the text of a line; right-to-left, it ends at the right edge."""
         painted = _painted_clusters(line)
         texts = [one.text for one in painted]
-        runs = [Run(0, len(texts), False)] if self._is_grid else visual_runs(texts)
+        runs = [VisualRun(0, len(texts), False)] if self._is_grid else visual_runs(texts)
         column = 0.0
         if is_rtl(texts) and not self._is_grid:
             column = self._columns - sum(one.columns for one in painted)

@@ -10,7 +10,7 @@ import numpy as np
 from charrnn.causal.effects import Ablation, caveat, claim, effect_table
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.findings import Findings
-from charrnn.discovery.profile import CellProfile, Passage, cell_profiles
+from charrnn.discovery.profile import CellPassage, CellProfile, cell_profiles
 from charrnn.discovery.report import measure, score_with_interval, sentence, short_name, signed_score
 from charrnn.discovery.scores import CellSummary
 from charrnn.discovery.statistics import auc
@@ -182,7 +182,7 @@ def _profile(profile: CellProfile, network: CharRNN) -> dict[str, Any]:
     }
 
 
-def _passage(one: Passage, profile: CellProfile, network: CharRNN) -> dict[str, Any]:
+def _passage(one: CellPassage, profile: CellProfile, network: CharRNN) -> dict[str, Any]:
     """Return where a passage starts and ends, and the gates of the cell there."""
     start, stop = max(0, one.position - PASSAGE), min(one.position + PASSAGE, len(profile.values))
     gates = {gate: encoded_shares(profile.signals[gate][start:stop]) for gate in network.recurrence.sigmoid_gates}

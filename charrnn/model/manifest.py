@@ -15,7 +15,7 @@ MANIFEST_FILE = "manifest.json"
 LARGEST_JSON = 1_000_000  # bytes
 
 
-class Entry(NamedTuple):
+class FileEntry(NamedTuple):
     """The size in bytes and the SHA-256 that a file must have."""
 
     size: int
@@ -27,7 +27,7 @@ class Manifest:
     """The entries of a folder's manifest, by file name."""
 
     folder: Path
-    entries: Mapping[str, Entry]
+    entries: Mapping[str, FileEntry]
 
     @classmethod
     def read(cls, folder: Path, names: set[str], optional: Collection[str] = ()) -> Manifest:
@@ -43,13 +43,13 @@ class Manifest:
             or not all(map(_is_entry, data.values()))
         ):
             raise CharrnnError(f"{source} is damaged: it does not list the files of this folder")
-        return cls(folder, {name: Entry(entry["bytes"], entry["sha256"]) for name, entry in data.items()})
+        return cls(folder, {name: FileEntry(entry["bytes"], entry["sha256"]) for name, entry in data.items()})
 
     def read_bytes(self, name: str, limit: int) -> bytes:
         """Return the content of a file. Raises CharrnnError where it differs from the manifest or exceeds `limit`."""
         path, entry = self.folder / name, self.entries[name]
         data = read_bounded(path, min(limit, entry.size))
-        if Entry(len(data), hashlib.sha256(data).hexdigest()) != entry:
+        if FileEntry(len(data), hashlib.sha256(data).hexdigest()) != entry:
             raise CharrnnError(f"{path} is damaged: it does not match its manifest")
         return data
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from charrnn.errors import CharrnnError
 from charrnn.files import BLOCK, from_json_bytes, open_regular
-from charrnn.model.manifest import Entry
+from charrnn.model.manifest import FileEntry
 from charrnn.units import amount
 
 LARGEST_HEADER = 1_000_000  # bytes
@@ -61,7 +61,7 @@ def in_half_precision(weights: Mapping[str, Tensor], name: str) -> dict[str, Ten
 
 
 def read_tensors(
-    path: Path, shapes: Mapping[str, tuple[int, ...]], entry: Entry, types: Sequence[str] = ("F32",)
+    path: Path, shapes: Mapping[str, tuple[int, ...]], entry: FileEntry, types: Sequence[str] = ("F32",)
 ) -> dict[str, Tensor]:
     """Return the tensors of a file as float32, on the CPU. types: allowed ones, keys of `TYPES` that differ in size.
 

@@ -26,7 +26,7 @@ XZ_WINDOW = 1 << 26
 XZ_SMALLEST_WINDOW = 1 << 12
 
 
-class Stream(Protocol):
+class CompressorStream(Protocol):
     """A compressor of the standard library, or one with the same methods."""
 
     def compress(self, data: bytes, /) -> bytes: ...
@@ -39,7 +39,7 @@ class Compressor:
 
     name: str
     about: str
-    open: Callable[[int], Stream]
+    open: Callable[[int], CompressorStream]
 
     def size(self, data: bytes, progress: FractionProgress = no_progress) -> int:
         """Return the compressed size of data in bytes. Raises CharrnnError where a package is missing."""
@@ -55,18 +55,18 @@ class Compressor:
         return 8 * (self.size(training + text, lambda part: progress(0.5 + part / 2)) - before)
 
 
-def _open_ppmd(_: int) -> Stream:
+def _open_ppmd(_: int) -> CompressorStream:
     pyppmd = import_extra("pyppmd", "PPMd")
     cut_off = pyppmd.PPMD8_RESTORE_METHOD_CUT_OFF
-    stream: Stream = pyppmd.PpmdCompressor(PPMD_ORDER, PPMD_MEMORY, restore_method=cut_off, variant="I")
+    stream: CompressorStream = pyppmd.PpmdCompressor(PPMD_ORDER, PPMD_MEMORY, restore_method=cut_off, variant="I")
     return stream
 
 
-def _open_bzip2(_: int) -> Stream:
+def _open_bzip2(_: int) -> CompressorStream:
     return bz2.BZ2Compressor(9)
 
 
-def _open_xz(size: int) -> Stream:
+def _open_xz(size: int) -> CompressorStream:
     window = min(max(size, XZ_SMALLEST_WINDOW), XZ_WINDOW)  # a larger one takes memory and finds nothing
     return lzma.LZMACompressor(filters=[{"id": lzma.FILTER_LZMA2, "preset": 9, "dict_size": window}])
 
