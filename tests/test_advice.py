@@ -35,9 +35,10 @@ FLAT = (1.2,) * 5
         (finished(), (2.0, 1.8, 1.7, 1.6, 1.52), (1.9, 1.8, 1.7, 1.6, 1.5), 9.0, "still falling"),
         (finished(), (1.6, 1.52, 1.51, 1.502, 1.5), (1.6, 1.55, 1.52, 1.51, 1.5), 9.0, "has converged"),
         (finished("early"), (1.6, 1.52, 1.51, 1.52, 1.53), (1.6, 1.55, 1.52, 1.51, 1.5), 9.0, "has converged"),
-        (finished(), (2.0, 1.8, 1.7, 1.6, 1.55), FLAT, 0.3, "read only 30% of the text"),
+        (finished(), (2.0, 1.8, 1.7, 1.6, 1.55), FLAT, 0.3, "read only 30 % of the text: train it further, with"),
         (finished(skipped_steps=3), (2.0,), (2.0,), 9.0, "3 steps had a non-finite gradient"),
         (finished(skipped_steps=1), (2.0,), (2.0,), 9.0, "1 step had a non-finite gradient"),
+        (finished("early"), (2.0, 1.8, 1.7, 1.8, 1.9), FLAT, 0.3, "a lower --learning-rate"),
         (finished("stopped"), (2.0,), (2.0,), 9.0, "--resume"),
     ],
 )
@@ -51,7 +52,7 @@ def test_advice_follows_from_the_losses(
     ("validation", "train", "epochs", "held_out", "words"),
     [
         ((3.5, 3.45, 3.4, 3.3, 3.1), (3.4, 3.3, 3.2, 3.1, 2.9), 9.0, TEXT, "still falling"),  # both fall
-        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 0.5, TEXT, "only 50%"),
+        ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 0.5, TEXT, "only 50 %"),
         ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 1.5, TEXT, "has converged"),  # less than two epochs
         ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 40.0, 999, "only 999 characters"),
     ],

@@ -341,3 +341,10 @@ def test_findings_on_documents_are_separate(home, short_text):
 def test_signal_without_a_cell_state(home, short_text, recurrence):
     make_run(home, short_text, recurrence=recurrence, layers=2)
     assert "h of cell 2:3" in invoke("--cell", "9", "--length", "20")
+
+
+def test_without_a_named_cell_the_way_out_is_told(run):
+    shown = " ".join(invoke("-p", "in word").split())
+    assert "none of 6 cells earned a name" in shown
+    assert "often have no named cell: train longer, or on more text; --evidence says what the best ones miss" in shown
+    assert "charrnn inspect code named cells of the built-in model" in shown

@@ -9,7 +9,7 @@ import pytest
 
 from charrnn.text.contexts import Contexts
 from charrnn.text.encoded_text import EncodedText
-from charrnn.training.forecast import MIN_TRAINING_TEXT, MIN_VALIDATION_TEXT, LossForecast
+from charrnn.training.forecast import MIN_TRAINING_TEXT, MIN_VALIDATION_TEXT, LossForecast, range_of
 
 
 def plain_nats(train: list[int], test: list[int], longest: int) -> list[float]:
@@ -90,3 +90,18 @@ def test_an_implausible_loss_is_not_forecast(nats: float, read: float, vocabular
 def test_a_plausible_loss_is_forecast() -> None:
     forecast = LossForecast(1.7, 0.1, 400_000, 1_000_000)
     assert forecast.plausible_nats_after(1e6, 65) == forecast.nats_after(1e6)
+
+
+@pytest.mark.parametrize(
+    ("read", "result"),
+    [(544_000, 1.837), (1_105_000, 1.649), (2_089_000, 1.412), (4_900_000, 1.190), (11_900_000, 1.135)],
+)
+def test_losses_of_the_library_of_python_are_foreseen(read: int, result: float) -> None:
+    """n-gram losses of Python 3.11's library, and validation losses on all of its held-out text."""
+    nats = LossForecast(1.7258, 0.1142, 400_000, 10_905_509).nats_after(read)
+    assert nats == pytest.approx(result, rel=0.06)
+
+
+def test_a_part_of_the_held_out_text_has_a_wider_range() -> None:
+    low, high = range_of(1.6, of_part=True)  # of the run above that read 1,105,000 characters
+    assert low < 1.649 < range_of(1.6, of_part=False)[1] < 1.840 < high

@@ -147,3 +147,10 @@ def test_note_about_a_kind_alone(text: Path) -> None:
     chosen = [*TINY[:size], *TINY[size + 2 :]]
     assert "compares fairly" in invoke("mine", "--model", "rnn", *chosen, command="train")
     assert "compares fairly" not in invoke("mine", "--model", "lstm", *chosen, command="train")
+
+
+def test_the_corpus_is_described_once(home: Path, short_text: str) -> None:
+    (home / "marks.txt").write_text(f"e\N{COMBINING ACUTE ACCENT} {short_text}")
+    out = invoke(str(home / "marks.txt"), "--model", "rnn,gru", *TINY, command="train")
+    assert out.count("not NFC") == out.count("\ncorpus  ") == 1
+    assert out.count("\nplan  ") == 2

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from charrnn.cli.screen import SAMPLE_INTERVAL, TrainingScreen
-from charrnn.training.events import Requests, StepsCorrected
+from charrnn.training.events import Evaluated, Requests, StepsCorrected
 from charrnn.training.options import TrainOptions
 from charrnn.training.session import training_session
 
@@ -85,10 +85,42 @@ def test_a_long_validation_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -
     assert {*re.findall(r"validating: (\d+)%", err.getvalue())} == {"40"}
 
 
-def test_only_large_corrections_are_shown() -> None:
+def test_only_the_first_large_correction_is_shown() -> None:
     out = io.StringIO()
     screen = TrainingScreen(out, Requests())
     with screen.progress_bar(1000, 0):
         for step, steps in enumerate([1100, 1240, 1260, 1300, 1500, 1000], start=1):
             screen.show(StepsCorrected(step, steps), run=None)
-    assert re.findall(r"step (\d): now ([\d,]+) steps", out.getvalue()) == [("3", "1,260"), ("6", "1,000")]
+    assert re.findall(r"step (\d): now ([\d,]+) steps", out.getvalue()) == [("3", "1,260")]
+
+
+def test_the_summary_counts_the_corrections(text: Path) -> None:
+    out = io.StringIO()
+    with training_session(["mine"], TrainOptions(SETTINGS | OPTIONS, name="busy", device="cpu")) as session:
+        screen = TrainingScreen(out, Requests())
+        with screen.progress_bar(1000, 0):
+            for step, steps in enumerate([1300, 1500, 900], start=1):
+                screen.show(StepsCorrected(step, steps), session.run)
+            *_, finished = session.events()
+        screen.show_result(session.run, finished)
+    assert re.findall("corrected +(.*)", out.getvalue()) == [
+        "the number of steps, 3 times, from 1,000, so that the run still ended on time"
+    ]
+
+
+def test_the_curve_of_a_resumed_run_is_whole(text: Path) -> None:
+    """The plot's x-axis begins before the step that the run was resumed from."""
+    requests = Requests()
+    with training_session(["mine"], TrainOptions(SETTINGS | OPTIONS, name="two", device="cpu")) as session:
+        for event in session.events(requests):
+            requests.stop = requests.stop or (isinstance(event, Evaluated) and event.step >= 20)
+    out = io.StringIO()
+    with training_session(["mine"], TrainOptions({}, name="two", resume=True, device="cpu")) as session:
+        stopped_at = session.prepared.checkpoint.step
+        screen = TrainingScreen(out, Requests())
+        screen.show_plan(session.prepared, session.run)
+        for event in session.events(Requests()):
+            screen.show(event, session.run)
+        screen.show_summary(session.run, event)
+    first = int(re.search(r"- step\n +(\d+)", out.getvalue())[1])
+    assert first < stopped_at

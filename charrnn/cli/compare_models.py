@@ -40,7 +40,7 @@ def compare_models(
         one = dataclasses.replace(one, settings={**validation, **one.settings})
         terminal.write(f"── {number}/{len(comparison.options)} {one.settings['recurrence']} ──\n")
         try:
-            ended = train_with_screen(loaded, one, tensorboard=tensorboard, to_stderr=as_json)
+            ended = train_with_screen(loaded, one, tensorboard=tensorboard, to_stderr=as_json, with_corpus=not trained)
         except CharrnnError as error:
             reason = with_flags(str(error), {name: each.flag for name, each in TrainingSettings.options().items()})
             warnings.warn(f"{one.settings['recurrence']} is left out: {reason}", CharrnnWarning, stacklevel=1)

@@ -7,11 +7,15 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from charrnn.model.built_in import BUILT_IN
+
 if TYPE_CHECKING:
     from charrnn.api import Model
     from charrnn.causal.effects import Ablation
     from charrnn.discovery.findings import Findings
     from charrnn.display.terminal import Terminal
+
+UNNAMED = "Small networks and short trainings often have no named cell: train longer, or on more text"
 
 
 def print_findings(
@@ -54,6 +58,9 @@ def print_findings(
         terminal.write("\n")
         table(report.CELL_HEADERS, findings.cell_table(layer), terminal, right=report.NUMERIC)
     terminal.write("\n")
+    if not named and not findings.matches:
+        terminal.paragraph(UNNAMED + ("" if evidence else "; --evidence says what the best ones miss"))
+        terminal.write("\n")
     first = next((one.cell for one, _ in findings.shown_with_causes(shown)), None)
     for line in _next(findings, model.name, first, evidence=evidence):
         terminal.write(f"{line}\n")
@@ -69,6 +76,8 @@ def _next(findings: Findings, run: str, first: str | None, *, evidence: bool) ->
         rows.append((f"charrnn inspect {run} --characters 600000", "a search of more text, for rarer properties"))
     if not evidence:
         rows.append((f"charrnn inspect {run} --evidence", "the scores behind the names"))
+    if not len(findings) and run != BUILT_IN:
+        rows.append((f"charrnn inspect {BUILT_IN}", "named cells of the built-in model"))
     width = max((len(command) for command, _ in rows), default=0)
     return [f"{command:<{width}}  {what}" for command, what in rows]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shlex
 import sys
@@ -12,11 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
+from charrnn.cli.corpus_rows import corpus_rows
 from charrnn.display.plots import loss_curve
 from charrnn.display.tables import key_values
 from charrnn.display.terminal import Terminal, safe_text
 from charrnn.errors import CharrnnError
-from charrnn.text.path_filter import FILTERED
+from charrnn.training.forecast import range_of
 from charrnn.units import amount, bits, count, duration, loss
 
 if TYPE_CHECKING:
@@ -25,17 +27,15 @@ if TYPE_CHECKING:
     from charrnn.model.checkpoint import Checkpoint
     from charrnn.model.network import CharRNN
     from charrnn.model.run import Run
-    from charrnn.text.corpus import Corpus
     from charrnn.training.events import Evaluated, Event, Finished, Requests
     from charrnn.training.planning import Plan
     from charrnn.training.setup import PreparedRun
 
-SKIPPED_NAMED = 3
 SAMPLE_CHARACTERS = 160
 SAMPLE_INTERVAL = 15.0  # seconds
 VALIDATION_DELAY, VALIDATION_INTERVAL = 1.0, 0.2  # seconds before the progress of a validation appears and changes
 MAX_WIDTH = 100
-MIN_CORRECTION = 1.25  # ratio of the number of steps to the one shown last; smaller corrections are not shown
+MIN_CORRECTION = 1.25  # ratio of the number of steps to the planned one; smaller corrections are not shown
 
 
 class TrainingScreen:
@@ -54,9 +54,11 @@ class TrainingScreen:
         self.output_error: OSError | None = None
         self._requests = requests
         self._training_losses: list[tuple[float, float]] = []
+        self._validation_losses: list[tuple[float, float]] = []
         self._evaluations: list[Evaluated] = []
         self._forecast: dict[str, float | None] | None = None
-        self._steps_shown = 0
+        self._planned_steps = self._corrections = 0
+        self._correction_shown = False
         self._bar: tqdm[NoReturn] | None = None
 
     def line(self, text: str = "", *, wrap: bool = True) -> None:
@@ -73,31 +75,26 @@ class TrainingScreen:
         if isinstance(error, BrokenPipeError):
             self._requests.stop = True
 
-    def show_plan(self, prepared: PreparedRun, run: Run, note: str | None = None) -> None:
-        """Show what is trained, why, and the forecast; of a resumed run, where it continues. note: a line below."""
-        corpus, plan, nats = prepared.corpus, prepared.plan, prepared.forecast_nats
+    def show_plan(self, prepared: PreparedRun, run: Run, note: str | None = None, *, with_corpus: bool = True) -> None:
+        """Show what is trained, why, and the forecast; of a resumed run, where it continues.
+
+        note: a line below. with_corpus: also what the corpus is.
+        """
+        plan, nats = prepared.plan, prepared.forecast_nats
         self._network, self._sampled_at = prepared.network, self._clock()
         if prepared.checkpoint is not None:
+            self._recall_losses(run, prepared.checkpoint)
             self._show_resumed(run, prepared.checkpoint, plan)
             return
-        training, text, origin = run.settings.training, run.settings.corpus, run.settings.origin
-        validated = len(prepared.validation_text)
-        if training.val_characters:
-            validated = min(validated, training.val_characters)
-        part = f", {count(validated)} of them for validation" if validated < text.held_out else ""
-        files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
+        training, origin = run.settings.training, run.settings.origin
         seconds = plan.seconds if plan is not None else 0.0
         self._forecast = {"seconds": seconds, "nats": nats}
-        expected = "" if nats is None else f", validation loss about {nats:.1f} nats"
+        expected = ""
+        if nats is not None:
+            low, high = range_of(nats, of_part=bool(training.val_characters))
+            expected = f", validation loss about {low:.1f} to {high:.1f} nats"
         rows = [
-            (
-                "corpus",
-                f"{text.name}: {amount(text.characters, 'character')}{files}, "
-                f"{len(run.vocabulary)} different; last {count(text.held_out)} held out{part}",
-            ),
-            *_skipped_rows(corpus.skipped_files),
-            *_newlines_rows(corpus),
-            *_normalization_rows(corpus),
+            *(corpus_rows(run, prepared.corpus, len(prepared.validation_text)) if with_corpus else ()),
             ("model", model_line(run)),
             (
                 "plan",
@@ -114,6 +111,14 @@ class TrainingScreen:
         if note is not None:
             self.line(note)
         self.line()
+
+    def _recall_losses(self, run: Run, checkpoint: Checkpoint) -> None:
+        """Begin the curves with what was logged up to the checkpoint that a run is resumed from."""
+        from charrnn.model.losses import losses_of
+
+        earlier = [one for one in losses_of(run) if one.step <= checkpoint.step]
+        self._training_losses = [(one.step, one.train_nats) for one in earlier if one.train_nats is not None]
+        self._validation_losses = [(one.step, one.validation_nats) for one in earlier]
 
     def _show_resumed(self, run: Run, checkpoint: Checkpoint, plan: Plan | None) -> None:
         training = run.settings.training
@@ -135,7 +140,7 @@ class TrainingScreen:
         """Draw a bar on stderr within this context, if stderr is a terminal."""
         from tqdm import tqdm
 
-        self._steps_shown = steps
+        self._planned_steps = steps
         with tqdm(
             total=steps,
             initial=step,
@@ -180,6 +185,7 @@ class TrainingScreen:
                     self._show_sample(self._network, run, event.step, f"step {count(event.step):>7}")
             case events.Evaluated():
                 self._evaluations.append(event)
+                self._validation_losses.append((event.step, event.validation_nats))
                 self._show_evaluation(event, run)
             case events.CheckpointFailed():
                 self.line(f"checkpoint of step {count(event.step)} not saved: {event.reason}; the previous one stays")
@@ -191,9 +197,12 @@ class TrainingScreen:
                 self.line(f"exploded: back to step {count(event.step)}, with the learning rate × {event.rate_scale:g}")
 
     def _show_correction(self, step: int, steps: int) -> None:
-        if not self._steps_shown / MIN_CORRECTION < steps < self._steps_shown * MIN_CORRECTION:
+        """Show the first considerable correction; the summary counts them all."""
+        self._corrections += 1
+        planned = self._planned_steps
+        if not self._correction_shown and not planned / MIN_CORRECTION < steps < planned * MIN_CORRECTION:
             self.line(f"step {count(step)}: now {count(steps)} steps in total, so that the run still ends on time")
-            self._steps_shown = steps
+            self._correction_shown = True
         if self._bar is not None:
             self._bar.total = steps
             self._bar.refresh()
@@ -220,7 +229,11 @@ class TrainingScreen:
     def show_result(self, run: Run, finished: Finished) -> None:
         """Show the losses, the length and the time."""
         self.line()
-        key_values(_summary_rows(run, finished, _epochs(run, finished)), self.terminal)
+        rows = _summary_rows(run, finished, _epochs(run, finished))
+        if self._correction_shown and self._corrections > 1:
+            times = f"{amount(self._corrections, 'time')}, from {count(self._planned_steps)}"
+            rows.append(("corrected", f"the number of steps, {times}, so that the run still ended on time"))
+        key_values(rows, self.terminal)
 
     def show_summary(self, run: Run, finished: Finished, cell: str | None = None) -> None:
         """Show the result, the curve, advice, and what to do next. cell: one worth looking at, if any is known."""
@@ -230,10 +243,11 @@ class TrainingScreen:
         self.show_result(run, finished)
         if len(self._training_losses) > 1:
             self.line()
-            validation = [(float(event.step), event.validation_nats) for event in self._evaluations]
-            curves = {"training": self._training_losses, "validation": validation}
+            curves = {"training": self._training_losses, "validation": self._validation_losses}
             self.terminal.write_lines(loss_curve(curves, self.terminal))
-        said = advice(run.settings.model, finished, self._evaluations, training.steps, epochs, corpus.held_out)
+        minutes = max(1, math.ceil(finished.progress.seconds / 60))
+        further = f"charrnn train {shlex.join(corpus.named())} --more-minutes {minutes} --name {run.name}"
+        said = advice(run.settings.model, finished, self._evaluations, training.steps, epochs, corpus.held_out, further)
         if said:
             self.line()
             self.line(said)
@@ -333,32 +347,6 @@ def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str
     if progress.seconds:
         rows.append(("time", f"{duration(progress.seconds)}, {count(read / progress.seconds)} characters per second"))
     return rows
-
-
-def _skipped_rows(skipped: dict[str, str]) -> list[tuple[str, str]]:
-    """Return the row of skipped files, those skipped on purpose last; no row if all are read."""
-    named = sorted(skipped, key=lambda name: skipped[name] in ("hidden", *FILTERED))[:SKIPPED_NAMED]
-    more = f" and {len(skipped) - len(named)} more" if len(skipped) > len(named) else ""
-    if any(reason.startswith("not UTF-8") for reason in skipped.values()):
-        more += "; --encoding latin-1 reads files that are not UTF-8"
-    return [("skipped", ", ".join(f"{name} ({skipped[name]})" for name in named) + more)] if skipped else []
-
-
-def _normalization_rows(corpus: Corpus) -> list[tuple[str, str]]:
-    """Return the row about Unicode normalization, if the text is normalized or not in NFC."""
-    form = corpus.reading.normalize
-    if form != "none":
-        return [("normalized", "NFC, with Hangul syllables as their letters" if form == "jamo" else form.upper())]
-    where = "" if len(corpus.files) == 1 else f" in {amount(corpus.not_nfc, 'file')}"
-    text = f"not NFC{where}: the same letter may be written in several ways (--normalize nfc makes them one)"
-    return [("Unicode", text)] if corpus.not_nfc else []
-
-
-def _newlines_rows(corpus: Corpus) -> list[tuple[str, str]]:
-    """Return the row about converted line ends, if there are any."""
-    files = "" if len(corpus.files) == 1 else f" in {amount(corpus.converted, 'file')}"
-    text = f"CRLF or CR converted to LF{files} (--newlines keep leaves them)"
-    return [("newlines", text)] if corpus.converted else []
 
 
 def _next_commands(run: Run, finished: Finished, cell: str | None) -> list[str]:

@@ -44,10 +44,11 @@ def train_with_screen(
     tensorboard: bool,
     to_stderr: bool,
     note: str | None = None,
+    with_corpus: bool = True,
 ) -> Trained | None:
     """Train, and draw the events. Return None on all processes of a group but the first.
 
-    note: a line below the plan.
+    note: a line below the plan. with_corpus: whether the plan says what the corpus is.
     """
     from charrnn.cli.signals import SignalHandler
     from charrnn.cli.tensorboard import Board
@@ -60,7 +61,7 @@ def train_with_screen(
                 collections.deque(session.events(requests), maxlen=0)
             return None
         screen = TrainingScreen(sys.stderr if to_stderr else sys.stdout, requests)
-        screen.show_plan(session.prepared, session.run, note)
+        screen.show_plan(session.prepared, session.run, note, with_corpus=with_corpus)
         signals = SignalHandler(requests, screen.show_interrupt)
         checkpoint = session.prepared.checkpoint
         board = Board(session.run.path, checkpoint.step + 1 if checkpoint else 1) if tensorboard else None

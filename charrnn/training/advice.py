@@ -15,7 +15,13 @@ MIN_HELD_OUT = 1000  # characters; the mean loss of fewer varies by hundredths o
 
 
 def advice(
-    model: ModelSettings, finished: Finished, evaluations: list[Evaluated], steps: int, epochs: float, held_out: int
+    model: ModelSettings,
+    finished: Finished,
+    evaluations: list[Evaluated],
+    steps: int,
+    epochs: float,
+    held_out: int,
+    further: str = "--more-minutes",
 ) -> str | None:
     """Return advice that follows from the losses, or None where they say nothing yet.
 
@@ -24,6 +30,7 @@ def advice(
     was read less than twice.
 
     steps: planned. epochs: how often the text was read. held_out: characters of the validation text.
+    further: what extends the finished run, such as a command.
     """
     progress = finished.progress
     if progress.skipped_steps:
@@ -36,12 +43,14 @@ def advice(
     if held_out < MIN_HELD_OUT:
         return f"The validation text has only {amount(held_out, 'character')}: its loss is uncertain. Use more text."
     if epochs < 1:
-        return f"The model read only {epochs:.0%} of the text: train longer, for example with --epochs 1."
+        if finished.reason == "early":
+            return "The validation loss rose before the text was read once: try a lower --learning-rate."
+        return f"The model read only {100 * epochs:.0f} % of the text: train it further, with {further}"
     last = evaluations[-1]
     earlier = next((e for e in reversed(evaluations) if e.step <= 0.8 * steps), last)
     improvement = earlier.validation_nats - last.validation_nats
     if improvement > MIN_IMPROVEMENT and improvement > (earlier.train_nats - last.train_nats) / 2:
-        return "The validation loss was still falling: train longer, with --more-minutes."
+        return f"The validation loss was still falling: train it further, with {further}"
     gap = last.validation_nats - last.train_nats
     if gap > OVERFITTING_GAP and epochs >= 2:
         remedy = (
