@@ -212,7 +212,7 @@ class _Evaluation:
             except CharrnnError as error:
                 if wanted:
                     raise
-                reason = f"No baselines: {with_flags(str(error), {'corpus': '--corpus'})}."
+                reason = _no_baselines(error)
         self.result["baselines_note"] = None if asked is False else reason or self._what_baselines_know()
 
     def _reason_for_no_baselines(self) -> str | None:
@@ -224,7 +224,7 @@ class _Evaluation:
         try:
             training_file(self.model.run)
         except CharrnnError as error:
-            return f"No baselines: {error}."
+            return _no_baselines(error)
         if size > BASELINE_CHARACTERS:
             return f"--baselines also scores an n-gram and compressors, which read {amount(size, 'character')}."
         return None
@@ -304,6 +304,10 @@ def _check_options(output: Path | None, corpus: str | None, *, explain: bool, re
             raise UsageError(f"{output}: --output draws passages", "--json prints the numbers")
         find_format(output)
         options.check_output(output)
+
+
+def _no_baselines(error: CharrnnError) -> str:
+    return f"No baselines: {with_flags(str(error), {'corpus': '--corpus'})}."
 
 
 def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | None]:
