@@ -20,11 +20,12 @@ from charrnn.api import Model
 from charrnn.cli.app import app
 from charrnn.discovery.cache import EXCERPT_CHARACTERS, FOLDER, save_json, subject_key
 from charrnn.discovery.findings import Findings
-from charrnn.errors import UsageError
+from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.built_in import BUILT_IN, built_in_path, is_built_in
 from charrnn.model.lookup import all_run_names, free_name, open_run, results_folder, runs_folder
 from charrnn.model.manage import remove_run, rename_run
 from charrnn.model.run import Run
+from charrnn.model.training_text import training_file
 from tests.package_model import page
 from tests.untrained import make_run
 
@@ -94,6 +95,11 @@ def test_excerpts_are_from_the_library_of_this_python(findings: Findings, run: R
         stop = excerpt.start + len(excerpt.symbols)
         assert stop <= EXCERPT_CHARACTERS
         assert excerpt.symbols == tuple(symbols[one] for one in ids[excerpt.start : stop])
+
+
+def test_missing_training_text_is_a_known_corpus(home: Path, run: Run) -> None:
+    with pytest.raises(CharrnnError, match=r"name it, as in `corpus='python'`"):
+        training_file(run)
 
 
 def test_names_are_known_to_other_commands(home: Path, model: Model, findings: Findings) -> None:

@@ -23,7 +23,7 @@ def test_explanation_shows_classes_and_passages(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("COLUMNS", "80")
     shown = invoke("--explain", command="evaluate")
     assert "where the bits go" in shown
-    assert "The training text is not on this machine" in shown
+    assert "n-grams and rare words need the training text, which --corpus names" in shown
     assert "line " in shown
     assert json.loads(invoke("--explain", "--json", command="evaluate"))["explanation"]
 

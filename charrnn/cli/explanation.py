@@ -42,7 +42,7 @@ def print_explanation(explained: Explanation, symbols: Sequence[str], terminal: 
     terminal.write("\n")
     terminal.paragraph("An error has p < ½; each is counted in the first row that would remove it.")
     if not explained.knows_training:
-        terminal.paragraph("The training text is not on this machine: the rows of n-grams and rare words are missing.")
+        terminal.paragraph("The rows of n-grams and rare words need the training text, which --corpus names.")
     view = View(symbols, explained.bits.tolist(), "the passages with the most bits", SURPRISE)
     print_passages(view, explained.passages(PASSAGES), terminal)
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from charrnn.errors import CharrnnError
 from charrnn.model.run import Run
+from charrnn.model.run_settings import CorpusIdentity
+from charrnn.text import catalog
 from charrnn.text.corpus import Corpus, load_corpus
 from charrnn.text.sources import corpora_folder
 from charrnn.units import shortened
@@ -37,9 +39,13 @@ def training_file(run: Run) -> Path:
     name = identity.name.removesuffix(".txt")
     file = corpora_folder() / f"{name}.txt"
     if not name or "/" in name or "\\" in name or not file.is_file():
-        trained_on = f", as for `charrnn train {shortened(identity.specs)[1:-1]}`" if identity.specs else ""
-        raise CharrnnError(
-            f"the text that {run.name} was trained on is not in {file.parent}",
-            f"name its file, as in `corpus='FILE'`{trained_on}",
-        )
+        raise CharrnnError(f"the text that {run.name} was trained on is not in {file.parent}", _hint(identity))
     return file
+
+
+def _hint(identity: CorpusIdentity) -> str:
+    """Return how to name the corpus of a run."""
+    if (known := catalog.find(identity.specs)) is not None:
+        return f"name it, as in `corpus='{known.name}'`"
+    trained_on = f"; `charrnn train {shortened(identity.specs)[1:-1]}` read it" if identity.specs else ""
+    return f"name its file, as in `corpus='FILE'`{trained_on}"
