@@ -68,6 +68,11 @@ def amount(number: int, singular: str, plural: str | None = None, *, exact: bool
     return f"{f'{number:,}' if exact else count(number)} {singular if number == 1 else plural or singular + 's'}"
 
 
+def percent(share: float, decimals: int = 0) -> str:
+    """Format a share as a percentage: `13 %`, `0.4 %`."""
+    return f"{100 * share:.{decimals}f} %"
+
+
 def file_size(number: int) -> str:
     """Format bytes as `812 B` or `4.2 MB`, in powers of ten."""
     if number < 1000:

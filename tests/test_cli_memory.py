@@ -21,7 +21,7 @@ def test_screen_json_csv_and_figure_agree(home, short_text, monkeypatch):
     make_run(home, short_text[:1000], name="a")
     shown = invoke("a", "--against", "b", command="memory")
     assert "a · lstm 1×6 · held-out text, 1,000 characters" in shown and "b · rnn 1×6" in shown
-    assert re.search(r"^  text more than \d+ characters? back is (still )?worth .*\.01 bit", shown, re.M)
+    assert re.search(r"^text more than \d+ characters? back is (still )?worth .*\.01 bit", shown, re.M)
     assert "tracks" not in shown, "no search has named a cell"
     assert "each text" in shown[shown.rindex("gradient share") :]
     alone = " ".join(invoke("a", command="memory").split())

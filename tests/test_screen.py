@@ -82,7 +82,7 @@ def test_a_long_validation_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -
     with screen.progress_bar(10, 0):
         for fraction in (0.1, 0.2, 0.4, 0.15, 0.3):
             screen.show_validation(fraction)
-    assert {*re.findall(r"validating: (\d+)%", err.getvalue())} == {"40"}
+    assert {*re.findall(r"validating: (\d+) %", err.getvalue())} == {"40"}
 
 
 def test_only_the_first_large_correction_is_shown() -> None:

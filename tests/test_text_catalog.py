@@ -131,7 +131,7 @@ def refused(
     """Return the error of an entry, which must leave nothing in the folder."""
     with pytest.raises(CharrnnError) as caught:
         ensure(an_entry, folder, progress, opener)
-    assert list(folder.iterdir()) == []
+    assert not folder.exists() or list(folder.iterdir()) == []
     assert "\n" not in str(caught.value)
     return caught.value
 
@@ -248,6 +248,16 @@ def test_no_network(tmp_path: Path, opener: OpenerDirector, monkeypatch: pytest.
     error = refused(entry("https://host.invalid/play.txt"), tmp_path, opener)
     assert "no network, or no such host: Name or service not known" in error.message
     assert error.hint == f"save the text by hand as {tmp_path / 'play.txt'}"
+
+
+def test_a_failed_download_leaves_no_folder(tmp_path: Path, opener: OpenerDirector) -> None:
+    with running(Server()) as gone:
+        absent = entry(f"https://127.0.0.1:{gone.server_port}/play.txt")
+    refused(absent, tmp_path / "home" / "corpora", opener)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "corpora").mkdir()
+    refused(absent, tmp_path / "corpora", opener)
+    assert list(tmp_path.iterdir()) == [tmp_path / "corpora"]  # it was there before
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, SystemExit, MemoryError])

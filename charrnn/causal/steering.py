@@ -38,6 +38,7 @@ from charrnn.settings import SEARCH_SEED, STEERED_CHARACTERS, STEERED_TEXTS
 from charrnn.text.documents import DocumentSeparator
 from charrnn.text.encoded_text import EncodedText, Streams
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.units import percent
 
 PRIME = 100
 RESAMPLES = 2_000
@@ -150,7 +151,7 @@ def _doses(levels: Levels, names: tuple[str, str], bounds: tuple[float, float]) 
     low, high = levels.quantiles[0.01], levels.quantiles[0.99]
     if np.isnan(levels.inside):
         for share in DOSES:
-            name, value = f"at its {share:.0%}".replace("%", " %"), levels.quantiles[share]
+            name, value = f"at its {percent(share)}", levels.quantiles[share]
             yield Condition(name, "held", value, True), value
         return
     for step, name in STEPS.items():

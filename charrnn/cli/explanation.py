@@ -13,7 +13,7 @@ from charrnn.display.export import export
 from charrnn.display.tables import table
 from charrnn.display.terminal import Terminal
 from charrnn.display.view import SignalScale, View
-from charrnn.units import count
+from charrnn.units import count, percent
 
 if TYPE_CHECKING:
     from charrnn.scoring.divisions import Share
@@ -31,7 +31,7 @@ CONTEXT = 200
 def print_explanation(explained: Explanation, symbols: Sequence[str], terminal: Terminal) -> None:
     """Print a table of all classes, and the passages with the most bits. symbols: of each character."""
     wrong = 1 - explained.oracles[0].characters / explained.characters
-    groups = {**explained.divisions, f"errors ({wrong:.1%}), removed by": explained.oracles}
+    groups = {**explained.divisions, f"errors ({percent(wrong, 1)}), removed by": explained.oracles}
     rows: list[list[str]] = []
     for name, shares in groups.items():
         own = [_row(one, explained) for one in shares if one.characters]
@@ -52,8 +52,8 @@ def _row(one: Share, explained: Explanation) -> list[str]:
     return [
         f"  {one.name}",
         count(one.characters),
-        f"{one.characters / explained.characters:.1%}",
-        f"{one.bits / bits:.1%}",
+        percent(one.characters / explained.characters, 1),
+        percent(one.bits / bits, 1),
         f"{one.bits / one.characters:.3f}",
     ]
 

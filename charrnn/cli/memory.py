@@ -157,7 +157,7 @@ def _print(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
 
     for one in measured:
         terminal.paragraph(f"{one.model.name} · {one.model.shape} · {one.title}, {count(len(one.text))} characters")
-        terminal.paragraph(f"  {_summary(one.memory)}")
+        terminal.paragraph(_summary(one.memory))
     terminal.write("\n")
     _plot(measured, terminal)
     terminal.write("\n")

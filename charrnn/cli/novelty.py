@@ -10,7 +10,7 @@ from charrnn.cli.options import corpus_option
 from charrnn.cli.stderr import note
 from charrnn.errors import UsageError
 from charrnn.progress import progress_bar
-from charrnn.units import amount, shortened
+from charrnn.units import amount, percent, shortened
 
 if TYPE_CHECKING:
     from charrnn.api import Model
@@ -48,6 +48,6 @@ def print_novelty(result: Novelty) -> None:
     if copied is not None:
         size = amount(copied.characters, "character")
         longest = f"longest copy: {size}, {copied.file}:{copied.line}, {shortened(copied.quotation)}"
-    shares = [f"{share:.1%} of {n}-grams" for n, share in result.new_ngrams.items() if share is not None]
+    shares = [f"{percent(share, 1)} of {n}-grams" for n, share in result.new_ngrams.items() if share is not None]
     note(longest)
     note(f"new: {', '.join(shares) or 'the text is too short to tell'}")

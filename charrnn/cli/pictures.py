@@ -17,7 +17,7 @@ from charrnn.display.terminal import DEFAULT_COLUMNS, Terminal, safe_line
 from charrnn.display.view import View
 from charrnn.inspection.recorded_trace import display_symbols
 from charrnn.settings import InspectSettings
-from charrnn.units import amount, count, file_size, signed
+from charrnn.units import amount, count, file_size, percent, signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -220,7 +220,7 @@ def find_span(model: Model, span: str, encoded: EncodedText, terminal: Terminal,
     terminal.write("\n")
     headers = ("cell", "on is", "matches", "on anywhere")
     rows = [
-        [str(one.cell), "high" if one.sign > 0 else "low", f"{one.hits:,} of {number:,}", f"{one.share:.1%}"]
+        [str(one.cell), "high" if one.sign > 0 else "low", f"{one.hits:,} of {number:,}", percent(one.share, 1)]
         for one in found.cells[:MAX_ROWS]
     ]
     table(headers, rows, terminal, right=headers[2:])

@@ -35,6 +35,7 @@ def transfer_bar(label: str = "corpus") -> Iterator[Callable[[int, int], None]]:
                 leave=False,
                 file=sys.stderr,
                 disable=None,
+                bar_format="{desc}: {percentage:3.0f} %|{bar}{r_bar}",
             )
         bar.update(done - bar.n)
 

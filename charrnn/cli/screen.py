@@ -19,7 +19,7 @@ from charrnn.display.tables import key_values
 from charrnn.display.terminal import Terminal, safe_text
 from charrnn.errors import CharrnnError
 from charrnn.training.forecast import range_of
-from charrnn.units import amount, bits, count, duration, loss
+from charrnn.units import amount, bits, count, duration, loss, percent
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -149,7 +149,7 @@ class TrainingScreen:
             file=sys.stderr,
             dynamic_ncols=True,
             leave=False,
-            bar_format="{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}",
+            bar_format="{percentage:3.0f} %|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}",
         ) as self._bar:
             yield
         self._bar = None
@@ -166,7 +166,7 @@ class TrainingScreen:
             self._validation_shown_at = now + VALIDATION_DELAY
         self._validated = fraction
         if self._bar is not None and now >= self._validation_shown_at:
-            self._bar.set_postfix_str(f" validating: {fraction:.0%}")
+            self._bar.set_postfix_str(f" validating: {percent(fraction)}")
             self._validation_shown_at = now + VALIDATION_INTERVAL
 
     def show(self, event: Event, run: Run) -> None:

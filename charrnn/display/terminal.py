@@ -199,15 +199,15 @@ class Terminal:
         if self.stream is not None:
             self.stream.flush()
 
-    def wrap(self, text: str) -> list[str]:
+    def wrap(self, text: str, indent: str = "  ") -> list[str]:
         """Break text between words into lines that fit, continuation lines indented. A pipe gets one line."""
         if not self.is_terminal:
             return [text]
-        return wrap_words(text, self.width, indent="  ", program=self.program)
+        return wrap_words(text, self.width, indent=indent, program=self.program)
 
     def paragraph(self, text: str) -> None:
-        """Write text, wrapped to the width."""
-        self.write("".join(f"{line}\n" for line in self.wrap(text)))
+        """Write text, wrapped to the width, its lines aligned on the left."""
+        self.write("".join(f"{line}\n" for line in self.wrap(text, indent="")))
 
     def render(self, renderable: RenderableType, *, width: int | None = None) -> str:
         """Render a rich object as styled text for `write`, without trailing blanks. width: the terminal's if None."""

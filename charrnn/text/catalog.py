@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -90,9 +92,7 @@ def ensure(
     path = folder / entry.file_name
     try:
         if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            remove_leftovers(folder)
-            with atomic_file(path) as aside, aside.open("wb") as file:
+            with _folder_of_success(folder), atomic_file(path) as aside, aside.open("wb") as file:
                 entry.source.write(file, progress, opener or https_opener())
     except FetchError as error:
         unpacked = " (unpacked from the archive)" if isinstance(entry.source, ZipDownload) else ""
@@ -103,6 +103,21 @@ def ensure(
     except OSError as error:
         raise CharrnnError(f"{path} cannot be written: {error.strerror or error}") from None
     return path
+
+
+@contextlib.contextmanager
+def _folder_of_success(folder: Path) -> Iterator[None]:
+    """Make a folder, and remove it after an exception if it is new."""
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # another process has written into it
+            for one in new:
+                one.rmdir()
+        raise
 
 
 register(Entry("python", "Source code of Python's standard library: strings, comments, indentation", StandardLibrary()))

@@ -7,7 +7,7 @@ import math
 from charrnn.model.run_settings import RunSettings
 from charrnn.settings import ModelSettings
 from charrnn.training.events import Evaluated, Finished, GradientTrouble
-from charrnn.units import amount
+from charrnn.units import amount, percent
 
 OVERFITTING_GAP = 0.12  # nats between training and validation loss
 MIN_IMPROVEMENT = 0.01  # nats over the last fifth of a run that had not converged
@@ -45,7 +45,7 @@ def advice(
     if epochs < 1:
         if finished.reason == "early":
             return "The validation loss rose before the text was read once: try a lower --learning-rate."
-        return f"The model read only {100 * epochs:.0f} % of the text: train it further, with {further}"
+        return f"The model read only {percent(epochs)} of the text: train it further, with {further}"
     last = evaluations[-1]
     earlier = next((e for e in reversed(evaluations) if e.step <= 0.8 * steps), last)
     improvement = earlier.validation_nats - last.validation_nats

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from charrnn.text.sources import corpora_folder
+from charrnn.units import percent
 from tests.benchmarks.competitor import openmp_environment, start_competitor, stop
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +99,7 @@ def main() -> None:
                 planned[1] if planned else "",
                 f"{summary['step']:,}",
                 f"{seconds:.1f}",
-                f"{seconds / (60 * minutes):.0%}",
+                percent(seconds / (60 * minutes)),
                 "" if nats is None else f"{nats:.4f}",
             ]
             print(f"| {' | '.join(cells)} |", flush=True)

@@ -20,6 +20,7 @@ from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate
 from charrnn.sampling.settings import SampleSettings
 from charrnn.settings import ModelSettings
+from charrnn.units import percent
 from tests.benchmarks.sampling import VOCABULARY
 
 EXPRESSIONS = {"none": None, "any text": "(?s).*", "lines": r"(.{0,60}\n){30}"}
@@ -51,7 +52,8 @@ def main() -> None:
             found[name].append(seconds(network, expression, streams))
         medians = {name: statistics.median(values) for name, values in found.items()}
         cost = {
-            name: f" ({1 - medians['none'] / value:.0%})" if name != "none" else "" for name, value in medians.items()
+            name: f" ({percent(1 - medians['none'] / value)})" if name != "none" else ""
+            for name, value in medians.items()
         }
         table.add_row(str(streams), *(f"{streams / value:,.0f}{cost[name]}" for name, value in medians.items()))
     Console().print(table)

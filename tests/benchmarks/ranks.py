@@ -19,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 
+from charrnn.units import percent
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -109,7 +111,7 @@ def main() -> None:
         share = statistics.median(share for _, (_, share) in rounds)
         print(
             f"{f'1×{size}':>8} {one:11,.0f} {all_ranks / arguments.ranks:11,.0f} {ratio:6.2f} {all_ranks:11,.0f}"
-            f" {share:10.0%}",
+            f" {percent(share):>10}",
             flush=True,
         )
 

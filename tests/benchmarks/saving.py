@@ -26,6 +26,7 @@ from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.checkpointing import MAX_TIME_SHARE, MIN_INTERVAL
 from charrnn.training.trainer import Trainer
+from charrnn.units import percent
 
 ROUNDS = 12
 
@@ -68,8 +69,10 @@ def main() -> None:
     count = training.evaluations + int(length / training.evaluations / interval) * training.evaluations
     print(f"{parameter_count(model, 65):,} parameters, {torch.get_num_threads()} threads")
     print(f"step {1000 * step:.1f} ms, checkpoint {1000 * checkpoint:.1f} ms: {checkpoint / step:.1f} steps")
-    print(f"{count} checkpoints in {arguments.minutes:g} minutes: {count * checkpoint / length:.2%} of the time")
-    print(f"one every {interval:.0f} s: {checkpoint / interval:.2%} of the time")
+    print(
+        f"{count} checkpoints in {arguments.minutes:g} minutes: {percent(count * checkpoint / length, 2)} of the time"
+    )
+    print(f"one every {interval:.0f} s: {percent(checkpoint / interval, 2)} of the time")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ from charrnn.settings import DEVICES, ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.training.planning import TIMING_SECONDS, Workload, fastest_step
 from charrnn.training.trainer import Trainer
+from charrnn.units import percent
 
 SIZES = {"cpu": ["1x128", "1x256", "1x512", "2x256", "2x512", "3x512"], "cuda": ["1x512", "2x1024", "3x2048"]}
 VOCABULARY_SIZE = 65
@@ -175,7 +176,7 @@ def main() -> None:
                 f"{statistics.median(plain_at) / mean:.2f}",
                 f"{operations / 1e9:,.0f} G",
                 f"{peak / 1e9:,.0f} G",
-                f"{operations / peak:.0%}",
+                percent(operations / peak),
             )
     Console().print(table)
 
