@@ -355,7 +355,7 @@ def tables(ablation: Ablation, terminal: Terminal) -> tuple[str, str, str]:
     headers, rows = effect_table(ablation)
     others = ["", *map(event_name, ablation.directions)]
     return (
-        format_table(headers, rows, terminal, right=headers[1:-1]),
+        format_table(headers, rows, terminal, right=headers[1:]),
         format_table(DOSE_HEADERS, dose_rows(ablation), terminal, right=DOSE_HEADERS[1:]),
         format_table(others, detail_rows(ablation), terminal, right=others[1:]),
     )
