@@ -59,8 +59,8 @@ def print_findings(
         table(report.CELL_HEADERS, findings.cell_table(layer), terminal, right=report.NUMERIC)
     terminal.write("\n")
     if not named and not findings.matches:
-        terminal.paragraph(UNNAMED + ("" if evidence else "; --evidence says what the best ones miss"))
-        terminal.write("\n")
+        hint = "" if evidence else "; --evidence says what the best ones miss"
+        terminal.write("".join(f"{line}\n" for line in [*filled(UNNAMED + hint, terminal), ""]))
     first = next((one.cell for one, _ in findings.shown_with_causes(shown)), None)
     for line in _next(findings, model.name, first, evidence=evidence):
         terminal.write(f"{line}\n")

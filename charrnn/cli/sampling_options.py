@@ -42,7 +42,7 @@ def parse_value(option: Option, text: str) -> Any:
             return off
     if option.value_type is bool:
         if text != "on":
-            raise UsageError(f"{option.flag} must be on or off, not {shortened(text)}")
+            raise UsageError(f"`{option.name}` must be on or off, not {shortened(text)}")
         return True
     if option.repeatable:
         return (_unescaped(option.name, text),)
@@ -52,7 +52,7 @@ def parse_value(option: Option, text: str) -> Any:
         return option.value_type(text)
     except ValueError:
         kind = "a whole number" if option.value_type is int else "a number"
-        raise UsageError(f"{option.flag} must be {kind}, not {shortened(text)}") from None
+        raise UsageError(f"`{option.name}` must be {kind}, not {shortened(text)}") from None
 
 
 def shown_value(value: Any) -> str:
