@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import torch
+import typer.main
+import typer.testing
 
 from charrnn.model.network import CharRNN
-from charrnn.settings import ModelSettings
+from charrnn.sampling.registry import FILTERS
+from charrnn.settings import RECURRENCE_NAMES, ModelSettings
 
-hypothesis.settings.register_profile("short", deadline=None, derandomize=True, max_examples=60)
+gc.disable()  # until the tests are collected
+hypothesis.settings.register_profile("short", deadline=None, derandomize=True, max_examples=40)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile("short")
 torch.set_num_threads(1)  # faster for small matrices
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # for subprocesses
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells start background jobs; tests send Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Let garbage collections pass over what the imports and 3,000 tests have left: it stays until the end."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _commands_built_once() -> Iterator[None]:
+    """Build the command line once for each set of registered filters and recurrences: building takes 30 ms."""
+    build, built = typer.main.get_command, {}
+
+    def get_command(app: typer.Typer) -> Any:
+        registered = id(app), *FILTERS.values(), *RECURRENCE_NAMES
+        if registered not in built:
+            built[registered] = app, build(app)  # keeps `app`, and so its id
+        return built[registered][1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(typer.main, "get_command", get_command)
+        patch.setattr(typer.testing, "_get_command", get_command)
+        yield
 
 
 @pytest.fixture

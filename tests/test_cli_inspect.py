@@ -22,7 +22,7 @@ from tests.untrained import invoke, make_run, refused
 
 @pytest.fixture
 def run(home, short_text) -> Run:
-    return make_run(home, short_text)
+    return make_run(home, short_text[:11_000])
 
 
 def test_cell(run):
@@ -69,11 +69,11 @@ def test_last_character_has_no_surprise(run):
 
 def test_start_is_read_with_context(run):
     """The network reads 10,000 characters before --start."""
-    data = json.loads(invoke("--cell", "0", "--start", "12000", "--length", "5", "--json"))
+    data = json.loads(invoke("--cell", "0", "--start", "10500", "--length", "5", "--json"))
     network, _ = run.load_network()
     ids = run.held_out_text().ids
-    state = state_after(network, EncodedText(ids[2000:12_000]))
-    (chunk,) = trace(network, EncodedText(ids[12_000:12_005]), signals=["c"], state=state)
+    state = state_after(network, EncodedText(ids[500:10_500]))
+    (chunk,) = trace(network, EncodedText(ids[10_500:10_505]), signals=["c"], state=state)
     np.testing.assert_allclose(data["cells"][0]["values"], chunk.signals["c"][:, 0], atol=1e-6)
 
 
@@ -178,7 +178,7 @@ def test_seed_out_of_range(run) -> None:
 
 
 def test_search(home, short_text):
-    make_run(home, short_text)
+    make_run(home, short_text[:11_000])
     brief, shown = invoke(), invoke("--all", "--evidence")
     assert brief.startswith("a · lstm 1×6 · ")
     assert "none of 6 cells earned a name" in brief
@@ -190,7 +190,7 @@ def test_search(home, short_text):
 
 
 def test_search_lists_one_layer(home, short_text):
-    make_run(home, short_text[:12_000], layers=2)
+    make_run(home, short_text[:11_000], layers=2)
     shown = invoke("--all", "--layer", "2", "--property", "line position")
     assert re.findall(r"^(\d:\d) [ch] ", shown, re.MULTILINE) == [f"2:{k}" for k in range(6)]
 
@@ -207,7 +207,7 @@ def test_search_characters(home, short_text):
 
 
 def test_search_is_cached(home, short_text):
-    run = make_run(home, short_text)
+    run = make_run(home, short_text[:11_000])
     data = json.loads(invoke("--property", "line position", "--json"))
     assert data["testable"] == ["line position"]
     (cached,) = (run.path / "findings").iterdir()
@@ -282,7 +282,7 @@ def test_passages(run):
 
 
 def test_custom_properties(home, short_text, tmp_path):
-    make_run(home, short_text)
+    make_run(home, short_text[:11_000])
     (tmp_path / "mine.py").write_text("def after_vowel(text):\n    return [c in 'aeiou' for c in '.' + text[:-1]]\n")
     data = json.loads(invoke("-p", "dog=dog", "-p", f"{tmp_path / 'mine.py'}:after_vowel", "--json"))
     assert data["testable"] == ["dog [next]", "after_vowel"]
@@ -290,7 +290,7 @@ def test_custom_properties(home, short_text, tmp_path):
 
 def test_corpus_fits_the_baseline(home, short_text):
     text = short_text * 2
-    make_run(home, text[-15_000:], corpus=text)
+    make_run(home, text[-11_000:], corpus=text)
 
     def evidence() -> str:
         return " ".join(invoke("-p", "line position", "--evidence").split())
@@ -304,7 +304,7 @@ def test_corpus_fits_the_baseline(home, short_text):
 
 
 def test_search_output_is_safe(home, short_text):
-    make_run(home, short_text.replace("z", "\x1b"))
+    make_run(home, short_text[:11_000].replace("z", "\x1b"))
     assert "\x1b" not in invoke("--all", "--color", "none")
 
 
@@ -328,10 +328,10 @@ def test_documents_start_from_a_zero_state(home, short_text):
 
 
 def test_findings_on_documents_are_separate(home, short_text):
-    run = make_run(home, short_text[:12_000], documents="lines")
+    run = make_run(home, short_text[:11_000], documents="lines")
     by_document = json.loads(invoke("-p", "line position", "--json"))
     assert " characters of documents of held-out text" in invoke("-p", "line position")
-    plain = make_run(home, short_text[:12_000], name="plain")
+    plain = make_run(home, short_text[:11_000], name="plain")
     shutil.copytree(run.path / "findings", plain.path / "findings")
     as_one_text = json.loads(invoke("plain", "-p", "line position", "--json"))
     assert as_one_text["bits_per_character"] != by_document["bits_per_character"]

@@ -2,36 +2,58 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
+from typing import NoReturn
 
-import pexpect
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+from charrnn.cli import app
+
+pty = pytest.importorskip("pty")
+termios = pytest.importorskip("termios")
 
 COLUMNS = 40
 TRAIN = ("train", "text.txt", "--steps", "20", "--evaluations", "2", "--hidden-size", "8", "--device", "cpu")
 
 
 def terminal_lines(*arguments: str) -> list[str]:
-    """Return the lines that the program leaves on the terminal."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "FORCE_COLOR")}
-    child = pexpect.spawn(
-        sys.executable,
-        ["-m", "charrnn", *arguments],
-        env={**kept, "TERM": "xterm", "LANG": "C.UTF-8", "NO_COLOR": "1"},
-        dimensions=(24, COLUMNS),
-        timeout=60,
-        encoding="utf-8",
-    )
-    child.expect(pexpect.EOF)
-    child.close()
-    assert child.exitstatus == 0, child.before
-    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", child.before)
+    """Return the lines that the program leaves on the terminal. It is forked, so that it need not import PyTorch."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch has threads, but none is working now
+        pid, terminal = pty.fork()
+    if pid == 0:
+        try:
+            run_program(*arguments)
+        finally:
+            os._exit(99)
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the program has ended
+        while block := os.read(terminal, 65536):
+            shown += block
+    os.close(terminal)
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, text
     return [line.split("\r")[-1] for line in text.split("\r\n")]
+
+
+def run_program(*arguments: str) -> NoReturn:
+    """Run the program in a forked process, whose standard streams are a terminal."""
+    termios.tcsetwinsize(0, (24, COLUMNS))
+    for name in ("COLUMNS", "FORCE_COLOR"):
+        os.environ.pop(name, None)
+    os.environ.update(TERM="xterm", LANG="C.UTF-8", NO_COLOR="1")
+    sys.argv = ["charrnn", *arguments]
+    sys.stdin, sys.stdout, sys.stderr = (open(number, mode) for number, mode in enumerate("rww"))  # noqa: PTH123, SIM115
+    try:
+        app.main()
+    except SystemExit as ended:
+        sys.stdout.flush()
+        os._exit(int(ended.code or 0))
 
 
 def test_lines_fit_forty_columns(home: Path, short_text: str) -> None:
