@@ -56,7 +56,8 @@ def with_screen(readme: str) -> str:
     """Return the README with what `charrnn inspect` prints of the first cell."""
     paragraphs = printed("inspect", "code").split("\n\n")
     cells = [place for place, one in enumerate(paragraphs) if CELL_LINE.match(one)]
-    return replaced(readme, "prints, in color:\n\n```\n", "(?s:.*?)(?=\n```)", "\n\n".join(paragraphs[: cells[0] + 1]))
+    shown = "\n\n".join(paragraphs[: cells[0] + 1])
+    return replaced(readme, "fit on your terminal:\n\n```\n", "(?s:.*?)(?=\n```)", shown)
 
 
 def with_sample(readme: str) -> str:

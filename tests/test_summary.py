@@ -124,3 +124,17 @@ def test_progress_covers_all_stages_once():
             part(show, k, 2)(stage, 1.0)
     assert reported == sorted(reported)
     assert reported[-1] == pytest.approx(1)
+
+
+def test_on_a_low_terminal_other_named_cells_are_listed():
+    cells = [evidence(cell=f"1:{number}") for number in range(1, 5)]
+    found, terminal = findings(*cells), Terminal.plain()
+    every = [*found.lines(terminal)]
+    few = [*found.lines(terminal, rows=1)]
+    titles = [line for line in few if line.endswith("is high inside string literals")]
+    assert len(titles) == 1
+    assert few[-1] == "Named as well: in string 1:2 .95, 1:3 .95, 1:4 .95."
+    rows = len(few) + 9
+    more = [*found.lines(terminal, rows=rows)]
+    assert len(few) < len(more) <= rows < len(every)
+    assert "Named as well: in string 1:3 .95" in "\n".join(more)

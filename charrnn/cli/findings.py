@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from charrnn.discovery.findings import Findings
     from charrnn.display.terminal import Terminal
 
+OTHER_ROWS = 3
+"""Rows of a terminal for a note before the findings, a blank line, and the prompt."""
 UNNAMED = "Small networks and short trainings often have no named cell: train longer, or on more text"
 
 
@@ -39,7 +41,12 @@ def print_findings(
     from charrnn.display.tables import fit, key_values, table
 
     shown = {key: Cause(one.stars, costs(one)) for key, one in causes.items()}
-    terminal.write_lines(findings.lines(terminal, f"{model.name} · {model.shape} · {findings.heading(title)}", shown))
+    first = next((one.cell for one, _ in findings.shown_with_causes(shown)), None)
+    next_lines = _next(findings, model.name, first, evidence=evidence)
+    fits = terminal.is_terminal and not evidence and not every_cell
+    most = terminal.height - len(next_lines) - OTHER_ROWS if fits else None
+    heading = f"{model.name} · {model.shape} · {findings.heading(title)}"
+    terminal.write_lines(findings.lines(terminal, heading, shown, most))
     named = findings.table()
     if evidence:
         terminal.write("\n")
@@ -61,8 +68,7 @@ def print_findings(
     if not named and not findings.matches:
         hint = "" if evidence else "; --evidence says what the best ones miss"
         terminal.write("".join(f"{line}\n" for line in [*filled(UNNAMED + hint, terminal), ""]))
-    first = next((one.cell for one, _ in findings.shown_with_causes(shown)), None)
-    for line in _next(findings, model.name, first, evidence=evidence):
+    for line in next_lines:
         terminal.write(f"{line}\n")
 
 
@@ -75,7 +81,7 @@ def _next(findings: Findings, run: str, first: str | None, *, evidence: bool) ->
     else:
         rows.append((f"charrnn inspect {run} --characters 600000", "a search of more text, for rarer properties"))
     if not evidence:
-        rows.append((f"charrnn inspect {run} --evidence", "the scores behind the names"))
+        rows.append((f"charrnn inspect {run} --evidence", "all that was found, with scores"))
     if not len(findings) and run != BUILT_IN:
         rows.append((f"charrnn inspect {BUILT_IN}", "named cells of the built-in model"))
     width = max((len(command) for command, _ in rows), default=0)

@@ -60,7 +60,9 @@ AllOption = Annotated[
 EvidenceOption = Annotated[
     bool,
     typer.Option(
-        "--evidence", help="Also print the scores behind the names, and what is not testable.", rich_help_panel=SEARCH
+        "--evidence",
+        help="Print all that was found, the scores behind the names, and what is not testable.",
+        rich_help_panel=SEARCH,
     ),
 ]
 CsvOption = Annotated[

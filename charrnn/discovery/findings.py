@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -158,16 +159,48 @@ class Findings:
         return sorted(pairs, key=lambda pair: -pair[1].stars if pair[1] else 0)
 
     def lines(
-        self, terminal: Terminal, heading: str | None = None, causes: Mapping[tuple[str, str], Cause] | None = None
+        self,
+        terminal: Terminal,
+        heading: str | None = None,
+        causes: Mapping[tuple[str, str], Cause] | None = None,
+        rows: int | None = None,
     ) -> Iterator[str]:
         """Yield the findings as styled lines that fit a terminal, cells with more stars first.
 
-        causes: cell and property → what ablation shows.
+        causes: cell and property → what ablation shows. rows: where a cell is named, show no more of the named cells
+        than fit into these rows, at least one, and only list the others; None shows all that was found.
         """
-        paint, causes = terminal.paint, causes or {}
+        with_causes = self.shown_with_causes(causes or {})
+        head = [*self._head(terminal, heading, causes or {}, with_causes)]
+        blocks = [
+            ["", *report.cell_lines(one, self.gradient_shares.get(one.cell, ()), terminal, terminal.paint, cause)]
+            for one, cause in with_causes
+        ]
+        if rows is not None and blocks:
+            named = [*self]
+            for number in range(len(blocks), 0, -1):
+                shown = [one for one, _ in with_causes[:number]]
+                rest = [line for words in named_as_well(named, shown) for line in ("", *filled(words, terminal))]
+                lines = [*head, *itertools.chain(*blocks[:number]), *rest]
+                if len(lines) <= rows:
+                    break
+            yield from lines
+            return
+        yield from itertools.chain(head, *blocks)
+        for paragraph in paragraphs(self):
+            yield ""
+            yield from filled(paragraph, terminal)
+
+    def _head(
+        self,
+        terminal: Terminal,
+        heading: str | None,
+        causes: Mapping[tuple[str, str], Cause],
+        with_causes: Sequence[tuple[Evidence, Cause | None]],
+    ) -> Iterator[str]:
+        """Yield what was searched, the legend, and what properties outside the catalog match."""
         for line in (heading or self.heading(), *headlines(self)):
             yield from filled(line, terminal)
-        with_causes = self.shown_with_causes(causes)
         shown = [one for one, _ in with_causes]
         best = [found for one in self.matches if (found := self.best_for(one.property_name)) is not None]
         views = [one.excerpt.view() for one in [*shown, *best] if one.excerpt is not None]
@@ -177,13 +210,7 @@ class Findings:
             yield from filled(report.score_legend(shown, causes), terminal)
         for matches in self.matches:
             yield ""
-            yield from report.match_lines(matches, self.best_for(matches.property_name), terminal, paint)
-        for one, cause in with_causes:
-            yield ""
-            yield from report.cell_lines(one, self.gradient_shares.get(one.cell, ()), terminal, paint, cause)
-        for paragraph in paragraphs(self):
-            yield ""
-            yield from filled(paragraph, terminal)
+            yield from report.match_lines(matches, self.best_for(matches.property_name), terminal, terminal.paint)
 
     def __str__(self) -> str:
         return "\n".join(self.lines(Terminal.plain()))
@@ -265,13 +292,17 @@ def headlines(findings: Findings) -> list[str]:
     return lines
 
 
-def paragraphs(findings: Findings) -> Iterator[str]:
-    """Yield what else was found, a short paragraph each."""
-    named, correlate = list(findings), findings.claims("correlates")
-    shown = cells_shown(named)
+def named_as_well(named: Sequence[Evidence], shown: Sequence[Evidence]) -> Iterator[str]:
+    """Yield a paragraph about the named cells that are not shown, if there are any."""
     rest = [one for one in named if one not in shown]
     if rest:
         yield f"Named as well: {report.correlates_words(rest)}."
+
+
+def paragraphs(findings: Findings) -> Iterator[str]:
+    """Yield what else was found, a short paragraph each."""
+    named, correlate = list(findings), findings.claims("correlates")
+    yield from named_as_well(named, cells_shown(named))
     if correlate:
         yield f"Correlate, but miss a condition for a name: {report.correlates_words(correlate)}."
     names = {one.cell for one in named}
