@@ -45,7 +45,8 @@ def advice(
     if epochs < 1:
         if finished.reason == "early":
             return "The validation loss rose before the text was read once: try a lower --learning-rate."
-        return f"The model read only {percent(epochs, 0 if epochs >= 0.1 else 1)} of the text: train it further, with {further}"
+        read = percent(epochs, 0 if epochs >= 0.1 else 1)
+        return f"The model read only {read} of the text: train it further, with {further}"
     last = evaluations[-1]
     earlier = next((e for e in reversed(evaluations) if e.step <= 0.8 * steps), last)
     improvement = earlier.validation_nats - last.validation_nats
