@@ -96,5 +96,6 @@ def print_ablation(found: Ablation, terminal: Terminal, *, details: bool) -> Non
     if details:
         for part in more:
             terminal.write(f"\n{part}", styled=True)
-        for line in effects.details(found):
-            terminal.paragraph(line)
+        terminal.write("\n")
+        for detail in effects.details(found):
+            terminal.write("".join(f"{line}\n" for line in terminal.wrap(detail)))
