@@ -119,8 +119,9 @@ def sample(
 ) -> None:
     """Generate text from a trained model.
 
-    Without a prime, the text starts at the beginning of a line. A pipe or a file gets the exact characters; a terminal
-    shows control characters as symbols, and breaks lines between words. Several texts are printed one after the other,
+    Without a prime, the text starts at the beginning of a line. A model of documents continues the last document of the
+    prime, or begins one. A pipe or a file gets the exact characters; a terminal shows control characters as symbols,
+    and breaks lines between words. Several texts are printed one after the other,
     each ending with a newline; --json keeps them apart. Several temperatures start from the same prime and seed.
 
     [bold]charrnn sample --prime "ROMEO:" --length 400[/bold]
