@@ -52,5 +52,5 @@ def test_stream_of_a_text_that_matches(run: Path) -> None:
 def test_mistakes(run: Path) -> None:
     message = refused("--matching", "x+", command="sample")
     assert message == "--matching 'x+': no text of the model's characters matches; the model has no character for x"
-    assert "exclude each other" in refused("--suffix", "a", "--color-by", "1", command="sample")
+    assert "leave them out" in refused("--suffix", "a", "--color-by", "1", command="sample")
     assert "the suffix has unknown characters" in refused("--suffix", "é", command="sample")

@@ -77,7 +77,7 @@ def test_models_are_validated_on_the_same_text(text: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("--model", "rnn,rnn"), "compares 2 to 4 different kinds"),
+        (("--model", "rnn,rnn"), "2 to 4 different kinds of --model"),
         (("--model", "rnn,xyz"), "--model must be one of"),
         (("--model", "rnn,"), "--model must be one of"),
         (("--model", "rnn,gru", "--resume"), "start new runs"),

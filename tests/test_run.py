@@ -159,7 +159,7 @@ def test_full_disk_is_detected_before_writing(tmp_path: Path, monkeypatch: pytes
     ("corpus", "message"),
     [
         ({"specs": "some/folder/with/a/file.txt " * 40_000}, "the file names of some are too many .* in quotes"),
-        ({"held_out_files": "12 " * 350_000}, "the lengths of the held-out files of some .* --val-fraction"),
+        ({"held_out_files": "12 " * 350_000}, "the lengths of the held-out files of some .* `val_fraction`"),
     ],
 )
 def test_too_many_files_are_refused(tmp_path: Path, corpus: dict[str, str], message: str) -> None:

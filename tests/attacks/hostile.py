@@ -176,7 +176,7 @@ attack(
     "bytes, where its settings require",
     make=settings(batch_size=1_000_000, hidden_size=65536),
 )
-attack("settings-out-of-bounds", "divide by zero layers", "--layers must be at least 1", make=settings(layers=0))
+attack("settings-out-of-bounds", "divide by zero layers", "`layers` must be at least 1", make=settings(layers=0))
 attack("settings-too-large-for-a-float", "overflow a float", "must be a number", make=settings(dropout=10**4000))
 attack("settings-endless-number", "parse a number of a million digits", "is damaged", make=raw(
     "run.json", b'{"format": ' + b"9" * 900_000 + b"}"))  # fmt: skip
