@@ -242,3 +242,13 @@ def test_text_that_fits_is_not_wrapped() -> None:
         "to be, or not to be\n\n  that is the quest"
     )
     assert wrap.feed("ion " + "x" * 25) + wrap.end() == "\nion \n" + "x" * 20 + "\n" + "x" * 5
+
+
+def test_lines_of_a_paragraph_are_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    screen, text = Screen(), "the gradient halves every 73 characters, " * 3
+    Terminal.of(screen).paragraph(text)
+    lines = screen.getvalue().splitlines()
+    assert len(lines) > 2
+    assert not any(line.startswith(" ") for line in lines)
+    assert all(line.startswith("  ") for line in Terminal.of(screen).wrap(text)[1:])
