@@ -148,7 +148,7 @@ class LanguageModel(ReadingModel):
     def _prime_ids(self, prime: str | bytes | np.ndarray) -> np.ndarray:
         return prime if isinstance(prime, np.ndarray) else self.run.encode(prime, source="the prime")
 
-    def _continued_document(self, prime: np.ndarray) -> int:
+    def continued_document(self, prime: np.ndarray) -> int:
         """Return where the document begins that continues a prime (P,); P if the last one has ended."""
         documents = self.run.document_separator
         if documents is None or not len(prime):
@@ -167,7 +167,7 @@ class LanguageModel(ReadingModel):
     ) -> Iterator[tuple[np.ndarray, State]]:
         holds = resolve(parse_holds(clamp, self.network), self.class_medians)
         network, state, later = schedule(self.original or self.network, self.clamps, holds)
-        begin = self._continued_document(prime)
+        begin = self.continued_document(prime)
         return generate_states(
             network,
             settings,

@@ -184,6 +184,13 @@ def test_last_document_of_a_prime_is_continued(home: Path, rule: str, prime: str
     assert not {*model.sample(prime, **penalized)} & {*prime}, "filters see the whole prime"
 
 
+def test_stop_conditions_see_the_last_document_of_a_prime(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_run(home, NAMES + "()", documents="lines")
+    closing = ("--until-balanced", "--bias", ")=30", "--length", "1", "--prime")
+    told = [as_json(capsys, "sample", "a", *closing, prime)["stopped"] for prime in ("(", "(\n")]
+    assert told == [True, False]
+
+
 def test_end_of_a_document_may_begin_in_the_prime() -> None:
     vocabulary = Vocabulary.of("ab\n")
     network = small_network(vocabulary_size=3).float()

@@ -236,6 +236,7 @@ def print_json(drawn: Drawn, model: Model, index: TrainingIndex | None, *, watch
     texts, stops = [_Text() for _ in range(settings.num)], model.sample_settings(**settings.to_json())
     for drawn_ids, values in drawn:
         _append(texts, drawn_ids, values)
+    document = prime[model.continued_document(prime) :]  # stop conditions do not see those before
     for stream, one in enumerate(texts):
         ids = np.array(one.ids, np.int32)
         score = model.score_continuation(prime, ids) if len(ids) else None
@@ -248,7 +249,7 @@ def print_json(drawn: Drawn, model: Model, index: TrainingIndex | None, *, watch
             "prime": as_text(prime),
             "text": as_text(ids),
             "characters": len(ids),
-            "stopped": len(ids) < settings.length or is_stopped(ids, stops, vocabulary, prime, form=form),
+            "stopped": len(ids) < settings.length or is_stopped(ids, stops, vocabulary, document, form=form),
             "nats_per_character": None if score is None else score.mean,
             "bits_per_character": None if score is None else score.bits_per_character,
         }
