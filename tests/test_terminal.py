@@ -252,3 +252,10 @@ def test_lines_of_a_paragraph_are_aligned(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(lines) > 2
     assert not any(line.startswith(" ") for line in lines)
     assert all(line.startswith("  ") for line in Terminal.of(screen).wrap(text)[1:])
+
+
+def test_a_line_that_fits_keeps_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    line = "step      30  train 2.1"
+    assert Terminal.of(Screen()).wrap(line) == [line]
+    assert Terminal.of(Screen()).wrap("two\nlines") == ["two lines"]

@@ -200,8 +200,11 @@ class Terminal:
             self.stream.flush()
 
     def wrap(self, text: str, indent: str = "  ") -> list[str]:
-        """Break text between words into lines that fit, continuation lines indented. A pipe gets one line."""
-        if not self.is_terminal:
+        """Break text between words into lines that fit, continuation lines indented. A pipe gets one line.
+
+        A line that fits keeps its blanks, so that columns stay aligned.
+        """
+        if not self.is_terminal or ("\n" not in text and columns(text, self.program) <= self.width):
             return [text]
         return wrap_words(text, self.width, indent=indent, program=self.program)
 
