@@ -24,6 +24,24 @@ class Interrupting:
 sys.meta_path.insert(0, Interrupting())
 """
 
+INTERRUPTED_AT_THE_END = """
+import os, signal, sys
+from charrnn.cli import app
+
+class Stdout:
+    def __init__(self):
+        self.flushed = False
+
+    def flush(self):
+        if not self.flushed:
+            self.flushed = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+app.app = lambda **_: 0
+sys.stdout = Stdout()
+app.main()
+"""
+
 
 def script() -> str:
     """Return the code of the installed program `charrnn`."""
@@ -55,6 +73,12 @@ def test_ctrl_c_while_loading_is_silent(command: list[str], module: str, tmp_pat
 def test_ctrl_c_before_a_command_is_silent() -> None:
     code = "import os, signal; from charrnn.cli import app; app.app = lambda **_: os.kill(os.getpid(), signal.SIGINT)"
     done = subprocess.run([sys.executable, "-c", f"{code}; app.main()"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_after_a_command_is_silent() -> None:
+    command = [sys.executable, "-c", INTERRUPTED_AT_THE_END]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 

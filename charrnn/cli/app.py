@@ -104,6 +104,8 @@ def main() -> None:
     try:
         code = _run()
         sys.stdout.flush()  # raises here if the reader of a pipe has gone, or a disk is full
+    except KeyboardInterrupt:  # after the command ended
+        code = ExitCode.INTERRUPTED
     except BrokenPipeError:
         _exit_by_signal(signal.SIGPIPE)
     except OSError as error:
