@@ -617,3 +617,10 @@ def test_help_ignores_an_invalid_width(program: Program, monkeypatch: pytest.Mon
     code, out, err = program("--help")
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 1000
+
+
+def test_a_run_that_read_little_shows_how_to_train_it_further(program: Program, text: Path) -> None:
+    code, out, _ = program("train", "text.txt", *SMALL, "--steps", "2")
+    assert code == 0
+    assert "of the text: train it further" in out
+    assert out.splitlines()[-1] == "  charrnn train text.txt --more-minutes 1 --name text"

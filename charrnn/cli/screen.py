@@ -237,7 +237,7 @@ class TrainingScreen:
 
     def show_summary(self, run: Run, finished: Finished, cell: str | None = None) -> None:
         """Show the result, the curve, advice, and what to do next. cell: one worth looking at, if any is known."""
-        from charrnn.training.advice import advice
+        from charrnn.training.advice import FURTHER, advice
 
         training, corpus, epochs = run.settings.training, run.settings.corpus, _epochs(run, finished)
         self.show_result(run, finished)
@@ -245,15 +245,13 @@ class TrainingScreen:
             self.line()
             curves = {"training": self._training_losses, "validation": self._validation_losses}
             self.terminal.write_lines(loss_curve(curves, self.terminal))
-        minutes = max(1, math.ceil(finished.progress.seconds / 60))
-        further = f"charrnn train {shlex.join(corpus.named())} --more-minutes {minutes} --name {run.name}"
-        said = advice(run.settings.model, finished, self._evaluations, training.steps, epochs, corpus.held_out, further)
+        said = advice(run.settings.model, finished, self._evaluations, training.steps, epochs, corpus.held_out)
         if said:
             self.line()
             self.line(said)
         self.line()
         self.line("next:")
-        for command in _next_commands(run, finished, cell):
+        for command in _next_commands(run, finished, cell, further=FURTHER in (said or "")):
             self.line(f"  {command}", wrap=False)  # so that it can be copied
 
     def summary_json(self, run: Run, finished: Finished) -> dict[str, Any]:
@@ -349,7 +347,8 @@ def _summary_rows(run: Run, finished: Finished, epochs: float) -> list[tuple[str
     return rows
 
 
-def _next_commands(run: Run, finished: Finished, cell: str | None) -> list[str]:
+def _next_commands(run: Run, finished: Finished, cell: str | None, *, further: bool) -> list[str]:
+    """Return commands that use the run. further: one of them trains it further."""
     from charrnn.discovery.study import MIN_CHARACTERS
 
     inspect = f"charrnn inspect {run.name}" if cell is None else f"charrnn inspect {run.name} --cell {cell}"
@@ -360,7 +359,11 @@ def _next_commands(run: Run, finished: Finished, cell: str | None) -> list[str]:
     if finished.reason == "stopped":
         resume = f"charrnn train {shlex.join(named)} --resume --name {run.name}"
         return [resume, sample, inspect]
-    return [sample, inspect, f"charrnn evaluate {run.name} another.txt"]
+    commands = [sample, inspect, f"charrnn evaluate {run.name} another.txt"]
+    if further:
+        minutes = max(1, math.ceil(finished.progress.seconds / 60))
+        commands.append(f"charrnn train {shlex.join(named)} --more-minutes {minutes} --name {run.name}")
+    return commands
 
 
 def _sample(network: CharRNN, run: Run, step: int) -> str:

@@ -12,16 +12,11 @@ from charrnn.units import amount, percent
 OVERFITTING_GAP = 0.12  # nats between training and validation loss
 MIN_IMPROVEMENT = 0.01  # nats over the last fifth of a run that had not converged
 MIN_HELD_OUT = 1000  # characters; the mean loss of fewer varies by hundredths of a nat by chance
+FURTHER = "--more-minutes"
 
 
 def advice(
-    model: ModelSettings,
-    finished: Finished,
-    evaluations: list[Evaluated],
-    steps: int,
-    epochs: float,
-    held_out: int,
-    further: str = "--more-minutes",
+    model: ModelSettings, finished: Finished, evaluations: list[Evaluated], steps: int, epochs: float, held_out: int
 ) -> str | None:
     """Return advice that follows from the losses, or None where they say nothing yet.
 
@@ -30,7 +25,6 @@ def advice(
     was read less than twice.
 
     steps: planned. epochs: how often the text was read. held_out: characters of the validation text.
-    further: what extends the finished run, such as a command.
     """
     progress = finished.progress
     if progress.skipped_steps:
@@ -46,12 +40,12 @@ def advice(
         if finished.reason == "early":
             return "The validation loss rose before the text was read once: try a lower --learning-rate."
         read = percent(epochs, 0 if epochs >= 0.1 else 1)
-        return f"The model read only {read} of the text: train it further, with {further}"
+        return f"The model read only {read} of the text: train it further, with {FURTHER}."
     last = evaluations[-1]
     earlier = next((e for e in reversed(evaluations) if e.step <= 0.8 * steps), last)
     improvement = earlier.validation_nats - last.validation_nats
     if improvement > MIN_IMPROVEMENT and improvement > (earlier.train_nats - last.train_nats) / 2:
-        return f"The validation loss was still falling: train it further, with {further}"
+        return f"The validation loss was still falling: train it further, with {FURTHER}."
     gap = last.validation_nats - last.train_nats
     if gap > OVERFITTING_GAP and epochs >= 2:
         remedy = (
