@@ -21,6 +21,7 @@ class CharrnnError(Exception):
 
     message: what is wrong, without a full stop, naming the file, parameter or value. hint: what to do about it.
     Both name parameters in backticks, as in `hidden_size` or `resume=True`; the command line shows them as its flags.
+    Texts of the user's are in quotes, where backticks are only that.
     exit_code: of the program.
     """
 

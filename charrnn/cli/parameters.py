@@ -8,13 +8,14 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-PARAMETER = re.compile(r"`([a-z]\w*)(?:=(?:Path\()?([^`]*?)\)?)?`")
+QUOTED = r"""(?<!\w)(?:'(?:\\.|[^'\\])*['…]|"(?:\\.|[^"\\])*["…])"""  # a text of the user's; … where it is cut off
+PARAMETER = re.compile(rf"{QUOTED}|`([a-z]\w*)(?:=(?:Path\()?([^`]*?)\)?)?`")
 
 
 def with_flags(message: str, flags: Mapping[str, str]) -> str:
     """Return a message with flags in place of parameters: `seq_length` as --seq-length, `name='k'` as --name k.
 
-    flags: parameter → flag. Others keep their backticks.
+    flags: parameter → flag. Others keep their backticks, and so do texts in quotes.
     """
 
     def shown(match: re.Match[str]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import contextlib
 import errno
-import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -78,7 +77,7 @@ def _command_named() -> Iterator[None]:
     try:
         yield
     except UnnamedCorpusError as error:
-        error.hint = f"name it: charrnn train {shlex.join(error.specs)} {error.arguments}"
+        error.hint = f"name it: charrnn train {error.corpus} {error.arguments}"
         raise
 
 

@@ -46,6 +46,13 @@ class CorpusIdentity(ReadSettings):
         except ValueError:
             raise CharrnnError(f"the corpus name {shortened(self.specs)} is not quoted for a shell") from None
 
+    def quoted(self) -> str:
+        """Return the specs as arguments that are safe to paste, whatever they hold, with ? for a backtick.
+
+        An error names parameters in backticks. As a pattern, ? matches a backtick. Raises what `named` raises.
+        """
+        return shlex.join(spec.replace("`", "?") for spec in self.named())
+
 
 @dataclass(frozen=True)
 class Origin(Settings):

@@ -13,7 +13,8 @@ from charrnn.model.run_settings import CorpusIdentity
 from charrnn.text import catalog
 from charrnn.text.corpus import Corpus, load_corpus
 from charrnn.text.sources import corpora_folder
-from charrnn.units import shortened
+from charrnn.text.vocabulary import NotTextError
+from charrnn.units import LONGEST_VALUE
 
 
 def training_text(run: Run, spec: str | None = None) -> Corpus:
@@ -25,9 +26,13 @@ def training_text(run: Run, spec: str | None = None) -> Corpus:
     identity = run.settings.corpus
     spec = str(training_file(run)) if spec is None else spec
     as_bytes = run.vocabulary.kind == "bytes"
-    corpus = load_corpus([spec], as_bytes=as_bytes, vocabulary=run.vocabulary, **identity.reading.to_json())
+    another = CharrnnError(f"{spec} is not the corpus that {run.name} was trained on", "name another with `corpus`")
+    try:
+        corpus = load_corpus([spec], as_bytes=as_bytes, vocabulary=run.vocabulary, **identity.reading.to_json())
+    except NotTextError:
+        raise another from None
     if corpus.sha256 != identity.sha256:
-        raise CharrnnError(f"{spec} is not the corpus that {run.name} was trained on", "name another with `corpus`")
+        raise another
     end = len(corpus) - identity.held_out
     lengths = np.diff(np.minimum(np.cumsum([0, *corpus.lengths]), end))
     return replace(corpus, ids=corpus.ids[:end], lengths=lengths.tolist())
@@ -47,5 +52,6 @@ def _hint(identity: CorpusIdentity) -> str:
     """Return how to name the corpus of a run."""
     if (known := catalog.find(identity.specs)) is not None:
         return f"name it, as in `corpus='{known.name}'`"
-    trained_on = f"; `charrnn train {shortened(identity.specs)[1:-1]}` read it" if identity.specs else ""
+    specs = identity.quoted()
+    trained_on = f"; `charrnn train {specs}` read it" if 0 < len(specs) <= LONGEST_VALUE else ""
     return f"name its file, as in `corpus='FILE'`{trained_on}"

@@ -7,7 +7,7 @@ import dataclasses
 import re
 import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +41,11 @@ CORPUS_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class UnnamedCorpusError(UsageError):
-    """The corpus of a run to resume has to be named. specs: what it was trained on. arguments: that resume it."""
+    """The corpus of a run to resume has to be named. corpus: as arguments. arguments: others, that resume the run."""
 
-    def __init__(self, run: str, specs: Sequence[str], arguments: str):
-        self.specs, self.arguments = specs, arguments
-        super().__init__(f"{run} was trained on {shlex.join(specs)}", f"name it, with {arguments}")
+    def __init__(self, run: str, corpus: str, arguments: str):
+        self.corpus, self.arguments = corpus, arguments
+        super().__init__(f"{run} was trained on {corpus}", f"name it, with {arguments}")
 
 
 @dataclass(frozen=True)
@@ -234,12 +234,11 @@ def corpus_specs(run: Run, option: str) -> list[str]:
     option: the argument that resumes or extends the run, for the error.
     """
     found = []
-    specs = run.settings.corpus.named()
-    for spec in specs:
+    for spec in run.settings.corpus.named():
         files = [corpora_folder() / name for name in (spec, f"{spec}.txt")] if CORPUS_NAME.fullmatch(spec) else []
         file = next((str(file) for file in files if file.is_file()), None)
         if file is None and not (files and catalog.find(spec)):
-            raise UnnamedCorpusError(run.name, specs, f"{option} `name={run.name!r}`")
+            raise UnnamedCorpusError(run.name, run.settings.corpus.quoted(), f"{option} `name={run.name!r}`")
         found.append(file or spec)
     return found
 

@@ -229,6 +229,13 @@ attack(
     command="train --resume",
 )
 attack(
+    "corpus-with-a-parameter",
+    "become the value of a flag, and so leave the quotes of a suggested command",
+    """charrnn train 'x?name="$(rm -rf ~)"?' --resume --name""",
+    make=settings(specs="""'x`name="$(rm -rf ~)"`'"""),
+    command="train --resume",
+)
+attack(
     "corpus-unquoted",
     "crash the shell parser",
     "is not quoted for a shell",
