@@ -68,6 +68,13 @@ def test_adapted_model_is_kept_as_a_run(home: Path, documents: str | None, as_by
     assert "run b exists already" in refused("a", "--adapt", "mine.txt", "--save-as", "b", command="sample")
 
 
+def test_text_to_adapt_to_is_in_the_encoding_of_the_corpus(home: Path) -> None:
+    make_run(home, HELD_OUT)
+    (home / "latin.txt").write_bytes(b"caf\xe9")
+    message = refused("--adapt", "latin.txt", command="sample")
+    assert message.endswith("at offset 3; convert it to utf-8, the encoding of the run's corpus")
+
+
 @pytest.mark.parametrize("text", ["", "t"])
 def test_adapting_needs_a_character_to_predict(home: Path, text: str) -> None:
     make_run(home, HELD_OUT)

@@ -130,6 +130,17 @@ def test_unknown_characters(run, tmp_path):
     assert "".join(data["characters"]) == "the lzy fox"
 
 
+def test_text_that_is_not_utf_8(run, tmp_path):
+    """The run decides whether bytes or characters are read, so --bytes is no way out."""
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    message = refused("--cell", "1", "--text", str(tmp_path / "latin.txt"))
+    assert message.endswith(": byte 0xE9 at offset 3; --encoding latin-1 reads it")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "latin.txt").rename(tmp_path / "texts" / "latin.txt")
+    message = refused("--cell", "1", "--text", str(tmp_path / "texts"))
+    assert message.endswith("; --encoding latin-1 reads most other texts")
+
+
 def test_bytes_are_escaped(home):
     make_run(home, "caf\u00e9 au lait\n" * 20, as_bytes=True)
     shown = invoke("--cell", "1", "--start", "0", "--length", "15")
@@ -300,6 +311,8 @@ def test_corpus_fits_the_baseline(home, short_text):
     assert "fitted on training text" in evidence()
     (home / "corpora" / "a.txt").write_text(text + "the")
     assert "fitted on the SELECT half" in evidence()
+    assert "is not the corpus that a was trained on" in refused("--corpus", str(home / "corpora" / "a.txt"))
+    (home / "corpora" / "a.txt").write_bytes(b"caf\xe9")
     assert "is not the corpus that a was trained on" in refused("--corpus", str(home / "corpora" / "a.txt"))
 
 

@@ -261,7 +261,7 @@ def _adapted(model: Model, text: str | None, name: str | None, *, skip_unknown: 
         return model
     if name is not None:
         check_new_name(name, runs_folder(), "choose another name for --save-as")
-    with progress_bar() as bar:
+    with progress_bar() as bar, _conversion_told(model.run):
         adapted = model.adapt(Path(text), skip_unknown=skip_unknown, progress=bar)
     return adapted if name is None else adapted.save_as(name)
 
@@ -276,15 +276,22 @@ def _read_prime(prime: str | None, prime_file: str | None, run: Run) -> str | by
     source = "-" if prime == "-" else prime_file
     if source is not None:
         from charrnn.text.corpus import read_text
-        from charrnn.text.vocabulary import NotTextError
 
-        reading = run.read_settings()
-        try:
-            return read_text(source, as_bytes=as_bytes, reading=reading)
-        except NotTextError as error:
-            hint = f"convert it to {reading.encoding}, the encoding of the run's corpus"
-            raise CharrnnError(error.message, hint) from None
+        with _conversion_told(run):
+            return read_text(source, as_bytes=as_bytes, reading=run.read_settings())
     return os.fsencode(prime or "") if as_bytes else prime or ""
+
+
+@contextlib.contextmanager
+def _conversion_told(run: Run) -> Iterator[None]:
+    """Where a file is in another encoding than the run's corpus, say what to convert it to: no option names it."""
+    from charrnn.text.vocabulary import NotTextError
+
+    try:
+        yield
+    except NotTextError as error:
+        hint = f"convert it to {run.read_settings().encoding}, the encoding of the run's corpus"
+        raise CharrnnError(error.message, hint) from None
 
 
 def _colored_stream(model: Model, color_by: str | None, settings: TerminalSettings) -> ColoredStream | None:

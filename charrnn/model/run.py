@@ -44,7 +44,7 @@ from charrnn.text.download import FetchError
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.normalization import StreamNormalizer, normalized
 from charrnn.text.standard_library import text_from
-from charrnn.text.vocabulary import StreamDecoder, Vocabulary
+from charrnn.text.vocabulary import OR_BYTES, NotTextError, StreamDecoder, Vocabulary
 
 VOCABULARY_FILE = "vocabulary.json"
 HELD_OUT_FILE = "held_out.bin"
@@ -169,8 +169,13 @@ class Run:
         Raises CharrnnError where there is no such text, or it holds unknown characters.
         """
         check_names(changed, ReadSettings)
-        reading = self.read_settings(**changed)
+        try:
+            return self._read(spec, self.read_settings(**changed), skip_unknown=skip_unknown)
+        except NotTextError as error:
+            error.hint = error.hint and error.hint.removesuffix(OR_BYTES)  # the run reads either bytes or characters
+            raise
 
+    def _read(self, spec: str, reading: ReadSettings, *, skip_unknown: bool) -> EncodedText:
         def encode(text: str | bytes, source: str) -> np.ndarray:
             hint = "use `skip_unknown=True` to leave them out"
             return self.vocabulary.encode(text, source=source, skip_unknown=skip_unknown, hint=hint)

@@ -20,7 +20,7 @@ from charrnn.text.corpus_cache import Encoded
 from charrnn.text.encoder import Encoder, Survey
 from charrnn.text.path_filter import FILTERED
 from charrnn.text.sources import FoundCorpus, SourceFile, combine_names, corpora_folder, display_path, find_corpora
-from charrnn.text.vocabulary import PIECE, Unknown, Vocabulary, code_points
+from charrnn.text.vocabulary import OR_BYTES, PIECE, NotTextError, Unknown, Vocabulary, code_points
 from charrnn.units import amount
 
 MEMORY_LIMIT = 64_000_000  # bytes of text; the ids of a larger one are kept in a file
@@ -213,9 +213,10 @@ def _check(found: list[FoundCorpus], survey: Survey, as_bytes: bool, *, least: i
         raise CharrnnError(f"{what} holds no files")
     if skipped == len(survey.lengths):
         more = f", and so on: {amount(skipped, 'file')}" if skipped > 1 else ""
-        raise CharrnnError(
-            f"{what} holds no text: {titles[0]} is {survey.lengths[0]}{more}",
-            None if as_bytes else "`encoding='latin-1'` reads most other texts, `as_bytes=True` reads any file",
+        raise NotTextError(
+            f"{what} holds no text: {titles[0]}",
+            f"{survey.lengths[0]}{more}",
+            None if as_bytes else f"`encoding='latin-1'` reads most other texts{OR_BYTES}",
         )
     if not survey.characters and least > 0:
         raise CharrnnError(f"{', '.join(titles)} is empty")

@@ -17,6 +17,8 @@ from charrnn.units import amount
 CODE_POINTS = 0x110000  # of Unicode, surrogates included
 PIECE = 1 << 20  # characters or bytes processed at once
 NAMED = 8  # unknown characters in an error
+OR_BYTES = ", `as_bytes=True` reads any file"
+"""End of a hint, for those who can choose."""
 
 
 class NotTextError(CharrnnError):
@@ -255,7 +257,5 @@ def not_decodable(source: str, error: UnicodeError, offset: int = 0, encoding: s
         return NotTextError(source, f"not {name}: {error}", f"`encoding='{encoding}-le'` or '-be' may read it")
     byte = error.object[error.start]
     other = "utf-16" if offset == 0 and byte in (0xFE, 0xFF) else "latin-1"
-    hint = (
-        f"`encoding={other!r}` reads it, `as_bytes=True` reads any file" if name == "UTF-8" else "name another encoding"
-    )
+    hint = f"`encoding={other!r}` reads it{OR_BYTES}" if name == "UTF-8" else "name another encoding"
     return NotTextError(source, f"not {name}: byte 0x{byte:02X} at offset {offset}", hint)
