@@ -164,6 +164,12 @@ def test_exported_file_is_not_a_run(file: Path) -> None:
     assert refused("chat.safetensors", command="sample") == expected
 
 
+def test_missing_text_is_not_exported(run: Run, home: Path) -> None:
+    export_run(run, home / "bare")
+    import_run(home / "bare", "bare")
+    assert refused("bare", "again", "--with-text", command="export").endswith("held-out text; leave --with-text out")
+
+
 def test_commands_say_what_is_inside(run: Run, home: Path) -> None:
     out = invoke("chat", "f", "--half", command="export")
     assert "chat written to f" in out

@@ -28,7 +28,7 @@ from charrnn.model.lookup import SAFE_NAME, runs_folder
 from charrnn.model.losses import MAX_LOSSES, Losses, is_loss, losses_of
 from charrnn.model.manifest import LARGEST_JSON
 from charrnn.model.network import parameter_shapes
-from charrnn.model.run import HELD_OUT_CHARACTERS, LARGEST_VOCABULARY, Run, encode_held_out
+from charrnn.model.run import HELD_OUT_CHARACTERS, LARGEST_VOCABULARY, NoHeldOutTextError, Run, encode_held_out
 from charrnn.model.run_format import FORMAT, PROGRESS_FILE, migrate, with_version
 from charrnn.model.run_settings import RunSettings
 from charrnn.model.tensors import (
@@ -88,7 +88,7 @@ def export_run(
     if half:
         weights = in_half_precision(weights, run.name)
     if with_text:
-        run.held_out_text()  # raises where there is none
+        _check_held_out_text(run)
     held_out = run.held_out_bytes() if with_text else b""
     tensors = dict(sorted(weights.items()))
     if held_out:
@@ -112,6 +112,14 @@ def export_run(
     except OSError as error:
         raise CharrnnError(f"{file} cannot be written: {error.strerror or error}") from None
     return read_exported(file)
+
+
+def _check_held_out_text(run: Run) -> None:
+    """Raise NoHeldOutTextError where there is none."""
+    try:
+        run.held_out_text()
+    except NoHeldOutTextError:
+        raise NoHeldOutTextError(run.name, "leave `with_text` out") from None
 
 
 def import_run(file: Path | Exported, name: str | None = None, folder: Path | None = None) -> Run:
