@@ -145,6 +145,15 @@ def test_errors_do_not_end_the_conversation(chat: Chat) -> None:
     assert out
 
 
+def test_what_stays_fixed_is_named_as_a_flag(chat: Chat, runs: Path) -> None:
+    pairs = "a\nb\naab\n\nbba"  # each of the three characters follows each
+    (runs / "corpora").mkdir()
+    (runs / "corpora" / "a.txt").write_text(2 * pairs)
+    make_run(runs, pairs, name="pairs", corpus=2 * pairs)
+    said = chat("a\n", "pairs", "--max-copy", "1", "--turn-end", r"\n")[1]
+    assert said.endswith("; allow more with --max-copy, or use fewer filters\n")
+
+
 # sample --interactive
 
 

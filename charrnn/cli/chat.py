@@ -199,8 +199,9 @@ def _settable() -> dict[str, Option]:
 
 
 def _as_typed(message: str) -> str:
-    """Return a message with parameters named as the commands that set them."""
-    return with_flags(message, {name[1:].replace("-", "_"): name for name in _settable()})
+    """Return a message with parameters named as the commands that set them; those that stay fixed as flags."""
+    flags = {name: option.flag for name, option in SampleSettings.options().items()}
+    return with_flags(message, flags | {name[1:].replace("-", "_"): name for name in _settable()})
 
 
 def _heading(run: str, conversation: Conversation) -> str:
