@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import itertools
 import re
@@ -103,9 +104,18 @@ def test_the_summary_counts_the_corrections(text: Path) -> None:
                 screen.show(StepsCorrected(step, steps), session.run)
             *_, finished = session.events()
         screen.show_result(session.run, finished)
-    assert re.findall("corrected +(.*)", out.getvalue()) == [
-        "the number of steps, 3 times, from 1,000, so that the run still ended on time"
-    ]
+    assert re.findall("corrected +(.*)", out.getvalue()) == ["the number of steps, 3 times, from 1,000, to end on time"]
+
+
+@pytest.mark.parametrize(("val_characters", "high"), [(0, "0.42"), (50, "0.48"), (900, "0.42")])
+def test_forecast_is_a_range(text: Path, val_characters: int, high: str) -> None:
+    """It is wider where training validates on a part of the held-out text."""
+    out = io.StringIO()
+    settings = SETTINGS | OPTIONS | {"val_characters": val_characters}
+    with training_session(["mine"], TrainOptions(settings, device="cpu")) as session:
+        prepared = dataclasses.replace(session.prepared, forecast_nats=0.4)
+        TrainingScreen(out, Requests()).show_plan(prepared, session.run)
+    assert f"validation loss about 0.38 to {high} nats" in out.getvalue()
 
 
 def test_the_curve_of_a_resumed_run_is_whole(text: Path) -> None:

@@ -91,8 +91,9 @@ class TrainingScreen:
         self._forecast = {"seconds": seconds, "nats": nats}
         expected = ""
         if nats is not None:
-            low, high = range_of(nats, of_part=bool(training.val_characters))
-            expected = f", validation loss about {low:.1f} to {high:.1f} nats"
+            low, high = range_of(nats, of_part=0 < training.val_characters < len(prepared.validation_text))
+            decimals = 1 if nats >= 1 else 2  # fewer could make both the same
+            expected = f", validation loss about {low:.{decimals}f} to {high:.{decimals}f} nats"
         rows = [
             *(corpus_rows(run, prepared.corpus, len(prepared.validation_text)) if with_corpus else ()),
             ("model", model_line(run)),
@@ -232,7 +233,7 @@ class TrainingScreen:
         rows = _summary_rows(run, finished, _epochs(run, finished))
         if self._correction_shown and self._corrections > 1:
             times = f"{amount(self._corrections, 'time')}, from {count(self._planned_steps)}"
-            rows.append(("corrected", f"the number of steps, {times}, so that the run still ended on time"))
+            rows.append(("corrected", f"the number of steps, {times}, to end on time"))
         key_values(rows, self.terminal)
 
     def show_summary(self, run: Run, finished: Finished, cell: str | None = None) -> None:
@@ -255,7 +256,7 @@ class TrainingScreen:
             self.line(f"  {command}", wrap=False)  # so that it can be copied
 
     def summary_json(self, run: Run, finished: Finished) -> dict[str, Any]:
-        """Return the summary for `--json`. forecast: what `show_plan` showed."""
+        """Return the summary for `--json`. forecast: of the seconds and the loss that `show_plan` showed."""
         progress = finished.progress
         return {
             "run": run.name,
