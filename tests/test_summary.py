@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+from types import SimpleNamespace
 
 import pytest
 from rich.cells import cell_len
 
+from charrnn.cli.findings import OTHER_ROWS, print_findings
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.report import SHOWN, Cause, cells_shown, sentence
@@ -138,3 +141,26 @@ def test_on_a_low_terminal_other_named_cells_are_listed():
     more = [*found.lines(terminal, rows=rows)]
     assert len(few) < len(more) <= rows < len(every)
     assert "Named as well: in string 1:3 .95" in "\n".join(more)
+
+
+def rows_on_screen(found, width, height, **asked):
+    """Return the rows that a terminal shows, long lines broken."""
+    out, model = io.StringIO(), SimpleNamespace(name="a", shape="lstm 1×6")
+    terminal = Terminal(True, "none", width, True, out, height=height)
+    print_findings(found, model, "held-out text", terminal, {}, evidence=False, every_cell=False, layer=None, **asked)
+    return [line[k : k + width] for line in out.getvalue().splitlines() for k in range(0, max(1, len(line)), width)]
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_named_cells_and_the_commands_below_fit_the_terminal(width):
+    found = findings(*(evidence(cell=f"1:{number}") for number in range(1, 5)))
+    least, everything = len(rows_on_screen(found, width, 1)), len(rows_on_screen(found, width, 1000))
+    shown = [len(rows_on_screen(found, width, height)) for height in range(least + 2, everything + 3)]
+    assert all(rows + OTHER_ROWS - 1 <= height for height, rows in enumerate(shown, start=least + 2))
+    assert shown[0] == least < shown[-1]
+
+
+def test_all_is_told_of_properties_that_were_asked_for():
+    found = findings(evidence(), evidence(cell="1:4", sign=-1, stability=0.6))
+    assert "Correlate, but" not in "\n".join(rows_on_screen(found, 80, 24))
+    assert "Correlate, but" in "\n".join(rows_on_screen(found, 80, 24, asked=True))

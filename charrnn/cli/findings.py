@@ -29,22 +29,26 @@ def print_findings(
     evidence: bool,
     every_cell: bool,
     layer: int | None,
+    asked: bool = False,
 ) -> None:
-    """Print findings.
+    """Print findings. A terminal shows as many named cells as fit, unless more is asked for.
 
     causes: cell and property → ablation. evidence: also the scores behind the names, and caveats. every_cell: also the
-    property that each cell, or each of one layer, fits best.
+    property that each cell, or each of one layer, fits best. asked: the user named the properties.
     """
     from charrnn.causal.effects import costs
     from charrnn.discovery import report
     from charrnn.discovery.report import Cause, filled
+    from charrnn.display.clusters import columns
     from charrnn.display.tables import fit, key_values, table
 
     shown = {key: Cause(one.stars, costs(one)) for key, one in causes.items()}
     first = next((one.cell for one, _ in findings.shown_with_causes(shown)), None)
     next_lines = _next(findings, model.name, first, evidence=evidence)
-    fits = terminal.is_terminal and not evidence and not every_cell
-    most = terminal.height - len(next_lines) - OTHER_ROWS if fits else None
+    most = None
+    if terminal.is_terminal and not (evidence or every_cell or asked):
+        below = sum(-(-columns(line, terminal.program) // terminal.width) for line in next_lines)
+        most = terminal.height - below - OTHER_ROWS
     heading = f"{model.name} · {model.shape} · {findings.heading(title)}"
     terminal.write_lines(findings.lines(terminal, heading, shown, most))
     named = findings.table()

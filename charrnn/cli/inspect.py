@@ -213,7 +213,8 @@ def _search(
     elif search.as_csv:
         print_csv(found)
     else:
-        print_findings(found, model, title, terminal, causes, search.evidence, search.every_cell, layer)
+        asked = bool(search.properties)
+        print_findings(found, model, title, terminal, causes, search.evidence, search.every_cell, layer, asked)
 
 
 def _cells(names: list[str] | None, layer: int | None, model: Model) -> list[Cell]:
