@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,7 +135,7 @@ def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
 def _other_settings(training: TrainingSettings) -> list[str]:
     """Return the settings that no other row shows and that are not the defaults, such as `--seed 3`."""
     return [
-        f"{option.flag} {value if isinstance(value, str) else format_setting(value)}"
+        f"{option.flag} {shlex.quote(format_setting(value))}"
         for name, option in TrainingSettings.options().items()
         if name not in SHOWN and (value := getattr(training, name)) != option.default
     ]
