@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, overload
 
 import numpy as np
@@ -47,6 +48,7 @@ class LanguageModel(ReadingModel):
         Raises CharrnnError where the prime or the stop text holds characters that the vocabulary lacks.
         """
         num = 1 if n is None else n
+        replace(SampleSettings.options()["num"], name="n").check(num)
         texts: list[list[int]] = [[] for _ in range(num)]
         for drawn in self.generate(prime, num=num, clamp=clamp, **settings):
             for ids, one in zip(texts, drawn.tolist(), strict=True):

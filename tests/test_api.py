@@ -97,7 +97,7 @@ def test_stream_yields_the_characters_of_sample(model: Model) -> None:
         ({"temperature": 0.0}, "`temperature` must be"),
         ({"top_p": 2.0}, "`top_p` must be"),
         ({"tempo": 1}, "tempo"),
-        ({"n": 0}, "`num` must be at least 1"),
+        ({"n": 0}, "`n` must be at least 1"),
     ],
 )
 def test_sample_validates_as_the_command_line_does(model: Model, settings: dict[str, float], message: str) -> None:

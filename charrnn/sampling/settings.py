@@ -175,7 +175,7 @@ class SampleSettings(Settings):
     def normalized(self, form: str) -> Self:
         """Return the settings for a model of normalized text. form: as for `charrnn.text.normalization.normalized`.
 
-        Raises UsageError where --ban, --bias or --dry-sequence-breaker name a character that becomes several.
+        Raises UsageError where `ban`, `bias` or `dry_sequence_breaker` name a character that becomes several.
         """
         if form == "none":
             return self
