@@ -92,7 +92,7 @@ def ensure(
     path = folder / entry.file_name
     try:
         if not path.exists():
-            with _folder_of_success(folder), atomic_file(path) as aside, aside.open("wb") as file:
+            with _folder_kept_on_success(folder), atomic_file(path) as aside, aside.open("wb") as file:
                 entry.source.write(file, progress, opener or https_opener())
     except FetchError as error:
         unpacked = " (unpacked from the archive)" if isinstance(entry.source, ZipDownload) else ""
@@ -106,7 +106,7 @@ def ensure(
 
 
 @contextlib.contextmanager
-def _folder_of_success(folder: Path) -> Iterator[None]:
+def _folder_kept_on_success(folder: Path) -> Iterator[None]:
     """Make a folder, and remove it after an exception if it is new."""
     new = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
