@@ -101,7 +101,7 @@ def with_caption(readme: str, model: Model, cells: Sequence[str]) -> str:
     epochs = model.checkpoint.step * training.batch_size * training.seq_length / (corpus.characters - corpus.held_out)
     readme = replaced(readme, r"\*Two of the ", r"\d+ cells", f"{model.network.settings.hidden_size} cells")
     readme = replaced(readme, "read War and Peace ", r"[\d.]+ times", f"{epochs:.1f} times")
-    readme = replaced(readme, r"cores, ", r"[\d.]+ nats", f"{model.checkpoint.validation_nats or 0:.2f} nats")
+    readme = replaced(readme, r"cores, ", r"[\d.]+ nats", f"{model.checkpoint.progress.validation_nats or 0:.2f} nats")
     return replaced(readme, "inspect warpeace", r"(?: --cell \S+)+", "".join(f" --cell {one}" for one in cells))
 
 

@@ -91,7 +91,7 @@ def test_lines_fit_and_divide_no_cluster(text: str, width: int) -> None:
 @pytest.mark.parametrize(
     ("text", "lines"),
     [
-        ("1:42 is on · AUC .99 of 1", ["1:42 is on ·", "  AUC .99 of 1"]),
+        ("1:42 is on · AUC .99 of 1", ["1:42 is on", "  AUC .99 of 1"]),
         ("one two three four · five", ["one two three", "  four · five"]),
         ("after 30, 100 % (5 %).", ["after 30,", "  100 % (5 %)."]),
         ("as a percent %d in it", ["as a percent", "  %d in it"]),

@@ -292,12 +292,13 @@ class WordWrap:
 def wrap_words(text: str, width: int, indent: str = "", program: str | None = None) -> list[str]:
     """Break text at blanks into lines of at most `width` columns, splitting longer words. indent: of later lines.
 
-    A number keeps its percent sign, and a part between two " · " is divided only where it is longer than a line.
+    A number keeps its percent sign, and a part between two " · " is divided only where it is longer than a line. A line
+    that ends between two parts loses the dot.
     """
     lines, line = [], ""
     for part in _unbroken_parts(text, width - len(indent), program):
         if line.strip() and columns(line, program) + 1 + columns(part, program) > width:
-            lines.append(line)
+            lines.append(line.removesuffix(" ·"))
             line = indent
         line += f" {part}" if line.strip() else part
         while columns(line, program) > width and len(pieces := chop(line, width, program)) > 1:
