@@ -55,6 +55,15 @@ def test_frozen_and_adaptive_scores_have_columns(home: Path, monkeypatch: pytest
     assert max(len(line) for line in shown.splitlines() if not line.startswith("All know")) <= 80
 
 
+def test_a_corpus_of_two_files_is_named_as_one_argument(home: Path) -> None:
+    for name, text in (("a b.txt", TRAINING), ("c.txt", HELD_OUT)):
+        (home / name).write_text(text)
+    charrnn.train(["a b.txt", "c.txt"], name="two", steps=1, hidden_size=8, device="cpu")
+    assert "as one argument with --corpus" in refused("two", "--baselines", command="evaluate")
+    assert len(evaluate("two", "--baselines", "--corpus", "'a b.txt' c.txt")["baselines"]) == 4
+    assert "is not the corpus" in refused("two", "--corpus", "c.txt", command="evaluate")
+
+
 def test_missing_corpus_is_one_line(home: Path) -> None:
     run_with_corpus(home)
     (home / "corpora" / "a.txt").rename(home / "moved.txt")

@@ -35,7 +35,7 @@ from charrnn.cli import (
 )
 from charrnn.cli.completion import IN_BASH, bash_words
 from charrnn.cli.help import Group, add_command
-from charrnn.display.terminal import MAX_COLUMNS, safe_text, write
+from charrnn.display.terminal import MAX_COLUMNS, Terminal, safe_text, write
 from charrnn.errors import CharrnnError, CharrnnWarning, ExitCode
 
 MAX_MESSAGE = 2000  # characters; parts of a message may come from an untrusted file
@@ -169,9 +169,11 @@ def _discard(stream: TextIO) -> None:
 
 
 def _report(message: str, code: ExitCode) -> ExitCode:
-    line = safe_text(message[:MAX_MESSAGE], keep_newlines=False)
+    line = (
+        f"charrnn: {safe_text(message[:MAX_MESSAGE], keep_newlines=False)}{'…' if len(message) > MAX_MESSAGE else ''}"
+    )
     try:
-        write(sys.stderr, f"charrnn: {line}{'…' if len(message) > MAX_MESSAGE else ''}\n")
+        write(sys.stderr, "".join(f"{part}\n" for part in Terminal.of(sys.stderr).wrap(line)))
         sys.stderr.flush()
     except OSError:
         _discard(sys.stderr)

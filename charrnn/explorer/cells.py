@@ -83,7 +83,8 @@ def cells_data(
                 **_profile(profile, network),
             }
         )
-    return rows
+    named = {name for name, one in evidence.items() if one.verdict == "tracks"}
+    return sorted(rows, key=lambda row: -row["stars"] if row["name"] in named else 0)
 
 
 def _claims(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,15 +21,18 @@ from charrnn.units import LONGEST_VALUE
 def training_text(run: Run, spec: str | None = None) -> Corpus:
     """Return the corpus of a run in the run's vocabulary, without its held-out end.
 
-    spec: the run's corpus; None: the file of its name in corpora/. Other paths that a run names are not opened, because
-    it may come from a stranger. Raises CharrnnError where there is no such file, or it is another text.
+    spec: the run's corpus, several files quoted as for a shell; None: the file of its name in corpora/. Other paths that
+    a run names are not opened, because it may come from a stranger. Raises CharrnnError where there is no such file, or
+    it is another text.
     """
     identity = run.settings.corpus
-    spec = str(training_file(run)) if spec is None else spec
+    specs = [str(training_file(run))] if spec is None else _specs(spec, identity)
     as_bytes = run.vocabulary.kind == "bytes"
-    another = CharrnnError(f"{spec} is not the corpus that {run.name} was trained on", "name another with `corpus`")
+    another = CharrnnError(
+        f"{shlex.join(specs)} is not the corpus that {run.name} was trained on", "name another with `corpus`"
+    )
     try:
-        corpus = load_corpus([spec], as_bytes=as_bytes, vocabulary=run.vocabulary, **identity.reading.to_json())
+        corpus = load_corpus(specs, as_bytes=as_bytes, vocabulary=run.vocabulary, **identity.reading.to_json())
     except NotTextError:
         raise another from None
     if corpus.sha256 != identity.sha256:
@@ -36,6 +40,14 @@ def training_text(run: Run, spec: str | None = None) -> Corpus:
     end = len(corpus) - identity.held_out
     lengths = np.diff(np.minimum(np.cumsum([0, *corpus.lengths]), end))
     return replace(corpus, ids=corpus.ids[:end], lengths=lengths.tolist())
+
+
+def _specs(spec: str, identity: CorpusIdentity) -> list[str]:
+    """Return the files that a spec names, of which only a run with several has more than one."""
+    try:
+        return shlex.split(spec) if len(identity.named()) > 1 else [spec]
+    except ValueError:  # an unclosed quote
+        return [spec]
 
 
 def training_file(run: Run) -> Path:
@@ -54,4 +66,6 @@ def _hint(identity: CorpusIdentity) -> str:
         return f"name it, as in `corpus='{known.name}'`"
     specs = identity.quoted()
     trained_on = f"; `charrnn train {specs}` read it" if 0 < len(specs) <= LONGEST_VALUE else ""
+    if len(identity.named()) > 1:
+        return f"name its files as one argument with `corpus`, such as 'a.txt b.txt'{trained_on}"
     return f"name its file, as in `corpus='FILE'`{trained_on}"

@@ -21,7 +21,7 @@ COLUMNS = 40
 TRAIN = ("train", "text.txt", "--steps", "20", "--evaluations", "2", "--hidden-size", "8", "--device", "cpu")
 
 
-def terminal_lines(*arguments: str) -> list[str]:
+def terminal_lines(*arguments: str, code: int = 0) -> list[str]:
     """Return the lines that the program leaves on the terminal. It is forked, so that it need not import PyTorch."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # PyTorch has threads, but none is working now
@@ -37,7 +37,7 @@ def terminal_lines(*arguments: str) -> list[str]:
             shown += block
     os.close(terminal)
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, text
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code, text
     return [line.split("\r")[-1] for line in text.split("\r\n")]
 
 
@@ -67,3 +67,13 @@ def test_lines_fit_forty_columns(home: Path, short_text: str) -> None:
         assert max(map(len, lines)) <= COLUMNS
     told = " ".join(" ".join(trained).split())
     assert re.search(r"step 10 train [\d.]+ validation [\d.]+ nats \([\d.]+ bpc\) best [\d.]+ s", told)
+
+
+def test_an_error_breaks_between_words(home: Path) -> None:
+    lines = terminal_lines("sample", "nothing", "--seed", "two", code=2)
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= COLUMNS
+    told = " ".join(" ".join(lines).split())
+    assert told.startswith(
+        "charrnn: Invalid value for '--seed': Input should be a valid integer, unable to parse string"
+    )
