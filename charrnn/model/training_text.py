@@ -21,9 +21,9 @@ from charrnn.units import LONGEST_VALUE
 def training_text(run: Run, spec: str | None = None) -> Corpus:
     """Return the corpus of a run in the run's vocabulary, without its held-out end.
 
-    spec: the run's corpus, several files quoted as for a shell; None: the file of its name in corpora/. Other paths that
-    a run names are not opened, because it may come from a stranger. Raises CharrnnError where there is no such file, or
-    it is another text.
+    spec: the run's corpus, several files quoted as for a shell; None: the file of its name in corpora/. Other paths
+    that a run names are not opened, because it may come from a stranger. Raises CharrnnError where there is no such
+    file, or it is another text.
     """
     identity = run.settings.corpus
     specs = [str(training_file(run))] if spec is None else _specs(spec, identity)
