@@ -624,3 +624,10 @@ def test_a_run_that_read_little_shows_how_to_train_it_further(program: Program, 
     assert code == 0
     assert "of the text: train it further" in out
     assert out.splitlines()[-1] == "  charrnn train text.txt --more-minutes 1 --name text"
+
+
+def test_the_plan_says_that_the_last_file_alone_is_held_out(program: Program, text: Path) -> None:
+    Path("poems.txt").write_text(text.read_text())
+    out = program("train", "text.txt", "poems.txt", *SMALL, "--steps", "1")[1]
+    assert re.search(r"last [\d,]+ of poems.txt held out", " ".join(out.split()))
+    assert re.search(r"last [\d,]+ held out", program("train", "text.txt", *SMALL, "--steps", "1")[1])
