@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import charrnn
+from charrnn.cli.app import app
 from charrnn.errors import UsageError
 from tests.planted import prose
 from tests.untrained import invoke, make_run, refused
@@ -66,6 +68,15 @@ def test_adapted_model_is_kept_as_a_run(home: Path, documents: str | None, as_by
     assert adapted.run.settings.origin.chosen_because == "the weights of a, step 3, adapted to mine.txt"
     assert adapted.checkpoint.progress.finished
     assert "run b exists already" in refused("a", "--adapt", "mine.txt", "--save-as", "b", command="sample")
+
+
+def test_what_an_adapted_model_became_is_told(home: Path) -> None:
+    make_run(home, HELD_OUT)
+    (home / "mine.txt").write_text(HELD_OUT[:100])
+    command = ["sample", "a", "--adapt", "mine.txt", "--length", "5"]
+    assert "adapted to mine.txt; --save-as NAME" in CliRunner().invoke(app, command).stderr
+    kept = CliRunner().invoke(app, [*command, "--save-as", "b"])
+    assert "adapted to mine.txt; the adapted model is the run b, in " in kept.stderr
 
 
 def test_text_to_adapt_to_is_in_the_encoding_of_the_corpus(home: Path) -> None:

@@ -263,7 +263,13 @@ def _adapted(model: Model, text: str | None, name: str | None, *, skip_unknown: 
         check_new_name(name, runs_folder(), "choose another name for --save-as")
     with progress_bar() as bar, _conversion_told(model.run):
         adapted = model.adapt(Path(text), skip_unknown=skip_unknown, progress=bar)
-    return adapted if name is None else adapted.save_as(name)
+    title = "standard input" if text == "-" else text
+    if name is None:
+        say(f"adapted to {title}; --save-as NAME keeps the adapted model")
+        return adapted
+    saved = adapted.save_as(name)
+    say(f"adapted to {title}; the adapted model is the run {saved.name}, in {saved.run.path}")
+    return saved
 
 
 def _prime_ids(model: Model, prime: str | None, prime_file: str | None, *, skip_unknown: bool) -> np.ndarray:
