@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -106,6 +107,12 @@ def test_output_in_a_format_from_outside_the_package(run, tmp_path, monkeypatch)
 
 def test_output_with_unknown_suffix(run, tmp_path):
     assert ".html" in refused("nowhere", "--cell", "1", "--output", str(tmp_path / "picture.docx"))
+
+
+def test_missing_converter_is_found_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    message = refused("nowhere", "--cell", "1", "--output", str(tmp_path / "picture.pdf"))
+    assert message == "a picture in PDF needs vl-convert-python; pip install vl-convert-python"
 
 
 @pytest.mark.parametrize("path", [f"{'x' * 300}.html", "file/x.html"])

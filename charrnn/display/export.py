@@ -53,8 +53,10 @@ def register(cls: type[Format]) -> type[Format]:
 
 
 def find_format(path: Path) -> Format:
-    """Return the format of a file name. Raises UsageError for an unknown suffix."""
+    """Return the format of a file name. Raises UsageError for an unknown suffix, CharrnnError for a missing package."""
     if (found := FORMATS.get(path.suffix.lower())) is not None:
+        if isinstance(found, _Converted):
+            found.converter()
         return found
     problem = f"unknown suffix {path.suffix}" if path.suffix else "no suffix"
     raise UsageError(f"{path} has {problem}", f"end the name in one of {', '.join(FORMATS)}")
@@ -72,8 +74,7 @@ def check_figure(path: Path) -> None:
     """Raise UsageError where the suffix of a file is not that of a figure, CharrnnError where a package is missing."""
     if path.suffix.lower() not in FIGURES:
         raise UsageError(f"{path} is not a figure", f"end the name in one of {', '.join(FIGURES)}")
-    if isinstance(chosen := find_format(path), _Converted):
-        chosen.converter()
+    find_format(path)
 
 
 def save_figure(path: Path, svg: str) -> None:
