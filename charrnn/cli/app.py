@@ -169,9 +169,8 @@ def _discard(stream: TextIO) -> None:
 
 
 def _report(message: str, code: ExitCode) -> ExitCode:
-    line = (
-        f"charrnn: {safe_text(message[:MAX_MESSAGE], keep_newlines=False)}{'…' if len(message) > MAX_MESSAGE else ''}"
-    )
+    ellipsis = "…" if len(message) > MAX_MESSAGE else ""
+    line = f"charrnn: {safe_text(message[:MAX_MESSAGE], keep_newlines=False)}{ellipsis}"
     try:
         write(sys.stderr, "".join(f"{part}\n" for part in Terminal.of(sys.stderr).wrap(line)))
         sys.stderr.flush()

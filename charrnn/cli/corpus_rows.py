@@ -23,13 +23,15 @@ def corpus_rows(run: Run, corpus: Corpus, kept: int) -> Iterator[tuple[str, str]
     if run.settings.training.val_characters:
         validated = min(validated, run.settings.training.val_characters)
     part = f", {count(validated)} of them for validation" if validated < text.held_out else ""
-    is_of_last = len(corpus.files) > 1 and text.held_out <= corpus.lengths[-1]
-    of = f" of {Path(corpus.files[-1]).name}" if is_of_last else ""
-    files = f" in {amount(len(corpus.files), 'file')}" if len(corpus.files) > 1 else ""
+    files = last_file = ""
+    if len(corpus.files) > 1:
+        files = f" in {amount(len(corpus.files), 'file')}"
+        if text.held_out <= corpus.lengths[-1]:
+            last_file = f" of {Path(corpus.files[-1]).name}"
     yield (
         "corpus",
         f"{text.name}: {amount(text.characters, 'character')}{files}, "
-        f"{len(run.vocabulary)} different; last {count(text.held_out)}{of} held out{part}",
+        f"{len(run.vocabulary)} different; last {count(text.held_out)}{last_file} held out{part}",
     )
     yield from _skipped_rows(corpus.skipped_files)
     yield from _newlines_rows(corpus)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CURVE_ROWS = 8
 SHOWN = ("batch_size", "seq_length", "learning_rate", "precision", "steps")
-"""Settings of training that have a place of their own."""
+"""Settings of training that have their own rows or are named in one."""
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 

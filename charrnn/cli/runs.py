@@ -32,10 +32,18 @@ if TYPE_CHECKING:
 HEADERS = ("run", "corpus", "model", "parameters", "steps", "nats", "bpc", "minutes", "size", "state")
 NUMBERS = ("parameters", "nats", "bpc", "minutes", "size")
 LEFT_OUT_FIRST = ("size", "parameters", "steps", "minutes", "bpc", "corpus", "state", "model")
-"""Columns that a narrow terminal does not show, the first of them first."""
+"""Columns that a narrow terminal leaves out, in this order."""
 IN_COLUMNS = ("recurrence", "layers", "hidden_size", "steps")
-LEAST_TELLING = ("val_characters", "evaluations", "threads", "precision", "val_fraction", "patience", "warmup_steps")
-"""Settings that a narrow terminal does not show, the first of them first; then the others, the last of them first."""
+HIDDEN_FIRST = (
+    "val_characters",
+    "evaluations",
+    "threads",
+    "precision",
+    "val_fraction",
+    "patience",
+    "warmup_steps",
+)
+"""Settings that a narrow terminal leaves out, in this order; after them the others, from the last to the first."""
 LOSSES = "losses: the best validation of each run, on the text that it held out from its corpus"
 NONE = "–"
 MAX_CHARACTERS = 40  # of a corpus name, a path or a setting
@@ -275,7 +283,7 @@ def print_runs(listed: Sequence[Summary | Damaged], terminal: Terminal) -> None:
     table(headers, rows, terminal, right=[header for header in NUMBERS if header in headers])
     intact = [entry for entry in listed if isinstance(entry, Summary)]
     names = differing_settings(intact)
-    settings, rows = fit(["run", *map(_flag, names)], _setting_rows(intact, names), terminal, _least_telling(names))
+    settings, rows = fit(["run", *map(_flag, names)], _setting_rows(intact, names), terminal, _hidden_first(names))
     if len(settings) > 1:
         terminal.write("\n")
         table(settings, rows, terminal, right=settings[1:])
@@ -291,10 +299,10 @@ def _setting_rows(runs: Sequence[Summary], names: Sequence[str]) -> list[list[st
     return [[_title(one.run.path), *(_shortened(format_setting(one.options[name])) for name in names)] for one in runs]
 
 
-def _least_telling(names: Sequence[str]) -> list[str]:
-    """Return the flags of settings, the one that a narrow table leaves out first first."""
-    others = [name for name in reversed(names) if name not in LEAST_TELLING]
-    return [_flag(name) for name in (*(name for name in LEAST_TELLING if name in names), *others)]
+def _hidden_first(names: Sequence[str]) -> list[str]:
+    """Return the flags of settings in the order in which a narrow table leaves them out."""
+    others = [name for name in reversed(names) if name not in HIDDEN_FIRST]
+    return [_flag(name) for name in (*(name for name in HIDDEN_FIRST if name in names), *others)]
 
 
 def _flag(name: str) -> str:

@@ -26,7 +26,7 @@ TIME_CONSTANTS = (2, 8, 30, 100)
 """Of the linear memory, in characters."""
 SCANNED_AT_A_TIME = 64
 MEMORY_BIASES = (0.0, 2.0, 4.0, 6.0)
-"""Biases of the memory gate of untrained networks, in turn: open gates remember about 2, 8, 55 and 400 characters."""
+"""Biases of the memory gate of untrained networks: open gates remember about 2, 8, 55 and 400 characters."""
 UNTRAINED_CELLS = 512
 """Cells of an untrained network's layer, at most."""
 UNTRAINED_STRIDE = 3
@@ -176,7 +176,7 @@ def untrained_networks(network: CharRNN, effort: Effort) -> Iterator[CharRNN]:
     """Yield freshly initialized networks, then the trained one with shuffled weights.
 
     They have the same shape, but at most `UNTRAINED_CELLS` in a layer; a smaller one gets some of the shuffled weights.
-    The biases of the fresh ones' memory gates are `MEMORY_BIASES` in turn. A recurrence without a memory gate has no
+    The biases of the fresh ones' memory gates cycle through `MEMORY_BIASES`. A recurrence without a memory gate has no
     bias to choose.
     """
     settings = replace(network.settings, hidden_size=min(network.settings.hidden_size, UNTRAINED_CELLS))

@@ -96,17 +96,17 @@ def compete(
 
     scores: |rank correlation| of each property, (P,). resampled: the same in each resample, (K, P). unique: R², (P,).
     """
-    rivals = np.array([other for other in others if other != k], np.int64)
-    if not len(rivals):
+    competitors = np.array([other for other in others if other != k], np.int64)
+    if not len(competitors):
         return Competition(None, 0.0, 1.0)
-    explains_more = unique[rivals] > unique[k] + UNIQUE_TIE
+    explains_more = unique[competitors] > unique[k] + UNIQUE_TIE
 
     def beaten(values: np.ndarray) -> np.ndarray:
-        """Return which rivals fit better, (…, rivals)."""
-        lead = values[..., rivals] - values[..., k, None]
+        """Return which competitors fit better, (…, competitors)."""
+        lead = values[..., competitors] - values[..., k, None]
         wins: np.ndarray = (lead >= TIE) | (explains_more & (lead > -TIE))
         return wins
 
     lost = beaten(resampled)
-    strongest = rivals[np.lexsort((scores[rivals], lost.mean(axis=0)))[-1]]
+    strongest = competitors[np.lexsort((scores[competitors], lost.mean(axis=0)))[-1]]
     return Competition(int(strongest), float(scores[strongest]), 1 - float(lost.any(axis=1).mean()))

@@ -125,7 +125,7 @@ STDIN = {"null": b"", "text": TEXT.encode()[:300], "binary": bytes(range(256)), 
 class Line:
     """A command line and the surroundings it runs in.
 
-    stdin: a key of `STDIN`. stdout, stderr: file, closed or full. as_process: in an interpreter of its own.
+    stdin: a key of `STDIN`. stdout, stderr: file, closed or full. as_process: in a new interpreter.
     """
 
     arguments: tuple[str, ...]

@@ -258,8 +258,8 @@ class AlternativeTrainer(Trainer):
         if done < 0:
             return super().learning_rate()
         if self.tried.schedule == "cosine":
-            floor = self.tried.final_rate
-            return floor * settings.learning_rate + (1 - floor) * super().learning_rate()
+            final = self.tried.final_rate
+            return final * settings.learning_rate + (1 - final) * super().learning_rate()
         return (
             settings.learning_rate
             * {"linear": 1 - done, "constant": 1.0, "late": min(1.0, 2 - 2 * done)}[self.tried.schedule]
