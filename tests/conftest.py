@@ -21,7 +21,7 @@ from charrnn.sampling.registry import FILTERS
 from charrnn.settings import RECURRENCE_NAMES, ModelSettings
 
 gc.disable()  # until the tests are collected
-hypothesis.settings.register_profile("short", deadline=None, derandomize=True, max_examples=40)
+hypothesis.settings.register_profile("short", deadline=None, derandomize=True, max_examples=60)
 hypothesis.settings.register_profile("long", deadline=None, max_examples=2000)
 hypothesis.settings.load_profile("short")
 torch.set_num_threads(1)  # faster for small matrices

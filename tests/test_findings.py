@@ -379,7 +379,7 @@ def test_mutated_findings_are_refused_or_shown():
     original = json.dumps(findings(evidence(), evidence(cell="1:4", stability=0.6)).to_json())
     draw = random.Random(0)
     accepted = 0
-    for _ in range(1500):
+    for _ in range(3000):
         data = json.loads(original)
         for _ in range(draw.choice([1, 1, 2])):
             container, key = draw.choice(list(places(data)))
