@@ -13,19 +13,24 @@ from charrnn.discovery.ranks import Labels, Strata
 from charrnn.discovery.resampling import resampled_correlation
 from charrnn.discovery.ridge import RIDGE, NormalEquations, predictions
 from charrnn.model.gate_weights import gate_weights
+from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
 from tests.planted import network_for, prose
 from tests.test_discovery import FAST, ignore, study_of
 
 
-def test_linear_memory_is_a_leaky_count():
-    ids = np.random.default_rng(0).integers(0, 5, 300)
-    found = linear_memory(ids, np.array([1, 3]))
+@pytest.mark.parametrize("starts", [[], [0, 70, 71, 200], [5, 129]])
+def test_linear_memory_is_a_leaky_count_that_starts_again_in_each_document(starts):
+    characters = np.array([1, 3])
+    text = EncodedText(np.random.default_rng(0).integers(0, 5, 300), np.array(starts, np.int64), opening=3)
+    found = linear_memory(text, characters)
     states = np.zeros((len(TIME_CONSTANTS), 2))
     decay = np.exp(-1 / np.array(TIME_CONSTANTS))[:, None]
-    for one, row in zip(ids, found, strict=True):
-        states = decay * states + (one == np.array([1, 3]))
-        np.testing.assert_allclose(row, states.reshape(-1), rtol=1e-5, atol=1e-6)
+    for place, (one, row) in enumerate(zip(text.ids, found, strict=True)):
+        if place in starts:
+            states = np.zeros_like(states) + (characters == text.opening)
+        states = decay * states + (one == characters)
+        np.testing.assert_allclose(row, states.reshape(-1), rtol=1e-5, atol=1e-5)
 
 
 def test_linear_memory_knows_whether_a_mark_was_lately():

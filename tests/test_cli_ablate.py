@@ -55,6 +55,15 @@ def test_screen_of_proved_cells(home, monkeypatch):
     assert (proof["cell"], proof["property_name"]) == ("1:3", "inside parentheses")
 
 
+@pytest.mark.parametrize(("cell", "pointed_out"), [("1:3", True), ("1:4", False)])
+def test_a_search_of_other_characters_is_pointed_out(home, monkeypatch, cell, pointed_out):
+    make_run(home, prose(18_000))
+    searched = findings(evidence(cell=cell))  # of 40,000 characters
+    monkeypatch.setattr(inspected_model.Model, "earlier_findings", lambda *_: [searched])
+    shown = " ".join(invoke(*ABLATE, command="ablate").split())
+    assert ("the search that chose the cell read 40,000" in shown) == pointed_out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -19,6 +19,7 @@ from charrnn.model.network import CharRNN
 from charrnn.progress import StageProgress, part
 from charrnn.properties.catalog import Text
 from charrnn.text.contexts import Contexts
+from charrnn.text.encoded_text import EncodedText
 
 KGRAM = 5
 """The number of last characters that a named cell has to beat."""
@@ -93,7 +94,7 @@ def linear_memory_baselines(study: Study, progress: StageProgress) -> dict[int, 
     It is fitted on SELECT, to the characters that are most frequent there.
     """
     progress(stages.LINEAR_MEMORY, 0.0)
-    features = linear_memory(study.text.ids, study.select.design.characters[0])
+    features = linear_memory(study.text, study.select.design.characters[0])
     searched = list(study.searched)
     labels = study.select.labels
     equations = NormalEquations.of(
@@ -108,24 +109,31 @@ def linear_memory_baselines(study: Study, progress: StageProgress) -> dict[int, 
     return {k: BaselineScore(float(scores[k, place]), columns[:, place]) for place, k in enumerate(searched)}
 
 
-def linear_memory(ids: np.ndarray, characters: np.ndarray) -> np.ndarray:
+def linear_memory(text: EncodedText, characters: np.ndarray) -> np.ndarray:
     """Return leaky counts of characters (V,) in a text (N,), (N, 4·V) float32, time constant by time constant.
 
-    m_t = exp(−1/τ) m_{t−1} + [x_t = v]
+    m_t = exp(−1/τ) m_{t−1} + [x_t = v]. A document begins with the count of its opening alone, as in a network.
     """
-    pieces = -(-len(ids) // SCANNED_AT_A_TIME)
+    pieces = -(-len(text) // SCANNED_AT_A_TIME)
     shown = np.zeros((pieces * SCANNED_AT_A_TIME, len(characters)), np.float32)
-    shown[: len(ids)] = ids[:, None] == characters
+    shown[: len(text)] = text.ids[:, None] == characters
     steps = np.arange(SCANNED_AT_A_TIME)[:, None]
-    ages = steps - steps.T
+    distance = steps - steps.T
     parts = []
     for constant in TIME_CONSTANTS:
-        kernel = np.where(ages >= 0, np.exp(-np.abs(ages) / constant), 0).astype(np.float32)
+        kernel = np.where(distance >= 0, np.exp(-np.abs(distance) / constant), 0).astype(np.float32)
         part = kernel @ shown.reshape(pieces, SCANNED_AT_A_TIME, -1)
         fading = np.exp(-(steps + 1) / constant).astype(np.float32)
         for before, after in itertools.pairwise(part):
             after += fading * before[-1]
-        parts.append(part.reshape(len(shown), -1)[: len(ids)])
+        counts = part.reshape(len(shown), -1)[: len(text)]
+        if text.has_documents:
+            places = np.arange(text.starts[0], len(text))
+            first = text.starts[np.searchsorted(text.starts, places, side="right") - 1]
+            before = np.where(first[:, None] > 0, counts[first - 1], 0)
+            ages = (places - first + 1)[:, None].astype(np.float32)
+            counts[places] += np.exp(-ages / constant) * ((characters == text.opening) - before)
+        parts.append(counts)
     return np.concatenate(parts, axis=1)
 
 

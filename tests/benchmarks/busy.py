@@ -5,7 +5,8 @@
 Each run is the command that a user types, in its own process. Competitors are plain PyTorch loops of two threads. They
 start before the run or at a third of the minutes; some end at two thirds. Prints hidden size, threads, planned steps,
 steps made, seconds of the whole process beside those requested, and the validation loss. --checkout runs the package of
-another tree, such as an earlier commit; its path has to be absolute.
+another tree, such as an earlier commit; its path has to be absolute. A run that takes more than three times as long as
+requested is killed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from charrnn.units import percent
 from tests.benchmarks.competitor import openmp_environment, start_competitor, stop
 
 ROOT = Path(__file__).parents[2]
+LIMIT = 3.0  # in units of the requested time
 PLANNED = re.compile(r"^ *plan +([\d,]+) steps?", re.MULTILINE)
 
 
@@ -48,7 +50,10 @@ SCENARIOS = {
 
 
 def run_beside(scenario: Scenario, command: list[str], minutes: float, checkout: Path) -> tuple[float, str, str]:
-    """Return the seconds of the whole process, its standard output, and what it wrote to stderr."""
+    """Return the seconds of the whole process, its standard output, and what it wrote to stderr.
+
+    The output is empty for a process that was killed at LIMIT.
+    """
     running: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory() as home:
         (Path(home) / "corpora").symlink_to(corpora_folder().resolve())
@@ -63,6 +68,10 @@ def run_beside(scenario: Scenario, command: list[str], minutes: float, checkout:
                 process = subprocess.Popen(command, stdout=to_out, stderr=to_err, env=environment, cwd=home)
                 while process.poll() is None:
                     passed = (time.perf_counter() - start) / (60 * minutes)
+                    if passed > LIMIT:
+                        process.kill()
+                        process.wait()
+                        break
                     if scenario.start <= passed < scenario.end and not running:
                         running += [start_competitor() for _ in range(scenario.competitors)]
                     elif passed >= scenario.end:
@@ -86,6 +95,9 @@ def main() -> None:
         for name in options.scenarios:
             command = [sys.executable, "-m", "charrnn", "train", options.corpus, "--minutes", str(minutes), "--json"]
             seconds, out, err = run_beside(SCENARIOS[name], command, minutes, options.checkout)
+            if not out and seconds > LIMIT * 60 * minutes:
+                print(f"| {minutes:g} | {name} | | | | | > {seconds:.0f} | > {percent(LIMIT)} | |", flush=True)
+                continue
             if not out:
                 raise SystemExit(err)
             summary = json.loads(out)
