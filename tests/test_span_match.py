@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -97,6 +99,22 @@ def test_profile_of_a_planted_latch():
     changes = np.abs(np.diff(inside.astype(int)))
     assert changes[start : start + 199].sum() >= 0.8 * max(changes[k : k + 199].sum() for k in range(500, 11_800))
     assert characters[start - 1] in " \n"
+
+
+def test_first_passage_shows_both_classes():
+    """The cell changes most where the property never holds; the passage shown first has both classes all the same."""
+    characters = prose(12_000)
+    vocabulary = Vocabulary.of(characters)
+    text = EncodedText(vocabulary.encode(characters))
+    rare = np.zeros(len(text), bool)
+    rare[9_000:9_100] = True
+    profile = cell_profile(planted(vocabulary), text, Cell(1, LATCH), claimed=("rare", rare))
+    start = profile.busiest(200, characters)
+    assert 200 / 7 <= rare[start : start + 200].sum() <= 200 * 6 / 7
+    rare[9_010:] = False  # too short for a seventh of any passage
+    assert dataclasses.replace(profile, holds=rare).busiest(200, characters) == dataclasses.replace(
+        profile, holds=None
+    ).busiest(200, characters)
 
 
 def test_classes_of_a_graded_property_are_its_halves():

@@ -24,6 +24,8 @@ MIN_DISTANCE = 80
 """Characters between two passages."""
 STATE_SHARE = 0.05
 """Share of the characters at which a cell counts as high, or as low."""
+CLASS_SHARE = 1 / 7
+"""Share of the passage shown first that each class makes up at least."""
 LINE_SHARE = 0.8
 """Share of the changes that a passage which starts a line has at least."""
 
@@ -98,13 +100,19 @@ class CellProfile:
     def busiest(self, length: int, characters: str) -> int:
         """Return where the passage of this length starts in which the value changes most.
 
-        It starts a word; a line where that loses at most a fifth of the changes. characters: of the text.
+        With a claim, each class makes up a seventh of it or more, if the text has such a passage. It starts a word; a
+        line where that loses at most a fifth of the changes. characters: of the text.
         """
         first, last = self.skipped, len(self.values) - length
         if last <= first:
             return 0
         changes = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(self.values.astype(np.float64))))])
         change = changes[first + length - 1 : last + length] - changes[first : last + 1]
+        if self.holds is not None:
+            held = np.concatenate([[0], np.cumsum(self.holds)])
+            share = (held[first + length : last + length + 1] - held[first : last + 1]) / length
+            mixed = np.minimum(share, 1 - share) >= CLASS_SHARE
+            change = np.where(mixed, change, 0.0) if mixed.any() else change
         best: list[int] = []
         for separators in ("\n", "\n ", ""):
             places = [
