@@ -21,6 +21,8 @@ from charrnn.errors import CharrnnError
 from charrnn.units import amount
 
 TEMPORARY_PREFIX = ".aside-"
+EXPORT_MARK = "<!-- made by charrnn -->"
+"""Near the start of every page and picture that charrnn writes, so that a corpus can leave them out."""
 BLOCK = 1 << 20
 MAX_JSON_PARTS = 100_000  # the header of the largest weights has about 5,000
 
@@ -106,6 +108,17 @@ def save(path: Path, content: str | bytes) -> None:
             aside.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise CharrnnError(f"{path} cannot be written: {error.strerror}", "name another file") from None
+
+
+def is_export(path: Path) -> bool:
+    """Return whether charrnn wrote this page or picture. False where the file cannot be read."""
+    if path.suffix.lower() not in (".html", ".svg"):
+        return False
+    try:
+        with path.open("rb") as file:
+            return EXPORT_MARK.encode() in file.read(1000)
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

@@ -498,10 +498,18 @@ def test_evaluate_names_the_training_text(program: Program, trained: Run, home: 
     assert json.loads(program("evaluate", trained.name, "other.txt", "--json")[1])["is_training_text"] is False
 
 
-def test_output_folder_is_created(program: Program, trained: Run, home: Path) -> None:
-    code, _, err = program("inspect", trained.name, "--cell", "1", "-o", "figures/new/a.svg")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["inspect", "--cell", "1", "-o", "new/folder/file.svg"],
+        ["sample", "--length", "9", "-o", "new/folder/file.txt"],
+        ["export", "new/folder/file.safetensors"],
+    ],
+)
+def test_output_folder_is_created(program: Program, trained: Run, home: Path, command: list[str]) -> None:
+    code, _, err = program(command[0], trained.name, *command[1:])
     assert code == 0, err
-    assert (home / "figures/new/a.svg").is_file()
+    assert (home / command[-1]).is_file()
 
 
 # How a corpus is read

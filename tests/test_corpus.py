@@ -21,6 +21,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charrnn.display.figures import Curve, line_figure
+from charrnn.display.page import page
 from charrnn.errors import CharrnnError, ExitCode, UsageError
 from charrnn.progress import ByteProgress
 from charrnn.settings import ReadSettings
@@ -319,6 +321,20 @@ def test_own_folders_are_skipped(spec: str) -> None:
     assert whole(corpus) == "<a.txt><b/b.txt>"
     assert corpus.skipped_files.keys() >= {"checkpoints", "corpora"}
     assert set(corpus.skipped_files.values()) == {"holds runs", "holds other corpora"}
+
+
+@pytest.mark.parametrize("spec", [".", "*", "**/*"])
+def test_pages_and_pictures_that_were_exported_are_skipped(spec: str) -> None:
+    put("a.txt", "text")
+    put("own.html", "<p>by hand</p>")
+    put("figure.svg", line_figure([Curve("loss", [1, 2], [3, 2])], title="loss", x_label="step"))
+    put("sub/page.HTML", page("title", {}, "body", "style"))
+    corpus = load_corpus([spec])
+    assert whole(corpus) == "text<p>by hand</p>"
+    assert corpus.skipped_files == {"figure.svg": "exported by charrnn", "sub/page.HTML": "exported by charrnn"}
+    with pytest.raises(CharrnnError, match="holds only files that charrnn exported"):
+        load_corpus(["*.svg"])
+    assert load_corpus(["figure.svg"]).files == ["figure.svg"]  # named
 
 
 def test_own_folders_are_read_when_named(tmp_path: Path) -> None:

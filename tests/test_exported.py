@@ -122,8 +122,14 @@ def test_existing_file_stays(run: Run, home: Path) -> None:
 
 
 def test_unwritable_file(run: Run, home: Path) -> None:
-    with pytest.raises(CharrnnError, match="cannot be written: No such file or directory"):
-        export_run(run, home / "missing" / "file")
+    (home / "notes.txt").write_text("mine")
+    with pytest.raises(CharrnnError, match=r"cannot be written: (Not a directory|File exists)"):
+        export_run(run, home / "notes.txt" / "file")
+
+
+def test_missing_folder_is_made(run: Run, home: Path) -> None:
+    export_run(run, home / "missing" / "file")
+    assert (home / "missing" / "file").is_file()
 
 
 # Import

@@ -332,8 +332,9 @@ def test_unknown_property_is_refused_in_one_line(argument, message):
     assert "\n" not in str(caught.value)
 
 
-def test_part_of_a_name_is_enough():
+def test_part_of_a_name_or_a_title_is_enough():
     assert find_property("docstr") is CATALOG["docstring"]
+    assert find_property("word ends [next]") is CATALOG["word ends"]
 
 
 def test_languages_by_name_and_by_file_suffix():

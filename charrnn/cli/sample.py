@@ -245,6 +245,7 @@ def _redirected(path: Path | None) -> Iterator[None]:
         yield
         return
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w", encoding="utf-8", newline="")
     except OSError as error:
         raise CharrnnError(f"{path} cannot be written: {error.strerror}") from None

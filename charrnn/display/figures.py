@@ -19,6 +19,7 @@ from charrnn.display.plots import (
     range_without_start,
     round_numbers,
 )
+from charrnn.files import EXPORT_MARK
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 72, 48
@@ -74,6 +75,7 @@ def _figure(curves: Sequence[Curve], frame: _Frame, *, title: str, note: str, x_
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         'role="img">',
+        EXPORT_MARK,
         f"<title>{html_text(title)}</title>",
         f"<style>{STYLE}{_dark_rules(len(curves))}</style>",
         f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}" rx="8" fill="#fff"/>',

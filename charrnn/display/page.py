@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from charrnn.display.terminal import escape_character, safe_text
+from charrnn.files import EXPORT_MARK
 
 # Nothing is loaded or run, whatever the text in the page contains.
 CONTENT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -48,6 +49,7 @@ def document(title: str, body: str, style: str, policy: str) -> str:
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
+{EXPORT_MARK}
 <meta charset="utf-8"/>
 <meta http-equiv="Content-Security-Policy" content="{policy}"/>
 <meta name="viewport" content="width=device-width, initial-scale=1"/>

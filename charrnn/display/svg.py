@@ -15,6 +15,7 @@ from charrnn.display.clusters import clusters, columns
 from charrnn.display.page import html_text
 from charrnn.display.palettes import INK, PAPER, RGB, hex_color
 from charrnn.display.terminal import STYLE
+from charrnn.files import EXPORT_MARK
 
 COLUMN, ROW, MARGIN, SIZE = 8.4, 20, 14, 14  # pixels: cell width and height, margin, font size
 FONT = "ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace"
@@ -43,6 +44,7 @@ class SVGPicture:
         parts = [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
             f'height="{height:g}" role="img">',
+            EXPORT_MARK,
             f"<title>{html_text(self._title)}</title>",
             "<style>text{white-space:pre;"
             f"font:{SIZE}px {FONT}}}"

@@ -105,6 +105,7 @@ def export_run(
     }
     data = b"".join(tensor.contiguous().numpy().tobytes() for tensor in tensors.values())
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(file) as temporary:
             write_and_sync(temporary, _header(parts, tensors, data))
             with temporary.open("ab") as rest:

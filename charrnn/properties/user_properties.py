@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.properties.catalog import CATALOG, Kind, Property, Text
+from charrnn.properties.catalog import CATALOG, Kind, Property, Text, property_titled
 from charrnn.text.patterns import TIME_LIMIT, Pattern, PatternError
 
 LARGEST_VALUE = 1e15
@@ -23,12 +23,14 @@ LARGEST_VALUE = 1e15
 
 
 def find_property(argument: str) -> Property:
-    """Return the property of this name: a name or a part of one, NAME=REGEX, or FILE.py:function.
+    """Return the property of this name: a name, a title or a part of one, NAME=REGEX, or FILE.py:function.
 
     Raises UsageError for an unknown property, or a mistake in the expression or the file.
     """
     if argument in CATALOG:
         return CATALOG[argument]
+    if (titled := property_titled(argument)) is not None:
+        return titled
     file, colon, function = argument.rpartition(":")
     if colon and file.endswith(".py") and function.isidentifier():
         return from_function(Path(file), function)

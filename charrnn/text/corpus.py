@@ -19,7 +19,15 @@ from charrnn.text import corpus_cache
 from charrnn.text.corpus_cache import Encoded
 from charrnn.text.encoder import Encoder, Survey
 from charrnn.text.path_filter import FILTERED
-from charrnn.text.sources import FoundCorpus, SourceFile, combine_names, corpora_folder, display_path, find_corpora
+from charrnn.text.sources import (
+    EXPORTED,
+    FoundCorpus,
+    SourceFile,
+    combine_names,
+    corpora_folder,
+    display_path,
+    find_corpora,
+)
 from charrnn.text.vocabulary import OR_BYTES, PIECE, NotTextError, Unknown, Vocabulary, code_points
 from charrnn.units import amount
 
@@ -210,6 +218,8 @@ def _check(found: list[FoundCorpus], survey: Survey, as_bytes: bool, *, least: i
                 f"{what} holds no file that `include` and `exclude` choose",
                 "patterns match a name, or a path below the folder, as in `include='*.md'` `exclude='docs/old'`",
             )
+        if any(reason == EXPORTED for corpus in found for reason in corpus.skipped.values()):
+            raise CharrnnError(f"{what} holds only files that charrnn exported", "to train on one, name it")
         raise CharrnnError(f"{what} holds no files")
     if skipped == len(survey.lengths):
         more = f", and so on: {amount(skipped, 'file')}" if skipped > 1 else ""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.files import home_folder
+from charrnn.files import home_folder, is_export
 from charrnn.progress import ByteProgress
 from charrnn.settings import ReadSettings
 from charrnn.text import catalog
@@ -29,6 +29,7 @@ from charrnn.units import amount
 STDIN = "-"
 PIPE_BLOCK = 1 << 20
 OWN_FOLDERS = {"checkpoints": "holds runs", "corpora": "holds other corpora"}
+EXPORTED = "exported by charrnn"
 
 
 def corpora_folder() -> Path:
@@ -202,8 +203,11 @@ def _name_of(path: Path) -> str:
     return display_path(path.resolve().name if path.is_dir() else path.stem) or "corpus"
 
 
-def _optional(paths: Iterable[Path]) -> list[SourceFile]:
-    return [SourceFile(path, optional=True) for path in _sorted(paths) if _is_file(path)]
+def _optional(paths: Iterable[Path]) -> tuple[list[SourceFile], dict[str, str]]:
+    """Return the regular files among these, sorted, and what is skipped: pages and pictures that charrnn wrote."""
+    files = [path for path in _sorted(paths) if _is_file(path)]
+    exported = {display_path(path): EXPORTED for path in files if is_export(path)}
+    return [SourceFile(path, optional=True) for path in files if display_path(path) not in exported], exported
 
 
 def _files_below(folder: Path, root: Path, reading: ReadSettings) -> tuple[list[SourceFile], dict[str, str]]:
@@ -228,7 +232,8 @@ def _files_below(folder: Path, root: Path, reading: ReadSettings) -> tuple[list[
         skipped |= {display_path(Path(parent, name)): reason for name, reason in sorted(reasons.items())}
         folders[:] = [name for name in folders if name not in reasons]
         paths += [Path(parent, name) for name in files if name not in reasons]
-    return _optional(paths), skipped
+    kept, exported = _optional(paths)
+    return kept, skipped | exported
 
 
 def _glob(pattern: str, reading: ReadSettings) -> FoundCorpus | None:
@@ -262,14 +267,14 @@ def _glob(pattern: str, reading: ReadSettings) -> FoundCorpus | None:
             if reason is not None:
                 skipped[display_path(match)] = reason
                 continue
-            found, skipped_below = _files_below(match, root, reading) if is_folder else (_optional([match]), {})
+            found, skipped_below = _files_below(match, root, reading) if is_folder else _optional([match])
             files |= set(found)
             skipped |= skipped_below
     paths = _sorted(file.path for file in files if file.path is not None)
-    if not paths and not any(reason in FILTERED for reason in skipped.values()):
+    if not paths and not any(reason in (*FILTERED, EXPORTED) for reason in skipped.values()):
         return None
     name = combine_names([_name_of(path) for path in paths]) if paths else display_path(pattern)
-    return FoundCorpus(name, _optional(paths), skipped)
+    return FoundCorpus(name, [SourceFile(path, optional=True) for path in paths], skipped)
 
 
 def _status(path: Path) -> os.stat_result | None:
