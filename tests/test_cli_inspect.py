@@ -283,6 +283,17 @@ def test_profile_of_a_named_cell(run):
     assert any(re.match(r"elsewhere .* %, mean", line) for line in lines)
 
 
+def test_cell_without_a_name_says_what_it_fits_and_why_that_is_no_name(run):
+    invoke("--property", "line position")
+    (cached,) = (run.path / "findings").iterdir()
+    data = json.loads(cached.read_text())
+    denied = dataclasses.asdict(evidence(cell="1:1", beyond_linear_memory=(-0.1, 0.1)))
+    cached.write_text(json.dumps(data | {"evidence": [denied]}))
+    first = " ".join(invoke("--cell", "1", "--length", "20").split())
+    assert first.startswith('cell 1:1 has no name; it fits "in string" best, AUC .950 [.900, .975] within the same')
+    assert "character, but a linear memory shows it as clearly (.68)" in first
+
+
 def test_start_is_where_the_cell_changes_most(run):
     data = json.loads(invoke("--cell", "1", "--length", "100", "--json"))
     network, _ = run.load_network()

@@ -71,6 +71,13 @@ def test_what_else_was_found():
     assert "Caution" not in shown
 
 
+def test_cells_that_only_a_baseline_denies_are_listed():
+    denied = [evidence(cell=cell, beyond_linear_memory=(-0.1, 0.1)) for cell in ("1:2", "1:4")]
+    weak = evidence(cell="1:5", property_name="line position", beyond_kgram=(-0.1, 0.1), interval=(0.3, 0.5))
+    shown = " ".join(str(findings(*denied, weak)).split())
+    assert "Score high, but not above every baseline: in string 1:2 .95." in shown
+
+
 def test_named_control_label_is_a_caution():
     assert "meaningless labels: t mod 7" in str(findings(evidence(property_name="t mod 7")))
 

@@ -179,12 +179,18 @@ def _effects(model: Model, profile: CellProfile, width: int) -> Iterator[str]:
 
 def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
     """Return what a search found about a cell, in a sentence."""
+    from charrnn.discovery.evidence import MIN_CORRELATE
     from charrnn.discovery.report import measure, score_with_interval, sentence
 
     evidence, searched = model.claim(cell, encoded), model.earlier_findings(encoded)
     if evidence is None:
-        state = "no property found" if searched else "not searched yet; `charrnn inspect` finds what it tracks"
-        return f"cell {cell}: {state}"
+        if not searched:
+            return f"cell {cell}: not searched yet; `charrnn inspect` finds what it tracks"
+        found = next((one for one in searched[0].claims() if one.cell == str(cell)), None)
+        if found is None or found.score < MIN_CORRELATE:
+            return f"cell {cell}: no property found"
+        score = f"{measure(found)} {score_with_interval(found)} within the same character"
+        return f'cell {cell} has no name; it fits "{found.property_name}" best, {score}, but {"; ".join(found.failed)}'
     what = sentence(evidence) if evidence.verdict == "tracks" else f'correlates with "{evidence.property_name}"'
     line = f"cell {cell} {what}"
     if evidence.mean_inside is not None and evidence.mean_outside is not None:

@@ -114,6 +114,11 @@ class Evidence:
         return "correlates" if self.failed else "tracks"
 
     @property
+    def is_only_denied_by_baselines(self) -> bool:
+        """Whether the cell scores high enough to be named, but not above every baseline."""
+        return self.verdict == "none" and self.failed == self._failed_baselines
+
+    @property
     def needs_intervals(self) -> bool:
         """Whether the point estimates allow a verdict, which then depends on the intervals."""
         return self.score >= MIN_CORRELATE and not self._failed_baselines

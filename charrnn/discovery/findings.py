@@ -302,9 +302,15 @@ def named_as_well(named: Sequence[Evidence], shown: Sequence[Evidence]) -> Itera
 def paragraphs(findings: Findings) -> Iterator[str]:
     """Yield what else was found, a short paragraph each."""
     named, correlate = list(findings), findings.claims("correlates")
+    denied: dict[str, Evidence] = {}
+    for one in findings.claims("none"):
+        if one.is_only_denied_by_baselines:
+            denied.setdefault(one.property_name, one)
     yield from named_as_well(named, cells_shown(named))
     if correlate:
         yield f"Correlate, but miss a condition for a name: {report.correlates_words(correlate)}."
+    if denied:
+        yield f"Score high, but not above every baseline: {report.correlates_words(denied.values())}."
     names = {one.cell for one in named}
     carriers = [
         cell
@@ -319,7 +325,7 @@ def paragraphs(findings: Findings) -> Iterator[str]:
             f"Carry memory, but have no name (share of the gradient that reaches back {lags} characters, at places "
             f"spread over the {amount(findings.characters, 'character')} searched): {', '.join(listed)}{more}."
         )
-    found = {one.property_name for one in named + correlate}
+    found = {one.property_name for one in named + correlate} | {*denied}
     nothing = [name for name in findings.testable if name not in found]
     told = report.together(findings.probes, nothing)
     if told:
