@@ -290,8 +290,12 @@ def test_cell_without_a_name_says_what_it_fits_and_why_that_is_no_name(run):
     denied = dataclasses.asdict(evidence(cell="1:1", beyond_linear_memory=(-0.1, 0.1)))
     cached.write_text(json.dumps(data | {"evidence": [denied]}))
     first = " ".join(invoke("--cell", "1", "--length", "20").split())
-    assert first.startswith('cell 1:1 has no name; it fits "in string" best, AUC .950 [.900, .975] within the same')
-    assert "character, but a linear memory shows it as clearly (.68)" in first
+    assert first.startswith('cell 1:1 has no name; for "in string" it reaches AUC .950 [.900, .975] within the same ')
+    assert "character, but a linear memory of the text shows it as clearly" in first
+    denied = dataclasses.asdict(evidence(cell="1:1", rank_correlation=0.6, interval=None, beyond_kgram=None))
+    cached.write_text(json.dumps(data | {"evidence": [denied]}))
+    first = " ".join(invoke("--cell", "1", "--length", "20").split())
+    assert "it reaches AUC .800 within the same character, but its score is only .80" in first  # no interval
 
 
 def test_start_is_where_the_cell_changes_most(run):

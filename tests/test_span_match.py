@@ -109,6 +109,8 @@ def test_first_passage_shows_both_classes():
     rare = np.zeros(len(text), bool)
     rare[9_000:9_100] = True
     profile = cell_profile(planted(vocabulary), text, Cell(1, LATCH), claimed=("rare", rare))
+    start = dataclasses.replace(profile, holds=None).busiest(200, characters)
+    assert not rare[start : start + 200].any()
     start = profile.busiest(200, characters)
     assert 200 / 7 <= rare[start : start + 200].sum() <= 200 * 6 / 7
     rare[9_010:] = False  # too short for a seventh of any passage

@@ -76,6 +76,7 @@ def test_cells_that_only_a_baseline_denies_are_listed():
     weak = evidence(cell="1:5", property_name="line position", beyond_kgram=(-0.1, 0.1), interval=(0.3, 0.5))
     shown = " ".join(str(findings(*denied, weak)).split())
     assert "Score high, but not above every baseline: in string 1:2 .95." in shown
+    assert "Score high" not in str(findings(evidence(), *denied))  # another cell has the name
 
 
 def test_named_control_label_is_a_caution():
@@ -87,6 +88,11 @@ def test_users_property_names_the_failed_condition():
     assert "in string holds in 8.0 % of the text, in 190 places, as in = «'abc'»)⏎" in shown
     failed = "another property, most often string or comment, fits it better in 40 % of resamples"
     assert f"No cell earned its name. The best one, 1:3 (AUC .95), fails: {failed}." in shown
+
+
+def test_graded_property_of_a_user_does_not_hold_but_differs():
+    shown = " ".join(str(findings(evidence(kind="graded", stability=0.6))).split())
+    assert "in string differs from its commonest value in 8.0 % of the text, in 190 places, as in" in shown
 
 
 def test_cause_is_shown():

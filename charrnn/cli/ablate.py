@@ -83,7 +83,9 @@ def ablate(
         more += " · kept from an earlier ablation; --again repeats it"
     searched = {one.characters for one in model.earlier_findings(encoded) if one.claim_about(found.cell) is not None}
     if searched and found.characters not in searched:
-        more += f" · the search that chose the cell read {count(max(searched))}: some of them are tested here"
+        more += (
+            f" · the search that chose the cell read {count(max(searched))} characters, some of which are tested here"
+        )
     terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(found.characters)} characters{more}")
 
 

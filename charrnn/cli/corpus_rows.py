@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.text.path_filter import FILTERED
+from charrnn.text.sources import EXPORTED
 from charrnn.units import amount, count
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def corpus_rows(run: Run, corpus: Corpus, kept: int) -> Iterator[tuple[str, str]
 
 def _skipped_rows(skipped: dict[str, str]) -> list[tuple[str, str]]:
     """Return the row of skipped files, those skipped on purpose last; no row if all are read."""
-    named = sorted(skipped, key=lambda name: skipped[name] in ("hidden", *FILTERED))[:SKIPPED_NAMED]
+    named = sorted(skipped, key=lambda name: skipped[name] in ("hidden", EXPORTED, *FILTERED))[:SKIPPED_NAMED]
     more = f" and {len(skipped) - len(named)} more" if len(skipped) > len(named) else ""
     if any(reason.startswith("not UTF-8") for reason in skipped.values()):
         more += "; --encoding latin-1 reads files that are not UTF-8"

@@ -186,11 +186,12 @@ def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
     if evidence is None:
         if not searched:
             return f"cell {cell}: not searched yet; `charrnn inspect` finds what it tracks"
-        found = next((one for one in searched[0].claims() if one.cell == str(cell)), None)
-        if found is None or found.score < MIN_CORRELATE:
+        candidates = (one for found in searched for one in found.claims() if one.cell == str(cell))
+        best = next((one for one in candidates if one.score >= MIN_CORRELATE), None)
+        if best is None:
             return f"cell {cell}: no property found"
-        score = f"{measure(found)} {score_with_interval(found)} within the same character"
-        return f'cell {cell} has no name; it fits "{found.property_name}" best, {score}, but {"; ".join(found.failed)}'
+        score = f"{measure(best)} {score_with_interval(best)} within the same character"
+        return f'cell {cell} has no name; for "{best.property_name}" it reaches {score}, but {"; ".join(best.failed)}'
     what = sentence(evidence) if evidence.verdict == "tracks" else f'correlates with "{evidence.property_name}"'
     line = f"cell {cell} {what}"
     if evidence.mean_inside is not None and evidence.mean_outside is not None:

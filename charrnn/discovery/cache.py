@@ -179,7 +179,9 @@ def question_key(
         return None
     described = [(one.name, one.kind, one.definition, one.code) for one in involved]
     trained_on = b"" if training is None else training.tobytes()
-    return hash_of([_package_code(), repr((len(properties), described, language, effort)), trained_on, *_parts(text)])
+    restarts = ["the linear memory starts again in each document"] if text.has_documents else []
+    asked = repr((len(properties), described, language, effort))
+    return hash_of([_package_code(), asked, trained_on, *restarts, *_parts(text)])
 
 
 def _parts(text: EncodedText) -> list[bytes]:

@@ -114,8 +114,8 @@ class Evidence:
         return "correlates" if self.failed else "tracks"
 
     @property
-    def is_only_denied_by_baselines(self) -> bool:
-        """Whether the cell scores high enough to be named, but not above every baseline."""
+    def fails_only_baselines(self) -> bool:
+        """Whether baselines alone deny the cell its name."""
         return self.verdict == "none" and self.failed == self._failed_baselines
 
     @property
@@ -129,7 +129,7 @@ class Evidence:
         failed = []
         low = self.score if self.low is None else self.low
         if low < (MIN_AUC if self.kind == "binary" else MIN_RHO):
-            failed.append(f"its score may be as low as {decimal(low, 2)}")
+            failed.append(f"its score {'is only' if self.low is None else 'may be as low as'} {decimal(low, 2)}")
         failed += self._failed_baselines
         if self.difference < MIN_DIFFERENCE and self.unique < MIN_UNIQUE:
             sides = "between inside and outside" if self.kind == "binary" else "from lowest to highest"
@@ -147,7 +147,7 @@ class Evidence:
         if not self._is_beyond(self.untrained, self.beyond_untrained):
             failed.append(f"an untrained network reaches {decimal(self.as_score(self.untrained), 2)}")
         if self.beyond_linear_memory is not None and self.beyond_linear_memory[0] <= 0:
-            failed.append(f"a linear memory shows it as clearly ({decimal(self.as_score(self.linear_memory), 2)})")
+            failed.append("a linear memory of the text shows it as clearly")
         if self.p_holm >= SIGNIFICANCE_LEVEL:
             failed.append(f"permuted segments reach its score (p = {self.p_holm:.2g})")
         if self.comparable <= self.pseudo:

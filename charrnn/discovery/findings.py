@@ -302,9 +302,10 @@ def named_as_well(named: Sequence[Evidence], shown: Sequence[Evidence]) -> Itera
 def paragraphs(findings: Findings) -> Iterator[str]:
     """Yield what else was found, a short paragraph each."""
     named, correlate = list(findings), findings.claims("correlates")
+    found = {one.property_name for one in named + correlate}
     denied: dict[str, Evidence] = {}
     for one in findings.claims("none"):
-        if one.is_only_denied_by_baselines:
+        if one.fails_only_baselines and one.property_name not in found:
             denied.setdefault(one.property_name, one)
     yield from named_as_well(named, cells_shown(named))
     if correlate:
@@ -325,7 +326,7 @@ def paragraphs(findings: Findings) -> Iterator[str]:
             f"Carry memory, but have no name (share of the gradient that reaches back {lags} characters, at places "
             f"spread over the {amount(findings.characters, 'character')} searched): {', '.join(listed)}{more}."
         )
-    found = {one.property_name for one in named + correlate} | {*denied}
+    found |= denied.keys()
     nothing = [name for name in findings.testable if name not in found]
     told = report.together(findings.probes, nothing)
     if told:

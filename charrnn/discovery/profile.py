@@ -108,15 +108,18 @@ class CellProfile:
             return 0
         changes = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(self.values.astype(np.float64))))])
         change = changes[first + length - 1 : last + length] - changes[first : last + 1]
+        allowed = np.ones(len(change), bool)
         if self.holds is not None:
             held = np.concatenate([[0], np.cumsum(self.holds)])
             share = (held[first + length : last + length + 1] - held[first : last + 1]) / length
             mixed = np.minimum(share, 1 - share) >= CLASS_SHARE
-            change = np.where(mixed, change, 0.0) if mixed.any() else change
+            allowed = mixed if mixed.any() else allowed
         best: list[int] = []
         for separators in ("\n", "\n ", ""):
             places = [
-                place for place in range(len(change)) if not separators or characters[first + place - 1] in separators
+                place
+                for place in np.flatnonzero(allowed).tolist()
+                if not separators or characters[first + place - 1] in separators
             ]
             if places:
                 best.append(places[int(np.argmax(change[places]))])

@@ -74,11 +74,12 @@ def score_in_words(evidence: Evidence, digits: int = 2) -> str:
 
 
 def score_with_interval(evidence: Evidence) -> str:
-    """Format a score and its 95 % interval: `.984 [.979, .988]`, `−.963 [−.970, −.951]`."""
-    bounds = evidence.interval or (evidence.rank_correlation, evidence.rank_correlation)
-    low, high = sorted(signed_score(evidence, bound) for bound in bounds)
-    score = signed_score(evidence, evidence.rank_correlation)
-    return f"{decimal(score, 3)} [{decimal(low, 3)}, {decimal(high, 3)}]"
+    """Format a score and its 95 % interval, if it has one: `.984 [.979, .988]`, `−.963 [−.970, −.951]`."""
+    score = decimal(signed_score(evidence, evidence.rank_correlation), 3)
+    if evidence.interval is None:
+        return score
+    low, high = sorted(signed_score(evidence, bound) for bound in evidence.interval)
+    return f"{score} [{decimal(low, 3)}, {decimal(high, 3)}]"
 
 
 def cell_and_signal(evidence: Evidence) -> str:
@@ -197,10 +198,9 @@ def score_words(evidence: Evidence) -> str:
 
 def match_words(matches: MatchSummary, best: Evidence | None) -> tuple[str, list[str], str]:
     """Return what a user's property matches, examples, and how well the best cell fits it."""
-    head = (
-        f"{short_name(matches.property_name)} holds in {100 * matches.share:.1f} % of the text, "
-        f"in {amount(matches.episodes, 'place', exact=True)}, as in"
-    )
+    share, places = f"{100 * matches.share:.1f} % of the text", amount(matches.episodes, "place", exact=True)
+    holds = "holds" if best is None or best.kind == "binary" else "differs from its commonest value"
+    head = f"{short_name(matches.property_name)} {holds} in {share}, in {places}, as in"
     examples = [f"{before}«{inside}»{after}" for before, inside, after in matches.examples]
     if best is None:
         return head, examples, "No cell was judged."

@@ -203,7 +203,7 @@ def _name_of(path: Path) -> str:
     return display_path(path.resolve().name if path.is_dir() else path.stem) or "corpus"
 
 
-def _optional(paths: Iterable[Path]) -> tuple[list[SourceFile], dict[str, str]]:
+def _without_exports(paths: Iterable[Path]) -> tuple[list[SourceFile], dict[str, str]]:
     """Return the regular files among these, sorted, and what is skipped: pages and pictures that charrnn wrote."""
     files = [path for path in _sorted(paths) if _is_file(path)]
     exported = {display_path(path): EXPORTED for path in files if is_export(path)}
@@ -211,8 +211,9 @@ def _optional(paths: Iterable[Path]) -> tuple[list[SourceFile], dict[str, str]]:
 
 
 def _files_below(folder: Path, root: Path, reading: ReadSettings) -> tuple[list[SourceFile], dict[str, str]]:
-    """Return the files below a folder, sorted, and what is skipped: hidden ones, charrnn's own folders, filtered files.
+    """Return the files below a folder, sorted, and what is skipped.
 
+    Skipped are hidden files, charrnn's own folders, what it exported, and what the patterns of `reading` leave out.
     root: what the patterns of `reading` start from. Linked folders may be loops and are left out.
     """
 
@@ -232,7 +233,7 @@ def _files_below(folder: Path, root: Path, reading: ReadSettings) -> tuple[list[
         skipped |= {display_path(Path(parent, name)): reason for name, reason in sorted(reasons.items())}
         folders[:] = [name for name in folders if name not in reasons]
         paths += [Path(parent, name) for name in files if name not in reasons]
-    kept, exported = _optional(paths)
+    kept, exported = _without_exports(paths)
     return kept, skipped | exported
 
 
@@ -267,7 +268,7 @@ def _glob(pattern: str, reading: ReadSettings) -> FoundCorpus | None:
             if reason is not None:
                 skipped[display_path(match)] = reason
                 continue
-            found, skipped_below = _files_below(match, root, reading) if is_folder else _optional([match])
+            found, skipped_below = _files_below(match, root, reading) if is_folder else _without_exports([match])
             files |= set(found)
             skipped |= skipped_below
     paths = _sorted(file.path for file in files if file.path is not None)
