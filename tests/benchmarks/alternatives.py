@@ -79,8 +79,8 @@ class Alternative(CharRNN):
     initialized as PyTorch does, except for forget_bias. embedding_scale: initial standard deviation of the embedding.
     output_scale: factor of h before the output, whose weights learn that many times faster. mogrifier: rounds of
     `Mogrifier`; 0: none. layer_drop: probability that a window skips a layer after the first (stochastic depth: Huang
-    et al. 2016, arXiv 1603.09382); needs residual. zoneout: probability that a value of h or c keeps its last value
-    (Krueger et al. 2017, arXiv 1606.01305).
+    et al. 2016, arXiv 1603.09382); needs residual or summed. zoneout: probability that a value of h or c keeps its
+    last value (Krueger et al. 2017, arXiv 1606.01305).
     """
 
     def __init__(self, settings: ModelSettings, vocabulary_size: int, tried: argparse.Namespace):
@@ -132,11 +132,9 @@ class Alternative(CharRNN):
                 hidden, *parts = torch.lstm(signal, carried, weights, True, 1, 0.0, self.training, False, False)
                 parts = [part.squeeze(0) for part in parts]
             after.append(tuple(parts))
-            if depth and tried.residual:
-                used = float(torch.rand(()) >= tried.layer_drop) if self.training else 1 - tried.layer_drop
-                signal = signal + used * hidden
-            else:
-                signal = hidden
+            if depth and tried.layer_drop:
+                hidden = hidden * (float(torch.rand(()) >= tried.layer_drop) if self.training else 1 - tried.layer_drop)
+            signal = signal + hidden if depth and tried.residual else hidden
             outputs.append(hidden)
         if tried.summed:
             signal = torch.stack(outputs).sum(0)
