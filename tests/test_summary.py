@@ -92,7 +92,7 @@ def test_users_property_names_the_failed_condition():
 
 def test_graded_property_of_a_user_does_not_hold_but_differs():
     shown = " ".join(str(findings(evidence(kind="graded", stability=0.6))).split())
-    assert "in string differs from its commonest value in 8.0 % of the text, in 190 places, as in" in shown
+    assert "in string differs from its most common value in 8.0 % of the text, in 190 places, as in" in shown
 
 
 def test_cause_is_shown():

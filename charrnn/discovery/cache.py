@@ -179,6 +179,7 @@ def question_key(
         return None
     described = [(one.name, one.kind, one.definition, one.code) for one in involved]
     trained_on = b"" if training is None else training.tobytes()
+    # Searches of documents that were made before the linear memory started again in each have other keys.
     restarts = ["the linear memory starts again in each document"] if text.has_documents else []
     asked = repr((len(properties), described, language, effort))
     return hash_of([_package_code(), asked, trained_on, *restarts, *_parts(text)])

@@ -199,7 +199,7 @@ def score_words(evidence: Evidence) -> str:
 def match_words(matches: MatchSummary, best: Evidence | None) -> tuple[str, list[str], str]:
     """Return what a user's property matches, examples, and how well the best cell fits it."""
     share, places = f"{100 * matches.share:.1f} % of the text", amount(matches.episodes, "place", exact=True)
-    holds = "holds" if best is None or best.kind == "binary" else "differs from its commonest value"
+    holds = "holds" if best is None or best.kind == "binary" else "differs from its most common value"
     head = f"{short_name(matches.property_name)} {holds} in {share}, in {places}, as in"
     examples = [f"{before}«{inside}»{after}" for before, inside, after in matches.examples]
     if best is None:
