@@ -52,6 +52,7 @@ def test_advice_follows_from_the_losses(
     ("validation", "train", "epochs", "held_out", "words"),
     [
         ((3.5, 3.45, 3.4, 3.3, 3.1), (3.4, 3.3, 3.2, 3.1, 2.9), 9.0, TEXT, "still falling"),  # both fall
+        ((1.8, 1.65, 1.55, 1.5, 1.475), (1.7, 1.55, 1.45, 1.38, 1.3), 2.8, TEXT, "still falling"),  # few epochs
         ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 0.5, TEXT, "only 50 %"),
         ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 1.5, TEXT, "has converged"),  # less than two epochs
         ((3.5, 3.4, 3.3, 3.3, 3.3), FLAT, 40.0, 999, "only 999 characters"),
@@ -66,9 +67,15 @@ def test_a_gap_is_not_always_overfitting(
 
 
 def test_a_model_with_much_dropout_should_be_smaller() -> None:
-    said = advice(ModelSettings(dropout=0.5), finished(train=1.2), evaluations((1.5,), (1.2,)), 100, 9.0, TEXT)
+    losses = evaluations((1.5,) * 5, (1.2,) * 5)
+    said = advice(ModelSettings(dropout=0.5), finished(train=1.2), losses, 100, 9.0, TEXT)
     assert "a smaller --hidden-size (it was 384)" in said
 
 
 def test_no_losses_no_advice() -> None:
     assert advice(ModelSettings(), finished(train=None), [], 1, 1.0, TEXT) is None
+
+
+@pytest.mark.parametrize("validation", [1.2, 1.5])
+def test_one_evaluation_no_advice(validation: float) -> None:
+    assert advice(ModelSettings(), finished(), evaluations((validation,), (1.2,)), 20, 9.0, TEXT) is None

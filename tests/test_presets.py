@@ -109,7 +109,13 @@ def test_an_epoch_of_a_short_text_has_several_steps(characters: int) -> None:
         (
             Budget(epochs=1),
             {},
-            "768 is the largest hidden size that trains well in 5 min 00 s; windows of 64 characters for more steps",
+            "768 is the largest hidden size that trains well on this much text; windows of 64 characters for more "
+            "steps",
+        ),
+        (
+            Budget(minutes=0.5),
+            {},
+            "384 is the largest hidden size that trains well in 30 s; windows of 64 characters for more steps",
         ),
         (
             Budget(epochs=20),
@@ -121,3 +127,8 @@ def test_an_epoch_of_a_short_text_has_several_steps(characters: int) -> None:
 )
 def test_reasons_name_what_was_chosen(budget: Budget, explicit: dict[str, object], reasons: str) -> None:
     assert choose(1_000_000, budget=budget, explicit=explicit).because == reasons
+
+
+def test_a_run_without_minutes_names_the_usual_time() -> None:
+    because = choose(100_000_000, budget=Budget(steps=9000), explicit={}).because
+    assert because == "512 is the largest hidden size that trains well in the usual 5 min 00 s"

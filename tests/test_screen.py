@@ -86,25 +86,27 @@ def test_a_long_validation_shows_its_progress(monkeypatch: pytest.MonkeyPatch) -
     assert {*re.findall(r"validating: (\d+) %", err.getvalue())} == {"40"}
 
 
-def test_only_the_first_large_correction_is_shown() -> None:
+def test_large_corrections_are_shown() -> None:
     out = io.StringIO()
     screen = TrainingScreen(out, Requests())
     with screen.progress_bar(1000, 0):
         for step, steps in enumerate([1100, 1240, 1260, 1300, 1500, 1000], start=1):
             screen.show(StepsCorrected(step, steps), run=None)
-    assert re.findall(r"step (\d): now ([\d,]+) steps", out.getvalue()) == [("3", "1,260")]
+    shown = [("3", "1,260"), ("6", "1,000")]
+    assert re.findall(r"step (\d): now ([\d,]+) steps", out.getvalue()) == shown
 
 
-def test_the_summary_counts_the_corrections(text: Path) -> None:
+@pytest.mark.parametrize("corrected", [[1300, 1500, 900], [990]])
+def test_the_summary_names_the_planned_steps(text: Path, corrected: list[int]) -> None:
     out = io.StringIO()
     with training_session(["mine"], TrainOptions(SETTINGS | OPTIONS, name="busy", device="cpu")) as session:
         screen = TrainingScreen(out, Requests())
         with screen.progress_bar(1000, 0):
-            for step, steps in enumerate([1300, 1500, 900], start=1):
+            for step, steps in enumerate(corrected, start=1):
                 screen.show(StepsCorrected(step, steps), session.run)
             *_, finished = session.events()
         screen.show_result(session.run, finished)
-    assert re.findall("corrected +(.*)", out.getvalue()) == ["the number of steps, 3 times, from 1,000, to end on time"]
+    assert re.findall("corrected +(.*)", out.getvalue()) == ["from 1,000 steps, to end on time"]
 
 
 @pytest.mark.parametrize(("val_characters", "high"), [(0, "0.42"), (50, "0.48"), (900, "0.42")])

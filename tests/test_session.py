@@ -50,6 +50,26 @@ def test_a_session_resumes_the_newest_run_and_finds_its_corpus(text: Path) -> No
     assert resumed[-1].progress.step == 6
 
 
+def test_a_corpus_finds_its_run(text: Path) -> None:
+    """Not the newest run, which was trained on another text, nor one that is damaged."""
+    text.with_name("other.txt").write_bytes(text.read_bytes()[::-1])
+    trained(["mine"], TrainOptions(SETTINGS, device="cpu"), Requests(stop=True))
+    for name in ("other", "damaged"):
+        trained([str(text.with_name("other.txt"))], TrainOptions(SETTINGS, name=name, device="cpu"))
+    (runs_folder() / "damaged" / "run.json").write_text("{")
+    with training_session(["mine"], TrainOptions(resume=True, device="cpu")) as session:
+        assert session.run.name == "mine"
+        assert list(session.events())[-1].progress.step == 6
+    assert trained(["mine"], TrainOptions(more_steps=2, device="cpu"))[-1].progress.step == 8
+    text.write_bytes(text.read_bytes() + b"more")
+    for options in ({"resume": True}, {"more_steps": 2}):
+        message = (
+            f"no run was trained on mine as it is now; leave `{next(iter(options))}={next(iter(options.values()))}`"
+        )
+        with pytest.raises(UsageError, match=message):
+            trained(["mine"], TrainOptions(**options, device="cpu"))
+
+
 def test_run_from_before_newlines_keeps_them(text: Path) -> None:
     """It stores neither encoding nor newlines, and its text was read as it is."""
     text.write_bytes(text.read_bytes().replace(b"\n", b"\r\n"))

@@ -35,7 +35,7 @@ SAMPLE_CHARACTERS = 160
 SAMPLE_INTERVAL = 15.0  # seconds
 VALIDATION_DELAY, VALIDATION_INTERVAL = 1.0, 0.2  # seconds before the progress of a validation appears and changes
 MAX_WIDTH = 100
-MIN_CORRECTION = 1.25  # ratio of the number of steps to the planned one; smaller corrections are not shown
+MIN_CORRECTION = 1.25  # ratio of the number of steps to that on screen; smaller corrections are not shown
 
 
 class TrainingScreen:
@@ -57,8 +57,8 @@ class TrainingScreen:
         self._validation_losses: list[tuple[float, float]] = []
         self._evaluations: list[Evaluated] = []
         self._forecast: dict[str, float | None] | None = None
-        self._planned_steps = self._corrections = 0
-        self._correction_shown = False
+        self._planned_steps = self._shown_steps = 0
+        self._is_corrected = False
         self._bar: tqdm[NoReturn] | None = None
 
     def line(self, text: str = "", *, wrap: bool = True) -> None:
@@ -141,7 +141,7 @@ class TrainingScreen:
         """Draw a bar on stderr within this context, if stderr is a terminal."""
         from tqdm import tqdm
 
-        self._planned_steps = steps
+        self._planned_steps = self._shown_steps = steps
         with tqdm(
             total=steps,
             initial=step,
@@ -198,12 +198,11 @@ class TrainingScreen:
                 self.line(f"exploded: back to step {count(event.step)}, with the learning rate × {event.rate_scale:g}")
 
     def _show_correction(self, step: int, steps: int) -> None:
-        """Show the first considerable correction; the summary counts them all."""
-        self._corrections += 1
-        planned = self._planned_steps
-        if not self._correction_shown and not planned / MIN_CORRECTION < steps < planned * MIN_CORRECTION:
+        """Show a considerable correction; the summary shows all of them together."""
+        self._is_corrected = True
+        if not self._shown_steps / MIN_CORRECTION < steps < self._shown_steps * MIN_CORRECTION:
             self.line(f"step {count(step)}: now {count(steps)} steps in total, so that the run still ends on time")
-            self._correction_shown = True
+            self._shown_steps = steps
         if self._bar is not None:
             self._bar.total = steps
             self._bar.refresh()
@@ -231,9 +230,8 @@ class TrainingScreen:
         """Show the losses, the length and the time."""
         self.line()
         rows = _summary_rows(run, finished, _epochs(run, finished))
-        if self._correction_shown and self._corrections > 1:
-            times = f"{amount(self._corrections, 'time')}, from {count(self._planned_steps)}"
-            rows.append(("corrected", f"the number of steps, {times}, to end on time"))
+        if self._is_corrected:
+            rows.append(("corrected", f"from {amount(self._planned_steps, 'step')}, to end on time"))
         key_values(rows, self.terminal)
 
     def show_summary(self, run: Run, finished: Finished, cell: str | None = None) -> None:
@@ -352,10 +350,14 @@ def _next_commands(run: Run, finished: Finished, cell: str | None, *, further: b
     """Return commands that use the run. further: one of them trains it further."""
     from charrnn.discovery.study import MIN_CHARACTERS
 
-    inspect = f"charrnn inspect {run.name}" if cell is None else f"charrnn inspect {run.name} --cell {cell}"
-    named = run.settings.corpus.named()
-    if run.settings.corpus.held_out < MIN_CHARACTERS and len(named) == 1 and Path(named[0]).is_file():
-        inspect += f" --text {shlex.quote(named[0])}"  # the held-out text is too short for a search
+    corpus, named = run.settings.corpus, run.settings.corpus.named()
+    inspect = f"charrnn inspect {run.name}"
+    if cell is None and corpus.characters < MIN_CHARACTERS:  # too short for a search
+        cell = "1"
+    if cell is not None:
+        inspect += f" --cell {cell}"
+    elif corpus.held_out < MIN_CHARACTERS and len(named) == 1 and Path(named[0]).is_file():
+        inspect += f" --text {shlex.quote(named[0])}"
     sample = f"charrnn sample {run.name} --temperature 0.8"
     if finished.reason == "stopped":
         resume = f"charrnn train {shlex.join(named)} --resume --name {run.name}"

@@ -11,6 +11,7 @@ from charrnn.units import amount, percent
 
 OVERFITTING_GAP = 0.12  # nats between training and validation loss
 MIN_IMPROVEMENT = 0.01  # nats over the last fifth of a run that had not converged
+MANY_EPOCHS = 4  # up to which dropout only slows a training down (tests/benchmarks/PRESETS.md)
 MIN_HELD_OUT = 1000  # characters; the mean loss of fewer varies by hundredths of a nat by chance
 FURTHER = "--more-minutes"
 
@@ -20,9 +21,9 @@ def advice(
 ) -> str | None:
     """Return advice that follows from the losses, or None where they say nothing yet.
 
-    The run had not converged if the validation loss improved by more than MIN_IMPROVEMENT over its last fifth, and by
-    more than half of what the training loss improved. Otherwise a gap between the two is overfitting, unless the text
-    was read less than twice.
+    The run had not converged if the validation loss improved by more than MIN_IMPROVEMENT over its last fifth. After
+    MANY_EPOCHS it also has to improve by more than half of what the training loss improved. Otherwise a gap between the
+    two is overfitting, unless the text was read less than twice.
 
     steps: planned. epochs: how often the text was read. held_out: characters of the validation text.
     """
@@ -42,9 +43,12 @@ def advice(
         read = percent(epochs, 0 if epochs >= 0.1 else 1)
         return f"The model read only {read} of the text: train it further, with {FURTHER}."
     last = evaluations[-1]
-    earlier = next((e for e in reversed(evaluations) if e.step <= 0.8 * steps), last)
+    earlier = next((e for e in reversed(evaluations) if e.step <= 0.8 * steps), None)
+    if earlier is None:
+        return None
     improvement = earlier.validation_nats - last.validation_nats
-    if improvement > MIN_IMPROVEMENT and improvement > (earlier.train_nats - last.train_nats) / 2:
+    follows_training = improvement > (earlier.train_nats - last.train_nats) / 2
+    if improvement > MIN_IMPROVEMENT and (follows_training or epochs < MANY_EPOCHS):
         return f"The validation loss was still falling: train it further, with {FURTHER}."
     gap = last.validation_nats - last.train_nats
     if gap > OVERFITTING_GAP and epochs >= 2:

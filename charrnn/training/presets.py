@@ -90,7 +90,12 @@ def choose_settings(
         multiply_adds = 60 * minutes * measure(device, training, model)
     if "hidden_size" not in explicit:
         model = _largest(model, characters, vocabulary_size, multiply_adds)
-        reasons.append(f"{model.hidden_size} is the largest hidden size that trains well in {duration(60 * minutes)}")
+        limit = (
+            f"in {duration(60 * minutes)}" if budget.minutes is not None else f"in the usual {duration(60 * minutes)}"
+        )
+        if _is_limited_by_text(model, characters, vocabulary_size):
+            limit = "on this much text"
+        reasons.append(f"{model.hidden_size} is the largest hidden size that trains well {limit}")
     if budget.steps is not None:
         read = float(budget.steps * training.batch_size * training.seq_length)
     elif budget.epochs is not None:
@@ -155,6 +160,12 @@ def _largest(model: ModelSettings, characters: int, vocabulary_size: int, multip
         if read >= enough and characters >= MIN_CORPUS_PER_PARAMETER * parameters:
             largest = larger
     return largest
+
+
+def _is_limited_by_text(model: ModelSettings, characters: int, vocabulary_size: int) -> bool:
+    """Return whether the next larger hidden size would need more text."""
+    larger = [model.changed(hidden_size=size) for size in HIDDEN_SIZES if size > model.hidden_size]
+    return bool(larger) and characters < MIN_CORPUS_PER_PARAMETER * parameter_count(larger[0], vocabulary_size)
 
 
 def _characters_read(model: ModelSettings, vocabulary_size: int, multiply_adds: float) -> float:

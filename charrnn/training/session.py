@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -120,18 +121,48 @@ def _prepare(
     if not resumes:
         loaded = corpus if isinstance(corpus, Corpus) else load(specs, options.as_bytes, _reading(options))
         return prepare_new_run(loaded, options, started=time.perf_counter(), group=group), specs
-    run = open_run(options.name)
+    named, option = list(specs), options.extension or "`resume=True`"
+
+    @functools.cache
+    def text(as_bytes: bool, reading: ReadSettings) -> Corpus:
+        return corpus if isinstance(corpus, Corpus) else load(named, as_bytes, reading)
+
+    searches = options.name is None and named and STDIN not in named
+    run = _newest_run_of(text, option) if searches else open_run(options.name)
     refuse_built_in(run.path, "resumed", f"train it further with `init_from={run.name!r}`")
     if restart_count():  # the command line is that of the new run, and its length may be given
         options = dataclasses.replace(options, epochs=None, minutes=None, more_minutes=None, more_steps=None)
     refuse_changes(run, options)
-    specs = specs or corpus_specs(run, options.extension or "`resume=True`")
-    loaded = (
-        corpus
-        if isinstance(corpus, Corpus)
-        else load(specs, run.vocabulary.kind == "bytes", run.settings.corpus.reading)
-    )
-    return prepare_resume(run, loaded, options, group=group), specs
+    named = named or corpus_specs(run, option)
+    return prepare_resume(run, text(*_how_read(run)), options, group=group), named
+
+
+def _newest_run_of(text: Callable[[bool, ReadSettings], Corpus], option: str) -> Run:
+    """Return the run trained last on a text; without any run, the built-in one.
+
+    text: returns the text as a run reads it. option: the argument that resumes or extends the run, for the error.
+    """
+    names, error = run_names(runs_folder()), None
+    corpus = None
+    for name in names:
+        try:
+            run = open_run(name)
+            corpus = text(*_how_read(run))
+        except CharrnnError as failed:  # another run may be intact, or read the text in another way
+            error = failed
+            continue
+        if corpus.sha256 == run.settings.corpus.sha256:
+            return run
+    if corpus is not None:
+        raise UsageError(f"no run was trained on {corpus.name} as it is now", f"leave {option} out to start one")
+    if error is not None:
+        raise error
+    return open_run()
+
+
+def _how_read(run: Run) -> tuple[bool, ReadSettings]:
+    """Return whether the corpus of a run was read as bytes, and how as characters."""
+    return run.vocabulary.kind == "bytes", run.settings.corpus.reading
 
 
 def _reading(options: TrainOptions) -> ReadSettings:
