@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from charrnn.cli.screen import SAMPLE_INTERVAL, TrainingScreen
-from charrnn.training.events import Evaluated, Requests, StepsCorrected
+from charrnn.training.events import Evaluated, Requests, StepsCorrected, StepsTaken
 from charrnn.training.options import TrainOptions
 from charrnn.training.session import training_session
 
@@ -107,6 +107,18 @@ def test_the_summary_names_the_planned_steps(text: Path, corrected: list[int]) -
             *_, finished = session.events()
         screen.show_result(session.run, finished)
     assert re.findall("corrected +(.*)", out.getvalue()) == ["from 1,000 steps, to end on time"]
+
+
+@pytest.mark.parametrize(("reports", "is_drawn"), [(4, False), (5, True)])
+def test_a_few_reports_are_not_plotted(text: Path, reports: int, is_drawn: bool) -> None:
+    out = io.StringIO()
+    with training_session(["mine"], TrainOptions(SETTINGS | OPTIONS, name="short", device="cpu")) as session:
+        screen = TrainingScreen(out, Requests())
+        for step in range(1, reports + 1):
+            screen.show(StepsTaken(step, 3.0 / step, 1e4, 0.01, 1.0), session.run)
+        *_, finished = session.events()
+        screen.show_summary(session.run, finished)
+    assert ("nats per character" in out.getvalue()) == is_drawn
 
 
 @pytest.mark.parametrize(("val_characters", "high"), [(0, "0.42"), (50, "0.48"), (900, "0.42")])

@@ -35,6 +35,7 @@ SAMPLE_CHARACTERS = 160
 SAMPLE_INTERVAL = 15.0  # seconds
 VALIDATION_DELAY, VALIDATION_INTERVAL = 1.0, 0.2  # seconds before the progress of a validation appears and changes
 MAX_WIDTH = 100
+MIN_POINTS = 5  # of both losses; fewer are not plotted
 MIN_CORRECTION = 1.25  # ratio of the number of steps to that on screen; smaller corrections are not shown
 
 
@@ -240,7 +241,7 @@ class TrainingScreen:
 
         training, corpus, epochs = run.settings.training, run.settings.corpus, _epochs(run, finished)
         self.show_result(run, finished)
-        if len(self._training_losses) > 1:
+        if len(self._training_losses) + len(self._validation_losses) >= MIN_POINTS:
             self.line()
             curves = {"training": self._training_losses, "validation": self._validation_losses}
             self.terminal.write_lines(loss_curve(curves, self.terminal))
