@@ -98,6 +98,14 @@ def test_large_corpora_are_compared_only_on_request(home: Path, monkeypatch: pyt
     assert "--corpus" in evaluate()["baselines_note"]
 
 
+def test_the_short_help_names_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large corpus needs it."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = " ".join(invoke("--help", command="evaluate").replace("│", " ").split())
+    assert "--baselines Also score an n-gram" in shown
+    assert "[default: for a corpus of up to 1,500,000 characters]" in shown
+
+
 def test_missing_package_is_a_row(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_with_corpus(home)
     monkeypatch.setitem(sys.modules, "pyppmd", None)
