@@ -434,7 +434,7 @@ def test_evaluate_unknown_characters(program: Program, trained: Run) -> None:
     Path("strange.txt").write_text("the ☃ fox ☃")
     code, out, err = program("evaluate", "strange.txt")
     assert (code, out) == (1, "")
-    assert_one_line(err, "☃", "U+2603", "--skip-unknown")
+    assert_one_line(err, "☃", "U+2603", "use --skip-unknown to skip them")
     assert program("evaluate", "strange.txt", "--skip-unknown")[0] == 0
 
 
