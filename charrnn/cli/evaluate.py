@@ -305,7 +305,8 @@ def _check_options(output: Path | None, corpus: str | None, *, explain: bool, re
 
 
 def _no_baselines(error: CharrnnError) -> str:
-    return f"No baselines: {with_flags(str(error), {'corpus': '--corpus'})}."
+    hint = f" {error.hint[:1].upper()}{error.hint[1:]}." if error.hint else ""
+    return with_flags(f"No baselines: {error.message}.{hint}", {"corpus": "--corpus"})
 
 
 def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | None]:

@@ -155,7 +155,7 @@ def _default(param: Any) -> str | None:
 
 
 def _short(param: Any) -> Any:
-    """Return an option to display in the only panel: with the first clause of its help, without aliases and negation."""
+    """Return an option to display in the only panel, with the first clause of its help and without other names."""
     shown = copy.copy(param)
     shown.rich_help_panel, shown.secondary_opts = None, []
     aliases = [name for name in param.opts if name.startswith("--")][1:]
