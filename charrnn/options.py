@@ -28,6 +28,7 @@ class Option:
     """One option of a settings class.
 
     help: one sentence, shown by `--help`. at_least, at_most: inclusive bounds; above, below: exclusive bounds.
+    bounds_hint: advice in the error about a value out of bounds.
     choices: the allowed values. pattern: a regular expression that the whole value must match; metavar describes it.
     longest: the largest number of characters.
     flags: names on the command line, by default the field's name with dashes. panel: heading in the help.
@@ -43,6 +44,7 @@ class Option:
     at_most: float | None = None
     above: float | None = None
     below: float | None = None
+    bounds_hint: str | None = None
     choices: Sequence[str] | None = None
     pattern: str | None = None
     longest: int | None = None
@@ -85,7 +87,8 @@ class Option:
         right_type = type(value) is self.value_type
         wanted = self._requirement(value) if right_type else TYPE_DESCRIPTIONS[self.value_type]
         if wanted is not None:
-            raise UsageError(f"`{self.name}` must be {wanted}, not {shortened(value)}")
+            hint = self.bounds_hint if right_type else None
+            raise UsageError(f"`{self.name}` must be {wanted}, not {shortened(value)}", hint)
 
     def _requirement(self, value: Any) -> str | None:
         """Return the requirement that a value of the right type violates, such as `at least 1`, or None."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import UTC, datetime
 
 NATS_PER_BIT = math.log(2.0)
 LONGEST_VALUE = 100  # characters
@@ -46,6 +47,16 @@ def duration(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def moment(iso: str) -> str:
+    """Format an ISO 8601 time as `2026-12-01 01:58 UTC`. One without an offset is in UTC. Other text stays as it is."""
+    try:
+        time = datetime.fromisoformat(iso)
+        utc = time.astimezone(UTC) if time.tzinfo else time
+    except (ValueError, OverflowError):
+        return iso
+    return f"{utc:%Y-%m-%d %H:%M} UTC"
 
 
 def decimal(value: float, digits: int, *, sign: bool = False) -> str:

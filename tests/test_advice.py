@@ -39,7 +39,7 @@ FLAT = (1.2,) * 5
         (finished(skipped_steps=3), (2.0,), (2.0,), 9.0, "3 steps had a non-finite gradient"),
         (finished(skipped_steps=1), (2.0,), (2.0,), 9.0, "1 step had a non-finite gradient"),
         (finished("early"), (2.0, 1.8, 1.7, 1.8, 1.9), FLAT, 0.3, "a lower --learning-rate"),
-        (finished("stopped"), (2.0,), (2.0,), 9.0, "--resume"),
+        (finished("stopped"), (2.0,), (2.0,), 9.0, "a falling learning rate lowers the loss further: try --resume"),
     ],
 )
 def test_advice_follows_from_the_losses(

@@ -11,7 +11,9 @@ import pytest
 
 import charrnn
 from charrnn import CharrnnError, Model, UsageError
+from charrnn.model.checkpoint import Progress
 from charrnn.scoring.score import score
+from charrnn.training.events import Finished, StepsTaken
 
 TOUR = Path(__file__).parent / "examples" / "tour.py"
 TRACED = "The quick.\nA dog"
@@ -47,7 +49,16 @@ def test_train_reports_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     charrnn.train(tmp_path / "a.txt", steps=4, hidden_size=4, evaluations=1, on_event=events.append)
     names = [type(event).__name__ for event in events]
     assert names[-3:] == ["Evaluated", "CheckpointSaved", "Finished"]
-    assert all(len(repr(event)) < 500 for event in events)
+    assert all(len(repr(event)) < 500 and "\n" not in repr(event) for event in events)
+
+
+def test_events_print_as_short_lines() -> None:
+    steps = StepsTaken(step=10, nats=1.23456789, characters_per_second=65058.123456, learning_rate=8e-05, seconds=2.0)
+    assert str(steps) == (
+        "StepsTaken(step=10, nats=1.23457, characters_per_second=65058.1, learning_rate=8e-05, seconds=2)"
+    )
+    finished = Finished("done", Progress(step=10, seconds=2.3456789), train_nats=1.5)
+    assert str(finished) == "Finished(reason='done', progress=Progress(step=10, seconds=2.34568), train_nats=1.5)"
 
 
 def test_train_takes_encoding_newlines_and_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +208,9 @@ def test_a_clamped_model_is_a_model(model: Model) -> None:
 def test_load_names_the_runs_there_are(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHARRNN_HOME", str(model.run.path.parent.parent))
     assert charrnn.load().name == charrnn.load("book").name == "book"
-    with pytest.raises(UsageError, match="there are: book"):
+    with pytest.raises(UsageError, match="there are: book, code"):
+        charrnn.load("nobody")
+    with pytest.raises(UsageError, match=r"did you mean 'book'\?"):
         charrnn.load("brook")
 
 

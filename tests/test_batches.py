@@ -56,6 +56,8 @@ def test_offsets_differ_between_epochs_and_are_reproducible() -> None:
 def test_a_short_text_is_refused() -> None:
     with pytest.raises(CharrnnError, match=r"99 characters .* \(110 needed\)"):
         Batches(np.zeros(99, np.uint8), 10, 10, 1, CPU)
+    with pytest.raises(CharrnnError, match=r"windows of 100,000 \(500,000 needed\)"):
+        Batches(np.zeros(99, np.uint8), 4, 100_000, 1, CPU)
     Batches(np.zeros(110, np.uint8), 10, 10, 1, CPU)
 
 

@@ -174,6 +174,22 @@ def test_help_shows_no_types(program: Program, monkeypatch: pytest.MonkeyPatch) 
         assert "bool" not in out.lower(), command
 
 
+@pytest.mark.parametrize("page", ["--help", "--help-all"])
+def test_help_shows_which_options_take_a_value(program: Program, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = program("inspect", page)
+    assert max(map(len, out.splitlines())) <= 80
+    for option in (r"--prove +N", r"--html +FILE", r"--cell +-c +CELL", r"--evidence {5,}", r"--json {5,}"):
+        assert re.search(rf"{option} +[A-Z][a-z]", out), option
+
+
+def test_help_shows_a_long_metavar_after_the_help(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    _, out, _ = program("evaluate", "--help-all")
+    assert re.search(r"--checkpoint +VALUE +Checkpoint to load\. \[best\|last\|STEP\]", out)
+    assert re.search(r"--newlines +keep\|lf +Line ends", out)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -196,6 +212,8 @@ def test_help_shows_no_types(program: Program, monkeypatch: pytest.MonkeyPatch) 
         (["gates", "--cell", "1"], ["No such option", "--cell", "charrnn gates --help"]),
         (["history"], ["Missing option", "--cell", "charrnn history --help"]),
         (["inspect", "--gates"], ["No such option", "--gates", "charrnn inspect --help"]),
+        (["inspect", "--prove"], ["Option '--prove' requires an argument; see charrnn inspect --help"]),
+        (["corpora", "--json=3"], ["Option '--json' does not take a value; see charrnn corpora --help"]),
     ],
 )
 def test_mistake_is_one_line_on_stderr(program: Program, text: Path, arguments: list[str], words: list[str]) -> None:
@@ -416,7 +434,7 @@ def test_evaluate_unknown_characters(program: Program, trained: Run) -> None:
     Path("strange.txt").write_text("the ☃ fox ☃")
     code, out, err = program("evaluate", "strange.txt")
     assert (code, out) == (1, "")
-    assert_one_line(err, "☃", "U+2603", "--skip-unknown")
+    assert_one_line(err, "☃", "U+2603", "use --skip-unknown to skip them")
     assert program("evaluate", "strange.txt", "--skip-unknown")[0] == 0
 
 

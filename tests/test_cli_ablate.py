@@ -61,7 +61,7 @@ def test_a_search_of_other_characters_is_pointed_out(home, monkeypatch, cell, po
     searched = findings(evidence(cell=cell))  # of 40,000 characters
     monkeypatch.setattr(inspected_model.Model, "earlier_findings", lambda *_: [searched])
     shown = " ".join(invoke(*ABLATE, command="ablate").split())
-    assert ("the search that chose the cell read 40,000" in shown) == pointed_out
+    assert ("The search that chose the cell read 40,000" in shown) == pointed_out
 
 
 @pytest.mark.parametrize(

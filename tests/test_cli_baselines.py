@@ -59,7 +59,8 @@ def test_a_corpus_of_two_files_is_named_as_one_argument(home: Path) -> None:
     for name, text in (("a b.txt", TRAINING), ("c.txt", HELD_OUT)):
         (home / name).write_text(text)
     charrnn.train(["a b.txt", "c.txt"], name="two", steps=1, hidden_size=8, device="cpu")
-    assert "as one argument with --corpus" in refused("two", "--baselines", command="evaluate")
+    said = refused("two", "--baselines", command="evaluate")
+    assert said.endswith("as one argument with --corpus, such as 'a.txt b.txt' (they were 'a b.txt' c.txt)")
     assert len(evaluate("two", "--baselines", "--corpus", "'a b.txt' c.txt")["baselines"]) == 4
     assert "is not the corpus" in refused("two", "--corpus", "c.txt", command="evaluate")
 
@@ -69,7 +70,9 @@ def test_missing_corpus_is_one_line(home: Path) -> None:
     (home / "corpora" / "a.txt").rename(home / "moved.txt")
     result = evaluate()
     assert result["baselines"] == []
-    assert "--corpus" in result["baselines_note"]
+    folder = home / "corpora"
+    note = f"the text that a was trained on is not in {folder}. Name its file with --corpus FILE"
+    assert result["baselines_note"].startswith(f"No baselines: {note}")
     assert "--corpus" in refused("--baselines", command="evaluate")
     assert len(evaluate("--corpus", "moved.txt")["baselines"]) == 4
 
@@ -96,6 +99,14 @@ def test_large_corpora_are_compared_only_on_request(home: Path, monkeypatch: pyt
     assert len(evaluate("--baselines")["baselines"]) == 4
     (home / "corpora" / "a.txt").unlink()
     assert "--corpus" in evaluate()["baselines_note"]
+
+
+def test_the_short_help_names_the_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large corpus needs it."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = " ".join(invoke("--help", command="evaluate").replace("│", " ").split())
+    assert "--baselines Also score an n-gram" in shown
+    assert "[default: for a corpus of up to 1,500,000 characters]" in shown
 
 
 def test_missing_package_is_a_row(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

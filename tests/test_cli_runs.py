@@ -162,7 +162,7 @@ def test_forty_columns(three: None, monkeypatch: pytest.MonkeyPatch) -> None:
     assert max(map(len, lines)) <= 40
     assert lines[0].split() == ["run", "model", "nats", "state"]
     assert lines[6].split() == ["run", "dropout", "learning-rate"]
-    assert " ".join(lines).count("on the text that it held out") == 1
+    assert " ".join(lines).count("the lowest validation loss of each run, on its own held-out text") == 1
     assert "left out at this width: corpus," in " ".join(lines)
     assert not any("\x1b" in line for line in lines)
 

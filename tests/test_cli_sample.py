@@ -350,7 +350,11 @@ def test_prime_from_a_pipe(run: Callable[..., bytes]) -> None:
         (("--greedy", "--temp", "1"), "--greedy and --temperature exclude each other"),
         (("--greedy", "--top-k", "3"), "--greedy and --top-k exclude each other"),
         (("--greedy", "--num", "2"), "--greedy always generates the same text"),
-        (("--temperature", "0"), "--temperature must be above 0"),
+        (("--temperature", "0"), "--temperature must be at least 0.01 .*; for the most likely character, use --greedy"),
+        (
+            ("--temperature", "-1"),
+            "--temperature must be at least 0.01 .*; for the most likely character, use --greedy",
+        ),
         (("--top-p", "0"), "--top-p must be above 0"),
         (("--length", "-1"), "--length must be at least 0"),
         (("--seed", str(2**64)), "--seed must be at least 0 and at most"),

@@ -105,7 +105,7 @@ def test_settings_change() -> None:
     assert len(talk.say("c")) == 5
     talk.change(length=9)
     assert len(talk.say("c")) == 9
-    with pytest.raises(UsageError, match="`temperature` must be above 0"):
+    with pytest.raises(UsageError, match=r"`temperature` must be at least 0\.01"):
         talk.change(temperature=0.0)
     with pytest.raises(CharrnnError, match="the stop text has unknown"):
         talk.change(stop="X")

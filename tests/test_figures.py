@@ -35,7 +35,7 @@ def test_corners_of_a_curve_are_those_of_the_plot() -> None:
 def test_steep_start_is_off_the_plot() -> None:
     points = [50.0] + [2 - step / 100 for step in range(100)]
     figure = line_figure([Curve("a", range(101), points)], title="loss", x_label="step")
-    assert "starts at 50, off the plot" in figure
+    assert "not shown: first losses up to 50" in figure
     assert line_of(figure)[0][1] < TOP - 2  # above the clip path
     assert TOP <= line_of(figure)[4][1] < TOP + 1
 

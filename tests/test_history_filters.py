@@ -223,7 +223,10 @@ def test_a_vocabulary_of_one_character(chosen: dict[str, object]) -> None:
         ({"bias": "x=1"}, "`bias` has unknown characters"),
         ({"bias": "a"}, "`bias` must be of the form CHAR=X"),
         ({"temperature": "0..1"}, "`temperature` must be at least 0.01"),
-        ({"temperature": 0}, "`temperature` must be above 0; `greedy=True` always takes the most likely character"),
+        (
+            {"temperature": 0},
+            "`temperature` must be at least 0.01 .*; for the most likely character, use `greedy=True`",
+        ),
         ({"temperature": "hot"}, "`temperature` must be a number or two"),
         ({"mirostat_ent": 2, "top_p": 0.5}, "`mirostat_ent` and `top_p` exclude each other"),
         ({"mirostat_lr": 0.2}, "`mirostat_lr` needs `mirostat_ent`"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -126,7 +128,9 @@ def test_show() -> None:
     out = invoke("show", "old", command="runs")
     assert "`charrnn export` leaves them out" in out
     assert "step 1, step 3" in out
+    assert re.search("created +2020-01-01 00:00 UTC", out)
     assert "validation" in out
     told = json.loads(invoke("show", "old", "--json", command="runs"))
     assert [one["step"] for one in told["checkpoints"]] == [1, 3]
     assert told["held_out_bytes"] == 30
+    assert datetime.fromisoformat(told["created"])

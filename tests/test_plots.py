@@ -58,7 +58,7 @@ def test_steep_start_is_cut_off():
     rows = loss_curve(
         {"training": [(step, 50.0 if step < 20 else loss) for step, loss in FALLING]}, Terminal.plain(60), 10
     )
-    assert rows[0] == "starts at 50, off the plot"
+    assert rows[0] == "not shown: first losses up to 50"
     assert max(map(float, (row.split()[0] for row in rows if "┤" in row))) < 5
 
 

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from charrnn.errors import CharrnnError, CharrnnWarning, UsageError
 from charrnn.model.checkpoint import Checkpoint, Progress, training_shapes
-from charrnn.model.lookup import check_new_name, free_name, open_run, run_names
+from charrnn.model.lookup import check_new_name, find_run, free_name, open_run, run_names
 from charrnn.model.network import CharRNN, parameter_shapes
 from charrnn.model.run import Run
+from charrnn.model.run_format import RUN_FILE
 from charrnn.model.run_settings import CorpusIdentity, Origin, RunSettings
 from charrnn.model.writer import RunWriter
 from charrnn.settings import ModelSettings, TrainingSettings
@@ -375,12 +376,25 @@ def test_run_is_opened_by_path(tmp_path: Path) -> None:
     assert repr(open_run(str(tmp_path / "run"))) == repr(Run(tmp_path / "run"))
 
 
-def test_unknown_name_suggests_similar_ones(tmp_path: Path) -> None:
+def test_unknown_name_suggests_a_similar_one(tmp_path: Path) -> None:
     with pytest.raises(CharrnnError, match=r"no run in .*; train one first"):
         open_run(None, tmp_path)
     new_run(tmp_path, "second").close()
-    with pytest.raises(UsageError, match=r"no run called 'secnd' .* there are: second"):
+    new_run(tmp_path, "other").close()
+    with pytest.raises(UsageError, match=r"no run called 'secnd' in .*; did you mean 'second'\?$"):
         open_run("secnd", tmp_path)
+
+
+@pytest.mark.parametrize(("number", "listed"), [(2, "run-1, run-0"), (23, "run-22, .*, run-3 and 3 more")])
+def test_unknown_name_lists_the_runs(tmp_path: Path, number: int, listed: str) -> None:
+    """The one trained last comes first."""
+    for each in range(number):
+        path = tmp_path / f"run-{each}"
+        path.mkdir()
+        (path / RUN_FILE).touch()
+        os.utime(path, (each, each))
+    with pytest.raises(UsageError, match=f"no run called 'x' in .*; there are: {listed}$"):
+        find_run("x", tmp_path)
 
 
 def test_taken_name_is_refused(tmp_path: Path) -> None:

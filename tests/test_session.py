@@ -203,7 +203,7 @@ def test_a_corpus_is_needed(home: Path) -> None:
 
 def test_a_short_corpus_is_refused(home: Path) -> None:
     (home / "short.txt").write_text("ab" * 5)
-    with pytest.raises(CharrnnError, match="too short"):
+    with pytest.raises(CharrnnError, match="short is too short to hold out a validation text: it has 10 characters"):
         trained(["short.txt"], TrainOptions(SETTINGS, device="cpu"))
 
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from charrnn.units import amount, bits, count, decimal, duration, file_size, perplexity, shortened
+from charrnn.units import amount, bits, count, decimal, duration, file_size, moment, perplexity, shortened
 
 
 def test_bits() -> None:
@@ -64,6 +64,20 @@ def test_amount() -> None:
     assert [amount(n, "step") for n in (0, 1, 2, 1200)] == ["0 steps", "1 step", "2 steps", "1,200 steps"]
     assert amount(3, "property", "properties") == "3 properties"
     assert amount(36_445_475, "byte", exact=True) == "36,445,475 bytes"
+
+
+@pytest.mark.parametrize(
+    ("iso", "expected"),
+    [
+        ("2026-12-01T01:58:18+00:00", "2026-12-01 01:58 UTC"),
+        ("2026-12-01T01:58:18+02:00", "2026-11-30 23:58 UTC"),
+        ("2026-12-01T01:58:18", "2026-12-01 01:58 UTC"),
+        ("0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00"),
+        ("long ago", "long ago"),
+    ],
+)
+def test_moment(iso: str, expected: str) -> None:
+    assert moment(iso) == expected
 
 
 def test_shortened() -> None:

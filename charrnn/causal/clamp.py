@@ -20,6 +20,7 @@ from charrnn.errors import UsageError
 from charrnn.inspection.trace import Cell, find_cell
 from charrnn.model.gate_weights import fold_column
 from charrnn.model.network import CharRNN, State, map_state
+from charrnn.units import shortened
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,12 @@ def _check(clamp: Clamp, network: CharRNN) -> None:
     what = f"{clamp.signal} of cell {clamp.cell}"
     if clamp.signal not in recurrence.clampable:
         raise UsageError(f"{what} cannot be clamped", f"clamp {' or '.join(recurrence.clampable)}")
-    if not math.isfinite(clamp.value):
-        raise UsageError(f"{what} cannot be clamped to {clamp.value:g}", "give a finite value")
+    try:
+        is_finite = math.isfinite(clamp.value)
+    except (TypeError, ValueError):  # not a number
+        is_finite = False
+    if not is_finite:
+        raise UsageError(f"{what} cannot be clamped to {shortened(clamp.value)}", "give a finite number")
 
 
 def _hold(network: CharRNN, clamp: Clamp) -> None:

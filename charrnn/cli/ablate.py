@@ -76,17 +76,23 @@ def ablate(
         return
     terminal = output_terminal(settings)
     print_ablation(found, terminal, details=details)
-    more = "" if details else " · more: --details"
+    terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(found.characters)} characters")
+    about = []
     if found.packaged_with:
-        more += f" · from when the model was packaged, with Python {found.packaged_with}; --again repeats it here"
+        about.append(
+            f"The effects were measured when the model was packaged, with Python {found.packaged_with}. "
+            "--again measures them here."
+        )
     elif found.kept:
-        more += " · kept from an earlier ablation; --again repeats it"
+        about.append("The effects were measured earlier. --again measures them again.")
     searched = {one.characters for one in model.earlier_findings(encoded) if one.claim_about(found.cell) is not None}
     if searched and found.characters not in searched:
-        more += (
-            f" · the search that chose the cell read {count(max(searched))} characters, some of which are tested here"
+        about.append(
+            f"The search that chose the cell read {count(max(searched))} characters, some of which are tested here."
         )
-    terminal.paragraph(f"{model.name} · {model.shape} · {title}, {count(found.characters)} characters{more}")
+    if not details:
+        about.append("--details shows doses, other interventions and groups of cells.")
+    terminal.paragraph(" ".join(about))
 
 
 def print_ablation(found: Ablation, terminal: Terminal, *, details: bool) -> None:

@@ -84,7 +84,7 @@ COMMANDS: tuple[tuple[Callable[..., None], str], ...] = (
     (gates.gates, "--text --json"),
     (memory.memory, "--against --text --output --json --csv"),
     (history.history, "--cell --property --signal --text --json"),
-    (evaluate.evaluate, "--explain --compare --per-line --dynamic --mix --json"),
+    (evaluate.evaluate, "--baselines --explain --compare --per-line --dynamic --mix --json"),
     (export.export, "--half --with-text --checkpoint --json"),
     (export.import_, ""),
 )

@@ -43,9 +43,7 @@ TextArgument = Annotated[
         help="File or folder to score, or - for standard input.", metavar="TEXT", show_default="the held-out text"
     ),
 ]
-PerLineOption = Annotated[
-    bool, typer.Option("--per-line", help="Also show the loss of each line, in bits per character.")
-]
+PerLineOption = Annotated[bool, typer.Option("--per-line", help="Also show the bits per character of each line.")]
 DynamicOption = Annotated[
     bool,
     typer.Option(
@@ -65,7 +63,7 @@ BaselinesOption = Annotated[
     typer.Option(
         "--baselines/--no-baselines",
         help="Also score an n-gram, PPMd, bzip2 and xz, given the training text.",
-        show_default=f"if it is in corpora/ and has up to {count(BASELINE_CHARACTERS)} characters",
+        show_default=f"for a corpus of up to {count(BASELINE_CHARACTERS)} characters",
         rich_help_panel=COMPARED,
     ),
 ]
@@ -307,7 +305,8 @@ def _check_options(output: Path | None, corpus: str | None, *, explain: bool, re
 
 
 def _no_baselines(error: CharrnnError) -> str:
-    return f"No baselines: {with_flags(str(error), {'corpus': '--corpus'})}."
+    hint = f" {error.hint[:1].upper()}{error.hint[1:]}." if error.hint else ""
+    return with_flags(f"No baselines: {error.message}.{hint}", {"corpus": "--corpus"})
 
 
 def _run_and_text(run: str | None, text: str | None) -> tuple[str | None, str | None]:

@@ -48,7 +48,7 @@ def export(
 def import_(
     file: Annotated[Path, typer.Argument(help="File that `charrnn export` wrote.", metavar="FILE", show_default=False)],
     name: Annotated[
-        str | None, typer.Option(help="Name of the new run.", show_default="that of the exported run")
+        str | None, typer.Option(help="Name of the new run.", metavar="NAME", show_default="that of the exported run")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -11,31 +11,41 @@ from typing import Any
 import typer
 from rich.markup import escape
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
 from charrnn.cli.completion import check_shell
 from charrnn.cli.parameters import flags_of, with_flags
 from charrnn.errors import CharrnnError
 
-FORMAT = re.compile(r"[|=@]|\.\.|every:")  # in a metavar that says more than a type, such as best|last|STEP
+WIDEST_METAVAR = 8  # characters, as in auto|c|h; longer ones follow the help text
+NUMBERS = {int: "N", float: "X"}
 CLAUSE_END = re.compile(r"[.:;] | \((?!default)")
 EXAMPLES = 2  # on a short page, to fit a terminal of 24 lines
 DEFAULT = re.compile(r" \[dim\]\\\[default: .*")
 
 
-class _HelpPage:
-    """Mixin for commands whose help has no column of types: a format that needs saying follows the help text.
+class _CommandMixin:
+    """Mixin for commands: their help pages, and the command that a message names.
 
-    The page of the program shows its commands only.
+    A help page has a column of metavars in place of one of types. The page of the program shows its commands only.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            parsed: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]  # of the command class
+        except TyperException as error:
+            error.ctx = getattr(error, "ctx", None) or ctx  # type: ignore[attr-defined]  # missing if a value is
+            raise
+        return parsed
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         page: Any = copy.copy(self)
         params = page.get_params(ctx) if ctx.parent is not None else []
         page.get_params = lambda ctx: [_described(param) for param in params]
-        super(_HelpPage, page).format_help(ctx, formatter)  # type: ignore[misc]  # of the command class
+        super(_CommandMixin, page).format_help(ctx, formatter)  # type: ignore[misc]  # of the command class
 
 
-class Command(_HelpPage, TyperCommand):
+class Command(_CommandMixin, TyperCommand):
     """A command of the program.
 
     main_options: the options that --help shows; all, and the arguments, if it is empty.
@@ -82,7 +92,7 @@ class Command(_HelpPage, TyperCommand):
         return not {*self.main_options, "--help", "--help-all"}.isdisjoint(param.opts)
 
 
-class Group(_HelpPage, TyperGroup):
+class Group(_CommandMixin, TyperGroup):
     """The program, or a command with subcommands."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -111,19 +121,27 @@ def _summary_and_examples(text: str) -> str:
 
 
 def _described(param: Any) -> Any:
-    """Return a parameter to display: without a type, and with the format of its value after the help text."""
+    """Return a parameter to display, with a metavar in place of its type. A long one follows the help text."""
     shown = copy.copy(param)
     shown.min = shown.max = None
-    shown.display_type_rich = lambda ctx: None
-    metavar = param.metavar or ""
+    metavar = _metavar(param)
     text, default, rest = (param.help or "").partition(" [dim]")
-    if param.param_type_name == "option" and FORMAT.search(metavar) and metavar not in (param.help or ""):
+    if metavar is not None and len(metavar) > WIDEST_METAVAR:
         text += f" [dim]{escape(f'[{metavar}]')}[/dim]"
+        metavar = "VALUE"
+    shown.display_type_rich = lambda ctx: metavar
     value = _default(param)
     if value is not None:
         default, rest, shown.show_default = " [dim]", f"\\[default: {value}][/dim]", False
     shown.help = f"{text}{default}{rest}"
     return shown
+
+
+def _metavar(param: Any) -> str | None:
+    """Return what stands for the value of an option; None for a flag or an argument."""
+    if param.param_type_name == "argument" or param.is_flag:
+        return None
+    return param.metavar or NUMBERS.get(param.type_descriptor.annotation, "VALUE")
 
 
 def _default(param: Any) -> str | None:
@@ -137,9 +155,11 @@ def _default(param: Any) -> str | None:
 
 
 def _short(param: Any) -> Any:
-    """Return an option to display in the only panel, with the first clause of its help."""
+    """Return an option to display in the only panel, with the first clause of its help and without other names."""
     shown = copy.copy(param)
-    shown.rich_help_panel = None
+    shown.rich_help_panel, shown.secondary_opts = None, []
+    aliases = [name for name in param.opts if name.startswith("--")][1:]
+    shown.opts = [name for name in param.opts if name not in aliases]
     text = param.help or ""
     default = DEFAULT.search(text)
     first = CLAUSE_END.split(text[: default.start()] if default else text)[0]

@@ -32,7 +32,7 @@ HtmlOption = Annotated[
     Path | None,
     typer.Option(
         "--html",
-        help="Write the explorer: a page of the best cells, in which the network runs.",
+        help="Write an HTML page of the best cells, to share: it runs the network as you type.",
         metavar="FILE",
         rich_help_panel=SEARCH,
     ),

@@ -15,7 +15,7 @@ from charrnn.cli.runs import Summary, format_setting, summarize, write_plot
 from charrnn.cli.stderr import say
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.settings import TrainingSettings
-from charrnn.units import amount, count, duration, file_size, loss
+from charrnn.units import amount, count, duration, file_size, loss, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,7 +111,7 @@ def _rows(summary: Summary) -> Iterator[tuple[str, str]]:
     training, corpus, origin = run.settings.training, run.settings.corpus, run.settings.origin
     yield "run", str(run.path)
     yield "state", f"{summary.state}, {file_size(summary.size)} on disk"
-    yield "created", " · ".join(filter(None, (origin.created, origin.device)))
+    yield "created", " · ".join(filter(None, (moment(origin.created), origin.device)))
     yield "corpus", f"{corpus.name}: {amount(corpus.characters, 'character')}, {len(run.vocabulary)} different"
     yield "held-out text", _held_out(run)
     yield "model", model_line(run)

@@ -71,7 +71,7 @@ def property_option(help: str, default: str, panel: str | None = None) -> Any:
         "--property",
         "-p",
         help=help,
-        metavar="PROPERTY",
+        metavar="NAME",
         show_default=default,
         autocompletion=complete_property,
         rich_help_panel=panel,
@@ -82,6 +82,7 @@ def language_option(panel: str | None = None) -> Any:
     """Return an option for the language of a text."""
     return typer.Option(
         help="Programming language of the text, as Pygments names it, or none.",
+        metavar="NAME",
         show_default="guessed from the corpus",
         rich_help_panel=panel,
     )

@@ -44,7 +44,7 @@ HIDDEN_FIRST = (
     "warmup_steps",
 )
 """Settings that a narrow terminal leaves out, in this order; after them the others, from the last to the first."""
-LOSSES = "losses: the best validation of each run, on the text that it held out from its corpus"
+LOSSES = "losses: the lowest validation loss of each run, on its own held-out text"
 NONE = "–"
 MAX_CHARACTERS = 40  # of a corpus name, a path or a setting
 NARROW, NARROW_CHARACTERS = 100, 16  # the same on terminals of fewer columns, but for paths

@@ -80,7 +80,7 @@ ClampOption = Annotated[
     typer.Option(
         help="Hold a cell at a value, or at its median inside or outside the property that `charrnn inspect` found; "
         "@100..300: only for these characters of each text. 1:42.h: h instead of c. Repeatable.",
-        metavar="CELL=VALUE|inside|outside[@FIRST..LAST]",
+        metavar="CELL=X|inside|outside[@FIRST..LAST]",
         rich_help_panel=CELLS,
     ),
 ]

@@ -29,7 +29,11 @@ CorpusArgument = Annotated[
 NameOption = Annotated[
     str | None,
     typer.Option(
-        help="Name of the run.", rich_help_panel=RUN, show_default="after the corpus", autocompletion=complete_run
+        help="Name of the run.",
+        metavar="NAME",
+        rich_help_panel=RUN,
+        show_default="after the corpus",
+        autocompletion=complete_run,
     ),
 ]
 ResumeOption = Annotated[

@@ -58,7 +58,7 @@ def line_figure(curves: Sequence[Curve], *, title: str, x_label: str) -> str:
         lines = [[(0.0, 0.0)]]
     y_range, largest = range_without_start(lines)
     frame = _Frame(range_of([x for points in lines for x, _ in points]), y_range)
-    note = f"starts at {largest:.3g}, off the plot" if largest > y_range[1] else ""
+    note = f"not shown: first losses up to {largest:.3g}" if largest > y_range[1] else ""
     return _figure(curves, frame, title=title, note=note, x_label=x_label, y_label="")
 
 

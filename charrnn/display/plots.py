@@ -42,7 +42,7 @@ def loss_curve(
     if any(means.values()):
         y_range, high = range_without_start(means.values())
         if high > y_range[1]:
-            notes.append(f"starts at {high:.3g}, off the plot")
+            notes.append(f"not shown: first losses up to {high:.3g}")
     return notes + _plot(means, terminal, widest, height, x_label, y_label, y_range=y_range)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from charrnn.model.run import Run
 
 EXPORTED = ".safetensors"  # usual end of an exported run's name
+MAX_LISTED = 20  # names in the message about an unknown one
 SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -86,10 +87,17 @@ def find_run(name: str | None = None, folder: Path | None = None) -> Path:
             return path
     if os.path.isfile(name) and name.endswith(EXPORTED):  # noqa: PTH113 - as above
         raise UsageError(f"{name} is a file, not a run", f"import it first: charrnn import {shlex.quote(name)}")
-    similar = difflib.get_close_matches(name[:100], names, n=3, cutoff=0.3) or names[:3]
-    more = ", …" if len(similar) < len(names) else ""
-    hint = f"there are: {', '.join(similar)}{more}" if similar else "train one first: charrnn train"
-    raise UsageError(f"no run called {name!r} in {folder}", hint)
+    raise UsageError(f"no run called {name!r} in {folder}", _other_names(name, names))
+
+
+def _other_names(name: str, names: list[str]) -> str:
+    """Return the hint about a name that no run has. names: of the runs there are."""
+    if not names:
+        return "train one first: charrnn train"
+    if similar := difflib.get_close_matches(name[:100], names, n=1):
+        return f"did you mean {similar[0]!r}?"
+    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
+    return f"there are: {', '.join(names[:MAX_LISTED])}{more}"
 
 
 class NameTakenError(UsageError):

@@ -177,7 +177,7 @@ class Run:
 
     def _read(self, spec: str, reading: ReadSettings, *, skip_unknown: bool) -> EncodedText:
         def encode(text: str | bytes, source: str) -> np.ndarray:
-            hint = "use `skip_unknown=True` to leave them out"
+            hint = "use `skip_unknown=True` to skip them"
             return self.vocabulary.encode(text, source=source, skip_unknown=skip_unknown, hint=hint)
 
         as_bytes = self.vocabulary.kind == "bytes"

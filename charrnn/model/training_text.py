@@ -65,7 +65,8 @@ def _hint(identity: CorpusIdentity) -> str:
     if (known := catalog.find(identity.specs)) is not None:
         return f"name it, as in `corpus='{known.name}'`"
     specs = identity.quoted()
-    trained_on = f"; `charrnn train {specs}` read it" if 0 < len(specs) <= LONGEST_VALUE else ""
+    short = 0 < len(specs) <= LONGEST_VALUE
     if len(identity.named()) > 1:
-        return f"name its files as one argument with `corpus`, such as 'a.txt b.txt'{trained_on}"
-    return f"name its file, as in `corpus='FILE'`{trained_on}"
+        were = f" (they were {specs})" if short else ""
+        return f"name its files as one argument with `corpus`, such as 'a.txt b.txt'{were}"
+    return f"name its file with `corpus='FILE'`{f' (it was {specs})' if short else ''}"

@@ -130,8 +130,6 @@ class SampleSettings(Settings):
             if isinstance(value, Mapping):
                 value = [f"{character}={number}" for character, number in value.items()]
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value or ()))
-        if str(self.temperature) in ("0", "0.0"):  # which other programs take for greedy
-            raise UsageError("`temperature` must be above 0", "`greedy=True` always takes the most likely character")
         super().__post_init__()
         options = self.options()
         for entry in FILTERS.values():

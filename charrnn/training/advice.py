@@ -32,7 +32,9 @@ def advice(
         skipped = amount(progress.skipped_steps, "step")
         return f"{skipped} had a non-finite gradient and were skipped: try half the --learning-rate."
     if finished.reason == "stopped":
-        return "The run stopped before its learning rate had decayed, which gives much of the gain: try --resume."
+        return (
+            "The run was stopped before its end, where a falling learning rate lowers the loss further: try --resume."
+        )
     if not evaluations or finished.train_nats is None:
         return None
     if held_out < MIN_HELD_OUT:

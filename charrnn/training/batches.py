@@ -65,7 +65,7 @@ class Batches:
             needed = batch_size * seq_length + seq_length
             raise CharrnnError(
                 f"{len(ids):,} characters to train on are too few for {amount(batch_size, 'stream')} and windows of "
-                f"{seq_length} ({needed:,} needed)",
+                f"{seq_length:,} ({needed:,} needed)",
                 "use more text, or a smaller `batch_size` or `seq_length`",
             )
         self._ids = torch.from_numpy(ids)

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from charrnn.model.checkpoint import Progress
 from charrnn.model.network import CharRNN
 
 
+class _Event:
+    """Base of the events. The str of an event is one line: numbers are rounded, and default values are left out."""
+
+    def __str__(self) -> str:
+        return _shown(self)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if not is_dataclass(value):
+        return repr(value)
+    named = [(each, getattr(value, each.name)) for each in fields(value) if each.repr]
+    shown = ", ".join(f"{each.name}={_shown(one)}" for each, one in named if one != each.default)
+    return f"{type(value).__name__}({shown})"
+
+
 @dataclass(frozen=True)
-class StepsTaken:
+class StepsTaken(_Event):
     """Report on the steps since the last report. nats: their mean training loss; characters_per_second: their speed."""
 
     step: int
@@ -21,7 +39,7 @@ class StepsTaken:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluated(_Event):
     """The validation text was scored. train_nats: mean training loss since the last evaluation.
 
     network: in evaluation mode; do not modify it.
@@ -32,11 +50,11 @@ class Evaluated:
     validation_nats: float
     is_best: bool
     seconds: float
-    network: CharRNN
+    network: CharRNN = field(repr=False)
 
 
 @dataclass(frozen=True)
-class CheckpointSaved:
+class CheckpointSaved(_Event):
     """path: the run; None on every process but the first. seconds: the time it took."""
 
     step: int
@@ -45,7 +63,7 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True)
-class CheckpointFailed:
+class CheckpointFailed(_Event):
     """The checkpoint could not be written. Training continues, and earlier checkpoints stay."""
 
     step: int
@@ -53,7 +71,7 @@ class CheckpointFailed:
 
 
 @dataclass(frozen=True)
-class Exploded:
+class Exploded(_Event):
     """Weights or too many gradients were not finite. Training continues from the checkpoint of `step`.
 
     rate_scale: the factor that learning rates are multiplied by from now on.
@@ -64,7 +82,7 @@ class Exploded:
 
 
 @dataclass(frozen=True)
-class GradientTrouble:
+class GradientTrouble(_Event):
     """Gradients have been `exploding` or `vanishing` for a while. Reported once of each.
 
     value: the median norm before clipping; if vanishing, the share of the recurrent layers in it.
@@ -76,7 +94,7 @@ class GradientTrouble:
 
 
 @dataclass(frozen=True)
-class StepsCorrected:
+class StepsCorrected(_Event):
     """The number of steps changed so that the run still ends on time."""
 
     step: int
@@ -84,7 +102,7 @@ class StepsCorrected:
 
 
 @dataclass(frozen=True)
-class Finished:
+class Finished(_Event):
     """Training ended. reason: `done`, `early` (validation got worse) or `stopped` (on request).
 
     train_nats: mean training loss since the evaluation before the last step. unsaved: why the last state could not be

@@ -104,7 +104,7 @@ def prepare_new_run(
     texts = split_corpus(corpus, settings_from(TrainingSettings, explicit))
     if len(texts[1]) < 2:
         raise CharrnnError(
-            f"{corpus.name} is too short: of {amount(len(corpus), 'character')} none is left to validate on",
+            f"{corpus.name} is too short to hold out a validation text: it has {amount(len(corpus), 'character')}",
             "give more text, or a larger `val_fraction`",
         )
     steps, minutes = explicit.get("steps"), options.minutes
