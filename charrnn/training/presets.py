@@ -5,9 +5,7 @@
   from the speed of the device, which is measured for a third of a second.
 - Windows (`seq_length`) are halved where a run would have fewer than MIN_STEPS steps: a short run gains more from steps
   than from long windows.
-- Dropout grows with the number of epochs.
-- AdamW's weights are a moving average of their updates, over 1 / (learning rate · weight decay) steps (Wang & Aitchison
-  2024, arXiv 2405.13698). Weight decay is chosen so that it goes over about an epoch, or a part of a shorter run.
+- Weight decay and dropout grow with the number of epochs. Decay does more against overfitting.
 - The learning rate is lower where the run is shorter than an epoch.
 
 tests/benchmarks/PRESETS.md has the measurements behind each constant.
@@ -43,11 +41,8 @@ MIN_SEQ_LENGTH = 64  # that windows are halved to
 # Values by the number of epochs: up to the first bound, up to the second, …
 MIN_CHARACTERS_PER_PARAMETER = ((1, 8.0), (math.inf, 2.0))
 DROPOUT = ((4, 0.0), (10, 0.1), (math.inf, 0.4))
+WEIGHT_DECAY = ((4, 0.1), (10, 0.2), (math.inf, 0.3))
 LEARNING_RATE = ((1, 8e-3), (math.inf, 1.2e-2))
-
-AVERAGED_EPOCHS = 1.2
-AVERAGED_PART = 0.45  # of a run, at most
-MAX_WEIGHT_DECAY = 0.3
 
 Speed = Callable[[torch.device, TrainingSettings, ModelSettings], float]
 
@@ -110,23 +105,22 @@ def choose_settings(
     epochs = read / characters
     if "learning_rate" not in explicit:
         training = training.changed(learning_rate=_at(epochs, LEARNING_RATE))
+    regularizers = []
     if "dropout" not in explicit:
         model = model.changed(dropout=_at(epochs, DROPOUT))
         if model.dropout:
-            reasons.append(f"dropout {model.dropout:g} against overfitting")
+            regularizers.append(f"dropout {model.dropout:g}")
     if "weight_decay" not in explicit:
-        training = training.changed(weight_decay=_weight_decay(training, read, characters))
+        training = training.changed(weight_decay=_at(epochs, WEIGHT_DECAY))
+        if epochs > WEIGHT_DECAY[0][0]:
+            regularizers.append(f"weight decay {training.weight_decay:g}")
+    if regularizers:
+        reasons.append(f"{' and '.join(regularizers)} against overfitting")
     return ChosenSettings(model, training, "; ".join(reasons))
 
 
 def _at(epochs: float, table: tuple[tuple[float, float], ...]) -> float:
     return next(value for bound, value in table if epochs <= bound)
-
-
-def _weight_decay(training: TrainingSettings, read: float, characters: int) -> float:
-    """Return the weight decay for reading this many characters of a text, to two digits."""
-    averaged = min(AVERAGED_EPOCHS * characters, AVERAGED_PART * read) / (training.batch_size * training.seq_length)
-    return float(f"{min(1 / (training.learning_rate * averaged), MAX_WEIGHT_DECAY):.2g}")
 
 
 def _defaults_for(device: torch.device, characters: int) -> TrainingSettings:
