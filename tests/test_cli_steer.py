@@ -25,7 +25,11 @@ def test_without_a_claim(home):
     make_run(home, prose(18_000), recurrence="gru")
     shown = invoke(*STEER, command="steer")
     assert "at its 95 %" in shown
-    assert "no search has found what cell 1:3 tracks" in shown
+    assert "no search has found what cell 1:3 tracks; run `charrnn inspect a` first, or" in shown
+    invoke("--property", "line position")
+    after = invoke(*STEER, command="steer")
+    assert "the search found no property for cell 1:3; name one with --property" in after
+    assert "charrnn inspect" not in after
 
 
 @pytest.mark.parametrize(

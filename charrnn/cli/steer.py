@@ -78,10 +78,12 @@ def steer(
     more = "" if details else " · more: --details"
     terminal.paragraph(f"{model.name} · {model.shape} · {title}{more}")
     if found.property_name is None:
-        terminal.paragraph(
-            f"no search has found what cell {found.cell} tracks: run `charrnn inspect {model.name}`, or give "
-            "--property, to measure a property and baselines"
-        )
+        from charrnn.discovery.findings import why_unknown
+
+        searches = model.known_findings(encoded)
+        run_first = "" if searches else f"run `charrnn inspect {model.name}` first, or "
+        reason = why_unknown(found.cell, searches)
+        terminal.paragraph(f"{reason}; {run_first}name one with --property, to measure it and baselines")
 
 
 def print_steering(found: Steering, terminal: Terminal, *, details: bool) -> None:

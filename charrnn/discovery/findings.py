@@ -253,6 +253,16 @@ class Findings:
         return findings
 
 
+def why_unknown(cell: str, searches: Sequence[Findings]) -> str:
+    """Return why no property of the catalog is known of a cell. searches: all earlier ones."""
+    if not searches:
+        return f"no search has found what cell {cell} tracks"
+    claim = next((claim for found in searches if (claim := found.claim_about(cell)) is not None), None)
+    if claim is None:
+        return f"the search found no property for cell {cell}"
+    return f"the search found {claim.property_name!r} for cell {cell}, which is not in the catalog"
+
+
 def columns_of(evidence: Sequence[Evidence]) -> tuple[list[str], list[list[Any]]]:
     """Return the column names of evidence as a table, and a row for each.
 
