@@ -184,13 +184,16 @@ def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
 
     evidence, searched = model.claim(cell, encoded), model.earlier_findings(encoded)
     if evidence is None:
-        if not searched:
-            return f"cell {cell}: not searched yet; `charrnn inspect` finds what it tracks"
-        candidates = (one for found in searched for one in found.claims() if one.cell == str(cell))
+        known = searched or model.known_findings(encoded)
+        if not known:
+            text = "" if model.run.has_held_out_text else " --text FILE"
+            return f"cell {cell}: not searched yet; `charrnn inspect {model.name}{text}` finds what it tracks"
+        where = "" if searched else " in the held-out text"
+        candidates = (one for found in known for one in found.claims() if one.cell == str(cell))
         best = next((one for one in candidates if one.score >= MIN_CORRELATE), None)
         if best is None:
-            return f"cell {cell}: no property found"
-        score = f"{measure(best)} {score_with_interval(best)} within the same character"
+            return f"cell {cell}: no property found{where}"
+        score = f"{measure(best)} {score_with_interval(best)} within the same character{where}"
         return f'cell {cell} has no name; for "{best.property_name}" it reaches {score}, but {"; ".join(best.failed)}'
     what = sentence(evidence) if evidence.verdict == "tracks" else f'correlates with "{evidence.property_name}"'
     line = f"cell {cell} {what}"
