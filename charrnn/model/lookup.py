@@ -92,6 +92,16 @@ def find_run(name: str | None = None, folder: Path | None = None) -> Path:
     raise UsageError(f"no run called {name!r} in {folder}", hint)
 
 
+def or_another_run(run: Run) -> str:
+    """Return the end of a hint that names another run with held-out text, the one trained last; empty without one."""
+    for name in all_run_names():
+        with contextlib.suppress(CharrnnError):
+            other = open_run(name)
+            if other.has_held_out_text and other.path.resolve() != run.path.resolve():
+                return f", or another run, such as {name!r}"
+    return ""
+
+
 class NameTakenError(UsageError):
     """A new run has the name of an existing one."""
 
