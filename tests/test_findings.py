@@ -496,12 +496,9 @@ def test_users_property_is_searched_again_when_its_code_changes(home, short_text
 
 
 def test_reason_why_no_property_is_known():
-    unnamed, of_the_catalog, own = (
-        evidence(cell="1:1", rank_correlation=0.1),
-        evidence(),
-        evidence(property_name="mine"),
-    )
+    unnamed = evidence(cell="1:1", rank_correlation=0.6, interval=None, beyond_kgram=None)
+    own = evidence(property_name="mine")
     assert why_unknown("1:3", []) == "no search has found what cell 1:3 tracks"
     assert why_unknown("1:1", [findings(unnamed)]) == "the search found no property for cell 1:1"
-    assert why_unknown("1:4", [findings(of_the_catalog)]) == "the search found no property for cell 1:4"
+    assert why_unknown("1:4", [findings(evidence())]) == "the search found no property for cell 1:4"
     assert why_unknown("1:3", [findings(own)]) == "the search found 'mine' for cell 1:3, which is not in the catalog"

@@ -57,7 +57,7 @@ def history(
 
 
 def _settled(found: History) -> str | None:
-    """Say from which step on the cell is as it is at the last checkpoint; None where a single checkpoint cannot tell."""
+    """Say from which step on the cell is as at the last checkpoint; None where a single checkpoint cannot tell."""
     from charrnn.discovery.history import SETTLED
 
     if found.settled_at is None:
