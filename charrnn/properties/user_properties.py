@@ -29,7 +29,8 @@ ASCII_FORMS = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "�
 def find_property(argument: str) -> Property:
     """Return the property of this name: a name, a title, a phrase or a part of one, NAME=REGEX, or FILE.py:function.
 
-    Typographic quotes and ellipses may be written in ASCII. Raises UsageError for an unknown property, or a mistake in the expression or the file.
+    Typographic quotes and ellipses may be written in ASCII.
+    Raises UsageError for an unknown property, or a mistake in the expression or the file.
     """
     if argument in CATALOG:
         return CATALOG[argument]
