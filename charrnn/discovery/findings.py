@@ -203,10 +203,12 @@ class Findings:
             yield from filled(line, terminal)
         shown = [one for one, _ in with_causes]
         best = [found for one in self.matches if (found := self.best_for(one.property_name)) is not None]
-        views = [one.excerpt.view() for one in [*shown, *best] if one.excerpt is not None]
-        if views:
+        pictured = [(one.kind, one.excerpt.view()) for one in [*shown, *best] if one.excerpt is not None]
+        if pictured:
             yield ""
-            yield from legend(replace(views[0].part(0, 0), title="the cell after each character"), terminal)
+            kinds = {kind for kind, _ in pictured}
+            view = replace(pictured[0][1].part(0, 0), title="the cell after each character")
+            yield from legend(view, terminal, report.focus_legend(kinds))
             yield from filled(report.score_legend(shown, causes), terminal)
         for matches in self.matches:
             yield ""
