@@ -219,7 +219,7 @@ def _columns(steering: Steering) -> Iterator[tuple[str, str]]:
         value += f"; *: beyond 98 % of its values, {low} to {high}"
     yield "value", value
     if steering.kind == "binary":
-        yield "holds", f"share of the characters where it holds: {steering.property_name}"
+        yield "holds", f"share of the characters with the property: {steering.property_name}"
     elif steering.kind == "graded":
         yield "mean", f"of the property: {steering.property_name}"
     yield from ((HEADERS[name], MEANINGS[name]) for name in _shown(steering))
