@@ -224,6 +224,10 @@ class Model(LanguageModel):
         """Return the findings of earlier searches of this text, the latest first."""
         return self._subject(text).findings()
 
+    def known_findings(self, text: TextLike = None) -> list[Findings]:
+        """Return the findings of earlier searches of this text, and then of the held-out text, the latest first."""
+        return [*self._subject(text).known_findings()]
+
     def gates(self, text: TextLike = None, *, characters: int = GATE_CHARACTERS) -> list[GateSaturation]:
         """Return for every gate the share of characters at which each cell saturates it, on either side.
 

@@ -14,9 +14,10 @@ from charrnn.causal.clamp import Clamp
 from charrnn.discovery.inputs import characters_of, language_of
 from charrnn.errors import CharrnnError, UsageError
 from charrnn.model.checkpoint import Checkpoint
+from charrnn.model.lookup import or_another_run
 from charrnn.model.losses import Losses, losses_of
 from charrnn.model.network import CharRNN, overflow_error, parameter_count
-from charrnn.model.run import Run
+from charrnn.model.run import NoHeldOutTextError, Run
 from charrnn.model.training_text import training_text
 from charrnn.model.writer import save_copy
 from charrnn.progress import StageProgress, no_progress
@@ -96,7 +97,11 @@ class ReadingModel:
         reading: fields of `ReadSettings` for a file or folder, where they differ from those of the run.
         """
         if text is None:
-            return "held-out text", self.run.held_out_text()
+            try:
+                return "held-out text", self.run.held_out_text()
+            except NoHeldOutTextError as error:
+                error.hint = f"{error.hint}{or_another_run(self.run)}"
+                raise
         if isinstance(text, EncodedText):
             return "text", text
         if isinstance(text, np.ndarray):

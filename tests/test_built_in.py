@@ -113,6 +113,19 @@ def test_names_are_known_to_other_commands(home: Path, model: Model, findings: F
     assert model.earlier_findings(other) == []
 
 
+def test_value_inside_is_known_of_a_named_cell_only(model: Model, findings: Findings) -> None:
+    named = next(one.cell for one in findings if one.kind == "binary")
+    outside, inside = model.class_medians(named)
+    assert outside != inside
+    unnamed = next(one.cell for one in findings.summaries if findings.claim_about(one.cell) is None)
+    with pytest.raises(CharrnnError) as caught:
+        model.sample(length=5, clamp=[f"{unnamed}=inside"])
+    assert str(caught.value) == (
+        f"the search found no property for cell {unnamed}, so its value inside is unknown; "
+        f"give a number, as in {unnamed}=0.9"
+    )
+
+
 def test_ablations_come_with_it(home: Path, model: Model) -> None:
     proven = model.earlier_ablations()[0]
     assert model.ablate(proven.cell) == proven

@@ -39,6 +39,8 @@ COMPLETED = {
     "charrnn inspect python-2 --cell 1": set(),
     "charrnn inspect missing --cell 1": set(),
     "charrnn history plays --property line": {"line position", "lines into the speech"},
+    "charrnn history plays --property hash": set(),
+    "charrnn history plays --property t": {"tag depth"},
 }
 
 
@@ -50,9 +52,11 @@ def folder(tmp_path: Path) -> Path:
     evidence = [
         {"cell": "1:7", "property_name": "line position", "rank_correlation": 0.5},
         {"cell": "1:30", "property_name": "in string", "rank_correlation": 0.9},
+        {"cell": "1:31", "property_name": "comma parity", "rank_correlation": 0.9},
     ]
+    findings = {"evidence": evidence, "controls": ["comma parity"]}
     (tmp_path / "checkpoints/plays/findings").mkdir()
-    (tmp_path / "checkpoints/plays/findings/a-b.json").write_text(json.dumps({"evidence": evidence}))
+    (tmp_path / "checkpoints/plays/findings/a-b.json").write_text(json.dumps(findings))
     (tmp_path / "corpora").mkdir()
     (tmp_path / "corpora/mine.txt").write_text("text")
     return tmp_path

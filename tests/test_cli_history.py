@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
+import torch
 
 from charrnn.errors import CharrnnWarning
+from charrnn.model.network import CharRNN
+from charrnn.settings import ModelSettings
 from tests.untrained import invoke, make_run, refused
 
 
@@ -15,6 +19,31 @@ def test_last_checkpoint_is_the_reference(home, short_text):
     data = json.loads(invoke("--cell", "2", "--json", command="history"))
     assert data["scores"] == [{"step": 3, "rank_correlation": pytest.approx(1)}]
     assert data["since"] == 3
+
+
+def test_comparison_with_itself_says_so(home, short_text):
+    make_run(home, short_text, saves=(3, 6))
+    shown = invoke("--cell", "2", command="history")
+    assert "compared with the cell at the last checkpoint" in shown
+    assert "like its final self from step 3 on (ρ of at least .9)" in shown
+    assert "tracked" not in shown
+
+
+def test_cell_that_changed_until_the_end(home, short_text):
+    last, size = make_run(home, short_text, saves=(6,)), len(set(short_text))
+    other = CharRNN(ModelSettings("lstm", 1, 6, 4), size)
+    other.initialize(torch.Generator().manual_seed(2))
+    earlier = make_run(home, short_text, name="earlier", network=other)
+    shutil.copytree(earlier.path / "checkpoints" / "00000003", last.path / "checkpoints" / "00000003")
+    assert "at no earlier checkpoint is the cell like its final self" in invoke("a", "--cell", "2", command="history")
+
+
+@pytest.mark.parametrize("arguments", [(), ("-p", "line position")])
+def test_single_checkpoint_tells_no_beginning(home, short_text, arguments):
+    make_run(home, short_text)
+    shown = invoke("--cell", "2", *arguments, command="history")
+    assert "from step" not in shown
+    assert "the run has only 1 checkpoint" in shown
 
 
 def test_property(home, short_text):

@@ -252,6 +252,15 @@ def test_cell_profile(run):
     assert "cell 1:1: no property found" in invoke("--cell", "1", "--length", "20")
 
 
+def test_search_of_the_held_out_text_counts_for_another_text(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("the lazy fox\n" * 20)
+    own_text = ("--cell", "1", "--text", str(tmp_path / "notes.txt"))
+    assert "cell 1:1: not searched yet; `charrnn inspect a` finds what it tracks" in invoke(*own_text)
+    invoke("--property", "line position")
+    assert invoke("--cell", "1").startswith("cell 1:1: no property found\n")
+    assert invoke(*own_text).startswith("cell 1:1: no property found in the held-out text\n")
+
+
 def test_like_beyond_ascii(home):
     text = "caf\u00e9 au lait\n" * 200
     for as_bytes in (False, True):
@@ -281,6 +290,13 @@ def test_profile_of_a_named_cell(run):
     assert lines[0].startswith("cell 1:1 is high inside parentheses: mean c ")
     assert any(re.match(r"inside parentheses .* %, mean", line) for line in lines)
     assert any(re.match(r"elsewhere .* %, mean", line) for line in lines)
+
+
+@pytest.mark.parametrize(("signal", "name"), [("c", "tanh(c)"), ("h", "h"), ("forget", "forget gate")])
+def test_values_of_a_profile_are_named(run, signal, name):
+    lines = invoke("--cell", "1", "--length", "20", "--signal", signal).splitlines()
+    assert f"{name} at the marked character, and the text around it" in lines
+    assert f"distribution of {name}, share of the characters, and mean of {name}" in lines
 
 
 def test_cell_without_a_name_says_what_it_fits_and_why_that_is_no_name(run):

@@ -25,7 +25,15 @@ def test_screen_json_csv_and_figure_agree(home, short_text, monkeypatch):
     assert "tracks" not in shown, "no search has named a cell"
     assert "each text" in shown[shown.rindex("gradient share") :]
     alone = " ".join(invoke("a", command="memory").split())
-    assert "gradient share of the squared gradient k characters back, at 4 places spread over 1,000 characters" in alone
+    for legend in (
+        "norm: of the gradient of the loss by the state k characters before",
+        "bits lost: per character, where only the last n characters are the true ones",
+        "gradient share: part of the squared gradient k characters back that is the cell's, over 4 places of",
+        "typical: mean of the shares at each place, at k = 100",
+    ):
+        assert legend in alone
+    norms, lost, shares = (alone.index(one) for one in ("norm, k =", "bits lost, n =", "gradient share, k ="))
+    assert norms < alone.index("norm: ") < lost < alone.index("bits lost: ") < shares < alone.index("gradient share: ")
     (data,) = json.loads(invoke("b", "--json", command="memory"))["runs"]
     norms = data["gradient_norm"]["geometric_mean"]
     assert norms[0] == pytest.approx(1) and len(norms) == 201

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -15,8 +16,13 @@ STEER = ("--cell", "1:3", "--texts", "2", "--length", "100")
 def test_screen_and_json(home):
     make_run(home, prose(18_000))
     shown = invoke(*STEER, "--property", "inside parentheses", command="steer")
-    assert shown.startswith("Cell 1:3, held outside → held inside: ")
+    assert shown.startswith("Cell 1:3, held outside → held inside:\n  inside parentheses ")
+    assert max(map(len, shown.split("\n\n")[0].splitlines())) <= 80
     assert "moved inside" in shown
+    legend = shown.split("\n\n")[2]
+    assert re.search(r"^closes +how often it ends within a line, per 1,000 characters$", legend, re.M)
+    assert re.search(r"^nats +loss of the network without the hold", legend, re.M)
+    assert re.search(r"^primed +nothing is held", legend, re.M)
     data = json.loads(invoke(*STEER, "--json", command="steer"))
     assert (data["cell"], data["signal"], len(data["conditions"])) == ("1:3", "c", 6)
 
@@ -25,7 +31,11 @@ def test_without_a_claim(home):
     make_run(home, prose(18_000), recurrence="gru")
     shown = invoke(*STEER, command="steer")
     assert "at its 95 %" in shown
-    assert "no search has found what cell 1:3 tracks" in shown
+    assert "no search has found what cell 1:3 tracks; run `charrnn inspect a` first, or" in shown
+    invoke("--property", "line position")
+    after = invoke(*STEER, command="steer")
+    assert "the search found no property for cell 1:3; name one with --property" in after
+    assert "charrnn inspect" not in after
 
 
 @pytest.mark.parametrize(

@@ -155,9 +155,12 @@ def test_imported_run_cannot_be_resumed(file: Path, home: Path) -> None:
 def test_run_without_text_says_how_to_give_one(run: Run, home: Path) -> None:
     export_run(run, home / "file")
     import_run(home / "file", "copy")
-    message = "copy was imported without held-out text"
-    assert refused("copy", command="evaluate") == f"{message}; name a text: charrnn evaluate copy FILE"
-    assert refused("copy") == f"{message}; name a text, as in --text FILE"
+    message, other = "copy was imported without held-out text", ", or another run, such as 'chat'"
+    hint = "name a text, as in `charrnn evaluate copy FILE`"
+    assert refused("copy", command="evaluate") == f"{message}; {hint}{other}"
+    for command in ("inspect", "gates", "memory"):
+        assert refused("copy", command=command) == f"{message}; name a text, as in --text FILE{other}"
+    assert refused("copy", "--cell", "1", command="history").endswith(other)
     assert refused("copy", "--clamp", "1:2=inside", command="sample") == f"{message}; give a value, as in 1:2=0.9"
     (home / "a.txt").write_text(TEXT)
     assert "nats per character" in invoke("copy", "a.txt", command="evaluate")

@@ -28,7 +28,7 @@ from charrnn.discovery.cache import (
 )
 from charrnn.discovery.evidence import Evidence
 from charrnn.discovery.excerpts import Excerpt
-from charrnn.discovery.findings import Findings, columns_of
+from charrnn.discovery.findings import Findings, columns_of, why_unknown
 from charrnn.discovery.match_summary import MatchSummary
 from charrnn.discovery.probe import Probe
 from charrnn.discovery.report import score_with_interval
@@ -493,3 +493,12 @@ def test_users_property_is_searched_again_when_its_code_changes(home, short_text
     assert not is_searched("aeiou")
     assert is_searched("aeiouy")
     assert len(earlier_findings(run, network, run.held_out_text())) == 2
+
+
+def test_reason_why_no_property_is_known():
+    unnamed = evidence(cell="1:1", rank_correlation=0.6, interval=None, beyond_kgram=None)
+    own = evidence(property_name="mine")
+    assert why_unknown("1:3", []) == "no search has found what cell 1:3 tracks"
+    assert why_unknown("1:1", [findings(unnamed)]) == "the search found no property for cell 1:1"
+    assert why_unknown("1:4", [findings(evidence())]) == "the search found no property for cell 1:4"
+    assert why_unknown("1:3", [findings(own)]) == "the search found 'mine' for cell 1:3, which is not in the catalog"

@@ -337,6 +337,43 @@ def test_part_of_a_name_or_a_title_is_enough():
     assert find_property("word ends [next]") is CATALOG["word ends"]
 
 
+@pytest.mark.parametrize(
+    "argument", ["quotes", "inside quotes", 'inside "..."', 'inside "…"', "Inside “...”", "inside “…”"]
+)
+def test_quotes_need_no_typographic_signs(argument):
+    assert find_property(argument) is CATALOG["inside “…”"]
+
+
+def test_phrase_of_a_property_is_a_name_too():
+    assert find_property("inside docstrings") is CATALOG["docstring"]
+    assert find_property("parentheses") is CATALOG["inside parentheses"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "nearest"),
+    [
+        ("position", "line position, position in word, sentence position, paragraph position"),
+        ("inside parentesis", "inside parentheses"),
+        ("qotes", "inside “…”?"),
+        ("speker name", "speaker name"),
+    ],
+)
+def test_nearest_names_come_first(argument, nearest):
+    with pytest.raises(UsageError) as caught:
+        find_property(argument)
+    assert str(caught.value).startswith(f"there is no property {argument!r}; did you mean {nearest}")
+
+
+def test_control_labels_are_not_suggested():
+    for argument in ("xyz", "hash of the wrd", "comma parit"):
+        with pytest.raises(UsageError) as caught:
+            find_property(argument)
+        message = str(caught.value).removeprefix(f"there is no property {argument!r}")
+        listed = message.partition("he catalog: ")[2].partition(". Your own")[0].split(", ")
+        assert sorted(listed) == sorted(one.name for one in searchable())
+        assert not any(one.name in message for one in CATALOG.values() if one.control)
+
+
 def test_languages_by_name_and_by_file_suffix():
     assert find_language("C++") == "cpp"
     assert find_language(".rs") == "rust"

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from charrnn.causal.levels import measure_levels
-from charrnn.causal.steered import Steering, caveat, claim, notes, samples, table_of
+from charrnn.causal.steered import (
+    HEADERS,
+    Steering,
+    changed_characters,
+    claim,
+    claim_lines,
+    legend_lines,
+    samples,
+    table_of,
+    texts_read,
+)
 from charrnn.causal.steering import steer
 from charrnn.discovery.inputs import characters_of
 from charrnn.display.terminal import Terminal
@@ -155,12 +167,51 @@ def test_fluency_is_the_score_of_the_text():
 @pytest.mark.parametrize("name", [None, "inside parentheses", "line position"])
 def test_output_fits_the_terminal(name):
     found = steering_of(LATCH, name)
-    shown = [*table_of(found, TERMINAL).splitlines(), *samples(found, TERMINAL), caveat(found)]
+    legend = legend_lines(found, TERMINAL)
+    shown = [*table_of(found, TERMINAL).splitlines(), *legend, *samples(found, TERMINAL), texts_read(found)]
     assert max(map(len, shown)) <= 80
-    assert ("*:" in caveat(found)) == ("*" in table_of(found, TERMINAL))
-    assert all(notes(found))
+    assert ("*:" in "".join(legend)) == ("*" in table_of(found, TERMINAL))
+    assert changed_characters(found)
     assert "cell 1:5" in claim(found).lower()
     assert json.loads(json.dumps(found.to_json()))["claim"] == claim(found)
+
+
+@pytest.mark.parametrize("name", [None, "inside parentheses", "line position"])
+def test_legend_explains_every_column_and_row(name):
+    found = steering_of(LATCH, name)
+    header, _, *rows = table_of(found, TERMINAL).splitlines()
+    words = {line.split("  ")[0] for line in legend_lines(found, TERMINAL)} - {""}
+    for title in ("value", "holds", "mean", *HEADERS.values(), "nats"):
+        assert (title in words) == (f" {title} " in f"{header} ")
+    kinds = {row.split()[0] for row in rows} - {"not"}
+    assert kinds <= {word.split()[0] for word in words}
+
+
+def test_claim_has_a_line_for_each_part():
+    found = steering_of(LATCH)
+    heading, *parts = claim_lines(found)
+    assert f"{heading} {'; '.join(part.strip() for part in parts)}" == claim(found)
+    assert len(parts) == 3
+
+
+def test_samples_begin_where_they_differ():
+    found = steering_of(LATCH)
+    low, high = (
+        dataclasses.replace(one, sample="the same line\n" * 6 + f"and then {word} it slept")
+        for one, word in zip(found.compared[1:], ("noon", "Anna"), strict=True)
+    )
+    conditions = {found.low: low, found.high: high}
+    changed = dataclasses.replace(
+        found, conditions=tuple(conditions.get(place, one) for place, one in enumerate(found.conditions))
+    )
+    assert [re.split(" +│ ", line) for line in samples(changed, TERMINAL)] == [
+        ["held outside, from character 85 on:", "held inside, from character 85 on:"],
+        ["and then noon it slept", "and then Anna it slept"],
+    ]
+    same = dataclasses.replace(changed, low=found.high)
+    assert samples(same, TERMINAL) == [
+        "held inside, held inside: the first 106 characters of the first text are the same"
+    ]
 
 
 @pytest.mark.parametrize("recurrence", ["gru", "rnn"])

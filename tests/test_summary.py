@@ -60,6 +60,21 @@ def test_named_cell_is_shown_on_a_text():
     ]
 
 
+@pytest.mark.parametrize(
+    ("shown", "where"),
+    [
+        ([evidence()], "begins or ends"),
+        ([graded("line position")], "crosses its median"),
+        ([evidence(cell="1:4"), graded("line position")], "begins, ends or crosses its median"),
+    ],
+)
+def test_legend_explains_the_marked_character(shown, where):
+    found = findings(*shown)
+    assert f"^: where the property {where}\n" in str(found)
+    colored = "\n".join(found.lines(dataclasses.replace(Terminal.plain(), colors="256")))
+    assert f"underlined: where the property {where}\n" in colored
+
+
 def test_what_else_was_found():
     shown = " ".join(str(findings(evidence(), evidence(cell="1:4", sign=-1, stability=0.6))).split())
     assert "Correlate, but miss a condition for a name: in string 1:4 .95." in shown

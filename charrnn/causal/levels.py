@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.discovery.findings import why_unknown
 from charrnn.discovery.subject import Subject
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import warm_up
@@ -107,10 +108,11 @@ def claimed_levels(subject: Subject, cell: Cell, signal: str) -> tuple[float, fl
     """
     claimed = subject.property_of(cell)
     if claimed is None:
-        raise CharrnnError(
-            f"no search has found what cell {cell} tracks, so its value inside is unknown",
-            f"run `charrnn inspect {subject.run.name}` first, or give a value",
-        )
+        searches = [*subject.known_findings()]
+        ways = f"give a number, as in {cell}=0.9"
+        if not searches:
+            ways = f"run `charrnn inspect {subject.run.name}` first, or {ways}"
+        raise CharrnnError(f"{why_unknown(str(cell), searches)}, so its value inside is unknown", ways)
     truth = claimed.of(subject.characters(LEVEL_CHARACTERS))
     levels = measure_levels(subject.network, subject.text[:LEVEL_CHARACTERS], cell, signal, truth)
     return levels.outside, levels.inside

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Literal, get_args
@@ -18,6 +19,7 @@ SteeringKind = Literal["free", "held", "primed", "moved"]
 KINDS: tuple[SteeringKind, ...] = get_args(SteeringKind)
 SAMPLE_LINES = 2
 DETAILED_SAMPLE_LINES = 12
+MIN_LEGEND = 20  # columns
 LEAST_SHOWN = 0.1
 """A measure that is smaller in every row is left out of the table."""
 COUNTS = {"opening": "openings", "closing": "closings", "unclosed": "unclosed at a line end", "?!": "? and !"}
@@ -29,6 +31,14 @@ HEADERS = {
     "?!": "? !",
     "line length": "line",
     "indentation": "indent",
+}
+MEANINGS = {
+    "opening": "how often the property begins, per 1,000 characters",
+    "closing": "how often it ends within a line, per 1,000 characters",
+    "unclosed": "how often it ends with the line instead, per 1,000 characters",
+    "?!": "how often these marks occur, per 1,000 characters",
+    "line length": "mean length of a line, in characters",
+    "indentation": "mean indentation of a line, in characters",
 }
 
 
@@ -109,7 +119,8 @@ class Steering:
 
     def __str__(self) -> str:
         plain = Terminal.plain(100)
-        return "\n".join([claim(self), "", table_of(self, plain), *samples(self, plain), "", *notes(self)])
+        table = [table_of(self, plain), *legend_lines(self, plain), "", *samples(self, plain), ""]
+        return "\n".join([*claim_lines(self), "", *table, changed_characters(self), texts_read(self)])
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "claim": claim(self)}
@@ -122,6 +133,18 @@ def number(value: float, *, sign: bool = False) -> str:
 
 def claim(steering: Steering) -> str:
     """Return in plain words what holding the cell changes most."""
+    heading, parts = _claim(steering)
+    return f"{heading} {'; '.join(parts)}"
+
+
+def claim_lines(steering: Steering) -> list[str]:
+    """Return `claim` as a heading and an indented line for each part."""
+    heading, parts = _claim(steering)
+    return [heading, *(f"  {part}" for part in parts)]
+
+
+def _claim(steering: Steering) -> tuple[str, list[str]]:
+    """Return the conditions that are compared, and what changes between them."""
     free, low, high = steering.compared
     title, binary = steering.property_name, steering.kind == "binary"
     parts = []
@@ -140,7 +163,7 @@ def claim(steering: Steering) -> str:
         parts += [", ".join(changes) + unit] if changes else []
     parts = parts or ["nothing in the table changes beyond chance"]
     costs = " and ".join(decimal(one.nats.mean - free.nats.mean, 2, sign=True) for one in (low, high))
-    return f"Cell {steering.cell}, {low.name} → {high.name}: {'; '.join(parts)}; costs {costs} nats per character"
+    return f"Cell {steering.cell}, {low.name} → {high.name}:", [*parts, f"costs {costs} nats per character"]
 
 
 def _most_changed(steering: Steering) -> list[str]:
@@ -157,11 +180,7 @@ def _most_changed(steering: Steering) -> list[str]:
 
 def table_of(steering: Steering, terminal: Terminal) -> str:
     """Return a row for each condition as styled text."""
-    first, *others = (one.measures for one in steering.conditions)
-    shown = [
-        name for name in HEADERS if name in first and max(one[name].mean for one in (first, *others)) >= LEAST_SHOWN
-    ]
-    binary = steering.kind == "binary"
+    shown, binary = _shown(steering), steering.kind == "binary"
     headers = ["", "value", *([] if steering.kind is None else ["holds" if binary else "mean"])]
     headers += [*(HEADERS[name] for name in shown), "nats"]
     rows = []
@@ -175,49 +194,89 @@ def table_of(steering: Steering, terminal: Terminal) -> str:
     return format_table(headers, rows, terminal, right=headers[1:])
 
 
+def _shown(steering: Steering) -> list[str]:
+    """Return the measures that the table shows, in its order."""
+    measured = [one.measures for one in steering.conditions]
+    return [one for one in HEADERS if one in measured[0] and max(each[one].mean for each in measured) >= LEAST_SHOWN]
+
+
+def legend_lines(steering: Steering, terminal: Terminal) -> list[str]:
+    """Return what each column and each kind of row of the table is, in aligned lines."""
+    entries = [*_columns(steering), *_rows(steering)]
+    margin = max(len(name) for name, _ in entries) + 2
+    lines = []
+    for name, words in entries:
+        wrapped = wrap_words(words, max(terminal.width - margin, MIN_LEGEND), program=terminal.program)
+        lines += [f"{label:<{margin}}{line}" for label, line in zip_longest([name], wrapped, fillvalue="")]
+    return lines
+
+
+def _columns(steering: Steering) -> Iterator[tuple[str, str]]:
+    """Yield the header and the meaning of each column."""
+    value = "of the cell"
+    if not all(one.natural for one in steering.conditions):
+        low, high = (decimal(end, 2) for end in steering.range)
+        value += f"; *: beyond 98 % of its values, {low} to {high}"
+    yield "value", value
+    if steering.kind == "binary":
+        yield "holds", f"share of the characters with the property: {steering.property_name}"
+    elif steering.kind == "graded":
+        yield "mean", f"of the property: {steering.property_name}"
+    yield from ((HEADERS[name], MEANINGS[name]) for name in _shown(steering))
+    yield "nats", "loss of the network without the hold; higher: less fluent"
+
+
+def _rows(steering: Steering) -> Iterator[tuple[str, str]]:
+    """Yield the beginning of the name and the meaning of each kind of row."""
+    low, high = steering.names
+    if steering.kind is None:
+        yield "at its …", "held at this quantile of its values in the text"
+        return
+    classes = f"{low}, {high}"
+    if steering.kind == "graded":
+        classes = "in the lowest or highest quarter of the property"
+    yield "held", f"at the cell's median {classes}, or halfway between"
+    yield f"{low}+, {high}+", "beyond these, by half the distance of the medians"
+    yield "primed", "nothing is held; the texts continue places of this class"
+    yield "moved", "the difference of the means is added to h of the whole layer"
+
+
 def samples(steering: Steering, terminal: Terminal, rows: int = SAMPLE_LINES) -> list[str]:
-    """Return the beginnings of two texts of the same seed side by side, held low and high. rows: of text."""
+    """Return two texts of the same seed side by side, held low and high, from where they differ. rows: of text."""
     from rich.cells import set_cell_size
 
     width = (min(terminal.width, 120) - 3) // 2
+    _, low, high = steering.compared
+    common = next((at for at, (a, b) in enumerate(zip(low.sample, high.sample, strict=False)) if a != b), None)
+    if common is None:
+        length = min(len(low.sample), len(high.sample))
+        return [f"{low.name}, {high.name}: the first {length} characters of the first text are the same"]
+    start = max(low.sample.rfind("\n", 0, common) + 1, common - width // 2)
+    place = f", from character {start + 1} on" if start else ""
     columns = []
-    for one in steering.compared[1:]:
-        safe = safe_text(one.sample.replace("\t", "    "), keep_newlines=True)
+    for one in (low, high):
+        safe = safe_text(one.sample[start:].replace("\t", "    "), keep_newlines=True)
         if kind_of(steering.language) == "code":
             lines = [line[:width] for line in safe.split("\n")]
         else:
             lines = wrap_words(safe.replace("\n", " ↵ " if terminal.unicode else " "), width)
-        columns.append([f"{one.name}:", *lines[:rows]])
+        columns.append([f"{one.name}{place}:", *lines[:rows]])
     divider = " │ " if terminal.unicode else " | "
     pairs = zip_longest(*columns, fillvalue="")
     return [f"{set_cell_size(left, width)}{divider}{right}" for left, right in pairs]
 
 
-def caveat(steering: Steering) -> str:
-    """Return what the rows are, in one line."""
-    rows = f"{steering.texts} texts of {steering.length:,} characters a row; counts per 1,000"
-    return rows if all(one.natural for one in steering.conditions) else f"{rows}; *: beyond its usual range"
+def texts_read(steering: Steering) -> str:
+    """Return how many texts each row of the table is measured on."""
+    return f"{steering.texts} texts of {steering.length:,} characters a row, all with the same seed, {steering.seed}"
 
 
-def notes(steering: Steering) -> list[str]:
-    """Return the characters that change most, and how to read the table."""
+def changed_characters(steering: Steering) -> str:
+    """Return the characters whose frequency changes most."""
     _, low, high = steering.compared
     changes = ", ".join(
         f"{symbol_name(one.symbol)} {number(one.low)} → {number(one.high)} "
         f"[{' to '.join(number(end, sign=True) for end in (one.difference.low, one.difference.high))}]"
         for one in steering.frequencies
     )
-    legend = [
-        f"all rows have the same random numbers, seed {steering.seed}; nats: per character, under the network as it was"
-    ]
-    if steering.kind == "binary":
-        legend.append("opens, closes: episodes that begin, and that end within a line; unclosed: that end with a line")
-    if steering.kind is not None:
-        legend.append(
-            "+: beyond the median; primed: continues text of this class, nothing held; moved: the difference of class "
-            "means added to h of the whole layer"
-        )
-    if not all(one.natural for one in steering.conditions):
-        low_end, high_end = steering.range
-        legend.append(f"*: beyond the cell's 1 % and 99 % quantiles, {decimal(low_end, 2)} and {decimal(high_end, 2)}")
-    return [f"characters per 1,000, {low.name} → {high.name} [95 % of the difference]: {changes}", "; ".join(legend)]
+    return f"characters per 1,000, {low.name} → {high.name} [95 % of the difference]: {changes}"

@@ -98,5 +98,7 @@ def _candidates(run: str | None) -> Iterator[tuple[str, str]]:
     if latest is None:
         return
     findings = from_json_bytes(read_bounded(latest, LARGEST_FINDINGS), str(latest), LARGEST_FINDINGS)
+    controls = findings.get("controls", [])
     for one in sorted(findings["evidence"], key=lambda one: float(one["rank_correlation"])):
-        yield str(one["cell"]), str(one["property_name"])
+        if one["property_name"] not in controls:
+            yield str(one["cell"]), str(one["property_name"])

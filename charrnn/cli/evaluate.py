@@ -126,6 +126,7 @@ def evaluate(
     [bold]charrnn evaluate --explain --compare rnn[/bold]
     """
     from charrnn.api import load
+    from charrnn.model.lookup import or_another_run
     from charrnn.model.run import NoHeldOutTextError
 
     settings = settings_from(TerminalSettings, given)
@@ -133,7 +134,8 @@ def evaluate(
     _check_options(output, corpus, explain=explain, reads_corpus=dynamic or mix or explain or baselines is not False)
     model = options.load_model(run, checkpoint, device)
     if text is None and not model.run.has_held_out_text:
-        raise NoHeldOutTextError(model.name, f"name a text: charrnn evaluate {model.name} FILE")
+        hint = f"name a text, as in `charrnn evaluate {model.name} FILE`{or_another_run(model.run)}"
+        raise NoHeldOutTextError(model.name, hint)
     others = [load(name, device=device) for name in compare or ()]
     title, encoded = options.read_text(model, text, skip_unknown=skip_unknown, given=given)
     if len(encoded) < 2:

@@ -56,6 +56,23 @@ def history(
     _print(found, model.name, output_terminal(settings))
 
 
+def _settled(found: History) -> str | None:
+    """Say from which step on the cell is as at the last checkpoint; None where a single checkpoint cannot tell."""
+    from charrnn.discovery.history import SETTLED
+
+    if found.settled_at is None:
+        itself = found.property_name is None
+        return f"{LAST} the cell depends on the character alone" if itself else "no checkpoint tracks this property"
+    if len(found.steps) == 1:
+        return None
+    step = count(found.settled_at)
+    if found.property_name is not None:
+        return f"tracked from step {step} on (at least 90 % of the last score)"
+    if found.settled_at == found.steps[-1]:
+        return f"at no earlier checkpoint is the cell like its final self (ρ of at least {decimal(SETTLED, 1)})"
+    return f"like its final self from step {step} on (ρ of at least {decimal(SETTLED, 1)})"
+
+
 def _print(found: History, run: str, terminal: Terminal) -> None:
     from charrnn.display.plots import sparkline
     from charrnn.display.tables import table
@@ -74,9 +91,7 @@ def _print(found: History, run: str, terminal: Terminal) -> None:
         width = min(len(rows), terminal.width)
         terminal.write(f"\n{sparkline(found.scores, width, unicode=terminal.unicode)}\n")
     terminal.write("\n")
-    if found.settled_at is None:
-        terminal.paragraph("no checkpoint tracks this property")
-    else:
-        terminal.paragraph(f"tracked from step {count(found.settled_at)} on (at least 90 % of the last score)")
+    if (settled := _settled(found)) is not None:
+        terminal.paragraph(settled)
     if len(rows) < 3:
         terminal.paragraph(f"the run has only {checkpoints}; train with --keep every:N to keep more")

@@ -14,6 +14,7 @@ import typer
 from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
+from charrnn.display.terminal import Terminal, wrap_words
 from charrnn.options import only_one_of, settings_from
 from charrnn.progress import progress_bar, span
 from charrnn.settings import TerminalSettings
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from charrnn.api import Model
     from charrnn.causal.reach import Memory
-    from charrnn.display.terminal import Terminal
     from charrnn.text.encoded_text import EncodedText
 
 SHOWN_LAGS, SHOWN_CONTEXTS = (1, 10, 20, 50, 100, 200), (1, 2, 5, 10, 20, 50, 100, 200)
@@ -34,15 +34,11 @@ LEAST = 1e-6  # the lowest norm that is plotted
 MAX_WIDTH, ROWS = 78, 8
 SHARES_SHOWN, LEAST_SHARE = 4, 0.01
 Y_LABEL = "gradient norm k characters back, relative to k = 0"
-LEGEND = {
-    "norm": "of the gradient of the loss by the state k characters before, relative to k = 0; geometric mean",
-    "halves every": "this many characters, from k = {tail} on",
-    "bits lost": "where only the last n characters are the true ones",
-    "context": "the n from which on less than .01 bit is lost",
-    "gradient share": "of the squared gradient k characters back, at {positions} places spread over {characters}",
-    "typical": "mean share at k = {lag}, all positions alike",
-    "half from": "how many positions make up half of the squared gradient there",
+SHARE_COLUMNS = {
+    "typical": "mean of the shares at each place, at k = {lag}",
+    "half from": "how many places make up half of the squared gradient there",
 }
+"""Column of the shares that a narrow terminal leaves out → what it shows."""
 
 AgainstOption = Annotated[
     list[str] | None,
@@ -153,8 +149,6 @@ def _figure(measured: Sequence[MeasuredModel]) -> str:
 
 
 def _print(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
-    from charrnn.display.tables import key_values
-
     for one in measured:
         terminal.paragraph(f"{one.model.name} · {one.model.shape} · {one.title}, {count(len(one.text))} characters")
         terminal.paragraph(_summary(one.memory))
@@ -166,11 +160,13 @@ def _print(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
     _context_table(measured, terminal)
     terminal.write("\n")
     _share_table(measured, terminal)
-    terminal.write("\n")
-    reach, share = measured[0].memory.reach, measured[0].memory.share
-    read = amount(len(measured[0].text), "character") if len(measured) == 1 else "each text"
-    facts = {"tail": reach.tail, "lag": share.lags[-1], "positions": reach.positions, "characters": read}
-    key_values([(name, text.format(**facts)) for name, text in LEGEND.items()], terminal)
+
+
+def _legend(terminal: Terminal, words: dict[str, str]) -> None:
+    """Write what the columns above are. words: name → meaning."""
+    for name, meaning in words.items():
+        wrapped = wrap_words(f"{name}: {meaning}", terminal.width, indent="  ", program=terminal.program)
+        terminal.write("".join(f"{line}\n" for line in wrapped))
 
 
 def _summary(memory: Memory) -> str:
@@ -207,6 +203,11 @@ def _norm_table(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
         values = [_number(mean[lag]) if lag < len(mean) else "–" for lag in lags]
         rows.append([one.model.name, *values, _half_life(one.memory.reach.half_life)])
     table(headers, rows, terminal, right=headers[1:])
+    words = {
+        "norm": "of the gradient of the loss by the state k characters before, relative to k = 0; geometric mean",
+        "halves every": f"this many characters, from k = {measured[0].memory.reach.tail} on",
+    }
+    _legend(terminal, words)
 
 
 def _context_table(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
@@ -220,6 +221,11 @@ def _context_table(measured: Sequence[MeasuredModel], terminal: Terminal) -> Non
         values = [_bits(excess[n]) if n < len(excess) else "–" for n in lags]
         rows.append([one.model.name, *values, f"> {len(excess) - 1}" if needed is None else f"{needed}"])
     table(headers, rows, terminal, right=headers[1:])
+    words = {
+        "bits lost": "per character, where only the last n characters are the true ones, after other text",
+        "context": "the n from which on less than .01 bit is lost",
+    }
+    _legend(terminal, words)
 
 
 def _share_table(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
@@ -242,8 +248,13 @@ def _share_table(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
     if not any(row[-1] for row in rows):
         headers, rows = headers[:-1], [row[:-1] for row in rows]
     if rows:
-        headers, rows = fit(headers, rows, terminal, ("typical", "half from"))
+        headers, rows = fit(headers, rows, terminal, [*SHARE_COLUMNS])
         table(headers, rows, terminal, right=[name for name in headers[1:] if name != "tracks"])
+        places = f"{measured[0].memory.reach.positions} places"
+        read = amount(len(measured[0].text), "character") if len(measured) == 1 else "each text"
+        meaning = f"part of the squared gradient k characters back that is the cell's, over {places} of {read}"
+        shown = {name: text.format(lag=lags[-1]) for name, text in SHARE_COLUMNS.items() if name in headers}
+        _legend(terminal, {"gradient share": meaning, **shown})
     else:
         terminal.paragraph(f"no cell carries {100 * LEAST_SHARE:.0f} % of the gradient over {lags[0]} characters")
 

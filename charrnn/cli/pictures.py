@@ -100,6 +100,8 @@ def profile_lines(
     """Yield passages, a histogram, correlated cells, and effects of a cell as styled lines. view: how it is colored."""
     yield ""
     yield from _passages(model, profile, encoded, view, terminal)
+    name = _signal(model, profile)
+    yield f"distribution of {name}, share of the characters, and mean of {name}"
     yield from histogram_lines(profile.classes(), view.scale, terminal, view.palette)
     yield ""
     yield from _effects(model, profile, terminal.width)
@@ -120,7 +122,7 @@ def _passages(
         ]
         passages = passages + sorted(wrong, key=lambda one: one.kind, reverse=True)
         note = "; misses and false alarms contradict the name" if wrong else ", and the text around it"
-        yield from terminal.wrap(f"value at the {_marked(terminal)} character{note}")
+        yield from terminal.wrap(f"{_signal(model, profile)} at the {_marked(terminal)} character{note}")
     for one in passages:
         start = max(0, one.position - PASSAGE)
         part = slice(start, min(one.position + PASSAGE, len(profile.values)))
@@ -138,6 +140,11 @@ def _passages(
             yield (label if not row else " " * len(label)) + line
     if passages:
         yield ""
+
+
+def _signal(model: Model, profile: CellProfile) -> str:
+    """Return the name of the values of a profile, such as `tanh(c)`."""
+    return model.network.recurrence.display_name(profile.signal)
 
 
 def _marked(terminal: Terminal) -> str:
@@ -184,13 +191,16 @@ def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
 
     evidence, searched = model.claim(cell, encoded), model.earlier_findings(encoded)
     if evidence is None:
-        if not searched:
-            return f"cell {cell}: not searched yet; `charrnn inspect` finds what it tracks"
-        candidates = (one for found in searched for one in found.claims() if one.cell == str(cell))
+        known = searched or model.known_findings(encoded)
+        if not known:
+            text = "" if model.run.has_held_out_text else " --text FILE"
+            return f"cell {cell}: not searched yet; `charrnn inspect {model.name}{text}` finds what it tracks"
+        where = "" if searched else " in the held-out text"
+        candidates = (one for found in known for one in found.claims() if one.cell == str(cell))
         best = next((one for one in candidates if one.score >= MIN_CORRELATE), None)
         if best is None:
-            return f"cell {cell}: no property found"
-        score = f"{measure(best)} {score_with_interval(best)} within the same character"
+            return f"cell {cell}: no property found{where}"
+        score = f"{measure(best)} {score_with_interval(best)} within the same character{where}"
         return f'cell {cell} has no name; for "{best.property_name}" it reaches {score}, but {"; ".join(best.failed)}'
     what = sentence(evidence) if evidence.verdict == "tracks" else f'correlates with "{evidence.property_name}"'
     line = f"cell {cell} {what}"

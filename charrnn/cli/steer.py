@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from charrnn.causal.steered import Steering
     from charrnn.display.terminal import Terminal
 
-OTHER_ROWS = 10  # of the screen: all but the table and the samples
+OTHER_ROWS = 7  # of the screen: blank lines, headings of the samples, what was read, and the prompt
 MAX_SAMPLE_LINES = 12
 
 TextsOption = Annotated[int, typer.Option("--texts", "-n", help="Texts for each value.", min=2, max=10_000)]
@@ -78,25 +78,29 @@ def steer(
     more = "" if details else " · more: --details"
     terminal.paragraph(f"{model.name} · {model.shape} · {title}{more}")
     if found.property_name is None:
-        terminal.paragraph(
-            f"no search has found what cell {found.cell} tracks: run `charrnn inspect {model.name}`, or give "
-            "--property, to measure a property and baselines"
-        )
+        from charrnn.discovery.findings import why_unknown
+
+        searches = model.known_findings(encoded)
+        run_first = "" if searches else f"run `charrnn inspect {model.name}` first, or "
+        reason = why_unknown(found.cell, searches)
+        terminal.paragraph(f"{reason}; {run_first}name one with --property, to measure it and baselines")
 
 
 def print_steering(found: Steering, terminal: Terminal, *, details: bool) -> None:
-    """Print what changes, for each way to generate. details: also longer samples, and how to read the table."""
+    """Print what changes, for each way to generate. details: also longer samples, and the characters that change."""
     from charrnn.causal import steered
 
-    terminal.paragraph(steered.claim(found))
+    claim, legend = steered.claim_lines(found), steered.legend_lines(found, terminal)
+    for line in claim:
+        terminal.paragraph(line)
     terminal.write("\n")
     table = steered.table_of(found, terminal)
-    spare = terminal.height - OTHER_ROWS - table.count("\n")
+    spare = terminal.height - OTHER_ROWS - table.count("\n") - len(claim) - len(legend)
     terminal.write(table, styled=True)
+    terminal.write("\n" + "".join(f"{line}\n" for line in legend))
     rows = steered.DETAILED_SAMPLE_LINES if details else min(max(spare, steered.SAMPLE_LINES), MAX_SAMPLE_LINES)
     terminal.write("\n" + "".join(f"{line}\n" for line in steered.samples(found, terminal, rows)))
     if details:
         terminal.write("\n")
-        for line in steered.notes(found):
-            terminal.paragraph(line)
-    terminal.paragraph(steered.caveat(found))
+        terminal.paragraph(steered.changed_characters(found))
+    terminal.paragraph(steered.texts_read(found))

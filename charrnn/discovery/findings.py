@@ -203,10 +203,12 @@ class Findings:
             yield from filled(line, terminal)
         shown = [one for one, _ in with_causes]
         best = [found for one in self.matches if (found := self.best_for(one.property_name)) is not None]
-        views = [one.excerpt.view() for one in [*shown, *best] if one.excerpt is not None]
-        if views:
+        pictured = [(one.kind, one.excerpt.view()) for one in [*shown, *best] if one.excerpt is not None]
+        if pictured:
             yield ""
-            yield from legend(replace(views[0].part(0, 0), title="the cell after each character"), terminal)
+            kinds = {kind for kind, _ in pictured}
+            view = replace(pictured[0][1].part(0, 0), title="the cell after each character")
+            yield from legend(view, terminal, report.focus_legend(kinds))
             yield from filled(report.score_legend(shown, causes), terminal)
         for matches in self.matches:
             yield ""
@@ -251,6 +253,16 @@ class Findings:
             if any((value is None) != (one.kind == "graded") for value in binary_only):
                 raise ValueError("a value of a binary property is missing")
         return findings
+
+
+def why_unknown(cell: str, searches: Sequence[Findings]) -> str:
+    """Return why no property of the catalog is known of a cell. searches: all earlier ones."""
+    if not searches:
+        return f"no search has found what cell {cell} tracks"
+    claim = next((claim for found in searches if (claim := found.claim_about(cell)) is not None), None)
+    if claim is None:
+        return f"the search found no property for cell {cell}"
+    return f"the search found {claim.property_name!r} for cell {cell}, which is not in the catalog"
 
 
 def columns_of(evidence: Sequence[Evidence]) -> tuple[list[str], list[list[Any]]]:

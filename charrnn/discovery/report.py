@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from charrnn.discovery.evidence import MIN_CORRELATE, Evidence
@@ -167,6 +167,13 @@ def cells_shown(named: list[Evidence]) -> list[Evidence]:
     ordered = [*first.values(), *(one for one in named if one not in first.values())]
     kept = ordered[: max(SHOWN, len(first))]
     return [one for one in named if one in kept]
+
+
+def focus_legend(kinds: Collection[str]) -> str:
+    """Return what the marked character of an excerpt is. kinds: of the properties shown."""
+    if "graded" not in kinds:
+        return "where the property begins or ends"
+    return f"where the property {'begins, ends or ' if 'binary' in kinds else ''}crosses its median"
 
 
 def score_legend(shown: Sequence[Evidence], causes: Mapping[tuple[str, str], Cause]) -> str:

@@ -38,10 +38,11 @@ class Subject:
 
     def claim(self, cell: Cell) -> Evidence | None:
         """Return the evidence of the latest search of this text, else of the held-out text, that named a cell."""
-        claims = (found.claim_about(str(cell)) for found in self._all_findings())
+        claims = (found.claim_about(str(cell)) for found in self.known_findings())
         return next((claim for claim in claims if claim is not None), None)
 
-    def _all_findings(self) -> Iterator[Findings]:
+    def known_findings(self) -> Iterator[Findings]:
+        """Yield the findings of earlier searches of this text, and then of the held-out text, the latest first."""
         yield from self.findings()
         if self.run.has_held_out_text:
             yield from earlier_findings(self.run, self.network, self.run.held_out_text())

@@ -144,12 +144,14 @@ def legend_notes(view: View, *, colored: bool = True, unicode: bool = True) -> l
     return [*notes, f"{amount(several, 'cluster')} of several characters, shown by the last"] if several else notes
 
 
-def legend(view: View, terminal: Terminal) -> Iterator[str]:
-    """Yield the scale of a view's colors and their meaning as styled lines."""
+def legend(view: View, terminal: Terminal, mark: str = "") -> Iterator[str]:
+    """Yield the scale of a view's colors and their meaning as styled lines. mark: what the marked character is."""
     paint = terminal.paint
     title = safe_line(view.title)
     dot, minus = ("·", "−") if terminal.unicode else ("-", "-")
-    words = f" {dot} ".join([title, *legend_notes(view, colored=paint.colored, unicode=terminal.unicode)])
+    notes = legend_notes(view, colored=paint.colored, unicode=terminal.unicode)
+    notes += [f"{'underlined' if paint.colored else '^'}: {mark}"] if mark else []
+    words = f" {dot} ".join([title, *notes])
     if not paint.colored:
         yield from wrap_words(words, terminal.width, program=terminal.program)
     else:

@@ -100,6 +100,16 @@ def _other_names(name: str, names: list[str]) -> str:
     return f"there are: {', '.join(names[:MAX_LISTED])}{more}"
 
 
+def or_another_run(run: Run) -> str:
+    """Return the end of a hint that names another run with held-out text, the one trained last; empty without one."""
+    for name in all_run_names():
+        with contextlib.suppress(CharrnnError):
+            other = open_run(name)
+            if other.has_held_out_text and other.path.resolve() != run.path.resolve():
+                return f", or another run, such as {name!r}"
+    return ""
+
+
 class NameTakenError(UsageError):
     """A new run has the name of an existing one."""
 

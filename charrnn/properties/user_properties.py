@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import importlib.util
 import os
@@ -15,16 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charrnn.errors import CharrnnError, UsageError
-from charrnn.properties.catalog import CATALOG, Kind, Property, Text, property_titled
+from charrnn.properties.catalog import CATALOG, Kind, Property, Text, property_titled, searchable
 from charrnn.text.patterns import TIME_LIMIT, Pattern, PatternError
 
 LARGEST_VALUE = 1e15
 """The squares of larger values overflow in sums over a text."""
+MOST_NEAREST, LONGEST_GUESSED = 5, 100
+"""Names that an error suggests, at most, and characters of a wrong name that are compared with them."""
+ASCII_FORMS = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "…": "..."})
 
 
 def find_property(argument: str) -> Property:
-    """Return the property of this name: a name, a title or a part of one, NAME=REGEX, or FILE.py:function.
+    """Return the property of this name: a name, a title, a phrase or a part of one, NAME=REGEX, or FILE.py:function.
 
+    Typographic quotes and ellipses may be written in ASCII.
     Raises UsageError for an unknown property, or a mistake in the expression or the file.
     """
     if argument in CATALOG:
@@ -37,14 +42,43 @@ def find_property(argument: str) -> Property:
     name, equals, expression = argument.partition("=")
     if equals and name.strip():
         return from_expression(name.strip(), expression)
-    similar = [known for known in CATALOG if argument.lower() in known.lower()]
-    if len(similar) == 1:
-        return CATALOG[similar[0]]
+    matching = _matching(_plain(argument))
+    if len(matching) == 1:
+        return matching[0]
+    nearest = [one.name for one in matching[:MOST_NEAREST]] or _nearest(_plain(argument))
+    guess = f"did you mean {', '.join(nearest)}? The" if nearest else "the"
+    names = ", ".join(sorted((one.name for one in searchable()), key=str.lower))
     raise UsageError(
         f"there is no property {argument!r}",
-        ("did you mean " + ", ".join(similar) if similar else "the catalog has " + ", ".join(CATALOG))
-        + "; your own is NAME=REGEX or FILE.py:function",
+        f"{guess} catalog: {names}. Your own: NAME=REGEX or FILE.py:function",
     )
+
+
+def _plain(name: str) -> str:
+    """Return a name in lower case, with quotes and ellipses in ASCII."""
+    return name.translate(ASCII_FORMS).lower().strip()
+
+
+def _matching(wanted: str) -> list[Property]:
+    """Return the properties with this name or title, else with this phrase, else with a part of these."""
+    known = [(one, [_plain(one.name), _plain(one.title)], _plain(one.phrase)) for one in searchable()]
+    ways = (
+        [one for one, names, _ in known if wanted in names],
+        [one for one, _, phrase in known if wanted == phrase],
+        [one for one, names, _ in known if wanted and wanted in names[-1]],
+        [one for one, _, phrase in known if wanted and wanted in phrase],
+    )
+    return next(filter(None, ways), [])
+
+
+def _nearest(wanted: str) -> list[str]:
+    """Return the names of the properties whose name or phrase, or a word of these, is spelled like a string."""
+    forms: dict[str, str] = {}
+    for one in searchable():
+        for form in (_plain(one.name), _plain(one.phrase)):
+            forms |= dict.fromkeys([form, *form.split()], one.name)
+    close = difflib.get_close_matches(wanted[:LONGEST_GUESSED], forms, n=MOST_NEAREST, cutoff=0.7)
+    return list(dict.fromkeys(forms[form] for form in close))
 
 
 def from_expression(name: str, expression: str, time_limit: float = TIME_LIMIT) -> Property:
