@@ -378,7 +378,8 @@ def test_resume_refuses_changes(program: Program, text: Path) -> None:
     for arguments, words in (
         # Only corpora in corpora/ are opened without being named.
         (["--resume"], "charrnn train text.txt --resume --name text"),
-        (["other.txt", "--resume"], "was trained on another text"),
+        (["other.txt", "--resume"], "no run was trained on other as it is now; leave --resume out to start one"),
+        (["other.txt", "--resume", "--name", "text"], "was trained on another text"),
         (["text.txt", "--resume", "--hidden-size", "17"], "--hidden-size 16, not 17"),
         (["text.txt", "--resume", "--learning-rate", "0.5"], "--learning-rate"),
         (["text.txt", "--resume", "--minutes", "3"], "--minutes would change them"),
