@@ -28,7 +28,7 @@ class Option:
     """One option of a settings class.
 
     help: one sentence, shown by `--help`. at_least, at_most: inclusive bounds; above, below: exclusive bounds.
-    bounds_hint: advice in the error about a value out of bounds.
+    too_low_hint: advice in the error about a value that is too low.
     choices: the allowed values. pattern: a regular expression that the whole value must match; metavar describes it.
     longest: the largest number of characters.
     flags: names on the command line, by default the field's name with dashes. panel: heading in the help.
@@ -44,7 +44,7 @@ class Option:
     at_most: float | None = None
     above: float | None = None
     below: float | None = None
-    bounds_hint: str | None = None
+    too_low_hint: str | None = None
     choices: Sequence[str] | None = None
     pattern: str | None = None
     longest: int | None = None
@@ -87,7 +87,8 @@ class Option:
         right_type = type(value) is self.value_type
         wanted = self._requirement(value) if right_type else TYPE_DESCRIPTIONS[self.value_type]
         if wanted is not None:
-            hint = self.bounds_hint if right_type else None
+            is_low = right_type and self.at_least is not None and value < self.at_least
+            hint = self.too_low_hint if is_low else None
             raise UsageError(f"`{self.name}` must be {wanted}, not {shortened(value)}", hint)
 
     def _requirement(self, value: Any) -> str | None:

@@ -175,6 +175,7 @@ def test_network_is_not_modified(recurrence):
         ("lstm", [Clamp(Cell(1, 0), float("nan"), "c")], "c of cell 1:0 cannot be clamped to nan"),
         ("lstm", [Clamp(Cell(1, 0), float("inf"))], "h of cell 1:0 cannot be clamped to inf"),
         ("lstm", [Clamp(Cell(1, 0), "x")], "h of cell 1:0 cannot be clamped to 'x'; give a finite number"),
+        ("lstm", [Clamp(Cell(1, 0), 10**400)], "h of cell 1:0 cannot be clamped to 1000"),
         ("lstm", [Clamp(Cell(1, 0), None)], "h of cell 1:0 cannot be clamped to None; give a finite number"),
         ("lstm", [Clamp(Cell(1, 0), 0.5, "forget")], "forget of cell 1:0 cannot be clamped"),
         ("gru", [Clamp(Cell(1, 0), 0.5, "c")], r"this model \(gru\) has no signal 'c'"),

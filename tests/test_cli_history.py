@@ -25,7 +25,7 @@ def test_comparison_with_itself_says_so(home, short_text):
     make_run(home, short_text, saves=(3, 6))
     shown = invoke("--cell", "2", command="history")
     assert "compared with the cell at the last checkpoint" in shown
-    assert "like its final self from step 3 on (ρ of at least .9)" in shown
+    assert "matches the last checkpoint from step 3 on (ρ of at least .9)" in shown
     assert "tracked" not in shown
 
 
@@ -35,7 +35,7 @@ def test_cell_that_changed_until_the_end(home, short_text):
     other.initialize(torch.Generator().manual_seed(2))
     earlier = make_run(home, short_text, name="earlier", network=other)
     shutil.copytree(earlier.path / "checkpoints" / "00000003", last.path / "checkpoints" / "00000003")
-    assert "at no earlier checkpoint is the cell like its final self" in invoke("a", "--cell", "2", command="history")
+    assert "no earlier checkpoint matches the last" in invoke("a", "--cell", "2", command="history")
 
 
 @pytest.mark.parametrize("arguments", [(), ("-p", "line position")])

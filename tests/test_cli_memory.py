@@ -27,9 +27,9 @@ def test_screen_json_csv_and_figure_agree(home, short_text, monkeypatch):
     alone = " ".join(invoke("a", command="memory").split())
     for legend in (
         "norm: of the gradient of the loss by the state k characters before",
-        "bits lost: per character, where only the last n characters are the true ones",
-        "gradient share: part of the squared gradient k characters back that is the cell's, over 4 places of",
-        "typical: mean of the shares at each place, at k = 100",
+        "bits lost: per character, with all but the last n characters replaced by other text",
+        "gradient share: the cell's share of the squared gradient k characters back, over 4 positions of",
+        "typical: mean of the shares at each position, at k = 100",
     ):
         assert legend in alone
     norms, lost, shares = (alone.index(one) for one in ("norm, k =", "bits lost, n =", "gradient share, k ="))

@@ -355,6 +355,7 @@ def test_prime_from_a_pipe(run: Callable[..., bytes]) -> None:
             ("--temperature", "-1"),
             "--temperature must be at least 0.01 .*; for the most likely character, use --greedy",
         ),
+        (("--temperature", "200"), "--temperature must be at least 0.01 and at most 100, not 200.0$"),
         (("--top-p", "0"), "--top-p must be above 0"),
         (("--length", "-1"), "--length must be at least 0"),
         (("--seed", str(2**64)), "--seed must be at least 0 and at most"),

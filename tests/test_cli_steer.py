@@ -19,10 +19,9 @@ def test_screen_and_json(home):
     assert shown.startswith("Cell 1:3, held outside → held inside:\n  inside parentheses ")
     assert max(map(len, shown.split("\n\n")[0].splitlines())) <= 80
     assert "moved inside" in shown
-    legend = shown.split("\n\n")[2]
-    assert re.search(r"^closes +how often it ends within a line, per 1,000 characters$", legend, re.M)
-    assert re.search(r"^nats +loss of the network without the hold", legend, re.M)
-    assert re.search(r"^primed +nothing is held", legend, re.M)
+    assert re.search(r"^closes +how often it ends within a line, per 1,000 characters$", shown, re.M)
+    assert re.search(r"^nats +loss per character, of the network without the hold", shown, re.M)
+    assert re.search(r"^primed +nothing is held", shown, re.M)
     data = json.loads(invoke(*STEER, "--json", command="steer"))
     assert (data["cell"], data["signal"], len(data["conditions"])) == ("1:3", "c", 6)
 

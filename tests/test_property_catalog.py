@@ -356,6 +356,7 @@ def test_phrase_of_a_property_is_a_name_too():
         ("inside parentesis", "inside parentheses"),
         ("qotes", "inside “…”?"),
         ("speker name", "speaker name"),
+        ("insde", "in number, inside “…”, inside parentheses"),  # a word of several names
     ],
 )
 def test_nearest_names_come_first(argument, nearest):

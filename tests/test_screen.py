@@ -121,6 +121,24 @@ def test_a_few_reports_are_not_plotted(text: Path, reports: int, is_drawn: bool)
     assert ("nats per character" in out.getvalue()) == is_drawn
 
 
+@pytest.mark.parametrize(
+    ("characters", "corpora", "searched"),
+    [(12_000, 1, "inspect short --text"), (12_000, 2, "inspect short --cell 1"), (4000, 1, "inspect short --cell 1")],
+)
+def test_suggested_search_has_enough_text(
+    home: Path, short_text: str, characters: int, corpora: int, searched: str
+) -> None:
+    """The held-out text is too short for one; a single file may not be."""
+    files = [home / f"{number}.txt" for number in range(corpora)]
+    for file in files:
+        file.write_text((short_text * 20)[:characters])
+    out = io.StringIO()
+    with training_session([*map(str, files)], TrainOptions(SETTINGS | OPTIONS, name="short", device="cpu")) as session:
+        *_, finished = session.events()
+        TrainingScreen(out, Requests()).show_summary(session.run, finished)
+    assert f"charrnn {searched}" in out.getvalue()
+
+
 @pytest.mark.parametrize(("val_characters", "high"), [(0, "0.42"), (50, "0.48"), (900, "0.42")])
 def test_forecast_is_a_range(text: Path, val_characters: int, high: str) -> None:
     """It is wider where training validates on a part of the held-out text."""

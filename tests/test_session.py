@@ -64,10 +64,22 @@ def test_a_corpus_finds_its_run(text: Path) -> None:
     text.write_bytes(text.read_bytes() + b"more")
     for options in ({"resume": True}, {"more_steps": 2}):
         message = (
-            f"no run was trained on mine as it is now; leave `{next(iter(options))}={next(iter(options.values()))}`"
+            f"no run was trained on mine as it is now; .*; leave `{next(iter(options))}={next(iter(options.values()))}`"
         )
         with pytest.raises(UsageError, match=message):
             trained(["mine"], TrainOptions(**options, device="cpu"))
+
+
+def test_a_damaged_run_hides_no_other_error(text: Path) -> None:
+    trained(["mine"], TrainOptions(SETTINGS, device="cpu"), Requests(stop=True))
+    text.with_name("other.txt").write_bytes(text.read_bytes()[::-1])
+    trained(["other"], TrainOptions(SETTINGS, device="cpu"), Requests(stop=True))
+    (runs_folder() / "mine" / "run.json").write_text("{")
+    with pytest.raises(CharrnnError, match=r"missing\.txt"):
+        trained(["missing.txt"], TrainOptions(resume=True, device="cpu"))
+    message = r"no run was trained on mine as it is now; one cannot be opened: .*mine.run\.json"
+    with pytest.raises(UsageError, match=message):
+        trained(["mine"], TrainOptions(resume=True, device="cpu"))
 
 
 def test_run_from_before_newlines_keeps_them(text: Path) -> None:

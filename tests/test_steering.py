@@ -18,7 +18,7 @@ from charrnn.causal.steered import (
     changed_characters,
     claim,
     claim_lines,
-    legend_lines,
+    legend,
     samples,
     table_of,
     texts_read,
@@ -167,10 +167,10 @@ def test_fluency_is_the_score_of_the_text():
 @pytest.mark.parametrize("name", [None, "inside parentheses", "line position"])
 def test_output_fits_the_terminal(name):
     found = steering_of(LATCH, name)
-    legend = legend_lines(found, TERMINAL)
-    shown = [*table_of(found, TERMINAL).splitlines(), *legend, *samples(found, TERMINAL), texts_read(found)]
-    assert max(map(len, shown)) <= 80
-    assert ("*:" in "".join(legend)) == ("*" in table_of(found, TERMINAL))
+    words = legend(found, TERMINAL)
+    lines = [*table_of(found, TERMINAL).splitlines(), *words.splitlines(), *samples(found, TERMINAL), texts_read(found)]
+    assert max(map(len, lines)) <= 80
+    assert ("*:" in words) == ("*" in table_of(found, TERMINAL))
     assert changed_characters(found)
     assert "cell 1:5" in claim(found).lower()
     assert json.loads(json.dumps(found.to_json()))["claim"] == claim(found)
@@ -180,18 +180,28 @@ def test_output_fits_the_terminal(name):
 def test_legend_explains_every_column_and_row(name):
     found = steering_of(LATCH, name)
     header, _, *rows = table_of(found, TERMINAL).splitlines()
-    words = {line.split("  ")[0] for line in legend_lines(found, TERMINAL)} - {""}
+    words = {line.split("  ")[0] for line in legend(found, TERMINAL).splitlines()} - {""}
     for title in ("value", "holds", "mean", *HEADERS.values(), "nats"):
         assert (title in words) == (f" {title} " in f"{header} ")
-    kinds = {row.split()[0] for row in rows} - {"not"}
+    kinds = {row.split()[0] for row in rows}
     assert kinds <= {word.split()[0] for word in words}
 
 
 def test_claim_has_a_line_for_each_part():
     found = steering_of(LATCH)
-    heading, *parts = claim_lines(found)
+    heading, *parts = claim_lines(found, TERMINAL)
     assert f"{heading} {'; '.join(part.strip() for part in parts)}" == claim(found)
     assert len(parts) == 3
+
+
+def test_narrow_terminal_fits_the_claim_and_the_samples():
+    found = steering_of(LATCH)
+    narrow = dataclasses.replace(TERMINAL, is_terminal=True, width=40)
+    same = [dataclasses.replace(one, sample="the same") for one in found.conditions]
+    for steering in (found, dataclasses.replace(found, conditions=tuple(same))):
+        heading, *parts = claim_lines(steering, narrow)
+        assert all(part.startswith("  ") for part in parts)
+        assert max(map(len, [heading, *parts, *samples(steering, narrow)])) <= 40
 
 
 def test_samples_begin_where_they_differ():
@@ -205,13 +215,12 @@ def test_samples_begin_where_they_differ():
         found, conditions=tuple(conditions.get(place, one) for place, one in enumerate(found.conditions))
     )
     assert [re.split(" +│ ", line) for line in samples(changed, TERMINAL)] == [
-        ["held outside, from character 85 on:", "held inside, from character 85 on:"],
+        ["the first text from character 85 on"],
+        ["held outside:", "held inside:"],
         ["and then noon it slept", "and then Anna it slept"],
     ]
     same = dataclasses.replace(changed, low=found.high)
-    assert samples(same, TERMINAL) == [
-        "held inside, held inside: the first 106 characters of the first text are the same"
-    ]
+    assert samples(same, TERMINAL) == ["held inside, held inside: the first text begins with the same 106 characters"]
 
 
 @pytest.mark.parametrize("recurrence", ["gru", "rnn"])

@@ -68,7 +68,7 @@ def _check(clamp: Clamp, network: CharRNN) -> None:
         raise UsageError(f"{what} cannot be clamped", f"clamp {' or '.join(recurrence.clampable)}")
     try:
         is_finite = math.isfinite(clamp.value)
-    except (TypeError, ValueError):  # not a number
+    except (TypeError, ValueError, OverflowError):  # not a number, or 10**400
         is_finite = False
     if not is_finite:
         raise UsageError(f"{what} cannot be clamped to {shortened(clamp.value)}", "give a finite number")

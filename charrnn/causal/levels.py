@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.discovery.findings import why_unknown
+from charrnn.discovery.findings import search_command, why_unknown
 from charrnn.discovery.subject import Subject
 from charrnn.errors import CharrnnError
 from charrnn.inspection.gates import warm_up
@@ -111,7 +111,7 @@ def claimed_levels(subject: Subject, cell: Cell, signal: str) -> tuple[float, fl
         searches = [*subject.known_findings()]
         ways = f"give a number, as in {cell}=0.9"
         if not searches:
-            ways = f"run `charrnn inspect {subject.run.name}` first, or {ways}"
+            ways = f"run `{search_command(subject.run)}` first, or {ways}"
         raise CharrnnError(f"{why_unknown(str(cell), searches)}, so its value inside is unknown", ways)
     truth = claimed.of(subject.characters(LEVEL_CHARACTERS))
     levels = measure_levels(subject.network, subject.text[:LEVEL_CHARACTERS], cell, signal, truth)

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import Any, Literal, get_args
 
 from charrnn.discovery.report import symbol_name
-from charrnn.display.tables import format_table
+from charrnn.display.tables import format_key_values, format_table
 from charrnn.display.terminal import Terminal, safe_text, wrap_words
 from charrnn.properties.catalog import Kind
 from charrnn.properties.source_code import kind_of
@@ -19,7 +19,6 @@ SteeringKind = Literal["free", "held", "primed", "moved"]
 KINDS: tuple[SteeringKind, ...] = get_args(SteeringKind)
 SAMPLE_LINES = 2
 DETAILED_SAMPLE_LINES = 12
-MIN_LEGEND = 20  # columns
 LEAST_SHOWN = 0.1
 """A measure that is smaller in every row is left out of the table."""
 COUNTS = {"opening": "openings", "closing": "closings", "unclosed": "unclosed at a line end", "?!": "? and !"}
@@ -119,8 +118,8 @@ class Steering:
 
     def __str__(self) -> str:
         plain = Terminal.plain(100)
-        table = [table_of(self, plain), *legend_lines(self, plain), "", *samples(self, plain), ""]
-        return "\n".join([*claim_lines(self), "", *table, changed_characters(self), texts_read(self)])
+        tables = [table_of(self, plain), legend(self, plain), *samples(self, plain), ""]
+        return "\n".join([*claim_lines(self, plain), "", *tables, changed_characters(self), texts_read(self)])
 
     def to_json(self) -> dict[str, Any]:
         return {**dataclasses.asdict(self), "claim": claim(self)}
@@ -137,10 +136,11 @@ def claim(steering: Steering) -> str:
     return f"{heading} {'; '.join(parts)}"
 
 
-def claim_lines(steering: Steering) -> list[str]:
-    """Return `claim` as a heading and an indented line for each part."""
+def claim_lines(steering: Steering, terminal: Terminal) -> list[str]:
+    """Return `claim` as a heading and indented lines for each part."""
     heading, parts = _claim(steering)
-    return [heading, *(f"  {part}" for part in parts)]
+    narrow = dataclasses.replace(terminal, width=max(1, terminal.width - 2))
+    return [*terminal.wrap(heading), *(f"  {line}" for part in parts for line in narrow.wrap(part))]
 
 
 def _claim(steering: Steering) -> tuple[str, list[str]]:
@@ -200,15 +200,9 @@ def _shown(steering: Steering) -> list[str]:
     return [one for one in HEADERS if one in measured[0] and max(each[one].mean for each in measured) >= LEAST_SHOWN]
 
 
-def legend_lines(steering: Steering, terminal: Terminal) -> list[str]:
-    """Return what each column and each kind of row of the table is, in aligned lines."""
-    entries = [*_columns(steering), *_rows(steering)]
-    margin = max(len(name) for name, _ in entries) + 2
-    lines = []
-    for name, words in entries:
-        wrapped = wrap_words(words, max(terminal.width - margin, MIN_LEGEND), program=terminal.program)
-        lines += [f"{label:<{margin}}{line}" for label, line in zip_longest([name], wrapped, fillvalue="")]
-    return lines
+def legend(steering: Steering, terminal: Terminal) -> str:
+    """Return what each column and each kind of row of the table is, as styled text."""
+    return format_key_values([*_columns(steering), *_rows(steering)], terminal)
 
 
 def _columns(steering: Steering) -> Iterator[tuple[str, str]]:
@@ -216,19 +210,20 @@ def _columns(steering: Steering) -> Iterator[tuple[str, str]]:
     value = "of the cell"
     if not all(one.natural for one in steering.conditions):
         low, high = (decimal(end, 2) for end in steering.range)
-        value += f"; *: beyond 98 % of its values, {low} to {high}"
+        value += f"; *: outside its 1 % to 99 % quantiles, {low} to {high}"
     yield "value", value
     if steering.kind == "binary":
         yield "holds", f"share of the characters with the property: {steering.property_name}"
     elif steering.kind == "graded":
         yield "mean", f"of the property: {steering.property_name}"
     yield from ((HEADERS[name], MEANINGS[name]) for name in _shown(steering))
-    yield "nats", "loss of the network without the hold; higher: less fluent"
+    yield "nats", "loss per character, of the network without the hold; higher: less fluent"
 
 
 def _rows(steering: Steering) -> Iterator[tuple[str, str]]:
-    """Yield the beginning of the name and the meaning of each kind of row."""
+    """Yield a part of the name and the meaning of each kind of row."""
     low, high = steering.names
+    yield "not held", "the network as it is"
     if steering.kind is None:
         yield "at its …", "held at this quantile of its values in the text"
         return
@@ -236,7 +231,7 @@ def _rows(steering: Steering) -> Iterator[tuple[str, str]]:
     if steering.kind == "graded":
         classes = "in the lowest or highest quarter of the property"
     yield "held", f"at the cell's median {classes}, or halfway between"
-    yield f"{low}+, {high}+", "beyond these, by half the distance of the medians"
+    yield f"{low}+, {high}+", "beyond these, by half the distance between the medians"
     yield "primed", "nothing is held; the texts continue places of this class"
     yield "moved", "the difference of the means is added to h of the whole layer"
 
@@ -247,12 +242,13 @@ def samples(steering: Steering, terminal: Terminal, rows: int = SAMPLE_LINES) ->
 
     width = (min(terminal.width, 120) - 3) // 2
     _, low, high = steering.compared
-    common = next((at for at, (a, b) in enumerate(zip(low.sample, high.sample, strict=False)) if a != b), None)
-    if common is None:
+    pairs = enumerate(zip(low.sample, high.sample, strict=False))
+    first_difference = next((at for at, (one, other) in pairs if one != other), None)
+    if first_difference is None:
         length = min(len(low.sample), len(high.sample))
-        return [f"{low.name}, {high.name}: the first {length} characters of the first text are the same"]
-    start = max(low.sample.rfind("\n", 0, common) + 1, common - width // 2)
-    place = f", from character {start + 1} on" if start else ""
+        return terminal.wrap(f"{low.name}, {high.name}: the first text begins with the same {length} characters")
+    start = max(low.sample.rfind("\n", 0, first_difference) + 1, first_difference - width // 2)
+    heading = terminal.wrap(f"the first text from character {start + 1} on") if start else []
     columns = []
     for one in (low, high):
         safe = safe_text(one.sample[start:].replace("\t", "    "), keep_newlines=True)
@@ -260,10 +256,10 @@ def samples(steering: Steering, terminal: Terminal, rows: int = SAMPLE_LINES) ->
             lines = [line[:width] for line in safe.split("\n")]
         else:
             lines = wrap_words(safe.replace("\n", " ↵ " if terminal.unicode else " "), width)
-        columns.append([f"{one.name}{place}:", *lines[:rows]])
+        columns.append([f"{one.name}:", *lines[:rows]])
     divider = " │ " if terminal.unicode else " | "
-    pairs = zip_longest(*columns, fillvalue="")
-    return [f"{set_cell_size(left, width)}{divider}{right}" for left, right in pairs]
+    beside = zip_longest(*columns, fillvalue="")
+    return [*heading, *(f"{set_cell_size(left, width)}{divider}{right}" for left, right in beside)]
 
 
 def texts_read(steering: Steering) -> str:

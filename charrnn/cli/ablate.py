@@ -92,7 +92,8 @@ def ablate(
         )
     if not details:
         about.append("--details shows doses, other interventions and groups of cells.")
-    terminal.paragraph(" ".join(about))
+    if about:
+        terminal.paragraph(" ".join(about))
 
 
 def print_ablation(found: Ablation, terminal: Terminal, *, details: bool) -> None:

@@ -81,7 +81,14 @@ def complete_cell(context: typer.Context, incomplete: str) -> list[tuple[str, st
     run = context.params.get("run") or next(iter(context.args), None)  # not parsed where an option lacks its value
     try:
         found = dict(_candidates(run))
-    except (CharrnnError, OSError, ValueError, LookupError, TypeError):  # no run, no search, or a damaged file
+    except (
+        CharrnnError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+    ):  # no run, no search, or a damaged file
         return []
     return [(cell, title) for cell, title in found.items() if cell.startswith(incomplete)]
 

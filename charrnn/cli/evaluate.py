@@ -63,7 +63,7 @@ BaselinesOption = Annotated[
     typer.Option(
         "--baselines/--no-baselines",
         help="Also score an n-gram, PPMd, bzip2 and xz, given the training text.",
-        show_default=f"for a corpus of up to {count(BASELINE_CHARACTERS)} characters",
+        show_default=f"for a text in corpora/ of up to {count(BASELINE_CHARACTERS)} characters",
         rich_help_panel=COMPARED,
     ),
 ]

@@ -34,7 +34,7 @@ class _CommandMixin:
         try:
             parsed: list[str] = super().parse_args(ctx, args)  # type: ignore[misc]  # of the command class
         except TyperException as error:
-            error.ctx = getattr(error, "ctx", None) or ctx  # type: ignore[attr-defined]  # missing if a value is
+            error.ctx = getattr(error, "ctx", None) or ctx  # type: ignore[attr-defined]  # typer sets none where an option lacks its value
             raise
         return parsed
 

@@ -9,7 +9,7 @@ from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.options import settings_from
 from charrnn.settings import InspectSettings
-from charrnn.units import amount, count, decimal
+from charrnn.units import amount, count, decimal, percent
 
 if TYPE_CHECKING:
     from charrnn.discovery.history import History
@@ -67,10 +67,10 @@ def _settled(found: History) -> str | None:
         return None
     step = count(found.settled_at)
     if found.property_name is not None:
-        return f"tracked from step {step} on (at least 90 % of the last score)"
+        return f"tracked from step {step} on (at least {percent(SETTLED)} of the last score)"
     if found.settled_at == found.steps[-1]:
-        return f"at no earlier checkpoint is the cell like its final self (ρ of at least {decimal(SETTLED, 1)})"
-    return f"like its final self from step {step} on (ρ of at least {decimal(SETTLED, 1)})"
+        return f"no earlier checkpoint matches the last (ρ of at least {decimal(SETTLED, 1)})"
+    return f"matches the last checkpoint from step {step} on (ρ of at least {decimal(SETTLED, 1)})"
 
 
 def _print(found: History, run: str, terminal: Terminal) -> None:

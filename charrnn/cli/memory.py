@@ -14,7 +14,6 @@ import typer
 from charrnn.cli import options
 from charrnn.cli.background import output_terminal
 from charrnn.cli.completion import complete_run
-from charrnn.display.terminal import Terminal, wrap_words
 from charrnn.options import only_one_of, settings_from
 from charrnn.progress import progress_bar, span
 from charrnn.settings import TerminalSettings
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from charrnn.api import Model
     from charrnn.causal.reach import Memory
+    from charrnn.display.terminal import Terminal
     from charrnn.text.encoded_text import EncodedText
 
 SHOWN_LAGS, SHOWN_CONTEXTS = (1, 10, 20, 50, 100, 200), (1, 2, 5, 10, 20, 50, 100, 200)
@@ -35,8 +35,8 @@ MAX_WIDTH, ROWS = 78, 8
 SHARES_SHOWN, LEAST_SHARE = 4, 0.01
 Y_LABEL = "gradient norm k characters back, relative to k = 0"
 SHARE_COLUMNS = {
-    "typical": "mean of the shares at each place, at k = {lag}",
-    "half from": "how many places make up half of the squared gradient there",
+    "typical": "mean of the shares at each position, at k = {lag}",
+    "half from": "how many positions make up half of the squared gradient there",
 }
 """Column of the shares that a narrow terminal leaves out → what it shows."""
 
@@ -165,8 +165,7 @@ def _print(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
 def _legend(terminal: Terminal, words: dict[str, str]) -> None:
     """Write what the columns above are. words: name → meaning."""
     for name, meaning in words.items():
-        wrapped = wrap_words(f"{name}: {meaning}", terminal.width, indent="  ", program=terminal.program)
-        terminal.write("".join(f"{line}\n" for line in wrapped))
+        terminal.write("".join(f"{line}\n" for line in terminal.wrap(f"{name}: {meaning}")))
 
 
 def _summary(memory: Memory) -> str:
@@ -222,7 +221,7 @@ def _context_table(measured: Sequence[MeasuredModel], terminal: Terminal) -> Non
         rows.append([one.model.name, *values, f"> {len(excess) - 1}" if needed is None else f"{needed}"])
     table(headers, rows, terminal, right=headers[1:])
     words = {
-        "bits lost": "per character, where only the last n characters are the true ones, after other text",
+        "bits lost": "per character, with all but the last n characters replaced by other text",
         "context": "the n from which on less than .01 bit is lost",
     }
     _legend(terminal, words)
@@ -250,9 +249,9 @@ def _share_table(measured: Sequence[MeasuredModel], terminal: Terminal) -> None:
     if rows:
         headers, rows = fit(headers, rows, terminal, [*SHARE_COLUMNS])
         table(headers, rows, terminal, right=[name for name in headers[1:] if name != "tracks"])
-        places = f"{measured[0].memory.reach.positions} places"
+        positions = f"{measured[0].memory.reach.positions} positions"
         read = amount(len(measured[0].text), "character") if len(measured) == 1 else "each text"
-        meaning = f"part of the squared gradient k characters back that is the cell's, over {places} of {read}"
+        meaning = f"the cell's share of the squared gradient k characters back, over {positions} of {read}"
         shown = {name: text.format(lag=lags[-1]) for name, text in SHARE_COLUMNS.items() if name in headers}
         _legend(terminal, {"gradient share": meaning, **shown})
     else:

@@ -100,8 +100,8 @@ def profile_lines(
     """Yield passages, a histogram, correlated cells, and effects of a cell as styled lines. view: how it is colored."""
     yield ""
     yield from _passages(model, profile, encoded, view, terminal)
-    name = _signal(model, profile)
-    yield f"distribution of {name}, share of the characters, and mean of {name}"
+    name = _signal_name(model, profile)
+    yield from terminal.wrap(f"distribution of {name}: share of the characters, and their mean {name}")
     yield from histogram_lines(profile.classes(), view.scale, terminal, view.palette)
     yield ""
     yield from _effects(model, profile, terminal.width)
@@ -122,7 +122,7 @@ def _passages(
         ]
         passages = passages + sorted(wrong, key=lambda one: one.kind, reverse=True)
         note = "; misses and false alarms contradict the name" if wrong else ", and the text around it"
-        yield from terminal.wrap(f"{_signal(model, profile)} at the {_marked(terminal)} character{note}")
+        yield from terminal.wrap(f"{_signal_name(model, profile)} at the {_marked(terminal)} character{note}")
     for one in passages:
         start = max(0, one.position - PASSAGE)
         part = slice(start, min(one.position + PASSAGE, len(profile.values)))
@@ -142,7 +142,7 @@ def _passages(
         yield ""
 
 
-def _signal(model: Model, profile: CellProfile) -> str:
+def _signal_name(model: Model, profile: CellProfile) -> str:
     """Return the name of the values of a profile, such as `tanh(c)`."""
     return model.network.recurrence.display_name(profile.signal)
 
@@ -187,14 +187,14 @@ def _effects(model: Model, profile: CellProfile, width: int) -> Iterator[str]:
 def _claim(model: Model, cell: Cell, encoded: EncodedText) -> str:
     """Return what a search found about a cell, in a sentence."""
     from charrnn.discovery.evidence import MIN_CORRELATE
+    from charrnn.discovery.findings import search_command
     from charrnn.discovery.report import measure, score_with_interval, sentence
 
     evidence, searched = model.claim(cell, encoded), model.earlier_findings(encoded)
     if evidence is None:
         known = searched or model.known_findings(encoded)
         if not known:
-            text = "" if model.run.has_held_out_text else " --text FILE"
-            return f"cell {cell}: not searched yet; `charrnn inspect {model.name}{text}` finds what it tracks"
+            return f"cell {cell}: not searched yet; `{search_command(model.run)}` finds what it tracks"
         where = "" if searched else " in the held-out text"
         candidates = (one for found in known for one in found.claims() if one.cell == str(cell))
         best = next((one for one in candidates if one.score >= MIN_CORRELATE), None)

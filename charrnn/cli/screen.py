@@ -56,7 +56,6 @@ class TrainingScreen:
         self._requests = requests
         self._training_losses: list[tuple[float, float]] = []
         self._validation_losses: list[tuple[float, float]] = []
-        self._evaluations: list[Evaluated] = []
         self._forecast: dict[str, float | None] | None = None
         self._planned_steps = self._shown_steps = 0
         self._is_corrected = False
@@ -186,7 +185,6 @@ class TrainingScreen:
                 if self._network is not None and self._clock() - self._sampled_at >= SAMPLE_INTERVAL:
                     self._show_sample(self._network, run, event.step, f"step {count(event.step):>7}")
             case events.Evaluated():
-                self._evaluations.append(event)
                 self._validation_losses.append((event.step, event.validation_nats))
                 self._show_evaluation(event, run)
             case events.CheckpointFailed():
@@ -237,6 +235,7 @@ class TrainingScreen:
 
     def show_summary(self, run: Run, finished: Finished, cell: str | None = None) -> None:
         """Show the result, the curve, advice, and what to do next. cell: one worth looking at, if any is known."""
+        from charrnn.model.losses import losses_of
         from charrnn.training.advice import FURTHER, advice
 
         training, corpus, epochs = run.settings.training, run.settings.corpus, _epochs(run, finished)
@@ -245,7 +244,7 @@ class TrainingScreen:
             self.line()
             curves = {"training": self._training_losses, "validation": self._validation_losses}
             self.terminal.write_lines(loss_curve(curves, self.terminal))
-        said = advice(run.settings.model, finished, self._evaluations, training.steps, epochs, corpus.held_out)
+        said = advice(run.settings.model, finished, losses_of(run), training.steps, epochs, corpus.held_out)
         if said:
             self.line()
             self.line(said)
@@ -353,12 +352,13 @@ def _next_commands(run: Run, finished: Finished, cell: str | None, *, further: b
 
     corpus, named = run.settings.corpus, run.settings.corpus.named()
     inspect = f"charrnn inspect {run.name}"
-    if cell is None and corpus.characters < MIN_CHARACTERS:  # too short for a search
-        cell = "1"
+    if cell is None and corpus.held_out < MIN_CHARACTERS:  # too short for a search
+        if corpus.characters >= MIN_CHARACTERS and len(named) == 1 and Path(named[0]).is_file():
+            inspect += f" --text {shlex.quote(named[0])}"
+        else:
+            cell = "1"
     if cell is not None:
         inspect += f" --cell {cell}"
-    elif corpus.held_out < MIN_CHARACTERS and len(named) == 1 and Path(named[0]).is_file():
-        inspect += f" --text {shlex.quote(named[0])}"
     sample = f"charrnn sample {run.name} --temperature 0.8"
     if finished.reason == "stopped":
         resume = f"charrnn train {shlex.join(named)} --resume --name {run.name}"

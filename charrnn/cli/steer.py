@@ -78,10 +78,10 @@ def steer(
     more = "" if details else " · more: --details"
     terminal.paragraph(f"{model.name} · {model.shape} · {title}{more}")
     if found.property_name is None:
-        from charrnn.discovery.findings import why_unknown
+        from charrnn.discovery.findings import search_command, why_unknown
 
         searches = model.known_findings(encoded)
-        run_first = "" if searches else f"run `charrnn inspect {model.name}` first, or "
+        run_first = "" if searches else f"run `{search_command(model.run)}` first, or "
         reason = why_unknown(found.cell, searches)
         terminal.paragraph(f"{reason}; {run_first}name one with --property, to measure it and baselines")
 
@@ -90,14 +90,11 @@ def print_steering(found: Steering, terminal: Terminal, *, details: bool) -> Non
     """Print what changes, for each way to generate. details: also longer samples, and the characters that change."""
     from charrnn.causal import steered
 
-    claim, legend = steered.claim_lines(found), steered.legend_lines(found, terminal)
-    for line in claim:
-        terminal.paragraph(line)
-    terminal.write("\n")
-    table = steered.table_of(found, terminal)
-    spare = terminal.height - OTHER_ROWS - table.count("\n") - len(claim) - len(legend)
-    terminal.write(table, styled=True)
-    terminal.write("\n" + "".join(f"{line}\n" for line in legend))
+    claim = steered.claim_lines(found, terminal)
+    terminal.write("".join(f"{line}\n" for line in [*claim, ""]))
+    tables = f"{steered.table_of(found, terminal)}\n{steered.legend(found, terminal)}"
+    spare = terminal.height - OTHER_ROWS - tables.count("\n") - len(claim)
+    terminal.write(tables, styled=True)
     rows = steered.DETAILED_SAMPLE_LINES if details else min(max(spare, steered.SAMPLE_LINES), MAX_SAMPLE_LINES)
     terminal.write("\n" + "".join(f"{line}\n" for line in steered.samples(found, terminal, rows)))
     if details:

@@ -26,6 +26,8 @@ from charrnn.units import amount, count
 if TYPE_CHECKING:
     import pandas
 
+    from charrnn.model.run import Run
+
 INTERVALS = ("interval", "plain_interval", "beyond_kgram", "beyond_untrained", "beyond_linear_memory")
 VERDICTS = get_args(Verdict)
 CORRELATES_SHOWN = 12
@@ -253,6 +255,11 @@ class Findings:
             if any((value is None) != (one.kind == "graded") for value in binary_only):
                 raise ValueError("a value of a binary property is missing")
         return findings
+
+
+def search_command(run: Run) -> str:
+    """Return the command that searches a run, which needs a text where the run has none."""
+    return f"charrnn inspect {run.name}{'' if run.has_held_out_text else ' --text FILE'}"
 
 
 def why_unknown(cell: str, searches: Sequence[Findings]) -> str:

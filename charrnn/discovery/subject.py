@@ -43,9 +43,11 @@ class Subject:
 
     def known_findings(self) -> Iterator[Findings]:
         """Yield the findings of earlier searches of this text, and then of the held-out text, the latest first."""
-        yield from self.findings()
+        of_text = self.findings()
+        yield from of_text
         if self.run.has_held_out_text:
-            yield from earlier_findings(self.run, self.network, self.run.held_out_text())
+            held_out = earlier_findings(self.run, self.network, self.run.held_out_text())
+            yield from (one for one in held_out if one not in of_text)
 
     def property_of(self, cell: Cell, name: str | None = None) -> Property | None:
         """Return the property of this name; None: the one that a search claims of the cell, if any does."""

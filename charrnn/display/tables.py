@@ -16,7 +16,7 @@ PIPE_COLUMNS = 100_000  # even a pipe gets wider tables wrapped
 
 def key_values(rows: Iterable[tuple[str, str]], terminal: Terminal) -> None:
     """Write names and values in two columns, wrapping long values within their column."""
-    terminal.write(_key_values(rows, terminal), styled=True)
+    terminal.write(format_key_values(rows, terminal), styled=True)
 
 
 def table(
@@ -76,11 +76,12 @@ def format_table(
     if terminal.is_terminal and not _fits(drawn, terminal):
         drawn = _drawn(headers, rows, right, tight=True)
     if terminal.is_terminal and terminal.console(PIPE_COLUMNS).measure(drawn).minimum > terminal.width:
-        return "\n".join(_key_values(zip(headers, row, strict=True), terminal) for row in rows)
+        return "\n".join(format_key_values(zip(headers, row, strict=True), terminal) for row in rows)
     return terminal.render(drawn, width=_width(terminal))
 
 
-def _key_values(rows: Iterable[tuple[str, str]], terminal: Terminal) -> str:
+def format_key_values(rows: Iterable[tuple[str, str]], terminal: Terminal) -> str:
+    """Return what `key_values` writes, as styled text."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)

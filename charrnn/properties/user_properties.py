@@ -21,8 +21,10 @@ from charrnn.text.patterns import TIME_LIMIT, Pattern, PatternError
 
 LARGEST_VALUE = 1e15
 """The squares of larger values overflow in sums over a text."""
-MOST_NEAREST, LONGEST_GUESSED = 5, 100
-"""Names that an error suggests, at most, and characters of a wrong name that are compared with them."""
+MOST_NEAREST = 5
+"""Names that an error suggests, at most."""
+LONGEST_GUESSED = 100
+"""Characters of a wrong name that are compared with the right ones."""
 ASCII_FORMS = str.maketrans({"“": '"', "”": '"', "‘": "'", "’": "'", "…": "..."})
 
 
@@ -65,7 +67,7 @@ def _matching(wanted: str) -> list[Property]:
     ways = (
         [one for one, names, _ in known if wanted in names],
         [one for one, _, phrase in known if wanted == phrase],
-        [one for one, names, _ in known if wanted and wanted in names[-1]],
+        [one for one, names, _ in known if wanted and any(wanted in name for name in names)],
         [one for one, _, phrase in known if wanted and wanted in phrase],
     )
     return next(filter(None, ways), [])
@@ -73,12 +75,13 @@ def _matching(wanted: str) -> list[Property]:
 
 def _nearest(wanted: str) -> list[str]:
     """Return the names of the properties whose name or phrase, or a word of these, is spelled like a string."""
-    forms: dict[str, str] = {}
+    forms: dict[str, list[str]] = {}
     for one in searchable():
-        for form in (_plain(one.name), _plain(one.phrase)):
-            forms |= dict.fromkeys([form, *form.split()], one.name)
+        whole = [_plain(one.name), _plain(one.phrase)]
+        for form in dict.fromkeys([*whole, *(word for each in whole for word in each.split())]):
+            forms.setdefault(form, []).append(one.name)
     close = difflib.get_close_matches(wanted[:LONGEST_GUESSED], forms, n=MOST_NEAREST, cutoff=0.7)
-    return list(dict.fromkeys(forms[form] for form in close))
+    return list(dict.fromkeys(name for form in close for name in forms[form]))[:MOST_NEAREST]
 
 
 def from_expression(name: str, expression: str, time_limit: float = TIME_LIMIT) -> Property:

@@ -28,7 +28,7 @@ REPETITION = "Repetition"
     "over --length characters.",
     at_least=0.01,
     at_most=100,
-    bounds_hint="for the most likely character, use `greedy=True`",
+    too_low_hint="for the most likely character, use `greedy=True`",
     ranged=True,
     metavar="X|X..Y",
     flags=("--temperature", "--temp", "-t"),

@@ -10,7 +10,7 @@ from charrnn.model.checkpoint import Progress
 from charrnn.model.network import CharRNN
 
 
-class _Event:
+class _PrintedEvent:
     """Base of the events. The str of an event is one line: numbers are rounded, and default values are left out."""
 
     def __str__(self) -> str:
@@ -28,7 +28,7 @@ def _shown(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class StepsTaken(_Event):
+class StepsTaken(_PrintedEvent):
     """Report on the steps since the last report. nats: their mean training loss; characters_per_second: their speed."""
 
     step: int
@@ -39,7 +39,7 @@ class StepsTaken(_Event):
 
 
 @dataclass(frozen=True)
-class Evaluated(_Event):
+class Evaluated(_PrintedEvent):
     """The validation text was scored. train_nats: mean training loss since the last evaluation.
 
     network: in evaluation mode; do not modify it.
@@ -54,7 +54,7 @@ class Evaluated(_Event):
 
 
 @dataclass(frozen=True)
-class CheckpointSaved(_Event):
+class CheckpointSaved(_PrintedEvent):
     """path: the run; None on every process but the first. seconds: the time it took."""
 
     step: int
@@ -63,7 +63,7 @@ class CheckpointSaved(_Event):
 
 
 @dataclass(frozen=True)
-class CheckpointFailed(_Event):
+class CheckpointFailed(_PrintedEvent):
     """The checkpoint could not be written. Training continues, and earlier checkpoints stay."""
 
     step: int
@@ -71,7 +71,7 @@ class CheckpointFailed(_Event):
 
 
 @dataclass(frozen=True)
-class Exploded(_Event):
+class Exploded(_PrintedEvent):
     """Weights or too many gradients were not finite. Training continues from the checkpoint of `step`.
 
     rate_scale: the factor that learning rates are multiplied by from now on.
@@ -82,7 +82,7 @@ class Exploded(_Event):
 
 
 @dataclass(frozen=True)
-class GradientTrouble(_Event):
+class GradientTrouble(_PrintedEvent):
     """Gradients have been `exploding` or `vanishing` for a while. Reported once of each.
 
     value: the median norm before clipping; if vanishing, the share of the recurrent layers in it.
@@ -94,7 +94,7 @@ class GradientTrouble(_Event):
 
 
 @dataclass(frozen=True)
-class StepsCorrected(_Event):
+class StepsCorrected(_PrintedEvent):
     """The number of steps changed so that the run still ends on time."""
 
     step: int
@@ -102,7 +102,7 @@ class StepsCorrected(_Event):
 
 
 @dataclass(frozen=True)
-class Finished(_Event):
+class Finished(_PrintedEvent):
     """Training ended. reason: `done`, `early` (validation got worse) or `stopped` (on request).
 
     train_nats: mean training loss since the evaluation before the last step. unsaved: why the last state could not be

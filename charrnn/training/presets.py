@@ -85,9 +85,7 @@ def choose_settings(
         multiply_adds = 60 * minutes * measure(device, training, model)
     if "hidden_size" not in explicit:
         model = _largest(model, characters, vocabulary_size, multiply_adds)
-        limit = (
-            f"in {duration(60 * minutes)}" if budget.minutes is not None else f"in the usual {duration(60 * minutes)}"
-        )
+        limit = f"in {'' if budget.minutes is not None else 'the usual '}{duration(60 * minutes)}"
         if _is_limited_by_text(model, characters, vocabulary_size):
             limit = "on this much text"
         reasons.append(f"{model.hidden_size} is the largest hidden size that trains well {limit}")

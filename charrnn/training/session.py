@@ -142,21 +142,32 @@ def _newest_run_of(text: Callable[[bool, ReadSettings], Corpus], option: str) ->
 
     text: returns the text as a run reads it. option: the argument that resumes or extends the run, for the error.
     """
-    names, error = run_names(runs_folder()), None
-    corpus = None
-    for name in names:
+    damaged: CharrnnError | None = None
+    read: dict[tuple[bool, ReadSettings], Corpus | CharrnnError] = {}
+    for name in run_names(runs_folder()):
         try:
             run = open_run(name)
-            corpus = text(*_how_read(run))
-        except CharrnnError as failed:  # another run may be intact, or read the text in another way
-            error = failed
+        except CharrnnError as error:
+            damaged = damaged or error
             continue
-        if corpus.sha256 == run.settings.corpus.sha256:
+        how = _how_read(run)
+        if how not in read:
+            try:
+                read[how] = text(*how)
+            except CharrnnError as error:  # another run may read the text in another way
+                read[how] = error
+        found = read[how]
+        if not isinstance(found, CharrnnError) and found.sha256 == run.settings.corpus.sha256:
             return run
-    if corpus is not None:
-        raise UsageError(f"no run was trained on {corpus.name} as it is now", f"leave {option} out to start one")
-    if error is not None:
-        raise error
+    for found in read.values():
+        if not isinstance(found, CharrnnError):
+            besides = f"; one cannot be opened: {damaged.message}" if damaged else ""
+            raise UsageError(
+                f"no run was trained on {found.name} as it is now{besides}", f"leave {option} out to start one"
+            )
+    for error in (*read.values(), damaged):
+        if isinstance(error, CharrnnError):
+            raise error
     return open_run()
 
 
