@@ -165,9 +165,9 @@ def _newest_run_of(text: Callable[[bool, ReadSettings], Corpus], option: str) ->
             raise UsageError(
                 f"no run was trained on {found.name} as it is now{besides}", f"leave {option} out to start one"
             )
-    for error in (*read.values(), damaged):
-        if isinstance(error, CharrnnError):
-            raise error
+    for failed in (*read.values(), damaged):
+        if isinstance(failed, CharrnnError):
+            raise failed
     return open_run()
 
 
