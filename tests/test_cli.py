@@ -460,7 +460,7 @@ def test_broken_checkpoint_is_one_line(program: Program, trained: Run) -> None:
 
 def test_precision_may_change_on_resume(program: Program, text: Path) -> None:
     code, out, _ = program("train", "text.txt", *SMALL, "--steps", "20", "--name", "mine")
-    chosen = choose_precision("auto", torch.device("cpu"), "lstm")
+    chosen = choose_precision("auto", torch.device("cpu"), ModelSettings("lstm"))
     assert (code, open_run("mine").settings.training.precision) == (0, chosen)
     assert f", {chosen}\n" in out
     code, _, err = program("train", "text.txt", *SMALL, "--steps", "20", "--precision", "tf32")

@@ -10,10 +10,19 @@ import sys
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from charrnn.errors import UsageError
+from charrnn.model import device as devices
 from charrnn.model.checkpoint import MAX_LOSS_SCALE
-from charrnn.model.device import choose_device, choose_precision, device_name, supported_precisions, tf32_allowed
+from charrnn.model.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    device_name,
+    supported_precisions,
+    tf32_allowed,
+)
 from charrnn.model.network import CharRNN
 from charrnn.sampling.generate import generate
 from charrnn.sampling.settings import SampleSettings
@@ -21,6 +30,8 @@ from charrnn.scoring.score import score
 from charrnn.settings import DEVICES, RECURRENCE_NAMES, ModelSettings, TrainingSettings
 from charrnn.text.encoded_text import EncodedText
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.training.planning import Budget
+from charrnn.training.presets import choose_settings
 from charrnn.training.trainer import STEPS_BETWEEN_SCALES, Trainer
 from tests.conftest import contracted
 
@@ -112,14 +123,14 @@ def test_lower_precision_learns_as_much(device: str, precision: str, recurrence:
 
 def test_precision_is_refused_where_unsupported() -> None:
     cpu = torch.device("cpu")
-    assert choose_precision("fp32", cpu, "lstm") == "fp32"
-    assert choose_precision("bf16", cpu, "gru") == "bf16"
+    assert choose_precision("fp32", cpu, ModelSettings("lstm")) == "fp32"
+    assert choose_precision("bf16", cpu, ModelSettings("gru")) == "bf16"
     for name in ("tf32", "fp16"):
         able = ", ".join(supported_precisions(cpu, "lstm"))
         with pytest.raises(UsageError, match=f"cannot train in {name}; choose `precision` from: {able}$"):
-            choose_precision(name, cpu, "lstm")
+            choose_precision(name, cpu, ModelSettings("lstm"))
     with pytest.raises(UsageError, match="`precision` must be one of auto, fp32, tf32, bf16, fp16, not 'int8'"):
-        choose_precision("int8", cpu, "lstm")
+        choose_precision("int8", cpu, ModelSettings("lstm"))
 
 
 @pytest.mark.parametrize(
@@ -135,7 +146,7 @@ def test_precision_is_refused_where_unsupported() -> None:
 def test_auto_precision_on_a_cpu_follows_its_features(flags: str, recurrence: str, chosen: str) -> None:
     cpu = torch.device("cpu")
     expected = chosen if chosen in supported_precisions(cpu, recurrence) else "fp32"
-    assert choose_precision("auto", cpu, recurrence, cpu_flags=flags.split()) == expected
+    assert choose_precision("auto", cpu, ModelSettings(recurrence), cpu_flags=flags.split()) == expected
 
 
 def test_bf16_is_refused_where_the_layer_fails_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,13 +156,43 @@ def test_bf16_is_refused_where_the_layer_fails_in_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(torch.nn.LSTM, "forward", refuse)
     cpu = torch.device("cpu")
     with pytest.raises(UsageError, match=r"cannot train in bf16; choose `precision` from: fp32$"):
-        choose_precision("bf16", cpu, "lstm")
-    assert choose_precision("auto", cpu, "lstm", cpu_flags=["avx512_bf16"]) == "fp32"
+        choose_precision("bf16", cpu, ModelSettings("lstm"))
+    assert choose_precision("auto", cpu, ModelSettings("lstm"), cpu_flags=["avx512_bf16"]) == "fp32"
+
+
+@pytest.mark.parametrize("hidden_size", [256, 1008, 1024, 1056])
+def test_gradients_in_the_chosen_precision_are_right(hidden_size: int) -> None:
+    """With AMX, oneDNN's are wrong in bf16 for 1,024 and 1,056 cells."""
+    cpu, model = torch.device("cpu"), ModelSettings(hidden_size=hidden_size)
+    network, ids = CharRNN(model, 64), torch.arange(6).view(2, 3)
+    network.initialize(torch.Generator().manual_seed(1))
+    gradients = []
+    for precision in ("fp32", choose_precision("auto", cpu, model)):
+        network.zero_grad()
+        with autocast(cpu, precision):
+            logits, _ = network(ids, network.initial_state(2))
+        torch.autograd.backward(cross_entropy(logits.flatten(0, 1), ids.flatten()))
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    for right, found in zip(*gradients, strict=True):
+        assert (found - right).norm() <= 0.05 * right.norm()
+
+
+def test_bf16_is_avoided_where_its_gradients_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hidden size that a user gave is kept, and computed in float32. One that is chosen is a little smaller."""
+    cpu, wrong = torch.device("cpu"), ModelSettings(hidden_size=1024)
+    monkeypatch.setattr(devices, "_has_right_gradients_in_bf16", lambda *sizes: 1024 not in sizes)
+    assert choose_precision("auto", cpu, wrong, cpu_flags=["amx_bf16"]) == "fp32"
+    with pytest.raises(UsageError, match="wrong gradients in bf16 at hidden size 1024; use `precision='fp32'`, or"):
+        choose_precision("bf16", cpu, wrong)
+    explicit = {"precision": "bf16"}
+    chosen = choose_settings(9_000_000, 65, cpu, Budget(minutes=30), explicit, speed=lambda *_: 150e9)
+    assert chosen.model.hidden_size == 1008
+    assert "1008 is the largest hidden size that trains well" in chosen.because
 
 
 def test_choosing_a_precision_leaves_the_random_state_alone() -> None:
     before = torch.get_rng_state()
-    choose_precision("auto", torch.device("cpu"), "lstm")
+    choose_precision("auto", torch.device("cpu"), ModelSettings("lstm"))
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import platform
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -13,13 +14,14 @@ import torch
 from charrnn.errors import UsageError
 from charrnn.model.private_torch import set_fp32_precision
 from charrnn.model.recurrences import find_recurrence
-from charrnn.settings import DEVICES, PRECISIONS
+from charrnn.settings import DEVICES, PRECISIONS, ModelSettings
 from charrnn.units import amount
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 TF32_SINCE = (8, 0)  # compute capability: NVIDIA's Ampere
 BF16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}  # without one bf16 is emulated, up to a hundred times slower than float32
 CPU_INFO = Path("/proc/cpuinfo")
+WRONG_GRADIENT = 0.2  # relative error; that of right ones in bf16 is about 0.005
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 LARGEST_KEPT_BLOCK = 1 << 30
 
@@ -44,24 +46,60 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def choose_precision(
-    name: str, device: torch.device, recurrence: str, *, cpu_flags: Collection[str] | None = None
+    name: str, device: torch.device, model: ModelSettings, *, cpu_flags: Collection[str] | None = None
 ) -> str:
-    """Return `fp32`, `tf32`, `bf16` or `fp16`; `auto` is bf16 where that is fast, else fp32.
+    """Return `fp32`, `tf32`, `bf16` or `fp16`; `auto` is bf16 where that is fast and right, else fp32.
 
     On a CPU bf16 is fast for recurrences that oneDNN fuses, with instructions for it. cpu_flags: the features of the
     CPU; None: of this one. Raises UsageError if the device does not support the precision.
     """
     if name not in PRECISIONS:
         raise UsageError(f"`precision` must be one of {', '.join(PRECISIONS)}, not {name!r}")
-    supported = supported_precisions(device, recurrence)
+    supported = supported_precisions(device, model.recurrence)
     if name == "auto":
         flags = _cpu_info("flags").split() if cpu_flags is None else cpu_flags
-        fast_on_cpu = find_recurrence(recurrence).is_fast_in_bf16_on_cpu and not BF16_CPU_FLAGS.isdisjoint(flags)
-        return "bf16" if "bf16" in supported and (device.type == "cuda" or fast_on_cpu) else "fp32"
+        fast_on_cpu = find_recurrence(model.recurrence).is_fast_in_bf16_on_cpu and not BF16_CPU_FLAGS.isdisjoint(flags)
+        is_fast = "bf16" in supported and (device.type == "cuda" or fast_on_cpu)
+        return "bf16" if is_fast and has_right_gradients("bf16", device, model) else "fp32"
     if name not in supported:
         known = ", ".join(supported)
         raise UsageError(f"{device_name(device)} cannot train in {name}", f"choose `precision` from: {known}")
+    if not has_right_gradients(name, device, model):
+        raise UsageError(
+            f"{device_name(device)} computes wrong gradients in {name} at hidden size {model.hidden_size}",
+            "use `precision='fp32'`, or a hidden size that is no multiple of 32",
+        )
     return name
+
+
+def has_right_gradients(precision: str, device: torch.device, model: ModelSettings) -> bool:
+    """Return whether the gradients of a network's layers are right in a precision; on a CPU in bf16, by a test.
+
+    With AMX, oneDNN computes wrong ones of an LSTM in bf16 whose hidden size is a multiple of 32 from 1,024 on (PyTorch
+    2.13).
+    """
+    if device.type != "cpu" or precision != "bf16":
+        return True
+    sizes = {model.embedding_size, *([model.hidden_size] if model.layers > 1 else [])}
+    return all(_has_right_gradients_in_bf16(model.recurrence, size, model.hidden_size) for size in sizes)
+
+
+@functools.cache
+def _has_right_gradients_in_bf16(recurrence: str, input_size: int, hidden_size: int) -> bool:
+    """Compare a layer's gradient by its input with that in float32."""
+    kind = find_recurrence(recurrence)
+    gradients: list[torch.Tensor] = []
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        torch.default_generator.manual_seed(0)
+        layer, values = kind.build(input_size, hidden_size), torch.randn(2, 1, input_size)
+        state = tuple(torch.zeros(1, hidden_size) for _ in kind.state_parts)
+        for is_bf16 in (False, True):
+            inputs = values.clone().requires_grad_()
+            with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
+                hidden, _ = kind.unroll(layer, inputs, state)
+            gradients += torch.autograd.grad(hidden.float().sum(), inputs)
+    right, found = gradients
+    return bool((found - right).norm() <= WRONG_GRADIENT * right.norm())
 
 
 def supported_precisions(device: torch.device, recurrence: str) -> list[str]:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from charrnn.model.device import has_right_gradients
 from charrnn.model.network import parameter_count
 from charrnn.options import settings_from
 from charrnn.settings import ModelSettings, TrainingSettings
@@ -88,6 +89,7 @@ def choose_settings(
         limit = f"in {'' if budget.minutes is not None else 'the usual '}{duration(60 * minutes)}"
         if _is_limited_by_text(model, characters, vocabulary_size):
             limit = "on this much text"
+        model = _with_right_gradients(model, device, training.precision)
         reasons.append(f"{model.hidden_size} is the largest hidden size that trains well {limit}")
     if budget.steps is not None:
         read = float(budget.steps * training.batch_size * training.seq_length)
@@ -152,6 +154,13 @@ def _largest(model: ModelSettings, characters: int, vocabulary_size: int, multip
         if read >= enough and characters >= MIN_CORPUS_PER_PARAMETER * parameters:
             largest = larger
     return largest
+
+
+def _with_right_gradients(model: ModelSettings, device: torch.device, precision: str) -> ModelSettings:
+    """Return the model, with fewer cells where the device computes wrong gradients of so many."""
+    while not has_right_gradients(precision, device, model):
+        model = model.changed(hidden_size=model.hidden_size - 16)
+    return model
 
 
 def _is_limited_by_text(model: ModelSettings, characters: int, vocabulary_size: int) -> bool:

@@ -99,8 +99,8 @@ def prepare_new_run(
     explicit, weights, parent = dict(options.settings), None, None
     if options.init_from is not None:
         explicit, weights, corpus, parent = _initialize_from(open_run(options.init_from), explicit, corpus)
-    recurrence = settings_from(ModelSettings, explicit).recurrence
-    explicit["precision"] = choose_precision(explicit.get("precision", "auto"), device, recurrence)
+    model = settings_from(ModelSettings, explicit)
+    explicit["precision"] = choose_precision(explicit.get("precision", "auto"), device, model)
     texts = split_corpus(corpus, settings_from(TrainingSettings, explicit))
     if len(texts[1]) < 2:
         raise CharrnnError(
@@ -267,7 +267,7 @@ def prepare_resume(
     device, model, training = choose_device(options.device), run.settings.model, run.settings.training
     precision = options.settings.get("precision") or training.precision
     training = training.changed(
-        precision=choose_precision(precision, device, model.recurrence),
+        precision=choose_precision(precision, device, model),
         threads=options.settings.get("threads") or (training.threads if group.is_single else None),
     )
     run.settings = dataclasses.replace(run.settings, training=training)

@@ -52,7 +52,7 @@ class Trainer:
         biases = [p for p in self.parameters.values() if p.ndim <= 1]
         self.optimizer = AdamW([(matrices, settings.weight_decay), (biases, 0.0)], ADAM_BETAS)
         self.dropout_generator = torch.Generator(self.device)
-        self.precision = choose_precision(settings.precision, self.device, network.settings.recurrence)
+        self.precision = choose_precision(settings.precision, self.device, network.settings)
         self._set_progress(Progress())
 
     def _set_progress(self, progress: Progress) -> None:

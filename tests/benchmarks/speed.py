@@ -129,7 +129,7 @@ def main() -> None:
         keep_freed_memory()  # as `charrnn train` does
     training = TrainingSettings(batch_size=options.batch_size, seq_length=options.seq_length, steps=10**9)
     characters = options.batch_size * options.seq_length
-    precisions = sorted({"fp32", choose_precision("auto", device, "lstm")}, reverse=True)
+    precisions = sorted({"fp32", choose_precision("auto", device, ModelSettings("lstm"))}, reverse=True)
     products = {precision: matrix_products(device, precision) for precision in precisions}
     table = Table(title=f"{device_name(device)}, {options.batch_size} streams × {options.seq_length} characters")
     for header in ("size", "precision", "threads", "ours, ch/s", "plain, ch/s", "ratio", "op/s", "peak", "share"):

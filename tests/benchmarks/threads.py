@@ -43,7 +43,7 @@ def measure(sizes: list[int]) -> list[tuple[int, int, list[float]]]:
     from charrnn.training.trainer import Trainer
 
     keep_freed_memory()  # as `charrnn train` does
-    precision = choose_precision("auto", torch.device("cpu"), "lstm")
+    precision = choose_precision("auto", torch.device("cpu"), ModelSettings("lstm"))
     training = TrainingSettings(batch_size=16, seq_length=64, steps=10**9, precision=precision)
     text = EncodedText(np.random.default_rng(1).integers(0, 65, 100_000).astype(np.uint8))
     measured = []
