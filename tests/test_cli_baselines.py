@@ -106,7 +106,7 @@ def test_the_short_help_names_the_option(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("COLUMNS", "80")
     shown = " ".join(invoke("--help", command="evaluate").replace("│", " ").split())
     assert "--baselines Also score an n-gram" in shown
-    assert "[default: for a corpus of up to 1,500,000 characters]" in shown
+    assert "[default: for a text in corpora/ of up to 1,500,000 characters]" in shown
 
 
 def test_missing_package_is_a_row(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

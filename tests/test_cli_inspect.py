@@ -296,7 +296,7 @@ def test_profile_of_a_named_cell(run):
 def test_values_of_a_profile_are_named(run, signal, name):
     lines = invoke("--cell", "1", "--length", "20", "--signal", signal).splitlines()
     assert f"{name} at the marked character, and the text around it" in lines
-    assert f"distribution of {name}, share of the characters, and mean of {name}" in lines
+    assert f"distribution of {name}: share of the characters, and their mean {name}" in lines
 
 
 def test_cell_without_a_name_says_what_it_fits_and_why_that_is_no_name(run):
