@@ -46,8 +46,8 @@ class Subject:
         of_text = self.findings()
         yield from of_text
         if self.run.has_held_out_text:
-            held_out = earlier_findings(self.run, self.network, self.run.held_out_text())
-            yield from (one for one in held_out if one not in of_text)
+            of_held_out = earlier_findings(self.run, self.network, self.run.held_out_text())
+            yield from (one for one in of_held_out if one not in of_text)
 
     def property_of(self, cell: Cell, name: str | None = None) -> Property | None:
         """Return the property of this name; None: the one that a search claims of the cell, if any does."""

@@ -2,7 +2,8 @@
 
 - Hidden size: one layer, as wide as can still be trained well. The budget has to allow MIN_CHARACTERS_PER_PARAMETER
   characters for each parameter, and the corpus has to hold MIN_CORPUS_PER_PARAMETER. The number of characters follows
-  from the speed of the device, which is measured for a third of a second.
+  from the speed of the device, which is measured for a third of a second. Where the device computes wrong gradients of
+  such a layer, it gets a little smaller.
 - Windows (`seq_length`) are halved where a run would have fewer than MIN_STEPS steps: a short run gains more from steps
   than from long windows.
 - Weight decay and dropout grow with the number of epochs. Decay does more against overfitting.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -121,59 +120,57 @@ def _prepare(
     if not resumes:
         loaded = corpus if isinstance(corpus, Corpus) else load(specs, options.as_bytes, _reading(options))
         return prepare_new_run(loaded, options, started=time.perf_counter(), group=group), specs
-    named, option = list(specs), options.extension or "`resume=True`"
+    option = options.extension or "`resume=True`"
 
-    @functools.cache
-    def text(as_bytes: bool, reading: ReadSettings) -> Corpus:
-        return corpus if isinstance(corpus, Corpus) else load(named, as_bytes, reading)
+    def text(run: Run, named: Sequence[str]) -> Corpus:
+        reading = run.settings.corpus.reading
+        return corpus if isinstance(corpus, Corpus) else load(named, run.vocabulary.kind == "bytes", reading)
 
-    searches = options.name is None and named and STDIN not in named
-    run = _newest_run_of(text, option) if searches else open_run(options.name)
+    found = None
+    if options.name is None and specs and STDIN not in specs:
+        run, found = _newest_run_of(lambda run: text(run, specs), option)
+    else:
+        run = open_run(options.name)
     refuse_built_in(run.path, "resumed", f"train it further with `init_from={run.name!r}`")
     if restart_count():  # the command line is that of the new run, and its length may be given
         options = dataclasses.replace(options, epochs=None, minutes=None, more_minutes=None, more_steps=None)
     refuse_changes(run, options)
-    named = named or corpus_specs(run, option)
-    return prepare_resume(run, text(*_how_read(run)), options, group=group), named
+    specs = specs or corpus_specs(run, option)
+    return prepare_resume(run, found or text(run, specs), options, group=group), specs
 
 
-def _newest_run_of(text: Callable[[bool, ReadSettings], Corpus], option: str) -> Run:
-    """Return the run trained last on a text; without any run, the built-in one.
+def _newest_run_of(text: Callable[[Run], Corpus], option: str) -> tuple[Run, Corpus | None]:
+    """Return the run trained last on a text, and the text; without any run, the built-in one.
 
     text: returns the text as a run reads it. option: the argument that resumes or extends the run, for the error.
     """
-    damaged: CharrnnError | None = None
-    read: dict[tuple[bool, ReadSettings], Corpus | CharrnnError] = {}
+    read: dict[tuple[str, ReadSettings], Corpus] = {}
+    unread: dict[tuple[str, ReadSettings], CharrnnError] = {}
+    damaged: list[CharrnnError] = []
     for name in run_names(runs_folder()):
         try:
             run = open_run(name)
         except CharrnnError as error:
-            damaged = damaged or error
+            damaged.append(error)
             continue
-        how = _how_read(run)
-        if how not in read:
-            try:
-                read[how] = text(*how)
-            except CharrnnError as error:  # another run may read the text in another way
-                read[how] = error
-        found = read[how]
-        if not isinstance(found, CharrnnError) and found.sha256 == run.settings.corpus.sha256:
-            return run
-    for found in read.values():
-        if not isinstance(found, CharrnnError):
-            besides = f"; one cannot be opened: {damaged.message}" if damaged else ""
-            raise UsageError(
-                f"no run was trained on {found.name} as it is now{besides}", f"leave {option} out to start one"
-            )
-    for failed in (*read.values(), damaged):
-        if isinstance(failed, CharrnnError):
-            raise failed
-    return open_run()
-
-
-def _how_read(run: Run) -> tuple[bool, ReadSettings]:
-    """Return whether the corpus of a run was read as bytes, and how as characters."""
-    return run.vocabulary.kind == "bytes", run.settings.corpus.reading
+        how = (run.vocabulary.kind, run.settings.corpus.reading)
+        if how in unread:
+            continue
+        try:
+            corpus = read[how] = read.get(how) or text(run)
+        except CharrnnError as error:  # another run may read the text in another way
+            unread[how] = error
+            continue
+        if corpus.sha256 == run.settings.corpus.sha256:
+            return run, corpus
+    for corpus in read.values():
+        besides = f"; one cannot be opened: {damaged[0].message}" if damaged else ""
+        raise UsageError(
+            f"no run was trained on {corpus.name} as it is now{besides}", f"leave {option} out to start one"
+        )
+    for failed in (*unread.values(), *damaged):
+        raise failed
+    return open_run(), None
 
 
 def _reading(options: TrainOptions) -> ReadSettings:
